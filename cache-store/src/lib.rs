@@ -1,0 +1,4 @@
+//! The cache: may forget, must not lie.
+
+pub mod timestamp;
+pub mod rules;
