@@ -1,4 +1,6 @@
 //! The cache: may forget, must not lie.
 
-pub mod timestamp;
+pub mod entry;
+pub mod key;
 pub mod rules;
+pub mod timestamp;
