@@ -158,8 +158,9 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_secs(1000));
         let sleeper = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.sleep(Duration::from_secs(5)).await }
+            async move { clock.sleep_until(Timestamp::from_secs(1005)).await }
         });
+        tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(4));
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
