@@ -172,6 +172,8 @@ async fn requests_that_reached_an_origin_are_repeated_within_a_budget() {
         assert_eq!(fetch(&pools, get("/")).await, Err(OriginError::Reset));
     }
     let sent = one.seen().requests.len() + two.seen().requests.len();
+    let moved: u64 = pools.stats().iter().map(|origin| origin.counts.moved_on).sum();
+    assert_eq!(sent as u64, ASKS as u64 + moved);
     assert_eq!(sent, ASKS + 10 + ASKS / 10 - 1, "10 saved up, and a tenth; the first deposit found no room");
 }
 

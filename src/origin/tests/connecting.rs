@@ -190,12 +190,6 @@ async fn a_silent_tls_origin_is_given_up_after_connect_timeout() {
     assert_eq!(asked.await.unwrap(), Err(OriginError::ConnectTimeout));
 }
 
-impl Linger for tokio_rustls::server::TlsStream<tokio::net::TcpStream> {
-    fn reset(&self) {
-        self.get_ref().0.reset();
-    }
-}
-
 /// A TLS origin for `name`; `goodbye`: it says `close_notify` at the end of its script.
 async fn tls_origin(
     name: &str,
@@ -219,18 +213,21 @@ async fn tls_origin(
     let seen_names = Arc::clone(&names);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(socket).await else { continue };
-            seen_names.lock().push(stream.get_ref().1.server_name().unwrap_or_default().to_owned());
-            while read_request(&mut stream).await.is_some() {
-                stream.write_all(response.as_bytes()).await.unwrap();
-                stream.flush().await.unwrap();
-                if !response.contains("Content-Length") {
-                    break;
+            let (acceptor, seen_names) = (acceptor.clone(), Arc::clone(&seen_names));
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(socket).await else { return };
+                seen_names.lock().push(stream.get_ref().1.server_name().unwrap_or_default().to_owned());
+                while read_request(&mut stream).await.is_some() {
+                    stream.write_all(response.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                    if !response.contains("Content-Length") {
+                        break;
+                    }
                 }
-            }
-            if goodbye {
-                let _ = stream.shutdown().await;
-            }
+                if goodbye {
+                    let _ = stream.shutdown().await;
+                }
+            });
         }
     });
     (port, temporary::File::new(&issued.cert.pem()), names)

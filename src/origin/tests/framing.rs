@@ -408,6 +408,7 @@ async fn bytes_that_come_while_a_connection_is_idle_are_never_the_next_answer() 
     let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
     assert_eq!(fetch(&pools, get("/1")).await, Ok((200, "ok".to_owned())));
     gate.notify_one();
+    origin.until(|seen| seen.writes == 2).await;
     assert_eq!(fetch(&pools, get("/2")).await, Ok((200, "ok".to_owned())));
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::*;
@@ -55,6 +55,8 @@ pub(super) struct Scripted {
 pub(super) struct Seen {
     pub(super) connections: usize,
     pub(super) requests: Vec<String>,
+    /// Pieces written.
+    pub(super) writes: usize,
 }
 
 impl Scripted {
@@ -106,10 +108,7 @@ impl Scripted {
     }
 }
 
-pub(super) async fn play<S>(mut socket: S, plays: Vec<Play>, origin: Scripted)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Linger,
-{
+async fn play(mut socket: TcpStream, plays: Vec<Play>, origin: Scripted) {
     for play in plays {
         match play {
             Play::Read => match read_request(&mut socket).await {
@@ -120,28 +119,18 @@ where
                 if socket.write_all(&bytes).await.is_err() || socket.flush().await.is_err() {
                     return;
                 }
+                origin.note(|seen| seen.writes += 1);
             }
             Play::Wait(gate) => gate.notified().await,
             Play::Close => return,
             Play::Reset => {
-                socket.reset();
+                socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
                 return;
             }
         }
     }
     // Stays open until the other side is done.
     let _ = socket.read(&mut [0; 1]).await;
-}
-
-/// Closing with RST.
-pub(super) trait Linger {
-    fn reset(&self);
-}
-
-impl Linger for tokio::net::TcpStream {
-    fn reset(&self) {
-        socket2::SockRef::from(self).set_linger(Some(Duration::ZERO)).unwrap();
-    }
 }
 
 async fn read_request(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
