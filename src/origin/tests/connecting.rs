@@ -31,9 +31,9 @@ impl Resolve for Never {
     }
 }
 
-fn addresses(last: &[u8], ttl_secs: u64) -> Option<Resolved> {
+fn addresses(last: &[u8], ttl_secs: u64) -> Resolved {
     let addresses = last.iter().map(|byte| IpAddr::V4(Ipv4Addr::new(127, 0, 0, *byte))).collect();
-    Some(Resolved { addresses, ttl: Duration::from_secs(ttl_secs) })
+    Resolved { addresses, ttl: Duration::from_secs(ttl_secs) }
 }
 
 fn lasts(addresses: &[IpAddr]) -> Vec<u8> {
@@ -51,7 +51,13 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn names_are_resolved_again_when_their_ttl_has_passed_and_stale_ones_serve_on_a_failure() {
     let words = Arc::new(Words {
-        answers: vec![addresses(&[1], 30), addresses(&[2], 30), None, None, addresses(&[3], 30)],
+        answers: vec![
+            Some(addresses(&[1], 30)),
+            Some(addresses(&[2], 30)),
+            None,
+            None,
+            Some(addresses(&[3], 30)),
+        ],
         ..Words::default()
     });
     let names = Names::new(&"origin.test".into(), Arc::clone(&words) as Arc<dyn Resolve>);
@@ -69,7 +75,7 @@ async fn names_are_resolved_again_when_their_ttl_has_passed_and_stale_ones_serve
 #[tokio::test]
 async fn a_ttl_of_zero_is_kept_a_second_and_one_of_a_year_an_hour() {
     for (ttl, kept) in [(0, 1), (31_536_000, 3600)] {
-        let words = Arc::new(Words { answers: vec![addresses(&[1], ttl)], ..Words::default() });
+        let words = Arc::new(Words { answers: vec![Some(addresses(&[1], ttl))], ..Words::default() });
         let names = Names::new(&"origin.test".into(), Arc::clone(&words) as Arc<dyn Resolve>);
         let clock = manual();
         for (after, asked) in [(0, 1), (kept * 1000 - 1, 1), (1, 2)] {
@@ -123,14 +129,14 @@ async fn all_addresses_of_a_name_are_tried_and_the_one_that_works_goes_first_fro
     let origin =
         Scripted::always("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
     // The origin listens on 127.0.0.1 only; the other loopback addresses refuse.
-    let named = Origin { host: "origin.test".into(), ..at(origin.port) };
-    let pools = pools_with(settings(vec![named]), &Clock::system(), vec![addresses(&[2, 3, 1], 60)]);
+    let by_name = Origin { host: "origin.test".into(), ..at(origin.port) };
+    let pools = pools_with(settings(vec![by_name]), &Clock::system(), vec![Some(addresses(&[2, 3, 1], 60))]);
     for _ in 0..2 {
         assert_eq!(fetch(&pools, get("/")).await, Ok((200, "ok".to_owned())));
     }
     let names = Names::new(
         &"origin.test".into(),
-        Arc::new(Words { answers: vec![addresses(&[2, 3, 1], 60)], ..Words::default() }),
+        Arc::new(Words { answers: vec![Some(addresses(&[2, 3, 1], 60))], ..Words::default() }),
     );
     let clock = manual();
     names.addresses(LIMIT, &clock).await.unwrap();
@@ -140,8 +146,8 @@ async fn all_addresses_of_a_name_are_tried_and_the_one_that_works_goes_first_fro
 
 #[tokio::test]
 async fn a_name_without_address_is_a_dns_failure() {
-    let named = Origin { host: "origin.test".into(), ..at(1) };
-    let pools = pools_with(settings(vec![named]), &Clock::system(), vec![None]);
+    let by_name = Origin { host: "origin.test".into(), ..at(1) };
+    let pools = pools_with(settings(vec![by_name]), &Clock::system(), vec![None]);
     assert_eq!(fetch(&pools, get("/")).await, Err(OriginError::Dns));
 }
 
@@ -149,8 +155,8 @@ async fn a_name_without_address_is_a_dns_failure() {
 #[tokio::test]
 async fn localhost_is_found_by_the_system_resolver() {
     let origin = Scripted::always(OK).await;
-    let named = Origin { host: "localhost".into(), ..at(origin.port) };
-    let pools = pools(settings(vec![named]), &Clock::system());
+    let by_name = Origin { host: "localhost".into(), ..at(origin.port) };
+    let pools = pools(settings(vec![by_name]), &Clock::system());
     assert_eq!(fetch(&pools, get("/")).await, Ok((200, "ok".to_owned())));
 }
 
@@ -260,7 +266,7 @@ mod temporary {
 
 #[tokio::test]
 async fn a_tls_origin_is_verified_by_name_and_root_unless_told_otherwise() {
-    let (port, ca, names) = tls_origin("www.example.com", OK, true).await;
+    let (port, ca, sni) = tls_origin("www.example.com", OK, true).await;
     let tls = || Origin { tls: true, ..at(port) };
     let trusting = || PoolSettings { ca: Some(ca.0.clone()), ..settings(vec![tls()]) };
     let ok = Ok((200, "ok".to_owned()));
@@ -269,7 +275,7 @@ async fn a_tls_origin_is_verified_by_name_and_root_unless_told_otherwise() {
     let pool = pools(trusting(), &clock);
     assert_eq!(fetch(&pool, get("/")).await, ok);
     assert_eq!(fetch(&pool, get("/")).await, ok);
-    assert_eq!(*names.lock(), ["www.example.com"], "one connection, with SNI");
+    assert_eq!(*sni.lock(), ["www.example.com"], "one connection, with SNI");
     // Another host must not be sent over a connection verified for this one.
     let other = Ask { authority: Bytes::from_static(b"other.example.com:8443"), ..get("/") };
     assert_eq!(fetch(&pool, other).await, Err(OriginError::Tls));

@@ -1,6 +1,9 @@
 //! FAULTS S15: what an origin may not send, row by row, and that the next request is right all the same.
 
 use super::*;
+use crate::config::limits::{
+    CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
+};
 use crate::origin::framing::Scanner;
 
 type Row = (&'static str, Method, &'static str, Result<(u16, &'static str), OriginError>);
@@ -351,9 +354,6 @@ fn bounds_hold_one_beyond_them() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: {}\r\n\r\n",
             "y".repeat(bytes - 7)
         )
-    };
-    use crate::config::limits::{
-        CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
     };
     assert_eq!(sized(100).len(), 100);
     assert_eq!(feed(&interims(ORIGIN_INTERIM_MAX)), Ok(()));
