@@ -181,6 +181,11 @@ impl OriginPools {
         pool.ask(ask).await
     }
 
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
+    }
+
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
     pub fn sweep(&self) {
         self.pools.values().for_each(|pool| pool.sweep());

@@ -21,6 +21,8 @@ pub struct OriginStats {
     pub origin: Arc<str>,
     /// Left out for failures, or on trial after them.
     pub ejected: bool,
+    /// Taken out by hand.
+    pub drained: bool,
     /// Connections with a request under way.
     pub connections_in_use: usize,
     /// Connections kept for the next request.

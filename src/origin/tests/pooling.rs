@@ -301,3 +301,41 @@ async fn a_slow_upload_is_not_the_origins_first_byte_timeout() {
     drop(sender);
     assert_eq!(asked.await.unwrap(), Ok((200, "ok".to_owned())));
 }
+
+/// Workers have a runtime each and share the connections; one that ends takes its connections with it.
+#[test]
+fn a_connection_serves_other_workers_until_the_worker_that_opened_it_ends() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stage = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let origin = stage.block_on(Scripted::always(OK));
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let opener = std::thread::spawn({
+        let pools = Arc::clone(&pools);
+        move || {
+            runtime().block_on(async move {
+                opened.send(fetch(&pools, get("/1")).await).unwrap();
+                ended.await.unwrap();
+            });
+        }
+    });
+    let ok = Ok((200, "ok".to_owned()));
+    assert_eq!(is_open.recv().unwrap(), ok);
+    let other = runtime();
+    assert_eq!(other.block_on(fetch(&pools, get("/2"))), ok);
+    assert_eq!(origin.seen().connections, 1);
+    end.send(()).unwrap();
+    opener.join().unwrap();
+    assert_eq!(other.block_on(fetch(&pools, get("/3"))), ok);
+    assert_eq!(origin.seen().connections, 2);
+}
+
+#[tokio::test]
+async fn connect_is_never_sent() {
+    let origin = Scripted::always(OK).await;
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    assert_eq!(fetch(&pools, ask(Method::CONNECT, "/")).await, Err(OriginError::Target));
+    assert_eq!(fetch(&pools, get("no slash")).await, Err(OriginError::Target));
+    assert_eq!(origin.seen().connections, 0);
+}
