@@ -97,7 +97,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{cause}")]
+#[error("no answer from an origin")]
 pub struct Failed {
     /// The cause, at the origin asked last.
     #[source]
