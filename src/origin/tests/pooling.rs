@@ -1,5 +1,7 @@
 //! Connections: reuse, the keep-alive race, what is repeated and what is not, the line for a connection.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::listener::request::BodyError;
 
@@ -56,7 +58,7 @@ async fn large_bodies_come_whole_by_length_and_by_chunks_and_the_connection_serv
     let by_length = format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n{block}");
     let mut by_chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
     for chunk in block.as_bytes().chunks(100_003) {
-        by_chunks += &format!("{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap());
+        write!(by_chunks, "{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()).unwrap();
     }
     by_chunks += "0\r\n\r\n";
     let origin = Scripted::new(vec![vec![Play::Read, write(by_length), Play::Read, write(by_chunks)]]).await;
