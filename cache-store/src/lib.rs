@@ -1,4 +1,4 @@
 //! The cache: may forget, must not lie.
 
-pub mod timestamp;
 pub mod rules;
+pub mod timestamp;
