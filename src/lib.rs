@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod config;
 pub mod listener;
+pub mod origin;
 pub mod respond;
