@@ -91,7 +91,7 @@ fn surrogate(fields: &HeaderMap, policy: &Policy) -> Option<CacheControl> {
     let mut control = CacheControl::default();
     let mut ours = false;
     for line in fields.get_all(SURROGATE_CONTROL) {
-        for directive in Directives::new(line.as_bytes()) {
+        for directive in Directives::with_parameters(line.as_bytes()) {
             let device = policy.surrogate_device.as_deref().unwrap_or_default().as_bytes();
             if !directive.parameters.is_empty() && directive.parameters != device {
                 continue;

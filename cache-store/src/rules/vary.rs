@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::Fields;
 use super::policy::Policy;
+use crate::timestamp::Timestamp;
 
 /// What a stored response varies on, and with which values it was asked for. Empty: it answers all requests.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -158,6 +159,23 @@ fn write_value<W: FnMut(&[u8])>(name: &HeaderName, present: bool, write: &mut W,
         value(write);
     }
     write(b"\n");
+}
+
+/// Of several stored responses, the one to answer `request` with: the best match, and of equals the latest received
+/// (RFC 9111 §4.1). Each comes with its spec and the moment it was received.
+pub fn select<'s, T, F: Fields>(
+    candidates: impl IntoIterator<Item = (T, &'s VarySpec, Timestamp)>,
+    request: &F,
+) -> Option<T> {
+    let mut best: Option<(T, Match, Timestamp)> = None;
+    for (candidate, spec, received) in candidates {
+        let quality = spec.matches(request);
+        let better = best.as_ref().is_none_or(|(_, so_far, at)| (quality, received) > (*so_far, *at));
+        if quality != Match::No && better {
+            best = Some((candidate, quality, received));
+        }
+    }
+    best.map(|(candidate, ..)| candidate)
 }
 
 /// The most names a `Vary` may have.
