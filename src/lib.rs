@@ -1,1 +1,6 @@
-//! x
+//! Tidegate: a caching edge node.
+
+pub mod clock;
+pub mod config;
+pub mod listener;
+pub mod respond;

@@ -1,0 +1,345 @@
+//! A response as the store keeps it: immutable, packed, ready to be written.
+//!
+//! Head lines and a small body lie in one run of bytes, in the order in which HTTP/1.1 sends them, so that a hit copies
+//! or writes them at once: `name: value CRLF … CRLF body`. A larger body is a list of chunks. Everything a hit must
+//! decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
+//!
+//! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
+//! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::rules::partial::Held;
+use crate::rules::reuse::Purged;
+use crate::rules::{Freshness, VarySpec};
+use crate::timestamp::Timestamp;
+
+/// Purge epoch: how many purges had been applied.
+pub type Epoch = u64;
+
+/// One stored response.
+#[derive(Debug)]
+pub struct StoredResponse {
+    /// Lines, an empty line, and the body if it is short enough.
+    blob: Bytes,
+    lines_len: u32,
+    status: StatusCode,
+    /// Parts that few responses have, boxed together to keep the rest small.
+    rare: Option<Box<Rare>>,
+    body: StoredBody,
+    /// When it is fresh and how long it may be served stale.
+    pub freshness: Freshness,
+    /// The purge epoch when its origin request started.
+    pub epoch: Epoch,
+    /// The moment of the soft purge that reached it, in milliseconds; [`NOT_PURGED`] or [`PURGED_HARD`].
+    purged: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    vary: VarySpec,
+    tags: Box<[Box<str>]>,
+    held: Option<Held>,
+}
+
+/// Where the body's bytes are.
+#[derive(Debug, Clone)]
+enum StoredBody {
+    /// In the blob, behind the empty line.
+    Inline,
+    /// Beside it, in order.
+    Chunks { chunks: Arc<[Bytes]>, len: u64 },
+}
+
+/// What a [`StoredResponse`] is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Final status.
+    pub status: StatusCode,
+    /// Fields to keep; hop-by-hop ones and `Content-Length` are left out by the constructor.
+    pub fields: HeaderMap,
+    /// The whole body, in pieces.
+    pub body: Vec<Bytes>,
+    /// Frozen times.
+    pub freshness: Freshness,
+    /// Request fields it depends on.
+    pub vary: VarySpec,
+    /// Surrogate keys.
+    pub tags: Box<[Box<str>]>,
+    /// For a stored partial: the spans of the representation that `body` is, one after another. Its status is then the
+    /// one that the whole would have: 200.
+    pub held: Option<Held>,
+    /// The purge epoch when the origin request started.
+    pub epoch: Epoch,
+}
+
+impl StoredResponse {
+    /// Packs a response. Copies head and body once; pieces of larger buffers are let go.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { status, fields, body, freshness, vary, tags, held, epoch } = parts;
+        let body_len: usize = body.iter().map(Bytes::len).sum();
+        let inline = body_len <= INLINE_BODY_BYTES_MAX;
+        let lines_len: usize =
+            stored_lines(&fields).map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let mut blob = Vec::with_capacity(lines_len + 2 + if inline { body_len } else { 0 });
+        for (name, value) in stored_lines(&fields) {
+            blob.extend_from_slice(name.as_str().as_bytes());
+            blob.extend_from_slice(b": ");
+            blob.extend_from_slice(value.as_bytes());
+            blob.extend_from_slice(b"\r\n");
+        }
+        let lines_len = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+        blob.extend_from_slice(b"\r\n");
+        let body = if inline {
+            for piece in &body {
+                blob.extend_from_slice(piece);
+            }
+            StoredBody::Inline
+        } else {
+            StoredBody::Chunks { chunks: pack_chunks(&body), len: body_len as u64 }
+        };
+        let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
+            .then(|| Box::new(Rare { vary, tags, held }));
+        Self {
+            blob: Bytes::from(blob),
+            lines_len,
+            status,
+            rare,
+            body,
+            freshness,
+            epoch,
+            purged: AtomicU64::new(NOT_PURGED),
+        }
+    }
+
+    /// The final status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Header lines in HTTP/1 form, each ended by CRLF, without the empty line.
+    pub fn lines(&self) -> &[u8] {
+        self.blob.get(..self.lines_len as usize).unwrap_or_default()
+    }
+
+    /// The header lines, the empty line and, if [`StoredResponse::is_inline`], the whole body: one write.
+    pub fn lines_and_inline_body(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// Whether the body lies behind the lines.
+    pub const fn is_inline(&self) -> bool {
+        matches!(self.body, StoredBody::Inline)
+    }
+
+    /// Length of the body in bytes.
+    pub fn body_len(&self) -> u64 {
+        match &self.body {
+            StoredBody::Inline => (self.blob.len() as u64).saturating_sub(u64::from(self.lines_len) + 2),
+            StoredBody::Chunks { len, .. } => *len,
+        }
+    }
+
+    /// The body's pieces in order, sharing the stored bytes.
+    pub fn body(&self) -> BodyPieces {
+        match &self.body {
+            StoredBody::Inline => {
+                let at = (self.lines_len as usize + 2).min(self.blob.len());
+                BodyPieces { one: Some(self.blob.slice(at..)), chunks: None, next: 0 }
+            }
+            StoredBody::Chunks { chunks, .. } => {
+                BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 }
+            }
+        }
+    }
+
+    /// The pieces of bytes `range` of the body; what lies outside the body is left out.
+    pub fn slice(&self, range: std::ops::Range<u64>) -> Vec<Bytes> {
+        let mut at = 0u64;
+        let mut pieces = Vec::new();
+        for piece in self.body() {
+            let end = at + piece.len() as u64;
+            let from = range.start.clamp(at, end) - at;
+            let to = range.end.clamp(at, end) - at;
+            if from < to {
+                // Both lie within the piece, whose length is a usize.
+                #[allow(clippy::cast_possible_truncation)]
+                pieces.push(piece.slice(from as usize..to as usize));
+            }
+            at = end;
+        }
+        pieces
+    }
+
+    /// The stored fields, decoded again. Allocates; not for the hit path of HTTP/1.
+    pub fn fields(&self) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in self.field_lines() {
+            let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
+                continue;
+            };
+            fields.append(name, value);
+        }
+        fields
+    }
+
+    /// Name and value of every stored line, in order.
+    pub fn field_lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines().split(|byte| *byte == b'\n').filter_map(|line| {
+            let line = line.strip_suffix(b"\r")?;
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((line.get(..colon)?, line.get(colon + 2..)?))
+        })
+    }
+
+    /// The value of the first stored line with this name (lower case).
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.field_lines()
+            .find(|(text, _)| text.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The request fields it depends on.
+    #[inline]
+    pub fn vary(&self) -> &VarySpec {
+        static EMPTY: std::sync::LazyLock<VarySpec> = std::sync::LazyLock::new(VarySpec::default);
+        self.rare.as_ref().map_or_else(|| &*EMPTY, |rare| &rare.vary)
+    }
+
+    /// Whether it answers every request for its key.
+    #[inline]
+    pub fn varies(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.vary.is_empty())
+    }
+
+    /// Its surrogate keys.
+    pub fn tags(&self) -> &[Box<str>] {
+        self.rare.as_ref().map(|rare| &*rare.tags).unwrap_or_default()
+    }
+
+    /// For a stored partial, which spans of the representation its body is.
+    #[inline]
+    pub fn held(&self) -> Option<&Held> {
+        self.rare.as_ref()?.held.as_ref()
+    }
+
+    /// The parts again, with the body shared, to make an updated response from (RFC 9111 §4.3.4).
+    pub fn to_parts(&self) -> Parts {
+        Parts {
+            status: self.status,
+            fields: self.fields(),
+            body: self.body().collect(),
+            freshness: self.freshness,
+            vary: self.vary().clone(),
+            tags: self.tags().into(),
+            held: self.held().cloned(),
+            epoch: self.epoch,
+        }
+    }
+
+    /// Bytes it costs in memory, its record and allocations included.
+    pub fn weight(&self) -> usize {
+        let body = match &self.body {
+            StoredBody::Inline => 0,
+            StoredBody::Chunks { chunks, len } => {
+                usize::try_from(*len).unwrap_or(usize::MAX).saturating_add(chunks.len() * size_of::<Bytes>())
+            }
+        };
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            size_of::<Rare>()
+                + vary_bytes(&rare.vary)
+                + rare.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum::<usize>()
+        });
+        size_of::<Self>() + self.blob.len() + body + rare + RECORD_OVERHEAD_BYTES
+    }
+
+    /// What the purges say about it.
+    #[inline]
+    pub fn purged(&self) -> Purged {
+        match self.purged.load(Ordering::Acquire) {
+            NOT_PURGED => Purged::No,
+            PURGED_HARD => Purged::Hard,
+            at => Purged::Soft(Timestamp::from_millis(at)),
+        }
+    }
+
+    /// Marks it purged. A hard purge stays; of several soft ones the first counts.
+    pub(crate) fn purge(&self, purged: Purged) {
+        let mark = match purged {
+            Purged::No => return,
+            Purged::Hard => PURGED_HARD,
+            Purged::Soft(at) => at.as_millis().clamp(PURGED_HARD + 1, NOT_PURGED - 1),
+        };
+        self.purged.fetch_min(mark, Ordering::AcqRel);
+    }
+}
+
+/// The pieces of a stored body, one after another.
+#[derive(Debug, Clone)]
+pub struct BodyPieces {
+    one: Option<Bytes>,
+    chunks: Option<Arc<[Bytes]>>,
+    next: usize,
+}
+
+impl Iterator for BodyPieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if let Some(one) = self.one.take() {
+            return Some(one);
+        }
+        let piece = self.chunks.as_ref()?.get(self.next)?.clone();
+        self.next += 1;
+        Some(piece)
+    }
+}
+
+/// Framing is the sender's, and `Age` is computed anew for every answer.
+fn stored_lines(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE)
+}
+
+fn vary_bytes(vary: &VarySpec) -> usize {
+    vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
+}
+
+/// Copies pieces of any size into chunks of [`CHUNK_BYTES`], so that no stored byte pins a larger buffer.
+fn pack_chunks(pieces: &[Bytes]) -> Arc<[Bytes]> {
+    let mut chunks = Vec::new();
+    let mut left: usize = pieces.iter().map(Bytes::len).sum();
+    let mut chunk = Vec::with_capacity(left.min(CHUNK_BYTES));
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - chunk.len()));
+            chunk.extend_from_slice(now);
+            left -= now.len();
+            rest = later;
+            if chunk.len() == CHUNK_BYTES {
+                chunks.push(Bytes::from(std::mem::replace(
+                    &mut chunk,
+                    Vec::with_capacity(left.min(CHUNK_BYTES)),
+                )));
+            }
+        }
+    }
+    if !chunk.is_empty() {
+        chunks.push(Bytes::from(chunk));
+    }
+    chunks.into()
+}
+
+/// Bodies up to this length lie behind their head lines.
+pub const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Length of the chunks of a longer body.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+/// What the memory tier keeps about an entry besides the entry itself (measured, see `LIBRARIES`: foyer record), and
+/// the reference counts and allocator rounding of the record.
+const RECORD_OVERHEAD_BYTES: usize = 210;
+const NOT_PURGED: u64 = u64::MAX;
+const PURGED_HARD: u64 = 0;

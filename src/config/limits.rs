@@ -1,0 +1,99 @@
+//! Every bound in the node, with its unit. A queue, buffer, table, retry or timeout that has no line here is a bug.
+//!
+//! Those an operator may want to move are settings (`[limits]`, per listener, per pool) whose defaults are taken
+//! from here; the rest are fixed because moving them only breaks something.
+
+use std::time::Duration;
+
+/// What a client connection and request may cost. Defaults of the `[limits]` settings.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Request line and header block together, bytes; beyond it 431.
+    pub head_bytes_max: usize,
+    /// Header fields in a request; beyond it 431.
+    pub fields_max: usize,
+    /// Path and query, bytes; beyond it 414.
+    pub target_bytes_max: usize,
+    /// Request body, bytes; beyond it 413.
+    pub request_body_bytes_max: u64,
+    /// From the first byte of a head (or the accept) to its end.
+    pub head_timeout: Duration,
+    /// Between requests on a kept connection.
+    pub idle_timeout: Duration,
+    /// A request body must bring at least this many bytes in every `body_rate_window`.
+    pub body_rate_bytes_min: u64,
+    /// The window in which [`Limits::body_rate_bytes_min`] is counted.
+    pub body_rate_window: Duration,
+    /// A client that takes no byte of a pending answer for this long is cut.
+    pub send_stall_timeout: Duration,
+    /// One request, from head to the last byte of the answer.
+    pub total_timeout: Duration,
+    /// TLS handshake, both halves.
+    pub handshake_timeout: Duration,
+    /// Handshakes under way in the process; further connections wait in the accept queue.
+    pub handshakes_max: usize,
+    /// Client connections of the process; beyond it the oldest idle one goes, else the new one is refused.
+    pub connections_max: usize,
+    /// Requests on one connection, then it is closed politely.
+    pub requests_per_connection_max: u64,
+    /// How long a drain may take before what is left is cut.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 32 * KIB,
+            fields_max: 100,
+            target_bytes_max: 8 * KIB,
+            request_body_bytes_max: 100 * MIB as u64,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            body_rate_bytes_min: 1024,
+            body_rate_window: Duration::from_secs(10),
+            send_stall_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_hours(1),
+            handshake_timeout: Duration::from_secs(5),
+            handshakes_max: 512,
+            connections_max: 20_000,
+            requests_per_connection_max: 1_000_000,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One kibibyte.
+pub const KIB: usize = 1024;
+/// One mebibyte.
+pub const MIB: usize = 1024 * KIB;
+
+/// Request bytes read and dropped after an early answer before the connection is closed instead.
+pub const DRAIN_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Time given to that draining.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of one chunk-size line with its extensions, in requests and origin responses.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of a trailer section.
+pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
+/// Read buffer a connection starts with, bytes.
+pub const READ_BUFFER_BYTES: usize = 8 * KIB;
+/// Pipelined answers are gathered up to this many bytes before they are written, and no further request is parsed.
+pub const GATHER_BYTES_MAX: usize = 64 * KIB;
+/// Bodies up to this many bytes are copied behind their head into one write; larger ones are written vectored.
+pub const COPY_BODY_BYTES_MAX: usize = 4 * KIB;
+/// Interim (1xx) responses passed on for one request; further ones are dropped.
+pub const INTERIM_MAX: usize = 8;
+/// Ranges of one request that are answered one by one; beyond it the whole representation is sent. FAULTS C14.
+pub const RANGES_MAX: usize = 16;
+/// How often a worker looks for connections past their deadline.
+pub const DEADLINE_TICK: Duration = Duration::from_millis(250);
+/// Nodes a request may have crossed (`CDN-Loop` members) before it is refused with 508.
+pub const HOPS_MAX: usize = 16;
+/// Bytes of a body in flight between origin and clients when it is streamed through without being kept.
+pub const STREAM_WINDOW_BYTES: usize = MIB;
+/// HTTP/2 streams open at once on one client connection.
+pub const H2_STREAMS_MAX: u32 = 100;
+/// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
+pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Request header bytes that one HTTP/2 connection may hold in requests under way. FAULTS B16.
+pub const H2_HELD_HEAD_BYTES_MAX: usize = 512 * KIB;

@@ -1,0 +1,351 @@
+//! The settings as meant: valid by construction, every default filled in.
+//!
+//! Built only by `check.rs` from what `file.rs` read (or by `cli/` from flags, through the same checks). The rest of
+//! the house sees this type and never TOML.
+
+pub mod limits;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::rules::Policy;
+use http::Method;
+
+pub use limits::Limits;
+
+/// One node's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name in `Cache-Status`, `Via` and `CDN-Loop`; an RFC 9110 token.
+    pub node: Arc<str>,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// The second listener.
+    pub admin: Admin,
+    /// The store.
+    pub cache: Cache,
+    /// Pools by name.
+    pub pools: BTreeMap<Arc<str>, Pool>,
+    /// Sites in the order written; hosts are unique over all.
+    pub sites: Vec<Site>,
+    /// Purging.
+    pub purge: Purge,
+    /// Access log.
+    pub log: Log,
+    /// Bounds.
+    pub limits: Limits,
+    /// Worker threads; default: one a core.
+    pub workers: usize,
+}
+
+/// A socket clients connect to.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Certificates; empty: plain.
+    pub tls: Vec<Certificate>,
+    /// Protocols offered.
+    pub protocols: Vec<ListenerProtocol>,
+    /// Peers whose `X-Forwarded-For` or `Forwarded` names the client.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// What a listener can speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 (and 1.0).
+    Http11,
+    /// HTTP/2, by ALPN over TLS.
+    H2,
+}
+
+/// A certificate chain and its key, PEM files.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where it listens; none: no admin listener.
+    pub address: Option<AdminAddress>,
+    /// The token file; without it only loopback may call.
+    pub tokens: Option<PathBuf>,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug)]
+pub enum AdminAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// The store's size.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Memory budget, bytes; heads and overhead count.
+    pub memory_bytes: u64,
+    /// Responses above this many bytes are passed through, not stored.
+    pub object_bytes_max: u64,
+}
+
+/// A group of origins that can answer for the same sites.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name in log, metrics and `explain`.
+    pub name: Arc<str>,
+    /// Its origins; at least one.
+    pub origins: Vec<Origin>,
+    /// The `Host` sent; none: as the client named it.
+    pub host: Option<Arc<str>>,
+    /// Name for SNI and certificate check; none: the host sent.
+    pub server_name: Option<Arc<str>>,
+    /// Verify the origin's certificate. Default true.
+    pub verify: bool,
+    /// Extra root certificates (PEM file) trusted for this pool.
+    pub ca: Option<PathBuf>,
+    /// Connections to each origin at most.
+    pub connections_max: usize,
+    /// How long a request may wait for a connection when all are taken.
+    pub queue_timeout: Duration,
+    /// Requests that may wait so at once; beyond it 503.
+    pub queue_max: usize,
+    /// TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the request to the response's head.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of the response's body.
+    pub between_bytes_timeout: Duration,
+    /// An idle connection older than this is not reused.
+    pub idle_timeout: Duration,
+    /// Consecutive failures after which an origin is left out for `eject_for`.
+    pub eject_after: u32,
+    /// How long; doubles with each ejection up to ten times.
+    pub eject_for: Duration,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `http://host:port` without path, as written in logs and metrics.
+    pub name: Arc<str>,
+    /// TLS to it.
+    pub tls: bool,
+    /// Name or address to connect to.
+    pub host: Arc<str>,
+    /// Port.
+    pub port: u16,
+    /// Share of requests relative to its siblings; at least 1.
+    pub weight: u32,
+    /// Asked only when no other is available.
+    pub backup: bool,
+}
+
+/// Which hosts are served how.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name in metrics: the first host pattern.
+    pub name: Arc<str>,
+    /// The hosts it answers for.
+    pub hosts: Vec<HostPattern>,
+    /// What holds where no route says otherwise.
+    pub defaults: Arc<RoutePolicy>,
+    /// In the order written; the first that matches decides.
+    pub routes: Vec<Route>,
+}
+
+/// A host as written in `hosts`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HostPattern {
+    /// `www.example.com`, lower case, without port.
+    Exact(Box<str>),
+    /// `*.example.org`: the part after `*.`; any number of labels before it.
+    Wildcard(Box<str>),
+    /// `*`: whatever no other site takes.
+    Any,
+}
+
+/// A part of a site.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; empty: all.
+    pub methods: Vec<Method>,
+    /// What holds for them.
+    pub policy: Arc<RoutePolicy>,
+}
+
+/// A path as written in a route: `*` matches any run of characters, also `/`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathPattern {
+    /// No `*` in it.
+    Exact(Box<str>),
+    /// One `*` at its end.
+    Prefix(Box<str>),
+    /// Anything else, split at its stars.
+    Glob(Vec<Box<str>>),
+}
+
+/// Everything that a site or route decides.
+#[derive(Clone, Debug)]
+pub struct RoutePolicy {
+    /// The preset it started from.
+    pub preset: Preset,
+    /// May the cache be used at all.
+    pub cache: bool,
+    /// The caching rules' settings.
+    pub rules: Policy,
+    /// The pools to ask.
+    pub steer: Steer,
+    /// What happens to the query before it is routed, keyed and forwarded.
+    pub query: Query,
+    /// Which request fields reach the origin.
+    pub forward: Forward,
+    /// Which request cookies reach the origin.
+    pub cookies: Cookies,
+    /// Also send `X-Cache`, in nginx's words.
+    pub x_cache: bool,
+}
+
+/// Named starting points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Preset {
+    /// Safe for anything.
+    Default,
+    /// A static site.
+    Static,
+    /// A news site.
+    News,
+    /// RFC 9111 to the letter.
+    Rfc,
+}
+
+impl Preset {
+    /// As written in settings; `none` for the default.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "none",
+            Self::Static => "static",
+            Self::News => "news",
+            Self::Rfc => "rfc",
+        }
+    }
+}
+
+/// Which pool is asked.
+#[derive(Clone, Debug)]
+pub enum Steer {
+    /// Always this one.
+    Pool(Arc<str>),
+    /// One of these by weight, each request anew.
+    Weight(Vec<(Arc<str>, u32)>),
+}
+
+/// Query handling; the same for route, key and forward.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Query {
+    /// Sort parameters by name, keeping the order of equal names.
+    pub sort: bool,
+    /// Parameters removed, by exact name or, ending in `*`, by prefix.
+    pub remove: Vec<Box<str>>,
+}
+
+/// Which request fields reach the origin on cacheable routes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Forward {
+    /// All but hop-by-hop ones and those that could change an answer without being in the key.
+    Safe,
+    /// These only (lower case), and what the node itself sets.
+    Only(Vec<Box<str>>),
+}
+
+/// Request cookies on cacheable routes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cookies {
+    /// Forwarded as they are; an origin that answers by cookie must say so in `Vary` or `Cache-Control`.
+    Forward,
+    /// Removed, unless one of these names (exact, or by prefix ending in `*`) is among them: then the request passes.
+    PassOn(Vec<Box<str>>),
+}
+
+/// Purging through the listeners.
+#[derive(Clone, Debug, Default)]
+pub struct Purge {
+    /// Who may use the PURGE method.
+    pub method_from: Vec<Network>,
+}
+
+/// The access log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Where it goes.
+    pub target: LogTarget,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Zero the last octet (IPv4) or the last 80 bits (IPv6) of client addresses.
+    pub mask_client: bool,
+}
+
+/// Where the access log goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// Shape of an access log line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The combined format, with the cache outcome behind it.
+    Combined,
+}
+
+/// An address range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    address: std::net::IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The range of the addresses that share the first `prefix` bits with `address`; `None` if `prefix` is too long.
+    pub fn new(address: std::net::IpAddr, prefix: u8) -> Option<Self> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// Whether `address` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
+    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+        use std::net::IpAddr::{V4, V6};
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (V4(ours), V4(theirs)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                ours.to_bits().checked_shr(shift).unwrap_or(0)
+                    == theirs.to_bits().checked_shr(shift).unwrap_or(0)
+            }
+            (V6(ours), V6(theirs)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                ours.to_bits().checked_shr(shift).unwrap_or(0)
+                    == theirs.to_bits().checked_shr(shift).unwrap_or(0)
+            }
+            _ => false,
+        }
+    }
+}

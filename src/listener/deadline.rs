@@ -1,0 +1,152 @@
+//! Deadlines of connections, without a timer each.
+//!
+//! A connection writes the moment by which it must have moved on into its slot (one store, on every request); the
+//! worker's sweeper looks over all slots every `DEADLINE_TICK` and wakes those that are late. So a deadline is
+//! kept to within one tick, and the hit path never touches a timer.
+//!
+//! Belongs to one worker thread (`Rc`, `Cell`): a connection never leaves its worker.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+
+use cache_store::timestamp::Timestamp;
+
+use crate::clock::Clock;
+use crate::config::limits::DEADLINE_TICK;
+
+/// What a connection was doing when its time ran out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// TLS handshake.
+    Handshake,
+    /// Reading a request head that has begun (or the first one).
+    Head,
+    /// Between requests.
+    Idle,
+    /// Reading a request body slower than the minimum rate.
+    BodyRate,
+    /// The client takes no bytes of an answer.
+    SendStall,
+    /// The request as a whole.
+    Total,
+}
+
+/// All deadlines of one worker.
+#[derive(Clone, Debug, Default)]
+pub struct Deadlines(Rc<RefCell<Vec<Weak<Slot>>>>);
+
+/// The deadline of one connection; dropping it takes it out of the sweep.
+#[derive(Debug)]
+pub struct Deadline(Rc<Slot>);
+
+#[derive(Debug)]
+struct Slot {
+    /// Milliseconds on the steady time line; `u64::MAX`: none.
+    at: Cell<u64>,
+    phase: Cell<Phase>,
+    late: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Deadlines {
+    /// A deadline for a new connection, not set.
+    pub fn register(&self) -> Deadline {
+        let slot = Rc::new(Slot {
+            at: Cell::new(u64::MAX),
+            phase: Cell::new(Phase::Idle),
+            late: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        self.0.borrow_mut().push(Rc::downgrade(&slot));
+        Deadline(slot)
+    }
+
+    /// Wakes what is late at `now` and forgets the connections that are gone.
+    pub fn sweep(&self, now: Timestamp) {
+        let mut wake = Vec::new();
+        self.0.borrow_mut().retain(|slot| {
+            let Some(slot) = slot.upgrade() else { return false };
+            if slot.at.get() <= now.as_millis() && !slot.late.replace(true) {
+                wake.extend(slot.waker.borrow_mut().take());
+            }
+            true
+        });
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sweeps for ever, every `DEADLINE_TICK`. Run once a worker.
+    pub async fn run(&self, clock: &Clock) {
+        loop {
+            clock.sleep(DEADLINE_TICK).await;
+            self.sweep(clock.now());
+        }
+    }
+}
+
+impl Deadline {
+    /// The connection must have moved on by `at`.
+    #[inline]
+    pub fn set(&self, at: Timestamp, phase: Phase) {
+        self.0.at.set(at.as_millis());
+        self.0.phase.set(phase);
+        self.0.late.set(false);
+    }
+
+    /// Nothing is due.
+    #[inline]
+    pub fn clear(&self) {
+        self.0.at.set(u64::MAX);
+        self.0.late.set(false);
+    }
+
+    /// Completes when the deadline set last has passed.
+    pub async fn expired(&self) -> Phase {
+        poll_fn(|cx| {
+            if self.0.late.get() {
+                return Poll::Ready(self.0.phase.get());
+            }
+            let mut waker = self.0.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_late_connection_is_woken_with_what_it_was_doing() {
+        let deadlines = Deadlines::default();
+        let deadline = deadlines.register();
+        deadline.set(Timestamp::from_secs(10), Phase::Head);
+        deadlines.sweep(Timestamp::from_secs(9));
+        assert!(!deadline.0.late.get());
+        deadlines.sweep(Timestamp::from_secs(10));
+        assert_eq!(deadline.expired().await, Phase::Head);
+    }
+
+    #[test]
+    fn a_deadline_that_was_moved_on_in_time_does_not_fire() {
+        let deadlines = Deadlines::default();
+        let deadline = deadlines.register();
+        deadline.set(Timestamp::from_secs(10), Phase::Head);
+        deadline.set(Timestamp::from_secs(20), Phase::Idle);
+        deadlines.sweep(Timestamp::from_secs(15));
+        assert!(!deadline.0.late.get());
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_leaves_the_sweep() {
+        let deadlines = Deadlines::default();
+        drop(deadlines.register());
+        deadlines.sweep(Timestamp::from_secs(1));
+        assert!(deadlines.0.borrow().is_empty());
+    }
+}

@@ -1,0 +1,241 @@
+//! The header block of a request, as received: one run of bytes and an index into it.
+//!
+//! Every protocol delivers this type: HTTP/1.1 hands over the bytes it read, HTTP/2 packs its decoded fields. Names
+//! are matched without regard to case; well-known ones carry a [`FieldId`], so a look-up on the hit path
+//! compares bytes, not strings. Field order is kept.
+//!
+//! Invariant: every index entry lies within `bytes` (built only here); names are RFC 9110 tokens and values hold no
+//! CR, LF or NUL (checked by the parser that calls [`Fields::push`]).
+
+use bytes::Bytes;
+use http::HeaderName;
+
+/// Fields the walk itself looks at. `Other` is everything else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)] // named after the field
+pub enum FieldId {
+    Other,
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Expect,
+    Upgrade,
+    Te,
+    Trailer,
+    KeepAlive,
+    ProxyConnection,
+    CacheControl,
+    Pragma,
+    Range,
+    IfRange,
+    IfMatch,
+    IfNoneMatch,
+    IfModifiedSince,
+    IfUnmodifiedSince,
+    Authorization,
+    Cookie,
+    Accept,
+    AcceptEncoding,
+    AcceptLanguage,
+    UserAgent,
+    Referer,
+    Forwarded,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    CdnLoop,
+    Via,
+}
+
+/// A request's header block. Cloning shares the bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    bytes: Bytes,
+    index: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name_at: u32,
+    value_at: u32,
+    value_len: u32,
+    name_len: u16,
+    id: FieldId,
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldLine<'a> {
+    /// Which well-known field it is.
+    pub id: FieldId,
+    /// The name as received.
+    pub name: &'a [u8],
+    /// The value without surrounding white space.
+    pub value: &'a [u8],
+}
+
+impl Fields {
+    /// An empty block over `bytes`, to be filled with [`Fields::push`]; `index` is a vector to reuse.
+    pub fn over(bytes: Bytes, mut index: FieldIndex) -> Self {
+        index.0.clear();
+        Self { bytes, index: index.0 }
+    }
+
+    /// Records a line whose name and value lie at these ranges of the block's bytes; a range outside them is dropped.
+    pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+        let Some(text) = self.bytes.get(name.clone()) else { return };
+        if self.bytes.get(value.clone()).is_none() {
+            return;
+        }
+        let id = FieldId::of(text);
+        let (Ok(name_at), Ok(name_len), Ok(value_at), Ok(value_len)) = (
+            u32::try_from(name.start),
+            u16::try_from(name.len()),
+            u32::try_from(value.start),
+            u32::try_from(value.len()),
+        ) else {
+            return;
+        };
+        self.index.push(Entry { name_at, value_at, value_len, name_len, id });
+    }
+
+    /// Packs name and value pairs into a block of its own.
+    pub fn pack<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
+        let total = lines.clone().map(|(name, value)| name.len() + value.len()).sum();
+        let mut bytes = Vec::with_capacity(total);
+        let mut ranges = Vec::new();
+        for (name, value) in lines {
+            let name_at = bytes.len();
+            bytes.extend_from_slice(name);
+            let value_at = bytes.len();
+            bytes.extend_from_slice(value);
+            ranges.push((name_at..value_at, value_at..bytes.len()));
+        }
+        let mut fields = Self::over(Bytes::from(bytes), FieldIndex::default());
+        for (name, value) in ranges {
+            fields.push(name, value);
+        }
+        fields
+    }
+
+    /// The value of the first line with this well-known name.
+    #[inline]
+    pub fn first(&self, id: FieldId) -> Option<&[u8]> {
+        self.index.iter().find(|entry| entry.id == id).map(|entry| self.value_of(entry))
+    }
+
+    /// The values of all lines with this well-known name, in order.
+    pub fn all(&self, id: FieldId) -> impl Iterator<Item = &[u8]> {
+        self.index.iter().filter(move |entry| entry.id == id).map(|entry| self.value_of(entry))
+    }
+
+    /// Whether a line with this well-known name is there.
+    #[inline]
+    pub fn has(&self, id: FieldId) -> bool {
+        self.index.iter().any(|entry| entry.id == id)
+    }
+
+    /// The values of all lines with this name, in order.
+    pub fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
+        self.lines()
+            .filter(move |line| line.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|line| line.value)
+    }
+
+    /// Every line, in order.
+    pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
+        self.index.iter().map(|entry| FieldLine {
+            id: entry.id,
+            name: self
+                .bytes
+                .get(entry.name_at as usize..entry.name_at as usize + usize::from(entry.name_len))
+                .unwrap_or_default(),
+            value: self.value_of(entry),
+        })
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Bytes that the block holds, for budgets.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len() + self.index.capacity() * size_of::<Entry>()
+    }
+
+    /// Gives the index back for the next request.
+    pub fn into_index(self) -> FieldIndex {
+        FieldIndex(self.index)
+    }
+
+    #[inline]
+    fn value_of(&self, entry: &Entry) -> &[u8] {
+        let at = entry.value_at as usize;
+        self.bytes.get(at..at + entry.value_len as usize).unwrap_or_default()
+    }
+}
+
+/// The memory of an index, kept by a connection from one request to the next.
+#[derive(Debug, Default)]
+pub struct FieldIndex(Vec<Entry>);
+
+impl FieldId {
+    /// The id of a field name, in any case.
+    pub fn of(name: &[u8]) -> Self {
+        // One comparison of length and then at most a few of text: the table is small and names differ in length.
+        for (known, id) in KNOWN {
+            if known.len() == name.len() && name.eq_ignore_ascii_case(known) {
+                return *id;
+            }
+        }
+        Self::Other
+    }
+}
+
+impl cache_store::rules::Fields for Fields {
+    fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]> {
+        self.named(name.as_str())
+    }
+}
+
+const KNOWN: &[(&[u8], FieldId)] = &[
+    (b"host", FieldId::Host),
+    (b"connection", FieldId::Connection),
+    (b"content-length", FieldId::ContentLength),
+    (b"transfer-encoding", FieldId::TransferEncoding),
+    (b"expect", FieldId::Expect),
+    (b"upgrade", FieldId::Upgrade),
+    (b"te", FieldId::Te),
+    (b"trailer", FieldId::Trailer),
+    (b"keep-alive", FieldId::KeepAlive),
+    (b"proxy-connection", FieldId::ProxyConnection),
+    (b"cache-control", FieldId::CacheControl),
+    (b"pragma", FieldId::Pragma),
+    (b"range", FieldId::Range),
+    (b"if-range", FieldId::IfRange),
+    (b"if-match", FieldId::IfMatch),
+    (b"if-none-match", FieldId::IfNoneMatch),
+    (b"if-modified-since", FieldId::IfModifiedSince),
+    (b"if-unmodified-since", FieldId::IfUnmodifiedSince),
+    (b"authorization", FieldId::Authorization),
+    (b"cookie", FieldId::Cookie),
+    (b"accept", FieldId::Accept),
+    (b"accept-encoding", FieldId::AcceptEncoding),
+    (b"accept-language", FieldId::AcceptLanguage),
+    (b"user-agent", FieldId::UserAgent),
+    (b"referer", FieldId::Referer),
+    (b"forwarded", FieldId::Forwarded),
+    (b"x-forwarded-for", FieldId::XForwardedFor),
+    (b"x-forwarded-host", FieldId::XForwardedHost),
+    (b"x-forwarded-proto", FieldId::XForwardedProto),
+    (b"cdn-loop", FieldId::CdnLoop),
+    (b"via", FieldId::Via),
+];

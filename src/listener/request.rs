@@ -1,0 +1,227 @@
+//! A request as every protocol delivers it: what the walk works on, whatever the bytes looked like.
+//!
+//! HTTP/1.1 (`h1/`), HTTP/2 (`h2.rs`) and later HTTP/3 build it; `serve` consumes it. What is in it has passed the
+//! protocol's own checks (framing, field syntax, one authority); it has *not* been normalised, which is `route/`'s
+//! work, nor are its fields safe to forward, which is `origin/forward.rs`'s.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::mpsc;
+
+use super::fields::Fields;
+
+/// One request.
+#[derive(Debug)]
+pub struct Request {
+    /// The method, exactly as sent.
+    pub method: Method,
+    /// `http` or `https`, by the connection.
+    pub scheme: Scheme,
+    /// Host and optional port as the client named them: absolute-form, `Host` or `:authority`, which agreed.
+    pub authority: Bytes,
+    /// Path and query as the client sent them, origin-form, starting with `/`; or `*` for OPTIONS.
+    pub target: Bytes,
+    /// The header block, without pseudo fields; `Host` is in it for HTTP/1.
+    pub fields: Fields,
+    /// The body, or none.
+    pub body: RequestBody,
+    /// The protocol, for the log and `Via`.
+    pub protocol: Protocol,
+    /// Who is at the other end.
+    pub client: Arc<Client>,
+    /// When the head was complete: `Clock::micros`.
+    pub received_micros: u64,
+    /// Where interim (1xx) responses may be sent while the answer is awaited, if the protocol can carry them.
+    pub interim: Option<InterimSink>,
+}
+
+/// The client end of a connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The address of the client: the peer's, or the one a trusted proxy named.
+    pub address: SocketAddr,
+    /// Name of the TLS version and SNI name where the connection is encrypted.
+    pub tls: Option<Tls>,
+}
+
+/// What TLS told about a connection.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The server name the client asked for.
+    pub server_name: Option<Box<str>>,
+}
+
+/// URI scheme of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that is left out.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Protocol of a client connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // named after the protocol
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl Protocol {
+    /// As written in logs: `HTTP/1.1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+/// A request body: pulled, and stopped by being dropped.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// There is none.
+    #[default]
+    Empty,
+    /// Frames that the HTTP/1.1 connection decodes while the walk pulls them.
+    Channel {
+        /// The frames; an error ends it. The sender drops without an error only at a proven end.
+        frames: mpsc::Receiver<Result<Bytes, BodyError>>,
+        /// Bytes still to come, if `Content-Length` told.
+        length: Option<u64>,
+        /// Whether the end has been seen.
+        ended: bool,
+    },
+    /// An HTTP/2 stream.
+    H2(Box<hyper::body::Incoming>),
+}
+
+/// Why a request body ended before its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client went away.
+    #[error("the client closed the connection within the body")]
+    Closed,
+    /// The framing was wrong.
+    #[error("the body's framing is malformed")]
+    Malformed,
+    /// Longer than allowed.
+    #[error("the body is longer than the limit")]
+    TooLong,
+    /// Slower than allowed.
+    #[error("the body came slower than the minimum rate")]
+    TooSlow,
+}
+
+impl RequestBody {
+    /// Whether there is no body.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Channel { frames, length, ended } => {
+                if *ended {
+                    return Poll::Ready(None);
+                }
+                match frames.poll_recv(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        if let Some(left) = length {
+                            *left = left.saturating_sub(bytes.len() as u64);
+                        }
+                        Poll::Ready(Some(Ok(http_body::Frame::data(bytes))))
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        *ended = true;
+                        Poll::Ready(Some(Err(error)))
+                    }
+                    Poll::Ready(None) => {
+                        *ended = true;
+                        match length {
+                            Some(left) if *left > 0 => Poll::Ready(Some(Err(BodyError::Closed))),
+                            _ => Poll::Ready(None),
+                        }
+                    }
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+            Self::H2(incoming) => match Pin::new(incoming.as_mut()).poll_frame(cx) {
+                // Trailers of a request are dropped: FAULTS S6.
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => Poll::Ready(Some(Ok(http_body::Frame::data(data)))),
+                    Err(_) => Poll::Ready(None),
+                },
+                Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Closed))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Channel { ended, .. } => *ended,
+            Self::H2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Empty => http_body::SizeHint::with_exact(0),
+            Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
+            Self::Channel { length: None, .. } => http_body::SizeHint::default(),
+            Self::H2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// An interim response on its way to the client: 103 and other 1xx, never 101.
+#[derive(Clone, Debug)]
+pub struct Interim {
+    /// 100, 102 … 199.
+    pub status: StatusCode,
+    /// Its fields, hop-by-hop already removed.
+    pub fields: HeaderMap,
+}
+
+/// Where interim responses go; bounded, and what does not fit is dropped.
+pub type InterimSink = mpsc::Sender<Interim>;

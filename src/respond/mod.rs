@@ -1,0 +1,3 @@
+//! 7 an outcome of the walk -> Response.
+
+pub mod response;
