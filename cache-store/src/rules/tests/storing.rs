@@ -132,6 +132,20 @@ fn errors_live_as_the_policy_says() {
 }
 
 #[test]
+fn an_error_that_a_request_can_provoke_is_not_stored_by_default() {
+    for status in
+        [400, 401, 403, 405, 406, 412, 413, 414, 415, 416, 417, 421, 429, 431, 500, 501, 502, 503, 504, 599]
+    {
+        for control in ["max-age=60", "public", "s-maxage=60, public", "x"] {
+            let modified = date(-86_400);
+            let lines = [("cache-control", control), ("last-modified", modified.as_str()), ("etag", "\"a\"")];
+            let exchange = Exchange::new(&lines).status(status).policy(Policy::default());
+            assert_eq!(exchange.ttl(), Err("error"), "{status} {control}");
+        }
+    }
+}
+
+#[test]
 fn cookies_are_refused_stripped_or_stored_as_the_policy_says() {
     let policy = |set_cookie| Policy { set_cookie, ..Policy::rfc() };
     let named: Lines<'_> = &[("cache-control", "max-age=60"), ("set-cookie", "a=b")];
