@@ -94,8 +94,27 @@ const FRAGMENTS: [&str; 40] = [
     "Sat, 01 Jan 2000 00:00:00 GMT",
 ];
 
+/// Whole values, so that responses are stored often enough to be looked at further.
+const VALUES: [&str; 14] = [
+    "max-age=60",
+    "s-maxage=60, stale-while-revalidate=30",
+    "max-age=60, stale-if-error=600",
+    "no-cache, max-age=60",
+    "max-age=60, must-revalidate",
+    "public",
+    "bytes 0-4/10",
+    "bytes=0-4",
+    "\"a\"",
+    "W/\"a\"",
+    "x-a, accept-language",
+    "en, de;q=0.5",
+    "Sat, 01 Jan 2000 00:00:00 GMT",
+    "/x/../y",
+];
+
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
+        proptest::sample::select(VALUES.as_slice()).prop_map(|text| text.as_bytes().to_vec()),
         proptest::collection::vec(any::<u8>(), 0..40),
         proptest::collection::vec(proptest::sample::select(FRAGMENTS.as_slice()), 0..8)
             .prop_map(|parts| parts.concat().into_bytes()),
