@@ -315,13 +315,13 @@ impl<'a> Ranges<'a> {
         }
     }
 
-    /// The one range liked better than all others, `None` when several are or it is `*` or refused.
+    /// The one range liked better than all others, `None` when several are, or it is refused.
     fn best(&self) -> Option<&'a [u8]> {
         let (first, others) = self.used().split_first()?;
         let alone = others
             .iter()
             .all(|other| other.weight < first.weight || other.name.eq_ignore_ascii_case(first.name));
-        (alone && first.weight > 0 && first.name != b"*").then_some(first.name)
+        (alone && first.weight > 0).then_some(first.name)
     }
 }
 

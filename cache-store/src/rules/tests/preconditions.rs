@@ -88,6 +88,7 @@ fn a_conditional_request_is_answered_as_the_origin_would() {
         ("and was later than what the client has", stamped, 200, &[("if-modified-since", &old)], Send),
         ("reception stands in for Date", &[], 200, &[("if-modified-since", &date(0))], NotModified),
         ("and was later than what the client has", &[], 200, &[("if-modified-since", &new)], Send),
+        ("a part of it", dated, 206, &[("if-modified-since", &mid)], NotModified),
         ("an error has no 304, by tag", tagged, 404, &[("if-none-match", "\"a\"")], Send),
         ("nor by date", dated, 404, &[("if-modified-since", &new)], Send),
         ("If-Match that holds", tagged, 200, &[("if-match", "\"b\", \"a\"")], Send),

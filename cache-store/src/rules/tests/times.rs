@@ -124,6 +124,20 @@ fn nothing_overflows_at_the_ends_of_time() {
 }
 
 #[test]
+fn a_freshness_is_read_back_as_written() {
+    let lines = [("cache-control", "s-maxage=60, stale-while-revalidate=5, stale-if-error=7"), ("age", "3")];
+    let freshness = Exchange::new(&lines).took_millis(1234).freshness();
+    let (received, initial_age) = (freshness.received(), freshness.initial_age());
+    let lifetime = freshness.lifetime_secs();
+    assert_eq!(initial_age, Duration::from_millis(4234));
+    assert!(freshness.explicit() && freshness.must_revalidate() && !freshness.immutable());
+    assert_eq!(
+        Freshness::new(received, initial_age, lifetime, freshness.windows(), freshness.flags()),
+        freshness
+    );
+}
+
+#[test]
 fn the_numbers_kept_beside_an_object_are_few() {
     assert!(std::mem::size_of::<Freshness>() <= 32);
 }
