@@ -21,6 +21,7 @@ pub mod freshness;
 pub mod invalidate;
 pub mod partial;
 pub mod policy;
+mod preference;
 pub mod retained;
 pub mod reuse;
 pub mod stale;
