@@ -97,3 +97,9 @@ pub const H2_STREAMS_MAX: u32 = 100;
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Request header bytes that one HTTP/2 connection may hold in requests under way. FAULTS B16.
 pub const H2_HELD_HEAD_BYTES_MAX: usize = 512 * KIB;
+/// Connections that the kernel may hold for us before we take them, a listener and worker.
+pub const BACKLOG: i32 = 8192;
+/// Pause after the system refused a connection for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From the first change of a certificate file to reading it again: certificate and key come one after the other.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
