@@ -5,3 +5,4 @@ pub mod config;
 pub mod listener;
 pub mod origin;
 pub mod respond;
+pub mod shutdown;

@@ -121,3 +121,9 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(5);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
+/// Connections that the kernel may hold for us before we take them, a listener and worker.
+pub const BACKLOG: i32 = 8192;
+/// Pause after the system refused a connection for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From the first change of a certificate file to reading it again: certificate and key come one after the other.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
