@@ -1,5 +1,6 @@
 //! Tidegate: a caching edge node.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod listener;
