@@ -127,3 +127,25 @@ pub const BACKLOG: i32 = 8192;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From the first change of a certificate file to reading it again: certificate and key come one after the other.
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
+/// A block of access log lines is handed to the writer when it holds this many bytes.
+pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
+/// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
+pub const LOG_QUEUE_BLOCKS: usize = 128;
+/// Bytes of a path in an access log line; the rest is cut.
+pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of any other client-chosen value in an access log line; the rest is cut.
+pub const LOG_VALUE_BYTES_MAX: usize = KIB;
+/// How long an access log line may lie in its worker's block.
+pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the access log to be written.
+pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Distinct reasons that one worker counts; further ones are counted together.
+pub const METRIC_REASONS_MAX: usize = 64;
+/// Body of an admin call, bytes.
+pub const ADMIN_BODY_BYTES_MAX: usize = MIB;
+/// Time given to an admin call's body.
+pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tokens in a token file.
+pub const TOKENS_MAX: usize = 1000;
+/// Bytes of a token file.
+pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
