@@ -66,6 +66,15 @@ fn time_and_directives_decide() {
             70,
             must(Must::Stale),
         ),
+        ("a reload of what never changes", "max-age=60, immutable", "max-age=0", 59, fresh),
+        (
+            "once stale it may have changed",
+            "max-age=60, immutable",
+            "max-age=0",
+            60,
+            must(Must::ClientMaxAge),
+        ),
+        ("no-cache is no mere reload", "max-age=60, immutable", "no-cache", 0, must(Must::ClientNoCache)),
         ("client min-fresh kept", "max-age=60", "min-fresh=10", 50, fresh),
         ("client min-fresh missed", "max-age=60", "min-fresh=10", 51, must(Must::ClientMinFresh)),
         (
