@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::headers::CacheStatus;
+use crate::listener::request::BodyError;
+use crate::origin::OriginError;
 use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
 
 /// Something that went wrong, as far as the client is concerned.
@@ -31,6 +33,27 @@ impl Failure {
     pub const fn retry_after(mut self, secs: u32) -> Self {
         self.retry_after = Some(secs);
         self
+    }
+}
+
+impl From<OriginError> for Failure {
+    fn from(error: OriginError) -> Self {
+        let status = match error {
+            OriginError::Loop => StatusCode::LOOP_DETECTED,
+            OriginError::Target => StatusCode::BAD_REQUEST,
+            OriginError::RequestBody(BodyError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
+            OriginError::RequestBody(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,
+            OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            OriginError::ConnectTimeout
+            | OriginError::FirstByteTimeout
+            | OriginError::BetweenBytesTimeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let failure = Self::new(status, error.as_str());
+        if status == StatusCode::SERVICE_UNAVAILABLE { failure.retry_after(1) } else { failure }
     }
 }
 

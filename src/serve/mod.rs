@@ -73,12 +73,7 @@ impl Edge {
             Some(Bypass::Trace) => {
                 return Served::Now(self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")));
             }
-            Some(reason) => {
-                let walk = Walk::pass(self, request, &route);
-                return Served::Later(Box::pin(async move {
-                    tagged(site, pass::pass(walk, reason.as_str()).await)
-                }));
-            }
+            Some(reason) => return self.pass(request, &route, reason.as_str()),
         }
         let key = route.key(self.store.keyer());
         let now = self.clock.now();
@@ -93,8 +88,9 @@ impl Edge {
                 },
                 Lookup::Stale(hit, fill) => {
                     let answer = respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Stale);
-                    if let Some(fill) = fill {
-                        let walk = Walk::fill(self, request, &route, key);
+                    if let Some(fill) = fill
+                        && let Ok(walk) = Walk::fill(self, request, &route, key)
+                    {
                         tokio::spawn(fetch::lead(walk, fill, None));
                     }
                     match answer {
@@ -105,14 +101,19 @@ impl Edge {
                 other => Some(other),
             }
         };
-        let Some(looked) = looked else {
-            let walk = Walk::pass(self, request, &route);
-            return Served::Later(Box::pin(async move {
-                tagged(site, pass::pass(walk, "precondition").await)
-            }));
-        };
-        let walk = Walk::fill(self, request, &route, key);
-        Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) }))
+        let Some(looked) = looked else { return self.pass(request, &route, "precondition") };
+        match Walk::fill(self, request, &route, key) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_>, reason: &'static str) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
     }
 
     fn occasion<'a>(
