@@ -5,4 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod listener;
 pub mod observe;
+pub mod origin;
 pub mod respond;
+pub mod shutdown;

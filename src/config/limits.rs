@@ -97,6 +97,36 @@ pub const H2_STREAMS_MAX: u32 = 100;
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Request header bytes that one HTTP/2 connection may hold in requests under way. FAULTS B16.
 pub const H2_HELD_HEAD_BYTES_MAX: usize = 512 * KIB;
+/// Response head of an origin, bytes, interim responses not counted; beyond it 502.
+pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Header fields in one response head of an origin; beyond it 502.
+pub const ORIGIN_FIELDS_MAX: usize = 256;
+/// Interim (1xx) responses an origin may send before its answer; beyond it 502. FAULTS S15.
+pub const ORIGIN_INTERIM_MAX: usize = 32;
+/// Origins asked for one request, the first included.
+pub const ORIGIN_ATTEMPTS_MAX: usize = 3;
+/// Requests that reached an origin and may be repeated at another, in percent of all requests to the pool. FAULTS F3.
+pub const ORIGIN_RETRY_PERCENT: u32 = 10;
+/// Such repetitions that a pool may save up.
+pub const ORIGIN_RETRY_BURST: u32 = 10;
+/// An ejection lasts at most this many times `eject_for`.
+pub const EJECT_FACTOR_MAX: u32 = 10;
+/// Addresses of one origin that are tried.
+pub const ORIGIN_ADDRESSES_MAX: usize = 16;
+/// Resolved addresses are kept at least this long, whatever their TTL says.
+pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
+/// And at most this long.
+pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
+/// After a failed resolution the addresses known before are used this long before it is tried again.
+pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(5);
+/// Bytes read from an origin at once.
+pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
+/// Connections that the kernel may hold for us before we take them, a listener and worker.
+pub const BACKLOG: i32 = 8192;
+/// Pause after the system refused a connection for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From the first change of a certificate file to reading it again: certificate and key come one after the other.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
 /// A block of access log lines is handed to the writer when it holds this many bytes.
 pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
 /// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.

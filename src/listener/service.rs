@@ -19,6 +19,16 @@ pub trait Service {
     fn finished(&self, request: &Request, finished: &Finished<'_>);
 }
 
+impl<S: Service> Service for std::rc::Rc<S> {
+    fn serve(&self, request: &mut Request) -> Served {
+        (**self).serve(request)
+    }
+
+    fn finished(&self, request: &Request, finished: &Finished<'_>) {
+        (**self).finished(request, finished);
+    }
+}
+
 /// An answer, or the promise of one.
 pub enum Served {
     /// It is here.

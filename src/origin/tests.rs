@@ -1,0 +1,1 @@
+//! Scripted origins on real sockets.
