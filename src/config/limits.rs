@@ -149,3 +149,9 @@ pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1000;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often idle connections to origins are looked over.
+pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
+/// Keys whose last response was not stored that `explain` remembers.
+pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;

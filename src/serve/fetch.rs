@@ -407,6 +407,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
                     walk.edge.store.outdate(stored);
                 }
             }
+            walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
             let fields = sent_fields(walk, &fields);
             return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));

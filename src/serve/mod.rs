@@ -17,9 +17,12 @@
 mod explain;
 mod fetch;
 mod pass;
+mod service;
 mod walk;
 
-use std::sync::Arc;
+pub use service::{NotStoredMemory, PurgeCounts, WalkService};
+
+use std::sync::{Arc, OnceLock};
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
@@ -30,15 +33,18 @@ use http::{Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::listener::fields::{FieldId, Fields};
+use crate::listener::fields::Fields;
 use crate::listener::request::Request;
 use crate::listener::service::Served;
+use crate::listener::stats::ListenerStats;
+use crate::observe::id::RequestIds;
 use crate::origin::OriginPools;
-use crate::respond::failure::{self, Failure};
+use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::{Bypass, Route, RouteTable};
+use crate::shutdown::Shutdown;
 use fetch::Led;
 use walk::Walk;
 
@@ -54,6 +60,16 @@ pub struct Edge {
     pub origins: Arc<OriginPools>,
     /// The clock.
     pub clock: Clock,
+    /// Ids for answers generated here.
+    pub ids: RequestIds,
+    /// Purges applied.
+    pub purges: PurgeCounts,
+    /// Why keys were not stored last time.
+    pub not_stored: NotStoredMemory,
+    /// The end of the node.
+    pub shutdown: Shutdown,
+    /// Counters of the client listeners, once they are bound.
+    pub listeners: OnceLock<Vec<Arc<ListenerStats>>>,
 }
 
 impl Edge {
@@ -64,8 +80,7 @@ impl Edge {
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
         if *request.method.as_str() == *"PURGE" {
-            let (authority, target) = (route.authority().to_vec(), route.forward_target());
-            return Served::Now(self.purge_by_method(request, &route, &authority, &target));
+            return Served::Now(tagged(route.site, self.purge_by_method(request)));
         }
         let site = route.site;
         match route.bypass {
@@ -123,11 +138,6 @@ impl Edge {
         now: cache_store::timestamp::Timestamp,
     ) -> Occasion<'a> {
         Occasion { request, now, wall: self.clock.wall(), node: &self.config.node, x_cache: route.policy.x_cache }
-    }
-
-    /// The page for something that went wrong before there was a walk.
-    pub fn failed(&self, request: &Request, failure: Failure) -> Response {
-        failure::response(failure, &self.config.node, request.fields.first(FieldId::Accept), "")
     }
 }
 
