@@ -54,7 +54,10 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A node that serves.
     pub fn new() -> Self {
-        Self(Arc::new(Inner { phase: watch::Sender::new(Phase::Serving), participants: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            phase: watch::Sender::new(Phase::Serving),
+            participants: watch::Sender::new(0),
+        }))
     }
 
     /// Begins the drain. Does nothing if it has begun.
@@ -215,7 +218,9 @@ mod tests {
         let drain = Drain::default();
         let waiting = drain.begun();
         tokio::pin!(waiting);
-        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await);
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await
+        );
         drain.begin();
         waiting.await;
         assert!(drain.is_begun());

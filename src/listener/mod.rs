@@ -2,5 +2,6 @@
 
 pub mod deadline;
 pub mod fields;
+pub mod h1;
 pub mod request;
 pub mod service;
