@@ -121,8 +121,8 @@ pub const ORIGIN_ADDRESSES_MAX: usize = 16;
 pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long.
 pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
-/// After a failed resolution the addresses known before are used this long before it is tried again.
-pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(5);
+/// After a failed resolution this long passes before it is tried again; addresses known before are used meanwhile.
+pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
