@@ -116,7 +116,7 @@ function show(stat, when) {
   put("hit-p99", time(stat.hit_duration_us.p99));
   put("sequence", stat.purges.sequence ? "no. " + whole.format(stat.purges.sequence) : "none yet");
   put("purges", count(stat.purges.count));
-  put("connections", count(stat.connections.reduce((sum, one) => sum + one.open, 0)));
+  put("connections", count(stat.listeners.reduce((sum, one) => sum + one.http1 + one.http2, 0)));
   put("dropped", count(stat.log.dropped_lines));
   put("uptime", span(stat.uptime_seconds));
 
