@@ -28,7 +28,7 @@ impl Comparison {
     /// Runs every cell; each table goes to `tell` as soon as it stands.
     pub(crate) fn run(&self, tell: &mut dyn FnMut(String)) -> io::Result<()> {
         let origin = self.stage.start_origin()?;
-        let tls = self.cells.iter().any(|cell| cell.tls());
+        let tls = self.cells.iter().any(Cell::tls);
         if self.cells.iter().any(|cell| cell.kind != Kind::Memory) {
             let servers =
                 self.names.iter().map(|name| self.stage.start(*name, tls)).collect::<io::Result<Vec<_>>>()?;
@@ -107,7 +107,7 @@ impl Comparison {
             Kind::Handshake => wrk(&self.stage, &url, cell.connections, self.secs, true, None)?,
             Kind::H2 => h2load(&url, cell.connections, cell.streams, self.secs)?,
             Kind::Miss | Kind::Pass => {
-                let path = cell.path(&format!("r{round}-{}-{{n}}", start));
+                let path = cell.path(&format!("r{round}-{start}-{{n}}"));
                 wrk(&self.stage, base, cell.connections, self.secs, false, Some(&path))?
             }
             Kind::Latency => {

@@ -53,7 +53,7 @@ fn bucket_of(value: u64) -> usize {
     if value < PARTS {
         return value as usize;
     }
-    let shift = 63 - value.leading_zeros() - PARTS_BITS;
+    let shift = value.ilog2() - PARTS_BITS;
     (u64::from(shift + 1) * PARTS + (value >> shift) - PARTS) as usize
 }
 

@@ -127,7 +127,8 @@ pub(crate) fn output(command: &mut std::process::Command) -> io::Result<String> 
 pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n")?;
+    // In one write: the floor takes every read for a request.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n").as_bytes())?;
     let (mut reply, mut buffer, mut text) = (Reply::default(), vec![0; 64 * 1024], Vec::new());
     loop {
         let length = stream.read(&mut buffer)?;
@@ -136,7 +137,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<String> {
             Progress::More if length > 0 => {}
             Progress::Done => break,
             _ => {
-                let text = String::from_utf8_lossy(&text).into_owned();
+                let text: String = String::from_utf8_lossy(&text).chars().take(600).collect();
                 return Err(io::Error::other(format!("{server}{path} answered:\n{text}")));
             }
         }

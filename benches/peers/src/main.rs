@@ -1,8 +1,8 @@
-//! Side by side: Tidegate and Debian's nginx, HAProxy, Varnish and Traffic Server, on one core.
+//! Side by side: Tidegate and Debian's nginx, `HAProxy`, Varnish and Traffic Server, on one core.
 //!
 //! `benches/peers/run` builds and runs a default selection; `peers compare` is the same with everything to
 //! choose. Servers run on cpu 0, the load and the origin on cpu 1. Told: CPU µs a request (user + system of all
-//! processes of the server), its ratio to a bare responder (`floor`), to nginx and to HAProxy, requests/s,
+//! processes of the server), its ratio to a bare responder (`floor`), to nginx and to `HAProxy`, requests/s,
 //! percentiles and memory. On a machine with two cores the CPU columns are what counts: the generator
 //! saturates first. Loopback inflates the kernel's share, for all alike. Versions are Debian's.
 //!
@@ -19,6 +19,8 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::format_collect,
     reason = "a benchmark: figures are rounded for people, and printing them is its purpose"
 )]
 

@@ -136,5 +136,5 @@ pub(crate) fn disk(folder: &Path) -> u64 {
         .sum()
 }
 
-/// USER_HZ is 100 on every Linux we know.
+/// `USER_HZ` is 100 on every Linux we know.
 const TICK: u64 = 10 * MILLI;

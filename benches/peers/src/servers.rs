@@ -5,7 +5,7 @@
 //!
 //! As deployed: Tidegate always writes its JSON access log (standard output, into a file) and counts its metrics.
 //! The peers' logs are off unless `logs` asks for them: nginx and Traffic Server then write JSON lines,
-//! HAProxy its HTTP log, Varnish runs `varnishncsa`, whose CPU counts as Varnish's.
+//! `HAProxy` its HTTP log, Varnish runs `varnishncsa`, whose CPU counts as Varnish's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
