@@ -214,7 +214,8 @@ impl Comparison {
     fn memory(&self) -> io::Result<String> {
         let mut text = format!(
             "\n### memory: {} objects of 1 KB\n\nProportional set size after the fill minus empty, per object; \
-             files are what the cache folder holds on disk (page cache, not counted as memory).\n\n\
+             files are what the cache folder holds on disk (page cache, not counted as memory). \
+             HAProxy touches its whole cache at the start, so its difference says nothing: see `empty`.\n\n\
              | Server | memory bytes/object | file bytes/object | empty MB | errors |\n|---|---|---|---|---|\n",
             self.objects
         );

@@ -19,6 +19,8 @@ pub(crate) fn serve(address: SocketAddr, size: usize) -> io::Result<()> {
     let mut events = Events::with_capacity(256);
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    // Made once: to clear it for every request would cost more than all the rest.
+    let mut buffer = vec![0; 16 * 1024];
     let mut connections: Vec<Option<(TcpStream, usize)>> = Vec::new();
     loop {
         match poll.poll(&mut events, None) {
@@ -40,7 +42,7 @@ pub(crate) fn serve(address: SocketAddr, size: usize) -> io::Result<()> {
                 }
             } else if let Some(slot) = connections.get_mut(index)
                 && let Some((stream, sent)) = slot
-                && pump(stream, sent, &answer).is_err()
+                && pump(stream, sent, &answer, &mut buffer).is_err()
             {
                 *slot = None;
             }
@@ -49,13 +51,12 @@ pub(crate) fn serve(address: SocketAddr, size: usize) -> io::Result<()> {
 }
 
 /// Reads and answers until the socket has no more; an error ends the connection.
-fn pump(stream: &mut TcpStream, sent: &mut usize, answer: &[u8]) -> io::Result<()> {
-    let mut buffer = [0; 16 * 1024];
+fn pump(stream: &mut TcpStream, sent: &mut usize, answer: &[u8], buffer: &mut [u8]) -> io::Result<()> {
     loop {
         let step = if *sent < answer.len() {
             stream.write(&answer[*sent..]).map(|length| *sent += length)
         } else {
-            stream.read(&mut buffer).and_then(|length| {
+            stream.read(buffer).and_then(|length| {
                 *sent = 0;
                 if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
             })

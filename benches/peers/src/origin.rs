@@ -141,7 +141,7 @@ impl Origin {
 impl Connection {
     /// False when the other side has closed.
     fn read(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = [0; 2 * 1024];
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(false),
