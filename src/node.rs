@@ -10,7 +10,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use cache_store::store::{CacheStore, Settings};
 use tokio::runtime::{Builder, Runtime};
@@ -226,25 +225,6 @@ fn secret() -> io::Result<[u8; 32]> {
     let mut secret = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
     Ok(secret)
-}
-
-/// Sums over the listeners, for metrics.
-pub(crate) fn connection_gauges(
-    listeners: &[Arc<listener::stats::ListenerStats>],
-) -> Vec<crate::observe::gauges::Connections> {
-    use crate::listener::request::Protocol;
-    let mut gauges = Vec::new();
-    for stats in listeners {
-        for protocol in [Protocol::Http11, Protocol::Http2] {
-            gauges.push(crate::observe::gauges::Connections {
-                listener: stats.address.to_string().into(),
-                protocol: protocol.as_str(),
-                open: stats.open(protocol) as u64,
-                accepted: stats.accepted.load(Ordering::Relaxed),
-            });
-        }
-    }
-    gauges
 }
 
 const SHARED_THREADS: usize = 2;

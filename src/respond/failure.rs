@@ -10,6 +10,7 @@ use super::headers::CacheStatus;
 use crate::listener::request::BodyError;
 use crate::observe::id::RequestId;
 use crate::origin::OriginError;
+use crate::route::RouteRefusal;
 use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
 
 /// Something that went wrong, as far as the client is concerned.
@@ -34,6 +35,16 @@ impl Failure {
     pub const fn retry_after(mut self, secs: u32) -> Self {
         self.retry_after = Some(secs);
         self
+    }
+}
+
+impl From<RouteRefusal> for Failure {
+    fn from(refusal: RouteRefusal) -> Self {
+        let status = match refusal {
+            RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
+            RouteRefusal::Malformed(_) | RouteRefusal::Nominated => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, refusal.as_str())
     }
 }
 
@@ -107,7 +118,7 @@ fn wants_json(accept: Option<&[u8]>) -> bool {
 
 fn hint(status: u16, reason: &str) -> &'static str {
     match (status, reason) {
-        (404, "no-site") => "No site is configured for this host.",
+        (_, "no-site") => "No site is configured for this host.",
         (504, "only-if-cached") => "The request asked for a cached answer, and there is none.",
         (421, _) => "This connection is not the right one for this host.",
         (508, _) => "The request has come through this node before.",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::rules::Purged;
 use purge_api::Problem;
@@ -24,10 +25,11 @@ impl Edge {
         let lines: Vec<_> =
             query.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         let fields = Fields::pack(lines.iter().copied());
-        let target = query.url.target();
+        let target = Bytes::from(query.url.target());
+        let authority = Bytes::copy_from_slice(query.url.authority().as_bytes());
         let route = self
             .routes
-            .route_parts(&query.method, scheme, query.url.authority().as_bytes(), target.as_bytes(), &fields)
+            .route_parts(&query.method, scheme, &authority, &target, &fields)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(failure.status, failure.reason, "no answer would be looked for: the request is refused")
@@ -37,14 +39,13 @@ impl Edge {
         let request = head(&query.method, scheme, authority, path, &fields);
         let now = self.clock.now();
         let pools: Vec<&str> = match &route.policy.steer {
-            Steer::Pool(pool) => vec![pool],
+            Steer::Pool(pool) => vec![&**pool],
             Steer::Weight(pools) => pools.iter().map(|(pool, _)| &**pool).collect(),
         };
         let mut answer = json!({
             "url": query.url.to_string(),
             "method": query.method.as_str(),
             "site": self.config.sites.get(usize::from(route.site)).map(|site| &*site.name),
-            "route": route.name(),
             "preset": route.policy.preset.as_str(),
             "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
             "host": authority,

@@ -403,7 +403,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
             if answer.status != StatusCode::PARTIAL_CONTENT && !stale::is_error(answer.status) {
-                for stored in &fill.stored {
+                if let Some(stored) = &fill.stored {
                     walk.edge.store.outdate(stored);
                 }
             }

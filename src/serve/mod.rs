@@ -266,7 +266,8 @@ async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
     };
     match answer {
         Ok(response) => response,
-        Err(AskOrigin) => pass::pass(walk.clone(), "precondition").await,
+        // Boxed: a pass may itself end in the store, once.
+        Err(AskOrigin) => Box::pin(pass::pass(walk.clone(), "precondition")).await,
     }
 }
 

@@ -5,7 +5,6 @@
 //! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;

@@ -184,7 +184,6 @@ impl Node for Edge {
         let usage = self.store.usage();
         let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
         let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
-        let listeners = self.listeners.get().map(Vec::as_slice).unwrap_or_default();
         Gauges {
             tiers: vec![gauges::Tier {
                 tier: "memory",
@@ -193,8 +192,8 @@ impl Node for Edge {
                 objects: usage.memory_objects,
                 evictions: usage.memory_evictions,
             }],
-            origins: self.origins.stats().into_iter().map(Into::into).collect(),
-            connections: crate::node::connection_gauges(listeners),
+            origins: self.origins.stats(),
+            listeners: self.listeners.get().cloned().unwrap_or_default(),
             purges: gauges::Purges {
                 sequence: usage.purge_sequence,
                 applied: vec![
