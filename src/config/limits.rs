@@ -77,6 +77,10 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
+/// Bytes of a request body asked of the socket at once.
+pub const BODY_READ_BYTES: usize = 16 * KIB;
+/// Pieces of a request body that are read ahead of whoever pulls it.
+pub const BODY_PIECES_MAX: usize = 4;
 /// Pipelined answers are gathered up to this many bytes before they are written, and no further request is parsed.
 pub const GATHER_BYTES_MAX: usize = 64 * KIB;
 /// Bodies up to this many bytes are copied behind their head into one write; larger ones are written vectored.
@@ -121,3 +125,37 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
+/// Connections that the kernel may hold for us before we take them, a listener and worker.
+pub const BACKLOG: i32 = 8192;
+/// Pause after the system refused a connection for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From the first change of a certificate file to reading it again: certificate and key come one after the other.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
+/// A block of access log lines is handed to the writer when it holds this many bytes.
+pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
+/// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
+pub const LOG_QUEUE_BLOCKS: usize = 128;
+/// Bytes of a path in an access log line; the rest is cut.
+pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of any other client-chosen value in an access log line; the rest is cut.
+pub const LOG_VALUE_BYTES_MAX: usize = KIB;
+/// How long an access log line may lie in its worker's block.
+pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the access log to be written.
+pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Distinct reasons that one worker counts; further ones are counted together.
+pub const METRIC_REASONS_MAX: usize = 64;
+/// Body of an admin call, bytes.
+pub const ADMIN_BODY_BYTES_MAX: usize = MIB;
+/// Time given to an admin call's body.
+pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tokens in a token file.
+pub const TOKENS_MAX: usize = 1000;
+/// Bytes of a token file.
+pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often idle connections to origins are looked over.
+pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
+/// Keys whose last response was not stored that `explain` remembers.
+pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;

@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use cache_store::timestamp::Timestamp;
 
@@ -76,6 +76,31 @@ impl Deadlines {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    /// Ends the connection that has been idle the longest; false if none is idle.
+    ///
+    /// Idle deadlines are all set with the same timeout, so the one due first is the oldest. Looks at every slot: for
+    /// the moment when the node is full.
+    pub fn expire_oldest_idle(&self) -> bool {
+        let oldest = self
+            .0
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|slot| slot.is_idle() && !slot.late.get())
+            .min_by_key(|slot| slot.at.get());
+        oldest.is_some_and(|slot| {
+            slot.expire();
+            true
+        })
+    }
+
+    /// Ends every connection that is idle: the drain has begun.
+    pub fn expire_idle(&self) {
+        let idle: Vec<_> =
+            self.0.borrow().iter().filter_map(Weak::upgrade).filter(|slot| slot.is_idle()).collect();
+        idle.iter().for_each(|slot| slot.expire());
+    }
+
     /// Sweeps for ever, every `DEADLINE_TICK`. Run once a worker.
     pub async fn run(&self, clock: &Clock) {
         loop {
@@ -103,17 +128,32 @@ impl Deadline {
 
     /// Completes when the deadline set last has passed.
     pub async fn expired(&self) -> Phase {
-        poll_fn(|cx| {
-            if self.0.late.get() {
-                return Poll::Ready(self.0.phase.get());
-            }
-            let mut waker = self.0.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|cx| self.poll_expired(cx)).await
+    }
+
+    /// [`Deadline::expired`] for a future written by hand.
+    pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Phase> {
+        if self.0.late.get() {
+            return Poll::Ready(self.0.phase.get());
+        }
+        let mut waker = self.0.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        self.phase.get() == Phase::Idle && self.at.get() != u64::MAX
+    }
+
+    fn expire(&self) {
+        self.late.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
     }
 }
 
@@ -140,6 +180,30 @@ mod tests {
         deadline.set(Timestamp::from_secs(20), Phase::Idle);
         deadlines.sweep(Timestamp::from_secs(15));
         assert!(!deadline.0.late.get());
+    }
+
+    #[test]
+    fn the_connection_idle_the_longest_is_the_one_to_go() {
+        let deadlines = Deadlines::default();
+        let [young, old, busy] = std::array::from_fn(|_| deadlines.register());
+        young.set(Timestamp::from_secs(20), Phase::Idle);
+        old.set(Timestamp::from_secs(10), Phase::Idle);
+        busy.set(Timestamp::from_secs(5), Phase::Total);
+        assert!(deadlines.expire_oldest_idle());
+        assert_eq!([&young, &old, &busy].map(|deadline| deadline.0.late.get()), [false, true, false]);
+        assert!(deadlines.expire_oldest_idle());
+        assert!(young.0.late.get());
+        assert!(!deadlines.expire_oldest_idle(), "a busy connection is not idle");
+    }
+
+    #[test]
+    fn a_drain_ends_idle_connections_and_no_others() {
+        let deadlines = Deadlines::default();
+        let [idle, busy, unset] = std::array::from_fn(|_| deadlines.register());
+        idle.set(Timestamp::from_secs(20), Phase::Idle);
+        busy.set(Timestamp::from_secs(20), Phase::Total);
+        deadlines.expire_idle();
+        assert_eq!([&idle, &busy, &unset].map(|deadline| deadline.0.late.get()), [true, false, false]);
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! What is asked of a request of any protocol before the walk sees it: did it come to the right connection?
+//!
+//! A browser may send requests for every host that a connection's certificate covers (RFC 9113 §9.1.1); one that comes
+//! for a host which only *another* of our certificates covers is answered 421, and the browser opens a
+//! connection of its own (RFC 9110 §15.5.20). Stands between the protocols and the service; a hit whose host is the
+//! connection's server name costs one comparison.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::request::Request;
+use super::service::{Finished, Served, Service};
+use super::tls::Certificates;
+use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
+
+/// A service behind that question.
+pub(super) struct Guard<S> {
+    service: S,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl<S> Guard<S> {
+    pub(super) fn new(service: S, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { service, certificates }
+    }
+
+    fn is_misdirected(&self, request: &Request) -> bool {
+        let (Some(certificates), Some(tls)) = (&self.certificates, &request.client.tls) else { return false };
+        let Ok(authority) = std::str::from_utf8(&request.authority) else { return false };
+        certificates.misdirected(tls.server_name.as_deref(), host_of(authority))
+    }
+}
+
+impl<S: Service> Service for Guard<S> {
+    fn serve(&self, request: &mut Request) -> Served {
+        if self.is_misdirected(request) {
+            return Served::Now(refusal(StatusCode::MISDIRECTED_REQUEST, "misdirected"));
+        }
+        self.service.serve(request)
+    }
+
+    fn finished(&self, request: &Request, finished: &Finished<'_>) {
+        self.service.finished(request, finished);
+    }
+}
+
+/// Authority without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        // A colon within brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    }
+}
+
+/// An answer of the listener itself, without a body.
+pub(super) fn refusal(status: StatusCode, reason: &'static str) -> Response {
+    Response {
+        status,
+        extra: Vec::new(),
+        lines: Lines::Own(Bytes::from_static(b"cache-control: no-store\r\n")),
+        body: Body::Bytes(Bytes::new()),
+        outcome: Outcome { cache: CacheOutcome::Generated, reason: Some(reason), ..Outcome::default() },
+        close: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_authority_without_its_port() {
+        for (authority, host) in [
+            ("example.com", "example.com"),
+            ("example.com:8443", "example.com"),
+            ("[::1]", "[::1]"),
+            ("[::1]:443", "[::1]"),
+        ] {
+            assert_eq!(host_of(authority), host, "{authority}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One worker thread: its doors, its sweep, and how it ends.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+
+use super::Worker;
+use super::accept::{AcceptLoop, Slots};
+use super::deadline::Deadlines;
+use super::door::{self, TlsDoor};
+use super::guard::Guard;
+use super::service::Service;
+use super::stats::ListenerStats;
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::shutdown::{Drain, Shutdown};
+
+/// A listener's part on one worker.
+pub(super) struct Door {
+    pub(super) socket: StdListener,
+    pub(super) stats: Arc<ListenerStats>,
+    pub(super) tls: Option<TlsDoor>,
+}
+
+/// What a worker's thread starts with.
+pub(super) struct WorkerThread {
+    pub(super) worker: Worker,
+    pub(super) clock: Clock,
+    pub(super) limits: Arc<Limits>,
+    pub(super) slots: Slots,
+    pub(super) shutdown: Shutdown,
+    pub(super) doors: Vec<Door>,
+}
+
+impl WorkerThread {
+    /// Serves until the drain is over or cut; says on `ready` when connections are taken, or why not.
+    pub(super) async fn run<S: Service + 'static>(
+        self,
+        service: Rc<S>,
+        ready: oneshot::Sender<io::Result<()>>,
+    ) {
+        let Self { clock, limits, slots, shutdown, doors, .. } = self;
+        let deadlines = Deadlines::default();
+        let drain = Drain::default();
+        let tasks = Tasks::default();
+        for Door { socket, stats, tls } in doors {
+            let socket = match TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let accept = AcceptLoop {
+                clock: clock.clone(),
+                stats: Arc::clone(&stats),
+                slots: slots.clone(),
+                deadlines: deadlines.clone(),
+                drain: drain.clone(),
+            };
+            let certificates = tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+            let door = Rc::new(door::Door {
+                service: Rc::new(Guard::new(Rc::clone(&service), certificates)),
+                clock: clock.clone(),
+                limits: Arc::clone(&limits),
+                deadlines: deadlines.clone(),
+                drain: drain.clone(),
+                stats,
+                tls,
+            });
+            let connections = tasks.clone();
+            tasks.spawn(accept.run(socket, move |io, peer, slot| {
+                connections.spawn(Rc::clone(&door).serve(io, peer, slot));
+            }));
+        }
+        spawn_local({
+            let (deadlines, clock) = (deadlines.clone(), clock.clone());
+            async move { deadlines.run(&clock).await }
+        });
+        let _ = ready.send(Ok(()));
+        shutdown.begun().await;
+        drain.begin();
+        deadlines.expire_idle();
+        tokio::select! {
+            () = tasks.ended() => {}
+            () = shutdown.forced() => {}
+        }
+    }
+}
+
+/// The tasks that a drain waits for: accept loops and connections.
+#[derive(Clone, Default)]
+struct Tasks(Rc<TaskCount>);
+
+#[derive(Default)]
+struct TaskCount {
+    running: Cell<usize>,
+    ended: Notify,
+}
+
+/// One of them; dropped when it ends, panics or is cut.
+struct Task(Tasks);
+
+impl Tasks {
+    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.0.running.set(self.0.running.get() + 1);
+        let task = Task(self.clone());
+        spawn_local(async move {
+            let _task = task;
+            future.await;
+        });
+    }
+
+    async fn ended(&self) {
+        // Between the look and the registration nothing else runs on this thread, so no wake-up is lost.
+        while self.0.running.get() > 0 {
+            self.0.ended.notified().await;
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let count = &self.0.0;
+        count.running.set(count.running.get().saturating_sub(1));
+        count.ended.notify_waiters();
+    }
+}
