@@ -149,3 +149,5 @@ pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1000;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to each origin of the demo site at once; further ones wait.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
