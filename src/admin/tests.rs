@@ -355,7 +355,7 @@ async fn tokens_open_what_they_are_good_for() {
 fn the_dashboard_shows_only_what_stat_has() {
     let script = include_str!("dashboard/script.js");
     let page = include_str!("dashboard/index.html");
-    for id in script.split("put(\"").skip(1).chain(script.split("at(\"").skip(1)) {
+    for id in script.split("put(\"").skip(1).chain(script.split("$(\"").skip(1)) {
         let id = id.split('"').next().unwrap();
         assert!(page.contains(&format!("id=\"{id}\"")), "the page has no {id}");
     }

@@ -17,6 +17,9 @@ pub mod metrics;
 pub mod render;
 mod stat;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
