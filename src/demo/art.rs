@@ -2,7 +2,7 @@
 
 /// The picture of the article with this slug, 1200 by 630.
 pub(super) fn picture(slug: &str, title: &str) -> String {
-    let (sky, low, sea, deep, scene) = match slug {
+    let (zenith, horizon, sea, deep, scene) = match slug {
         "the-gate-holds" => ("#14213d", "#38507a", "#1f4e6b", "#0c2438", GATE),
         "last-run-of-the-night-ferry" => ("#1a1a40", "#5a4a82", "#2b3b72", "#121a3d", FERRY),
         "herring-by-the-crate" => ("#0f5e63", "#1b7f7c", "#0f6a6c", "#06373d", SHOAL),
@@ -13,7 +13,7 @@ pub(super) fn picture(slug: &str, title: &str) -> String {
         _ => ("#b9c5c9", "#e4e9e9", "#a9b9bd", "#7f949a", FOG),
     };
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 630" role="img"><title>{title}</title><defs><linearGradient id="a" x2="0" y2="1"><stop stop-color="{sky}"/><stop offset="1" stop-color="{low}"/></linearGradient><linearGradient id="b" x2="0" y2="1"><stop stop-color="{sea}"/><stop offset="1" stop-color="{deep}"/></linearGradient></defs><path fill="url(#a)" d="M0 0h1200v390H0z"/><path fill="url(#b)" d="M0 380h1200v250H0z"/>{scene}</svg>"##
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 630" role="img"><title>{title}</title><defs><linearGradient id="a" x2="0" y2="1"><stop stop-color="{zenith}"/><stop offset="1" stop-color="{horizon}"/></linearGradient><linearGradient id="b" x2="0" y2="1"><stop stop-color="{sea}"/><stop offset="1" stop-color="{deep}"/></linearGradient></defs><path fill="url(#a)" d="M0 0h1200v390H0z"/><path fill="url(#b)" d="M0 380h1200v250H0z"/>{scene}</svg>"##
     )
 }
 

@@ -25,7 +25,9 @@ impl Frame<'_> {
             standfirst = lead.standfirst,
             author = lead.author,
         );
-        rest.iter().for_each(|article| card(&mut body, article));
+        for article in rest {
+            card(&mut body, article);
+        }
         body.push_str("</div>");
         self.around("The Harbour Post", "/", &body)
     }

@@ -152,7 +152,7 @@ impl Site {
 
     /// Good every other time.
     fn flaky(&self) -> Answer {
-        if self.flaky.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if self.flaky.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             Answer::text(StatusCode::OK, "This time it worked.\n").cached(FLAKY)
         } else {
             Answer::text(StatusCode::SERVICE_UNAVAILABLE, "This time it did not.\n").cached(NEVER)
@@ -209,8 +209,8 @@ impl Answer {
         Self { status: StatusCode::OK, fields, body: Bytes::copy_from_slice(body), delay: Duration::ZERO }
     }
 
-    fn html(body: String) -> Self {
-        Self::of("text/html; charset=utf-8", body.as_bytes())
+    fn html(body: impl AsRef<str>) -> Self {
+        Self::of("text/html; charset=utf-8", body.as_ref().as_bytes())
     }
 
     fn text(status: StatusCode, body: &str) -> Self {

@@ -12,7 +12,7 @@ use crate::demo::site::Answer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
 
-fn get<'a>(path: &'a str) -> Ask<'a> {
+fn get(path: &str) -> Ask<'_> {
     Ask {
         method: &Method::GET,
         path,

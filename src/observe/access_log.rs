@@ -256,7 +256,7 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Mes
                 Ok(Some(opened)) => sink = opened,
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the access log cannot be reopened; the old file stays in use")
+                    tracing::error!(%error, "the access log cannot be reopened; the old file stays in use");
                 }
             }
         }
@@ -355,7 +355,9 @@ mod tests {
         let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
         let mut buffer = log.buffer(&clock());
         let expected: Vec<_> = (0..5000).map(|number| format!("/{number}")).collect();
-        expected.iter().for_each(|path| append(&mut buffer, path));
+        for path in &expected {
+            append(&mut buffer, path);
+        }
         drop(buffer);
         assert!(log.finish(LIMIT));
         let text = std::fs::read_to_string(&path).unwrap();
@@ -411,7 +413,9 @@ mod tests {
     fn lines_that_the_target_refuses_are_counted() {
         let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Refuses)).unwrap();
         let mut buffer = log.buffer(&clock());
-        (0..7).for_each(|_| append(&mut buffer, "/"));
+        for _ in 0..7 {
+            append(&mut buffer, "/");
+        }
         drop(buffer);
         assert!(log.finish(LIMIT));
         assert_eq!((log.dropped_lines(), log.written_bytes()), (7, 0));

@@ -51,9 +51,9 @@ fn written(json: bool, mask_client: bool, request: &Request, finished: &Finished
     let line = Line { wall_millis: 1_000_000_000_042, id: id(), mask_client, request, finished };
     let mut out = Vec::new();
     if json {
-        line.json(&mut SecondText::new(), &mut out)
+        line.json(&mut SecondText::new(), &mut out);
     } else {
-        line.combined(&mut SecondText::new(), &mut out)
+        line.combined(&mut SecondText::new(), &mut out);
     }
     String::from_utf8(out).unwrap()
 }
@@ -186,7 +186,7 @@ fn busy() -> Observe {
     let clock = Clock::manual(Timestamp::from_secs(1_000));
     let from = request(b"a", b"/", &[]);
     let one = |observer: &Observer, cache, site, status, complete, reason| {
-        let outcome = Outcome { cache, site, reason, ..Outcome::default() };
+        let outcome = Outcome { cache, reason, site, ..Outcome::default() };
         observer.finished(&from, &Finished { status, complete, ..finished(&outcome) });
     };
     for worker in 0..2 {
