@@ -141,8 +141,6 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the access log to be written.
-pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of an admin call, bytes.
@@ -153,6 +151,8 @@ pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1000;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to each origin of the demo site at once; further ones wait.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// How often idle connections to origins are looked over.
