@@ -5,15 +5,18 @@
 //! decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
-//! complete: it was proven so by its framing before this type existed. A stored partial (206) names its range.
+//! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::rules::{ContentRange, Freshness, VarySpec};
+use crate::rules::partial::Held;
+use crate::rules::reuse::Purged;
+use crate::rules::{Freshness, VarySpec};
+use crate::timestamp::Timestamp;
 
 /// Purge epoch: how many purges had been applied.
 pub type Epoch = u64;
@@ -32,15 +35,15 @@ pub struct StoredResponse {
     pub freshness: Freshness,
     /// The purge epoch when its origin request started.
     pub epoch: Epoch,
-    /// The purge epoch up to which it has been checked and found alive.
-    checked: AtomicU64,
+    /// The moment of the soft purge that reached it, in milliseconds; [`NOT_PURGED`] or [`PURGED_HARD`].
+    purged: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Rare {
-    vary: Option<VarySpec>,
+    vary: VarySpec,
     tags: Box<[Box<str>]>,
-    range: Option<ContentRange>,
+    held: Option<Held>,
 }
 
 /// Where the body's bytes are.
@@ -64,11 +67,12 @@ pub struct Parts {
     /// Frozen times.
     pub freshness: Freshness,
     /// Request fields it depends on.
-    pub vary: Option<VarySpec>,
+    pub vary: VarySpec,
     /// Surrogate keys.
     pub tags: Box<[Box<str>]>,
-    /// For a stored 206: which part it is.
-    pub range: Option<ContentRange>,
+    /// For a stored partial: the spans of the representation that `body` is, one after another. Its status is then the
+    /// one that the whole would have: 200.
+    pub held: Option<Held>,
     /// The purge epoch when the origin request started.
     pub epoch: Epoch,
 }
@@ -76,7 +80,7 @@ pub struct Parts {
 impl StoredResponse {
     /// Packs a response. Copies head and body once; pieces of larger buffers are let go.
     pub fn new(parts: Parts) -> Self {
-        let Parts { status, fields, body, freshness, vary, tags, range, epoch } = parts;
+        let Parts { status, fields, body, freshness, vary, tags, held, epoch } = parts;
         let body_len: usize = body.iter().map(Bytes::len).sum();
         let inline = body_len <= INLINE_BODY_BYTES_MAX;
         let lines_len: usize =
@@ -98,8 +102,8 @@ impl StoredResponse {
         } else {
             StoredBody::Chunks { chunks: pack_chunks(&body), len: body_len as u64 }
         };
-        let rare = (vary.is_some() || !tags.is_empty() || range.is_some())
-            .then(|| Box::new(Rare { vary, tags, range }));
+        let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
+            .then(|| Box::new(Rare { vary, tags, held }));
         Self {
             blob: Bytes::from(blob),
             lines_len,
@@ -108,7 +112,7 @@ impl StoredResponse {
             body,
             freshness,
             epoch,
-            checked: AtomicU64::new(epoch),
+            purged: AtomicU64::new(NOT_PURGED),
         }
     }
 
@@ -200,8 +204,16 @@ impl StoredResponse {
     }
 
     /// The request fields it depends on.
-    pub fn vary(&self) -> Option<&VarySpec> {
-        self.rare.as_ref()?.vary.as_ref()
+    #[inline]
+    pub fn vary(&self) -> &VarySpec {
+        static EMPTY: std::sync::LazyLock<VarySpec> = std::sync::LazyLock::new(VarySpec::default);
+        self.rare.as_ref().map_or_else(|| &*EMPTY, |rare| &rare.vary)
+    }
+
+    /// Whether it answers every request for its key.
+    #[inline]
+    pub fn varies(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.vary.is_empty())
     }
 
     /// Its surrogate keys.
@@ -209,9 +221,10 @@ impl StoredResponse {
         self.rare.as_ref().map(|rare| &*rare.tags).unwrap_or_default()
     }
 
-    /// For a stored 206, which part of the representation it is.
-    pub fn range(&self) -> Option<&ContentRange> {
-        self.rare.as_ref()?.range.as_ref()
+    /// For a stored partial, which spans of the representation its body is.
+    #[inline]
+    pub fn held(&self) -> Option<&Held> {
+        self.rare.as_ref()?.held.as_ref()
     }
 
     /// The parts again, with the body shared, to make an updated response from (RFC 9111 §4.3.4).
@@ -221,9 +234,9 @@ impl StoredResponse {
             fields: self.fields(),
             body: self.body().collect(),
             freshness: self.freshness,
-            vary: self.vary().cloned(),
+            vary: self.vary().clone(),
             tags: self.tags().into(),
-            range: self.range().cloned(),
+            held: self.held().cloned(),
             epoch: self.epoch,
         }
     }
@@ -238,21 +251,30 @@ impl StoredResponse {
         };
         let rare = self.rare.as_ref().map_or(0, |rare| {
             size_of::<Rare>()
-                + rare.vary.as_ref().map_or(0, VarySpec::held_bytes)
+                + vary_bytes(&rare.vary)
                 + rare.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum::<usize>()
         });
         size_of::<Self>() + self.blob.len() + body + rare + RECORD_OVERHEAD_BYTES
     }
 
-    /// The epoch up to which it is known to be untouched by any purge.
+    /// What the purges say about it.
     #[inline]
-    pub fn checked(&self) -> Epoch {
-        self.checked.load(Ordering::Relaxed)
+    pub fn purged(&self) -> Purged {
+        match self.purged.load(Ordering::Acquire) {
+            NOT_PURGED => Purged::No,
+            PURGED_HARD => Purged::Hard,
+            at => Purged::Soft(Timestamp::from_millis(at)),
+        }
     }
 
-    /// Remembers that purges up to `epoch` do not touch it.
-    pub fn set_checked(&self, epoch: Epoch) {
-        self.checked.fetch_max(epoch, Ordering::Relaxed);
+    /// Marks it purged. A hard purge stays; of several soft ones the first counts.
+    pub(crate) fn purge(&self, purged: Purged) {
+        let mark = match purged {
+            Purged::No => return,
+            Purged::Hard => PURGED_HARD,
+            Purged::Soft(at) => at.as_millis().clamp(PURGED_HARD + 1, NOT_PURGED - 1),
+        };
+        self.purged.fetch_min(mark, Ordering::AcqRel);
     }
 }
 
@@ -277,8 +299,13 @@ impl Iterator for BodyPieces {
     }
 }
 
+/// Framing is the sender's, and `Age` is computed anew for every answer.
 fn stored_lines(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    fields.iter().filter(|(name, _)| **name != http::header::CONTENT_LENGTH)
+    fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE)
+}
+
+fn vary_bytes(vary: &VarySpec) -> usize {
+    vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
 }
 
 /// Copies pieces of any size into chunks of [`CHUNK_BYTES`], so that no stored byte pins a larger buffer.
@@ -314,3 +341,5 @@ pub const CHUNK_BYTES: usize = 1024 * 1024;
 /// What the memory tier keeps about an entry besides the entry itself (measured, see `LIBRARIES`: foyer record), and
 /// the reference counts and allocator rounding of the record.
 const RECORD_OVERHEAD_BYTES: usize = 210;
+const NOT_PURGED: u64 = u64::MAX;
+const PURGED_HARD: u64 = 0;

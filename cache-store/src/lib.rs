@@ -1,6 +1,18 @@
 //! The cache: may forget, must not lie.
+//!
+//! [`store::CacheStore::lookup`] gives one answer to a request ([`lookup::Lookup`]): a hit, a place behind a fetch
+//! that is under way, or the permit to fetch. [`rules`] decide what may be stored and used; [`coalesce`] lets
+//! many wait for one; [`body`] is what they read while it comes; [`purge`] makes it forget.
+//!
+//! The crate reads no clock, opens no socket and knows HTTP only by the `http` crate's types.
 
+pub mod body;
+pub mod coalesce;
 pub mod entry;
 pub mod key;
+pub mod lookup;
+pub mod purge;
 pub mod rules;
+pub mod store;
+mod tiers;
 pub mod timestamp;

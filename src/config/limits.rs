@@ -77,6 +77,10 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
+/// Bytes of a request body asked of the socket at once.
+pub const BODY_READ_BYTES: usize = 16 * KIB;
+/// Pieces of a request body that are read ahead of whoever pulls it.
+pub const BODY_PIECES_MAX: usize = 4;
 /// Pipelined answers are gathered up to this many bytes before they are written, and no further request is parsed.
 pub const GATHER_BYTES_MAX: usize = 64 * KIB;
 /// Bodies up to this many bytes are copied behind their head into one write; larger ones are written vectored.

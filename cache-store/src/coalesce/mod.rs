@@ -1,0 +1,198 @@
+//! Requests for the same thing at the same time become one fetch.
+//!
+//! ```text
+//!              ┌─stream──► Streaming ──finish──► (stored)       followers read along from the first byte
+//! Waiting ─────┼─settle──► Settled                              a 304 or a completed partial: followers send it
+//!              ├─free────► Freed                                not shareable: followers go in parallel
+//!              ├─fail────► Failed                               the origin failed: one failure for all
+//!              └─drop────► Abandoned                            the leader vanished: followers look up again
+//! ```
+//!
+//! A [`Flight`] is what leader and followers share; `Flights` is the table of those under way, one a flight key, in
+//! shards whose lock also guards every lookup that is more than a fresh hit, every store and every purge of a key.
+//!
+//! Invariant: at most one flight for a key is open to followers; one that a purge has passed is closed to them.
+
+mod fill;
+mod follow;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+pub use fill::{Fill, Writing};
+pub use follow::{Followed, Follower};
+
+use crate::body::Growing;
+use crate::entry::{Epoch, StoredResponse};
+use crate::key::CacheKey;
+use crate::rules::{Freshness, VarySpec};
+use crate::timestamp::Timestamp;
+
+/// One fetch under way.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// What it is found by: the resource or one variant or range of it.
+    pub(crate) key: CacheKey,
+    /// The resource, which a purge names.
+    pub(crate) primary: CacheKey,
+    pub(crate) epoch: Epoch,
+    pub(crate) phase: watch::Sender<Phase>,
+}
+
+/// How far a flight is.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Waiting,
+    Streaming(Arc<Streaming>),
+    Settled(Arc<StoredResponse>),
+    Freed,
+    Failed(Failure),
+    Abandoned,
+}
+
+/// A response whose head is here and whose body is coming.
+#[derive(Debug)]
+pub struct Streaming {
+    /// The head.
+    pub head: FillHead,
+    /// The body as far as it has come.
+    pub body: Arc<Growing>,
+    /// Its length if the origin told.
+    pub length: Option<u64>,
+}
+
+/// The head of a response that is being filled.
+#[derive(Debug)]
+pub struct FillHead {
+    /// The final status.
+    pub status: StatusCode,
+    /// The fields to keep, framing and hop-by-hop left out.
+    pub fields: HeaderMap,
+    /// The same as lines.
+    pub lines: Bytes,
+    /// Frozen times.
+    pub freshness: Freshness,
+    /// Whom it answers.
+    pub vary: VarySpec,
+}
+
+/// Why a fetch failed before its head, told to all who waited for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// The status to answer with: 502, 503 or 504.
+    pub status: u16,
+    /// A short stable reason.
+    pub reason: &'static str,
+}
+
+/// The table of flights, with what is remembered about keys that do not share.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    flights: HashMap<CacheKey, Arc<Flight>>,
+    /// Keys whose last answer could not be shared: their requests go in parallel until then.
+    hit_for_miss: HashMap<CacheKey, Timestamp>,
+    /// Keys whose last refresh failed: the origin is left alone until then.
+    failed: HashMap<CacheKey, Timestamp>,
+}
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Locks the shard of a primary key. Never held across an await; no other lock of the store is taken first.
+    pub(crate) fn shard(&self, primary: CacheKey) -> MutexGuard<'_, Shard> {
+        let index = usize::try_from(primary.bits() & (SHARDS as u128 - 1)).unwrap_or(0);
+        self.shards.get(index).unwrap_or(&self.shards[0]).lock()
+    }
+
+    /// Fetches under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().flights.len()).sum()
+    }
+}
+
+impl Shard {
+    pub(crate) fn flight(&self, key: CacheKey) -> Option<&Arc<Flight>> {
+        self.flights.get(&key)
+    }
+
+    pub(crate) fn begin(&mut self, key: CacheKey, primary: CacheKey, epoch: Epoch) -> Arc<Flight> {
+        let flight = detached(key, primary, epoch);
+        self.flights.insert(key, Arc::clone(&flight));
+        flight
+    }
+
+    /// Closes a flight to followers, if it is the one in the table.
+    pub(crate) fn end(&mut self, flight: &Arc<Flight>) {
+        if self.flights.get(&flight.key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            self.flights.remove(&flight.key);
+        }
+    }
+
+    /// Closes every flight of a resource to followers: a purge has passed it.
+    pub(crate) fn close(&mut self, primary: CacheKey) {
+        self.flights.retain(|_, flight| flight.primary != primary);
+    }
+
+    pub(crate) fn remember_hit_for_miss(&mut self, key: CacheKey, now: Timestamp) {
+        remember(&mut self.hit_for_miss, key, now, HIT_FOR_MISS);
+    }
+
+    pub(crate) fn forget_hit_for_miss(&mut self, key: CacheKey) {
+        self.hit_for_miss.remove(&key);
+    }
+
+    pub(crate) fn is_hit_for_miss(&self, key: CacheKey, now: Timestamp) -> bool {
+        self.hit_for_miss.get(&key).is_some_and(|until| now < *until)
+    }
+
+    pub(crate) fn remember_failure(&mut self, key: CacheKey, now: Timestamp) {
+        remember(&mut self.failed, key, now, FAILURE_BACK_OFF);
+    }
+
+    pub(crate) fn forget_failure(&mut self, key: CacheKey) {
+        self.failed.remove(&key);
+    }
+
+    pub(crate) fn has_failed(&self, key: CacheKey, now: Timestamp) -> bool {
+        self.failed.get(&key).is_some_and(|until| now < *until)
+    }
+}
+
+/// A flight that nobody can join.
+pub(crate) fn detached(key: CacheKey, primary: CacheKey, epoch: Epoch) -> Arc<Flight> {
+    Arc::new(Flight { key, primary, epoch, phase: watch::Sender::new(Phase::Waiting) })
+}
+
+fn remember(table: &mut HashMap<CacheKey, Timestamp>, key: CacheKey, now: Timestamp, keep: Duration) {
+    if table.len() >= REMEMBERED_MAX {
+        table.retain(|_, until| now < *until);
+        if table.len() >= REMEMBERED_MAX
+            && let Some(any) = table.keys().next().copied()
+        {
+            table.remove(&any);
+        }
+    }
+    table.insert(key, now.plus(keep));
+}
+
+/// A power of two.
+const SHARDS: usize = 64;
+/// Keys a shard remembers as unshareable, and as failed.
+const REMEMBERED_MAX: usize = 1024;
+/// How long a key whose answer could not be shared lets its requests go in parallel.
+const HIT_FOR_MISS: Duration = Duration::from_mins(2);
+/// After a failed refresh the origin is not asked again for the key, while something stale may be served, for so long.
+const FAILURE_BACK_OFF: Duration = Duration::from_secs(1);

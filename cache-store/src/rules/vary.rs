@@ -1,0 +1,361 @@
+//! Which requests a stored response answers: `Vary`, and what the request said in the fields it names.
+//!
+//! [`VarySpec`] keeps the names and the normalised values of the request that fetched the response. Matching and key
+//! writing stream the normal form of the presented request against it and allocate nothing.
+//!
+//! The normal form (RFC 9111 §4.1 allows what keeps the meaning): field lines joined by `,` (`Cookie` by `; `),
+//! whitespace around commas gone outside quotes; `Accept-Language` and `Accept-Encoding` lower case, ordered by weight
+//! and then name. A field that is not there is not the same as an empty one.
+//!
+//! Where the policy allows, a response with one `Content-Language` also answers a request whose one best-liked language
+//! that is, whatever else its `Accept-Language` lists.
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::Fields;
+use super::policy::Policy;
+
+/// What a stored response varies on, and with which values it was asked for. Empty: it answers all requests.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct VarySpec {
+    entries: Box<[Entry]>,
+    language: Option<Box<[u8]>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Entry {
+    name: HeaderName,
+    /// The normal form; `None` when the request had no such field.
+    value: Option<Box<[u8]>>,
+}
+
+/// How well a stored response matches; greater is better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Match {
+    /// Not at all.
+    No,
+    /// By its language alone.
+    ByLanguage,
+    /// In every named field.
+    Exact,
+}
+
+impl VarySpec {
+    /// Reads a response's `Vary` and, from the request that fetched it, the fields it names. `None`: it has a `*`, or
+    /// names something that is no field, or more than [`NAMES_MAX`]; it answers no other request.
+    pub fn of<F: Fields>(response: &HeaderMap, request: &F, policy: &Policy) -> Option<Self> {
+        let mut names = Vec::new();
+        for line in response.get_all(header::VARY) {
+            for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if name.is_empty() {
+                    continue;
+                }
+                if name == b"*" {
+                    return None;
+                }
+                let name = HeaderName::from_bytes(name).ok()?;
+                if !policy.vary_ignored.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        if names.len() > NAMES_MAX {
+            return None;
+        }
+        let language = if policy.select_by_language && names.contains(&header::ACCEPT_LANGUAGE) {
+            only_language(response)
+        } else {
+            None
+        };
+        let entries =
+            names.into_iter().map(|name| Entry { value: normal_form(request, &name), name }).collect();
+        Some(Self { entries, language })
+    }
+
+    /// Whether it answers every request.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The names it varies on, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.entries.iter().map(|entry| &entry.name)
+    }
+
+    /// The names with the normalised values it was asked for, for whoever writes an object down.
+    pub fn entries(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.entries.iter().map(|entry| (&entry.name, entry.value.as_deref()))
+    }
+
+    /// The language it may be selected by.
+    pub fn language(&self) -> Option<&[u8]> {
+        self.language.as_deref()
+    }
+
+    /// The counterpart of [`entries`](Self::entries) and [`language`](Self::language): a spec read back.
+    pub fn from_entries(
+        entries: impl IntoIterator<Item = (HeaderName, Option<Box<[u8]>>)>,
+        language: Option<Box<[u8]>>,
+    ) -> Self {
+        let mut entries: Vec<Entry> =
+            entries.into_iter().map(|(name, value)| Entry { name, value }).collect();
+        entries.sort_unstable_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        Self { entries: entries.into(), language }
+    }
+
+    /// Whether, and how well, `request` is one it answers (RFC 9111 §4.1).
+    pub fn matches<F: Fields>(&self, request: &F) -> Match {
+        let mut best = Match::Exact;
+        for entry in &self.entries {
+            if same(request, &entry.name, entry.value.as_deref()) {
+                continue;
+            }
+            let by_language = entry.name == header::ACCEPT_LANGUAGE
+                && self.language.as_deref().is_some_and(|language| likes_best(request, language));
+            if !by_language {
+                return Match::No;
+            }
+            best = Match::ByLanguage;
+        }
+        best
+    }
+
+    /// Writes what tells `request` apart by this spec's names: bytes to feed to a hash. Equal bytes, equal variant;
+    /// the spec's own values are not looked at.
+    pub fn write_key<F: Fields>(&self, request: &F, write: &mut impl FnMut(&[u8])) {
+        write_key(self.names(), request, write);
+    }
+
+    /// Writes the key of the request that fetched the response: what [`write_key`](Self::write_key) writes for it.
+    pub fn write_own_key(&self, write: &mut impl FnMut(&[u8])) {
+        for entry in &self.entries {
+            write_value(&entry.name, entry.value.is_some(), write, |write| {
+                write(entry.value.as_deref().unwrap_or_default());
+            });
+        }
+    }
+}
+
+/// Writes what tells `request` apart by `names`, which are sorted: bytes to feed to a hash.
+pub fn write_key<'n, F: Fields>(
+    names: impl Iterator<Item = &'n HeaderName>,
+    request: &F,
+    write: &mut impl FnMut(&[u8]),
+) {
+    for name in names {
+        let present = request.values(name).next().is_some();
+        write_value(name, present, write, |write| normalise(request, name, write));
+    }
+}
+
+/// Field values hold neither NUL nor LF, so the seams cannot be forged.
+fn write_value<W: FnMut(&[u8])>(name: &HeaderName, present: bool, write: &mut W, value: impl FnOnce(&mut W)) {
+    write(name.as_str().as_bytes());
+    if present {
+        write(b"\0");
+        value(write);
+    }
+    write(b"\n");
+}
+
+/// The most names a `Vary` may have.
+pub const NAMES_MAX: usize = 32;
+
+/// The normal form of a request's field, `None` when it is not there.
+fn normal_form<F: Fields>(request: &F, name: &HeaderName) -> Option<Box<[u8]>> {
+    request.values(name).next()?;
+    let mut value = Vec::new();
+    normalise(request, name, &mut |bytes: &[u8]| value.extend_from_slice(bytes));
+    Some(value.into())
+}
+
+/// Whether the request's field has this normal form; without allocating.
+fn same<F: Fields>(request: &F, name: &HeaderName, stored: Option<&[u8]>) -> bool {
+    let Some(stored) = stored else { return request.values(name).next().is_none() };
+    if request.values(name).next().is_none() {
+        return false;
+    }
+    let mut rest = Some(stored);
+    normalise(request, name, &mut |bytes: &[u8]| rest = rest.and_then(|rest| rest.strip_prefix(bytes)));
+    rest.is_some_and(<[u8]>::is_empty)
+}
+
+/// Streams the normal form of the field called `name`.
+fn normalise<F: Fields>(request: &F, name: &HeaderName, write: &mut impl FnMut(&[u8])) {
+    if *name == header::ACCEPT_LANGUAGE || *name == header::ACCEPT_ENCODING {
+        let ranges = Ranges::of(request, name);
+        if let Some(ranges) = ranges {
+            ranges.write(write);
+            return;
+        }
+    }
+    let seam: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
+    for (index, line) in request.values(name).enumerate() {
+        if index > 0 {
+            write(seam);
+        }
+        without_space_at_commas(line, write);
+    }
+}
+
+/// Streams `line` without the whitespace around its commas and at its ends; what is quoted stays as it is.
+fn without_space_at_commas(line: &[u8], write: &mut impl FnMut(&[u8])) {
+    let mut rest = line.trim_ascii();
+    loop {
+        let comma = unquoted_comma(rest);
+        let (member, tail) = rest.split_at(comma.unwrap_or(rest.len()));
+        write(member.trim_ascii());
+        match tail.split_first() {
+            Some((_, next)) => {
+                write(b",");
+                rest = next;
+            }
+            None => return,
+        }
+    }
+}
+
+/// The first comma outside quotes; a quote that never closes quotes nothing.
+fn unquoted_comma(text: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut first_quoted = None;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'"' if !escaped => quoted = !quoted,
+            b',' if !quoted => return Some(at),
+            b',' => {
+                first_quoted.get_or_insert(at);
+            }
+            _ => {}
+        }
+        escaped = quoted && *byte == b'\\' && !escaped;
+    }
+    if quoted { first_quoted } else { None }
+}
+
+/// The ranges of an `Accept-…` field that is a list of names with weights (RFC 9110 §12.4.2), best liked first.
+#[derive(Debug)]
+struct Ranges<'a> {
+    ranges: [Range<'a>; RANGES_MAX],
+    count: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Range<'a> {
+    name: &'a [u8],
+    /// Thousandths.
+    weight: u16,
+}
+
+/// More members than this, and the field is compared as it stands.
+const RANGES_MAX: usize = 32;
+
+impl<'a> Ranges<'a> {
+    /// Reads the field; `None` when it does not parse or is too long a list.
+    fn of<F: Fields>(request: &'a F, name: &'a HeaderName) -> Option<Self> {
+        let mut ranges = Self { ranges: [Range { name: b"", weight: 0 }; RANGES_MAX], count: 0 };
+        for line in request.values(name) {
+            for member in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if !member.is_empty() {
+                    *ranges.ranges.get_mut(ranges.count)? = Range::parse(member)?;
+                    ranges.count += 1;
+                }
+            }
+        }
+        let used = ranges.ranges.get_mut(..ranges.count)?;
+        used.sort_unstable_by(|a, b| b.weight.cmp(&a.weight).then_with(|| compare(a.name, b.name)));
+        Some(ranges)
+    }
+
+    fn used(&self) -> &[Range<'a>] {
+        self.ranges.get(..self.count).unwrap_or_default()
+    }
+
+    fn write(&self, write: &mut impl FnMut(&[u8])) {
+        let mut previous: Option<&Range<'_>> = None;
+        for range in self.used() {
+            let repeated = previous.is_some_and(|previous| {
+                previous.weight == range.weight && previous.name.eq_ignore_ascii_case(range.name)
+            });
+            if repeated {
+                continue;
+            }
+            if previous.is_some() {
+                write(b",");
+            }
+            for byte in range.name {
+                write(&[byte.to_ascii_lowercase()]);
+            }
+            if range.weight != 1000 {
+                let digit = |place: u16| b'0' + u8::try_from(range.weight / place % 10).unwrap_or(0);
+                write(&[b';', b'q', b'=', b'.', digit(100), digit(10), digit(1)]);
+            }
+            previous = Some(range);
+        }
+    }
+
+    /// The one range liked better than all others, `None` when several are or it is `*` or refused.
+    fn best(&self) -> Option<&'a [u8]> {
+        let (first, others) = self.used().split_first()?;
+        let alone = others
+            .iter()
+            .all(|other| other.weight < first.weight || other.name.eq_ignore_ascii_case(first.name));
+        (alone && first.weight > 0 && first.name != b"*").then_some(first.name)
+    }
+}
+
+impl<'a> Range<'a> {
+    fn parse(member: &'a [u8]) -> Option<Self> {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        let weight = match parts.next() {
+            Some(weight) => parse_weight(weight)?,
+            None => 1000,
+        };
+        parts.next().is_none().then_some(Self { name, weight })
+    }
+}
+
+/// `q=0.5` in thousandths.
+fn parse_weight(text: &[u8]) -> Option<u16> {
+    let value = text.strip_prefix(b"q=").or_else(|| text.strip_prefix(b"Q="))?;
+    let (whole, decimals) = match value.split_first()? {
+        (whole, []) => (whole, [].as_slice()),
+        (whole, tail) => (whole, tail.strip_prefix(b".")?),
+    };
+    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let thousandths = decimals
+        .iter()
+        .zip([100_u16, 10, 1])
+        .map(|(digit, place)| u16::from(digit - b'0') * place)
+        .sum::<u16>();
+    match whole {
+        b'0' => Some(thousandths),
+        b'1' if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+}
+
+/// Whether the request likes `language` better than any other.
+fn likes_best<F: Fields>(request: &F, language: &[u8]) -> bool {
+    Ranges::of(request, &header::ACCEPT_LANGUAGE)
+        .and_then(|ranges| ranges.best())
+        .is_some_and(|best| best.eq_ignore_ascii_case(language))
+}
+
+/// The language of a response in exactly one, lower case.
+fn only_language(response: &HeaderMap) -> Option<Box<[u8]>> {
+    let mut lines = response.get_all(header::CONTENT_LANGUAGE).iter();
+    let language = lines.next()?.as_bytes().trim_ascii();
+    let single = lines.next().is_none() && !language.is_empty() && !language.contains(&b',');
+    single.then(|| language.to_ascii_lowercase().into())
+}

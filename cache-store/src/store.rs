@@ -1,0 +1,460 @@
+//! The store: one lookup, one way to fill, one way to purge.
+//!
+//! A fresh hit takes no lock but the memory tier's shared one. Everything else (a miss, a stale answer with its
+//! refresh, the end of a fill, a purge) happens under the lock of the key's shard in [`Flights`], so each sees
+//! the others whole. Locks are taken in this order: shard, then memory tier; none is held across an await.
+//!
+//! Invariant: at most one fill is open to followers for a key, and no response is inserted past a purge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::Method;
+
+use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
+use crate::entry::{Parts, StoredResponse};
+use crate::key::{CacheKey, Keyer};
+use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Why, find};
+use crate::purge::{Applied, Purge, Purges, Scope};
+use crate::rules::update::{HeadEffect, head_effect};
+use crate::rules::validator::has_validator;
+use crate::rules::vary::write_key;
+use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead};
+use crate::tiers::objects::{Objects, Slot};
+use crate::timestamp::Timestamp;
+
+/// What a store is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Budget of the memory tier in bytes: bodies, heads, records.
+    pub memory_bytes: usize,
+    /// Longest response that is stored, bytes.
+    pub object_bytes_max: u64,
+    /// Secret under which keys are hashed.
+    pub secret: [u8; 32],
+}
+
+/// The cache. Shared by all workers.
+pub struct CacheStore {
+    keyer: Keyer,
+    objects: Objects,
+    flights: Flights,
+    purges: Purges,
+    object_bytes_max: u64,
+    /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
+    arriving: AtomicU64,
+    arriving_max: u64,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    fills: AtomicU64,
+    stored: AtomicU64,
+    collapsed: AtomicU64,
+}
+
+/// Figures about the store, read without stopping it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Weight of what the memory tier holds.
+    pub memory_bytes: u64,
+    /// Its budget.
+    pub memory_bytes_max: u64,
+    /// Responses and variant lists in it.
+    pub memory_objects: u64,
+    /// Responses pushed out of it.
+    pub memory_evictions: u64,
+    /// Bytes of bodies arriving to be stored.
+    pub arriving_bytes: u64,
+    /// Fetches open to followers now.
+    pub fills_under_way: u64,
+    /// Fills begun since the start.
+    pub fills: u64,
+    /// Responses stored since the start.
+    pub stored: u64,
+    /// Requests that waited for another's fetch.
+    pub collapsed: u64,
+    /// Number of the last purge.
+    pub purge_sequence: u64,
+}
+
+impl std::fmt::Debug for CacheStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheStore").field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+impl CacheStore {
+    /// An empty store.
+    pub fn new(settings: &Settings) -> Arc<Self> {
+        Arc::new(Self {
+            keyer: Keyer::new(settings.secret),
+            objects: Objects::new(settings.memory_bytes),
+            flights: Flights::new(),
+            purges: Purges::new(),
+            object_bytes_max: settings.object_bytes_max,
+            arriving: AtomicU64::new(0),
+            arriving_max: (settings.memory_bytes as u64 / ARRIVING_SHARE).max(ARRIVING_BYTES_MIN),
+            counters: Counters::default(),
+        })
+    }
+
+    /// What makes keys for this store.
+    pub const fn keyer(&self) -> &Keyer {
+        &self.keyer
+    }
+
+    /// The one answer to a request. Costs a memory look-up when it is a fresh hit, and the lock of the key's shard
+    /// otherwise. `request.method` is GET or HEAD.
+    pub fn lookup<F: Fields>(
+        self: &Arc<Self>,
+        primary: CacheKey,
+        request: &RequestHead<'_, F>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Lookup {
+        let control = RequestControl::of(request.fields, policy);
+        if let Found::Usable(hit @ Hit { stale: None, .. }) =
+            find(&self.objects, primary, request, &control, now)
+        {
+            return Lookup::Fresh(hit);
+        }
+        let flight_key = self.flight_key(primary, request);
+        let mut shard = self.flights.shard(primary);
+        // Looked up again: a fill may have ended between the look above and the lock.
+        let (stored, why) = match find(&self.objects, primary, request, &control, now) {
+            Found::Usable(hit @ Hit { stale: None, .. }) => return Lookup::Fresh(hit),
+            Found::Usable(hit) => {
+                let refresh = !control.only_if_cached
+                    && *request.method == Method::GET
+                    && !shard.has_failed(primary, now)
+                    && shard.flight(flight_key).is_none();
+                let why = Why::Validate(crate::rules::reuse::MustValidate::Stale);
+                let fill =
+                    refresh.then(|| self.begin(&mut shard, primary, flight_key, Some(&hit.stored), why));
+                return Lookup::Stale(hit, fill);
+            }
+            Found::Unusable(stored, why) => (Some(stored), why),
+            Found::Nothing(why) => (None, why),
+        };
+        if let Some(stored) = &stored
+            && why != Why::Partial
+            && shard.has_failed(primary, now)
+            && stored.freshness.may_serve_stale_if_error(&control, stored.purged(), now)
+        {
+            let hit = Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) };
+            return Lookup::Stale(hit, None);
+        }
+        if control.only_if_cached {
+            return Lookup::OnlyIfCached;
+        }
+        // A client that asks for confirmation gets one that began after it asked.
+        let alone = control.no_cache
+            || control.max_age.is_some()
+            || *request.method != Method::GET
+            || shard.is_hit_for_miss(flight_key, now);
+        if alone {
+            return Lookup::Miss(self.fill(
+                detached(flight_key, primary, self.purges.sequence()),
+                primary,
+                stored,
+                why,
+                false,
+            ));
+        }
+        if let Some(flight) = shard.flight(flight_key) {
+            self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
+            return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
+        }
+        Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
+    }
+
+    /// A fill of one's own, for a follower that was sent away or a request that must not be shared.
+    pub fn fill_alone<F: Fields>(
+        self: &Arc<Self>,
+        primary: CacheKey,
+        request: &RequestHead<'_, F>,
+        stored: Option<Arc<StoredResponse>>,
+        why: Why,
+    ) -> Fill {
+        let flight = detached(self.flight_key(primary, request), primary, self.purges.sequence());
+        self.fill(flight, primary, stored, why, false)
+    }
+
+    /// What a look at the store finds for `explain`: no flight is begun or joined.
+    pub fn peek<F: Fields>(
+        &self,
+        primary: CacheKey,
+        request: &RequestHead<'_, F>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Peek {
+        let control = RequestControl::of(request.fields, policy);
+        let filling = {
+            let flight_key = self.flight_key(primary, request);
+            let shard = self.flights.shard(primary);
+            shard.flight(flight_key).is_some()
+        };
+        match find(&self.objects, primary, request, &control, now) {
+            Found::Usable(hit) => Peek { stored: Some(hit.stored), stale: hit.stale, why: None, filling },
+            Found::Unusable(stored, why) => {
+                Peek { stored: Some(stored), stale: None, why: Some(why), filling }
+            }
+            Found::Nothing(why) => Peek { stored: None, stale: None, why: Some(why), filling },
+        }
+    }
+
+    /// Applies a purge. What is acknowledged is done: nothing older is served as fresh after this returns.
+    pub fn purge(&self, purge: Purge, now: Timestamp) -> Applied {
+        let Scope::Url(primary) = purge.scope;
+        let mut shard = self.flights.shard(primary);
+        let sequence = self.purges.record(primary, purge.soft, now);
+        let mark = if purge.soft { Purged::Soft(now) } else { Purged::Hard };
+        let mut matched = 0;
+        let mut keys = vec![primary];
+        match self.objects.find(primary) {
+            Some(Slot::Response(stored)) => {
+                stored.purge(mark);
+                matched += 1;
+            }
+            Some(Slot::Variants(variants)) => {
+                for variant in variants.iter() {
+                    keys.push(variant.key);
+                    if let Some(Slot::Response(stored)) = self.objects.find(variant.key) {
+                        stored.purge(mark);
+                        matched += 1;
+                    }
+                }
+            }
+            None => {}
+        }
+        if !purge.soft {
+            for key in &keys {
+                self.objects.remove(*key);
+            }
+        }
+        shard.close(primary);
+        shard.forget_failure(primary);
+        drop(shard);
+        Applied { sequence, matched }
+    }
+
+    /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).
+    pub fn head_answered(
+        &self,
+        primary: CacheKey,
+        stored: &Arc<StoredResponse>,
+        head: &ResponseHead<'_>,
+        updated: impl FnOnce() -> Option<Parts>,
+        now: Timestamp,
+    ) {
+        let mut fields = stored.fields();
+        let length = stored.held().map_or(Some(stored.body_len()), crate::rules::partial::Held::complete);
+        if let Some(length) = length {
+            fields.insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        match head_effect(&ResponseHead { status: stored.status(), fields: &fields }, head) {
+            HeadEffect::Update => {
+                if let Some(parts) = updated() {
+                    let flight = detached(primary, primary, parts.epoch);
+                    self.insert_response(&flight, primary, StoredResponse::new(parts));
+                }
+            }
+            HeadEffect::Invalidate => {
+                let _shard = self.flights.shard(primary);
+                stored.purge(Purged::Soft(now));
+            }
+            HeadEffect::Nothing => {}
+        }
+    }
+
+    /// Longest response that is stored, in bytes of weight.
+    pub fn entry_bytes_max(&self) -> u64 {
+        (self.objects.entry_weight_max() as u64).min(self.object_bytes_max)
+    }
+
+    /// Figures for metrics and `stat`.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            memory_bytes: self.objects.bytes() as u64,
+            memory_bytes_max: self.objects.capacity_bytes() as u64,
+            memory_objects: self.objects.entries() as u64,
+            memory_evictions: self.objects.evictions(),
+            arriving_bytes: self.arriving.load(Ordering::Relaxed),
+            fills_under_way: self.flights.under_way() as u64,
+            fills: self.counters.fills.load(Ordering::Relaxed),
+            stored: self.counters.stored.load(Ordering::Relaxed),
+            collapsed: self.counters.collapsed.load(Ordering::Relaxed),
+            purge_sequence: self.purges.sequence(),
+        }
+    }
+
+    pub(crate) const fn flights(&self) -> &Flights {
+        &self.flights
+    }
+
+    /// Ends a fill with a complete response.
+    pub(crate) fn insert(&self, fill: &Fill, stored: StoredResponse) -> Arc<StoredResponse> {
+        self.insert_response(&fill.flight, fill.primary, stored)
+    }
+
+    fn insert_response(
+        &self,
+        flight: &Arc<Flight>,
+        primary: CacheKey,
+        stored: StoredResponse,
+    ) -> Arc<StoredResponse> {
+        let stored = Arc::new(stored);
+        let mut shard = self.flights.shard(primary);
+        shard.end(flight);
+        let purged = self.purges.since(primary, stored.epoch);
+        stored.purge(purged);
+        if purged == Purged::Hard {
+            return stored;
+        }
+        shard.forget_hit_for_miss(flight.key);
+        shard.forget_failure(primary);
+        let kept = if stored.varies() {
+            self.insert_variant(primary, &stored)
+        } else {
+            self.objects.insert(primary, Slot::Response(Arc::clone(&stored)))
+        };
+        drop(shard);
+        if kept {
+            self.counters.stored.fetch_add(1, Ordering::Relaxed);
+        }
+        stored
+    }
+
+    /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
+    fn insert_variant(&self, primary: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+        let mut values = Vec::with_capacity(128);
+        stored.vary().write_own_key(&mut |bytes| values.extend_from_slice(bytes));
+        let key = self.keyer.variant(primary, &values);
+        let known = match self.objects.find(primary) {
+            Some(Slot::Variants(variants)) => variants,
+            // A response that answered everything does so no longer: the origin now varies.
+            Some(Slot::Response(_)) | None => Arc::default(),
+        };
+        let (variants, dropped) = known.with(Variant { key, vary: stored.vary().clone() });
+        if let Some(dropped) = dropped {
+            self.objects.remove(dropped);
+        }
+        self.objects.insert(key, Slot::Response(Arc::clone(stored)))
+            && self.objects.insert(primary, Slot::Variants(Arc::new(variants)))
+    }
+
+    /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant.
+    fn flight_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
+        let mut values = Vec::new();
+        if let Some(Slot::Variants(variants)) = self.objects.find(primary)
+            && let Some(newest) = variants.newest()
+        {
+            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+        }
+        // A range is fetched as asked for, so it is a flight of its own.
+        if request.has(&http::header::RANGE) {
+            values.extend_from_slice(b"\nrange\0");
+            for range in request.fields.values(&http::header::RANGE) {
+                values.extend_from_slice(range);
+            }
+            for value in request.fields.values(&http::header::IF_RANGE) {
+                values.push(0);
+                values.extend_from_slice(value);
+            }
+        }
+        if values.is_empty() { primary } else { self.keyer.variant(primary, &values) }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        shard: &mut Shard,
+        primary: CacheKey,
+        flight_key: CacheKey,
+        stored: Option<&Arc<StoredResponse>>,
+        why: Why,
+    ) -> Fill {
+        let flight = shard.begin(flight_key, primary, self.purges.sequence());
+        self.fill(flight, primary, stored.cloned(), why, true)
+    }
+
+    fn fill(
+        self: &Arc<Self>,
+        flight: Arc<Flight>,
+        primary: CacheKey,
+        stored: Option<Arc<StoredResponse>>,
+        why: Why,
+        shared: bool,
+    ) -> Fill {
+        self.counters.fills.fetch_add(1, Ordering::Relaxed);
+        let mut candidates: Vec<_> = stored.iter().cloned().collect();
+        if why != Why::Partial
+            && let Some(Slot::Variants(variants)) = self.objects.find(primary)
+        {
+            for variant in variants.iter().take(CANDIDATES_MAX) {
+                if let Some(Slot::Response(other)) = self.objects.find(variant.key)
+                    && other.purged() != Purged::Hard
+                    && other.held().is_none()
+                    && !candidates.iter().any(|known| Arc::ptr_eq(known, &other))
+                {
+                    candidates.push(other);
+                }
+            }
+        }
+        candidates.retain(|stored| has_validator(&stored.fields()));
+        Fill { store: Arc::clone(self), flight, primary, stored, candidates, why, shared }
+    }
+}
+
+/// What [`CacheStore::peek`] found.
+#[derive(Debug)]
+pub struct Peek {
+    /// The stored response nearest to an answer.
+    pub stored: Option<Arc<StoredResponse>>,
+    /// What allows it although it is stale.
+    pub stale: Option<Stale>,
+    /// Why the origin would be asked; `None`: it would not.
+    pub why: Option<Why>,
+    /// Whether a fetch for it is under way.
+    pub filling: bool,
+}
+
+/// Room taken for a body that is arriving and will be stored; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    store: Arc<CacheStore>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Takes room for `bytes`, or `None` when too much is arriving at once.
+    pub(crate) fn take(store: &Arc<CacheStore>, bytes: u64) -> Option<Self> {
+        let mut room = Self { store: Arc::clone(store), bytes: 0 };
+        room.grow(bytes).then_some(room)
+    }
+
+    /// Takes more room; `false`, and nothing changes, when there is none.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let before = self.store.arriving.fetch_add(bytes, Ordering::AcqRel);
+        if before.saturating_add(bytes) > self.store.arriving_max {
+            self.store.arriving.fetch_sub(bytes, Ordering::AcqRel);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.store.arriving.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Stored responses whose validators are sent along with one request.
+const CANDIDATES_MAX: usize = 8;
+/// Bodies arriving at once take at most this part of the memory budget.
+const ARRIVING_SHARE: u64 = 8;
+/// …or so much if that is more.
+const ARRIVING_BYTES_MIN: u64 = 32 * 1024 * 1024;

@@ -1,0 +1,3 @@
+//! Where stored responses live. Today one tier, memory; disk comes beneath it behind the same calls.
+
+pub(crate) mod objects;
