@@ -7,4 +7,5 @@ pub mod listener;
 pub mod observe;
 pub mod origin;
 pub mod respond;
+pub mod route;
 pub mod shutdown;
