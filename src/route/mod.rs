@@ -121,6 +121,18 @@ impl RouteTable {
         let matched = site.route(target.path(), method);
         let bypass =
             policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
+        refuse_nominations(&request.fields)?;
+        let Normal { scheme, authority, target } =
+            Normal::of(request.scheme, &request.authority, &request.target)?;
+        let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
+        let matched = site.route(target.path(), &request.method);
+        let bypass = policy::bypass(
+            &request.method,
+            target.path(),
+            matched.by_ending,
+            &request.fields,
+            matched.policy,
+        );
         let path_len = target.path_len();
         let (target, keyed) = if bypass.is_none() {
             (query::treat(target, &matched.policy.query), None)
@@ -138,6 +150,8 @@ impl RouteTable {
             scheme,
             authority: shared(authority.into_bytes(), received_authority),
             target: shared(target.into_bytes(), received_target),
+            authority: shared(authority.into_bytes(), &request.authority),
+            target: shared(target.into_bytes(), &request.target),
             path_len,
             keyed,
         })
@@ -168,6 +182,12 @@ impl RouteTable {
             let target = keyed(site, &normal.target, &method);
             let key =
                 keyer.primary(normal.scheme.as_str(), normal.authority.as_bytes(), target.path(), target.query());
+            let key = keyer.primary(
+                normal.scheme.as_str(),
+                normal.authority.as_bytes(),
+                target.path(),
+                target.query(),
+            );
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -240,6 +260,10 @@ fn shared(normal: Cow<'_, [u8]>, received: &Bytes) -> Bytes {
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).
 fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
     let names = fields.all(FieldId::Connection).flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let names = fields
+        .all(FieldId::Connection)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
     for name in names {
         if !matches!(FieldId::of(name), FieldId::Other) && !is_of_the_connection(FieldId::of(name)) {
             return Err(RouteRefusal::Nominated);
@@ -251,4 +275,8 @@ fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
 /// Well-known fields that `Connection` may name. Every other well-known one is the message's.
 const fn is_of_the_connection(id: FieldId) -> bool {
     matches!(id, FieldId::Te | FieldId::Upgrade | FieldId::KeepAlive | FieldId::Trailer | FieldId::ProxyConnection)
+    matches!(
+        id,
+        FieldId::Te | FieldId::Upgrade | FieldId::KeepAlive | FieldId::Trailer | FieldId::ProxyConnection
+    )
 }

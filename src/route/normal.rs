@@ -280,6 +280,7 @@ fn is_normal_encoding(rest: &[u8]) -> bool {
         Some(byte) => {
             !is_unreserved(byte) && !high.is_ascii_lowercase() && !low.is_ascii_lowercase()
         }
+        Some(byte) => !is_unreserved(byte) && !high.is_ascii_lowercase() && !low.is_ascii_lowercase(),
         None => false,
     }
 }
@@ -393,6 +394,8 @@ const CLASSES: [Class; 256] = {
             // RFC 3986 §3.3; and brackets, which are reserved, and which `a[]=1` sends as they are.
             b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
             | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+            | b'=' | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
             _ if this.is_ascii_alphanumeric() => Class::Plain,
             _ => Class::Refuse,
         };

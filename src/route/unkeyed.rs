@@ -24,6 +24,9 @@ pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
         Some((_, Barred::Always, _)) => true,
         Some((_, Barred::FromFills, _)) => purpose == Purpose::Fill,
         None => DISGUISED.iter().any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
+        None => DISGUISED
+            .iter()
+            .any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
     }
 }
 
@@ -133,6 +136,28 @@ const DISGUISED: &[&str] = &[
     "authorization", "proxy-authorization", "cdn-loop", "via", "user-agent", "accept-encoding", "accept-language",
     "cache-control", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
     "proxy-connection", "keep-alive",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "content-type",
+    "content-encoding",
+    "connection",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "cdn-loop",
+    "via",
+    "user-agent",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "proxy-connection",
+    "keep-alive",
 ];
 
 #[cfg(test)]
@@ -144,6 +169,9 @@ mod tests {
         assert!(TABLE.len() >= 40, "FAULTS B6 asks for 40, there are {}", TABLE.len());
         for (name, ..) in TABLE {
             for spelling in [(*name).to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")] {
+            for spelling in
+                [(*name).to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")]
+            {
                 assert!(is_barred(spelling.as_bytes(), Purpose::Fill), "{spelling}");
             }
         }
