@@ -134,7 +134,6 @@ enum CompiledPath {
     Exact(Vec<u8>),
     Prefix(Vec<u8>),
     /// What stands before the first star, between stars, and behind the last.
-    Glob { head: Vec<u8>, inner: Vec<Vec<u8>>, tail: Vec<u8> },
     Glob {
         head: Vec<u8>,
         inner: Vec<Vec<u8>>,
@@ -227,7 +226,6 @@ impl ByPath {
         index
     }
 
-    fn first<'r>(&self, routes: &'r [CompiledRoute], path: &[u8], method: &Method) -> Option<&'r CompiledRoute> {
     fn first<'r>(
         &self,
         routes: &'r [CompiledRoute],

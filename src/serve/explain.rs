@@ -27,19 +27,22 @@ impl Edge {
         let fields = Fields::pack(lines.iter().copied());
         let target = Bytes::from(query.url.target());
         let authority = Bytes::copy_from_slice(query.url.authority().as_bytes());
-        let route = self
-            .routes
-            .route_parts(&query.method, scheme, &authority, &target, &fields)
-            .map_err(|refusal| {
+        let route = self.routes.route_parts(&query.method, scheme, &authority, &target, &fields).map_err(
+            |refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
-                Problem::new(failure.status, failure.reason, "no answer would be looked for: the request is refused")
-            })?;
+                Problem::new(
+                    failure.status,
+                    failure.reason,
+                    "no answer would be looked for: the request is refused",
+                )
+            },
+        )?;
         let key = route.key(self.store.keyer());
         let (authority, path) = (route.authority_str(), route.path_str());
         let request = head(&query.method, scheme, authority, path, &fields);
         let now = self.clock.now();
         let pools: Vec<&str> = match &route.policy.steer {
-            Steer::Pool(pool) => vec![&**pool],
+            Steer::Pool(pool) => vec![pool.as_ref()],
             Steer::Weight(pools) => pools.iter().map(|(pool, _)| &**pool).collect(),
         };
         let mut answer = json!({

@@ -61,11 +61,7 @@ impl Walk {
     ///
     /// # Errors
     /// The request runs in a loop.
-    pub(super) fn pass(
-        edge: &Arc<Edge>,
-        request: &mut Request,
-        route: &Route<'_>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
         Self::new(edge, request, route, key, Conditions::Client, body)
@@ -91,7 +87,9 @@ impl Walk {
             if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
         })
         .map_err(Failure::from)?;
-        if fills && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node)) {
+        if fills
+            && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node))
+        {
             forward.append(SURROGATE_CAPABILITY, capability);
         }
         Ok(Self {
@@ -148,7 +146,12 @@ impl Walk {
 
     /// The page for a failure.
     pub(super) fn failed(&self, failure: Failure) -> Response {
-        failure::response(failure, &self.edge.config.node, self.fields.first(FieldId::Accept), self.edge.ids.draw())
+        failure::response(
+            failure,
+            &self.edge.config.node,
+            self.fields.first(FieldId::Accept),
+            self.edge.ids.draw(),
+        )
     }
 }
 
