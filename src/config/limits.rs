@@ -78,6 +78,10 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
+/// Bytes of a request body asked of the socket at once.
+pub const BODY_READ_BYTES: usize = 16 * KIB;
+/// Pieces of a request body that are read ahead of whoever pulls it.
+pub const BODY_PIECES_MAX: usize = 4;
 /// Pipelined answers are gathered up to this many bytes before they are written, and no further request is parsed.
 pub const GATHER_BYTES_MAX: usize = 64 * KIB;
 /// Bodies up to this many bytes are copied behind their head into one write; larger ones are written vectored.
@@ -118,8 +122,8 @@ pub const ORIGIN_ADDRESSES_MAX: usize = 16;
 pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long.
 pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
-/// After a failed resolution the addresses known before are used this long before it is tried again.
-pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(5);
+/// After a failed resolution this long passes before it is tried again; addresses known before are used meanwhile.
+pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
@@ -186,3 +190,9 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often idle connections to origins are looked over.
+pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
+/// Keys whose last response was not stored that `explain` remembers.
+pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;

@@ -31,6 +31,7 @@ pub mod deadline;
 mod door;
 pub mod fields;
 mod guard;
+pub mod h1;
 pub mod request;
 pub mod service;
 pub mod stats;

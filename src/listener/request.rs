@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::fields::Fields;
 
@@ -119,6 +119,8 @@ pub enum RequestBody {
         length: Option<u64>,
         /// Whether the end has been seen.
         ended: bool,
+        /// Told when the body is first pulled: the moment for `100 Continue`. `None` once told.
+        wanted: Option<oneshot::Sender<()>>,
     },
     /// An HTTP/2 stream.
     H2(Box<hyper::body::Incoming>),
@@ -158,9 +160,13 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Channel { frames, length, ended } => {
+            Self::Channel { frames, length, ended, wanted } => {
                 if *ended {
                     return Poll::Ready(None);
+                }
+                if let Some(wanted) = wanted.take() {
+                    // A connection that is gone says so through `frames`.
+                    let _ = wanted.send(());
                 }
                 match frames.poll_recv(cx) {
                     Poll::Ready(Some(Ok(bytes))) => {

@@ -82,6 +82,11 @@ impl Observe {
         RequestIds::new(self.run, ADMIN_WORKER)
     }
 
+    /// The ids of answers generated in the walk, which no one worker owns.
+    pub fn walk_ids(&self) -> RequestIds {
+        RequestIds::new(self.run, WALK_WORKER)
+    }
+
     /// The node's name.
     pub fn node(&self) -> &Arc<str> {
         &self.node
@@ -119,3 +124,5 @@ impl Observer {
 
 /// The worker number in the ids of admin calls: none has it as its own, there are at most 1023.
 const ADMIN_WORKER: u16 = 0x3ff;
+/// The worker number in the ids of answers generated in the walk.
+const WALK_WORKER: u16 = 0x3fe;

@@ -57,24 +57,16 @@ impl Steering {
         has_room: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let mut standings = self.standings.lock();
-        let panic = !standings.iter().any(|origin| origin.health.available(now));
-        let backups_only = !standings.iter().enumerate().any(|(index, origin)| {
-            !origin.backup && (panic || origin.health.available(now)) && !tried.contains(&index)
-        });
-        let candidates: Vec<usize> = standings
-            .iter()
-            .enumerate()
-            .filter(|(index, origin)| {
-                !tried.contains(index)
-                    && (panic || origin.health.available(now))
-                    && origin.backup == backups_only
-            })
-            .map(|(index, _)| index)
-            .collect();
+        let candidates = candidates(&standings, now, tried);
         let roomy: Vec<usize> = candidates.iter().copied().filter(|index| has_room(*index)).collect();
         let chosen = richest(&mut standings, if roomy.is_empty() { &candidates } else { &roomy })?;
         standings.get_mut(chosen)?.health.asked(now, self.eject_for);
         Some(chosen)
+    }
+
+    /// Whether an origin is left to ask at `now` beside those in `tried`.
+    pub(crate) fn any_left(&self, now: Timestamp, tried: &[usize]) -> bool {
+        !candidates(&self.standings.lock(), now, tried).is_empty()
     }
 
     /// Whether an origin may be asked without panic.
@@ -101,6 +93,19 @@ impl Steering {
     pub(crate) fn ejected(&self, index: usize) -> bool {
         self.standings.lock().get(index).is_some_and(|origin| origin.health.ejected())
     }
+}
+
+/// The origins that may be asked: the available ones, or all when none is; backups only when nothing else is left.
+fn candidates(standings: &[Standing], now: Timestamp, tried: &[usize]) -> Vec<usize> {
+    let panic = !standings.iter().any(|origin| origin.health.available(now));
+    let of_kind = |backup: bool| -> Vec<usize> {
+        let left = standings.iter().enumerate().filter(|(index, origin)| {
+            origin.backup == backup && !tried.contains(index) && (panic || origin.health.available(now))
+        });
+        left.map(|(index, _)| index).collect()
+    };
+    let first = of_kind(false);
+    if first.is_empty() { of_kind(true) } else { first }
 }
 
 /// The candidate with the most credit after all were given their weight; it pays the sum.

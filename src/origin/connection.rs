@@ -234,16 +234,14 @@ impl Connection {
         let mut sending = std::pin::pin!(self.sender.try_send_request(request));
         let mut seen = 0;
         let outcome = loop {
-            match clock.timeout(limit, sending.as_mut()).await {
-                Ok(outcome) => break outcome,
-                Err(_) => {
-                    let (client_is_waited_for, pieces) = body.progress();
-                    if !client_is_waited_for && pieces == seen {
-                        return Err(OriginError::FirstByteTimeout);
-                    }
-                    seen = pieces;
-                }
+            if let Ok(outcome) = clock.timeout(limit, sending.as_mut()).await {
+                break outcome;
             }
+            let (client_is_waited_for, pieces) = body.progress();
+            if !client_is_waited_for && pieces == seen {
+                return Err(OriginError::FirstByteTimeout);
+            }
+            seen = pieces;
         };
         outcome.map_err(|failed| {
             let error = failed.into_error();

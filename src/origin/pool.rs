@@ -111,7 +111,8 @@ impl Pool {
                 origin: Some(Arc::clone(&origin.name)),
                 origin_micros: self.clock.micros().saturating_sub(began_micros),
             };
-            if !attempt.may_go_elsewhere(error, tried.len(), &self.budget) {
+            let other_left = self.steering.any_left(self.clock.now(), &tried);
+            if !other_left || !attempt.may_go_elsewhere(error, tried.len(), &self.budget) {
                 return Err(failed);
             }
             origin.counters.moved_on();

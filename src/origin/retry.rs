@@ -16,6 +16,7 @@ use crate::config::limits::{ORIGIN_ATTEMPTS_MAX, ORIGIN_RETRY_BURST, ORIGIN_RETR
 
 /// What is known of a request when an attempt has failed.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // five independent facts, not states
 pub(crate) struct Attempt {
     /// The method is idempotent.
     pub(crate) idempotent: bool,
@@ -31,7 +32,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Whether the request may go to the same origin on a fresh connection: the kept one was closed under it.
-    pub(crate) fn may_be_refreshed(&self, error: OriginError) -> bool {
+    pub(crate) fn may_be_refreshed(self, error: OriginError) -> bool {
         let closed = match error.reach() {
             Reach::Sent => true,
             Reach::Unsent | Reach::Answered | Reach::Nowhere => false,
@@ -40,7 +41,7 @@ impl Attempt {
     }
 
     /// Whether the request may go to another origin, `attempts` having been made.
-    pub(crate) fn may_go_elsewhere(&self, error: OriginError, attempts: usize, budget: &Budget) -> bool {
+    pub(crate) fn may_go_elsewhere(self, error: OriginError, attempts: usize, budget: &Budget) -> bool {
         if attempts >= ORIGIN_ATTEMPTS_MAX || !self.body_whole {
             return false;
         }

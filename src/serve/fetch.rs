@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use super::walk::Walk;
 use crate::config::limits::STREAM_WINDOW_BYTES;
 use crate::listener::fields::FieldId;
-use crate::origin::{Answer as OriginAnswer, OriginError};
+use crate::origin::{Answer as OriginAnswer, Failed};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -102,7 +102,7 @@ enum Plan {
 pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
-    let answer = match walk.edge.origins.ask(walk.ask(fields)).await {
+    let answer = match walk.ask(fields).await {
         Ok(answer) => answer,
         Err(error) => return failed(&walk, fill, led, &error),
     };
@@ -115,7 +115,7 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
     let Err((fill, led)) = unfit else { return };
     let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
-    match walk.edge.origins.ask(walk.ask(fields)).await {
+    match walk.ask(fields).await {
         Ok(answer) => take(&walk, fill, answer, led).await,
         Err(error) => failed(&walk, fill, led, &error),
     }
@@ -227,8 +227,8 @@ fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
     }
 }
 
-fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &OriginError) {
-    failed_with(walk, fill, led, error.failure());
+fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
+    failed_with(walk, fill, led, Failure::from(error.cause));
 }
 
 fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failure: Failure) {
@@ -403,10 +403,11 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
             if answer.status != StatusCode::PARTIAL_CONTENT && !stale::is_error(answer.status) {
-                for stored in &fill.stored {
+                if let Some(stored) = &fill.stored {
                     walk.edge.store.outdate(stored);
                 }
             }
+            walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
             let fields = sent_fields(walk, &fields);
             return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));

@@ -5,7 +5,6 @@
 //! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,15 +19,16 @@ use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
 use crate::respond;
+use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
 
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.edge.origins.ask(walk.ask(walk.forward.clone())).await {
+    let mut answer = match walk.ask(walk.forward.clone()).await {
         Ok(answer) => answer,
-        Err(error) => return walk.failed(error.failure()),
+        Err(error) => return walk.failed(Failure::from(error.cause)),
     };
     if !reads(&walk.method) && !is_safe(&walk.method) {
         invalidate(&walk, &answer.fields, answer.status);
