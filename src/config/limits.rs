@@ -3,6 +3,7 @@
 //! Those an operator may want to move are settings (`[limits]`, per listener, per pool) whose defaults are taken
 //! from here; the rest are fixed because moving them only breaks something.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What a client connection and request may cost. Defaults of the `[limits]` settings.
@@ -153,6 +154,42 @@ pub const TOKENS_MAX: usize = 1000;
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
 /// Connections to each origin of the demo site at once; further ones wait.
 pub const DEMO_CONNECTIONS_MAX: usize = 256;
+/// Memory of the cache where the settings do not say, bytes.
+pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
+/// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
+pub const OBJECT_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Where the admin listener is if the settings do not say: this machine only.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+/// Worker threads at most.
+pub const WORKERS_MAX: usize = 1024;
+/// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
+pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// How long a request waits for one of them.
+pub const POOL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that wait so at once.
+pub const POOL_QUEUE_MAX: usize = 1024;
+/// TCP and TLS to an origin together.
+pub const POOL_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// From a request to the head of its response.
+pub const POOL_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two pieces of a response's body.
+pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections older than this are not reused; most origins keep theirs for a minute or more.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Consecutive failures after which an origin is left out.
+pub const POOL_EJECT_AFTER: u32 = 5;
+/// How long it is left out the first time.
+pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a settings file.
+pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Bytes of a node's name; it stands in fields of every response.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Mistakes of one settings file that are shown to people; the rest are counted.
+pub const MISTAKES_SHOWN_MAX: usize = 50;
+/// How long a client command waits for the node's answer.
+pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that a client command reads.
+pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// How often idle connections to origins are looked over.
