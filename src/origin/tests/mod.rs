@@ -218,7 +218,7 @@ pub(super) fn body_of(pieces: &[&'static str]) -> RequestBody {
         sender.try_send(Ok(Bytes::from_static(piece.as_bytes()))).unwrap();
     }
     let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-    RequestBody::Channel { frames, length: Some(length), ended: false }
+    RequestBody::Channel { frames, length: Some(length), ended: false, wanted: None }
 }
 
 /// The whole body, or why it is not whole, with what came before.

@@ -154,7 +154,7 @@ async fn request_bodies_go_out_framed_by_us() {
     let (sender, frames) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(Bytes::from_static(b"xyz"))).unwrap();
     drop(sender);
-    let body = RequestBody::Channel { frames, length: None, ended: false };
+    let body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
     fetch(&pools, Ask { body, ..ask(Method::POST, "/chunked") }).await.unwrap();
     fetch(&pools, ask(Method::POST, "/empty")).await.unwrap();
     fetch(&pools, ask(Method::OPTIONS, "*")).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_client_that_leaves_within_its_body_is_not_the_origins_failure() {
     let (sender, frames) = tokio::sync::mpsc::channel(2);
     sender.try_send(Ok(Bytes::from_static(b"ab"))).unwrap();
     sender.try_send(Err(BodyError::Closed)).unwrap();
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
     let outcome = fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await;
     assert_eq!(outcome, Err(OriginError::RequestBody(BodyError::Closed)));
     assert_eq!(pools.stats().first().unwrap().counts.failures, 0);
@@ -194,7 +194,7 @@ async fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
     let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
     let (sender, frames) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(Bytes::from_static(b"ab"))).unwrap();
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
     let outcome = fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await;
     // Either it came too early to be an answer, or it was one; the connection is gone both ways.
     assert!(matches!(outcome, Ok(_) | Err(OriginError::Framing(Finding::Unsolicited))), "{outcome:?}");
@@ -286,7 +286,7 @@ async fn a_slow_upload_is_not_the_origins_first_byte_timeout() {
     let clock = manual();
     let pools = pools(settings(vec![at(origin.port)]), &clock);
     let (sender, frames) = tokio::sync::mpsc::channel(1);
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
     let asked = tokio::spawn({
         let pools = Arc::clone(&pools);
         async move { fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await }
