@@ -139,7 +139,7 @@ fn with_body(mut request: Request, pieces: Vec<Result<Bytes, BodyError>>) -> Req
     for piece in pieces {
         sender.try_send(piece).unwrap();
     }
-    request.body = RequestBody::Channel { frames, length: None, ended: false };
+    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
     request
 }
 
@@ -267,7 +267,7 @@ async fn a_body_that_never_ends_is_given_up() {
     let stage = Stage::new();
     let (sender, frames) = mpsc::channel(1);
     let mut request = request("POST", "/v1/purge", &[]);
-    request.body = RequestBody::Channel { frames, length: None, ended: false };
+    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
     let clock = stage.service.0.clock.clone();
     let (got, ()) = tokio::join!(stage.send(request), async {
         tokio::task::yield_now().await;
