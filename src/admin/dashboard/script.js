@@ -166,7 +166,7 @@ async function poll() {
   setTimeout(poll, document.hidden ? every * 5 : every);
 }
 
-at("token-form").addEventListener("submit", (event) => {
+$("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", $("token").value.trim());
   $("token").value = "";
