@@ -99,18 +99,33 @@ impl RouteTable {
     /// # Errors
     /// [`RouteRefusal`]: always the client's fault.
     pub fn route(&self, request: &Request) -> Result<Route<'_>, RouteRefusal> {
-        refuse_nominations(&request.fields)?;
-        let Normal { scheme, authority, target } =
-            Normal::of(request.scheme, &request.authority, &request.target)?;
-        let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
-        let matched = site.route(target.path(), &request.method);
-        let bypass = policy::bypass(
+        self.route_parts(
             &request.method,
-            target.path(),
-            matched.by_ending,
+            request.scheme,
+            &request.authority,
+            &request.target,
             &request.fields,
-            matched.policy,
-        );
+        )
+    }
+
+    /// The route of a request in its parts.
+    ///
+    /// # Errors
+    /// [`RouteRefusal`]
+    pub fn route_parts(
+        &self,
+        method: &Method,
+        scheme: Scheme,
+        authority: &Bytes,
+        target: &Bytes,
+        fields: &Fields,
+    ) -> Result<Route<'_>, RouteRefusal> {
+        refuse_nominations(fields)?;
+        let (received_authority, received_target) = (authority, target);
+        let Normal { scheme, authority, target } = Normal::of(scheme, authority, target)?;
+        let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
+        let matched = site.route(target.path(), method);
+        let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
         let path_len = target.path_len();
         let (target, keyed) = if bypass.is_none() {
             (query::treat(target, &matched.policy.query), None)
@@ -126,8 +141,8 @@ impl RouteTable {
             policy: matched.policy,
             bypass,
             scheme,
-            authority: shared(authority.into_bytes(), &request.authority),
-            target: shared(target.into_bytes(), &request.target),
+            authority: shared(authority.into_bytes(), received_authority),
+            target: shared(target.into_bytes(), received_target),
             path_len,
             keyed,
         })
