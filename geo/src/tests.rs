@@ -58,7 +58,7 @@ fn flat(country: &str) -> Value {
 }
 
 fn database(records: &[(&str, Value)]) -> Vec<u8> {
-    let mut writer = Writer::new("Test");
+    let mut writer = Writer::builder("Test").description(&[("en", "A test")]).build();
     for (network, value) in records {
         writer.insert_value(network.parse::<IpNet>().unwrap(), value.clone()).unwrap();
     }
