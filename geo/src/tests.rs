@@ -142,6 +142,8 @@ fn a_new_file_is_used_from_the_reload_on() {
     assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("IE"));
 }
 
+type IsExpected = fn(&GeoError) -> bool;
+
 #[test]
 fn a_bad_file_is_refused_and_the_old_one_kept() {
     let folder = Folder::new("bad");
@@ -149,7 +151,7 @@ fn a_bad_file_is_refused_and_the_old_one_kept() {
     let geo = Geo::open(&folder.put("good.mmdb", &good), Layout::flat()).unwrap();
     let half = good.get(..good.len() / 2).unwrap();
     let elsewhere = database(&[("81.2.69.0/24", maxmind("GB"))]);
-    let rows: [(&str, &[u8], fn(&GeoError) -> bool); 4] = [
+    let rows: [(&str, &[u8], IsExpected); 4] = [
         ("an empty file", b"", |error| matches!(error, GeoError::Open(_) | GeoError::Damaged(_))),
         ("a text file", b"not a database", |error| matches!(error, GeoError::Damaged(_))),
         ("half a file", half, |error| matches!(error, GeoError::Damaged(_))),

@@ -147,7 +147,7 @@ fn has_delimiter(path: &[u8]) -> bool {
 }
 
 fn slashes(path: &[u8]) -> usize {
-    path.iter().filter(|byte| **byte == b'/').count()
+    memchr::memchr_iter(b'/', path).count()
 }
 
 /// The path with each `%XX` decoded once; `None` where there is none.

@@ -15,7 +15,7 @@ use super::{Query, RoutePolicy, any_host, policy};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 
-/// SplitMix64: small, and the seed replays.
+/// `SplitMix64`: small, and the seed replays.
 struct Random(u64);
 
 impl Random {
@@ -164,9 +164,12 @@ fn keyed(table: &RouteTable, keyer: &Keyer, sample: &Sample) -> Option<(u128, Fo
     Some((route.key(keyer).bits(), forward))
 }
 
+/// Name and, behind a `=`, value.
+type Parameter = (Vec<u8>, Option<Vec<u8>>);
+
 /// How an origin reads a target: split at the first `?`, segments decoded and dots resolved, parameters decoded. Lenient
 /// with percent signs, as they are.
-fn origin_reads(target: &[u8]) -> (Vec<Vec<u8>>, Option<Vec<(Vec<u8>, Option<Vec<u8>>)>>) {
+fn origin_reads(target: &[u8]) -> (Vec<Vec<u8>>, Option<Vec<Parameter>>) {
     let mut halves = target.splitn(2, |byte| *byte == b'?');
     let path = halves.next().unwrap_or_default();
     let mut segments: Vec<Vec<u8>> = Vec::new();
@@ -236,14 +239,14 @@ fn equal_keys_and_equal_forwards_are_the_same_thing() {
     let tables = tables();
     let (mut accepted, mut met) = (0_u64, 0_u64);
     // Beyond the pairs: no two of all forwards seen share a key.
-    let mut seen: Vec<HashMap<u128, Forward>> = tables.iter().map(|_| HashMap::new()).collect();
+    let mut forwards: Vec<HashMap<u128, Forward>> = tables.iter().map(|_| HashMap::new()).collect();
     for _ in 0..pairs {
         let one = sample(&mut random);
         let other = if random.below(4) == 0 { sample(&mut random) } else { respelled(&one, &mut random) };
         let which = random.below(tables.len());
         let [found_one, found_other] = [&one, &other].map(|sample| keyed(&tables[which], &keyer, sample));
         for (key, forward) in [&found_one, &found_other].into_iter().flatten() {
-            let first = seen[which].entry(*key).or_insert_with(|| forward.clone());
+            let first = forwards[which].entry(*key).or_insert_with(|| forward.clone());
             assert_eq!(first, forward, "one key for two forwards (seed {seed})");
         }
         let (Some((key, forward)), Some((other_key, other_forward))) = (found_one, found_other) else {
