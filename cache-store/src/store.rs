@@ -255,6 +255,17 @@ impl CacheStore {
         stored.purge(Purged::Hard);
     }
 
+    /// Responses stored for a resource, its variants included, that a purge would reach.
+    pub fn matched(&self, primary: CacheKey) -> u64 {
+        match self.objects.find(primary) {
+            Some(Slot::Response(_)) => 1,
+            Some(Slot::Variants(variants)) => {
+                variants.iter().filter(|variant| self.objects.find(variant.key).is_some()).count() as u64
+            }
+            None => 0,
+        }
+    }
+
     /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).
     pub fn head_answered(
         &self,

@@ -3,6 +3,7 @@
 //! Those an operator may want to move are settings (`[limits]`, per listener, per pool) whose defaults are taken
 //! from here; the rest are fixed because moving them only breaks something.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What a client connection and request may cost. Defaults of the `[limits]` settings.
@@ -77,6 +78,10 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
+/// Bytes of a request body asked of the socket at once.
+pub const BODY_READ_BYTES: usize = 16 * KIB;
+/// Pieces of a request body that are read ahead of whoever pulls it.
+pub const BODY_PIECES_MAX: usize = 4;
 /// Pipelined answers are gathered up to this many bytes before they are written, and no further request is parsed.
 pub const GATHER_BYTES_MAX: usize = 64 * KIB;
 /// Bodies up to this many bytes are copied behind their head into one write; larger ones are written vectored.
@@ -117,8 +122,8 @@ pub const ORIGIN_ADDRESSES_MAX: usize = 16;
 pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long.
 pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
-/// After a failed resolution the addresses known before are used this long before it is tried again.
-pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(5);
+/// After a failed resolution this long passes before it is tried again; addresses known before are used meanwhile.
+pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
@@ -137,8 +142,6 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the access log to be written.
-pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of an admin call, bytes.
@@ -149,3 +152,71 @@ pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1000;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to each origin of the demo site at once; further ones wait.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
+/// Memory of the cache where the settings do not say, bytes.
+pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
+/// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
+pub const OBJECT_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Where the admin listener is if the settings do not say: this machine only.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+/// Worker threads at most.
+pub const WORKERS_MAX: usize = 1024;
+/// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
+pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// How long a request waits for one of them.
+pub const POOL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that wait so at once.
+pub const POOL_QUEUE_MAX: usize = 1024;
+/// TCP and TLS to an origin together.
+pub const POOL_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// From a request to the head of its response.
+pub const POOL_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two pieces of a response's body.
+pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections older than this are not reused; most origins keep theirs for a minute or more.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Consecutive failures after which an origin is left out.
+pub const POOL_EJECT_AFTER: u32 = 5;
+/// How long it is left out the first time.
+pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a settings file.
+pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Bytes of a node's name; it stands in fields of every response.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Mistakes of one settings file that are shown to people; the rest are counted.
+pub const MISTAKES_SHOWN_MAX: usize = 50;
+/// How long a client command waits for the node's answer.
+pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that a client command reads.
+pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often idle connections to origins are looked over.
+pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
+/// Keys whose last response was not stored that `explain` remembers.
+pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;
+/// Window of an HTTP/2 request body, bytes; and of all bodies of a connection together.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// See [`H2_STREAM_WINDOW_BYTES`].
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Answer bytes that h2 may hold for a stream beyond the piece it was handed last.
+pub const H2_SEND_BUFFER_BYTES: usize = 64 * KIB;
+/// Streams reset for the client's errors before the connection ends.
+pub const H2_ERROR_RESETS_MAX: usize = 100;
+/// Streams that the client resets before we looked at them, before the connection ends.
+pub const H2_EARLY_RESETS_MAX: usize = 20;
+/// Frames without progress that an HTTP/2 connection may send in a row. FAULTS B15.
+pub const H2_CREDIT: u32 = 1000;
+/// Credit given back for an answer that ended.
+pub const H2_ANSWER_CREDIT: u32 = 8;
+/// Body bytes sent that give back one credit: a client may update its windows twice for 16 KiB and still gain.
+pub const H2_SENT_BYTES_PER_CREDIT: u32 = 4096;
+/// Credit given back by time alone, for keep-alive PINGs.
+pub const H2_CREDIT_PER_SECOND: u32 = 1;
+/// Payload bytes of a frame without progress that cost as much as a frame.
+pub const H2_COST_BYTES: u32 = 256;
+/// Bytes read from an HTTP/2 connection at once; one buffer a worker.
+pub const H2_READ_BYTES: usize = 16 * KIB;
+/// Time to bring the last GOAWAY out on a connection that is being closed.
+pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -83,11 +83,12 @@ impl Fields {
         Self { bytes, index: index.0 }
     }
 
-    /// Records a line whose name and value lie at these ranges of the block's bytes; a range outside them is dropped.
-    pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
-        let Some(text) = self.bytes.get(name.clone()) else { return };
+    /// Records a line whose name and value lie at these ranges of the block's bytes, and says which field it is; a
+    /// range outside the bytes is dropped and counts as [`FieldId::Other`].
+    pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) -> FieldId {
+        let Some(text) = self.bytes.get(name.clone()) else { return FieldId::Other };
         if self.bytes.get(value.clone()).is_none() {
-            return;
+            return FieldId::Other;
         }
         let id = FieldId::of(text);
         let (Ok(name_at), Ok(name_len), Ok(value_at), Ok(value_len)) = (
@@ -96,9 +97,10 @@ impl Fields {
             u32::try_from(value.start),
             u32::try_from(value.len()),
         ) else {
-            return;
+            return FieldId::Other;
         };
         self.index.push(Entry { name_at, value_at, value_len, name_len, id });
+        id
     }
 
     /// Packs name and value pairs into a block of its own.

@@ -6,9 +6,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use super::request::Request;
-use crate::respond::response::{Outcome, Response};
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::request::{Client, Request};
+use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
 
 /// Answers requests.
 pub trait Service {
@@ -17,6 +21,29 @@ pub trait Service {
 
     /// A request was answered, or its client went away first: the place of access log and counters.
     fn finished(&self, request: &Request, finished: &Finished<'_>);
+
+    /// Answers what never became a request, or whose body broke: called once for each refusal, so also the place to
+    /// log and count it. The connection is closed behind the answer whatever it says.
+    fn refused(&self, status: StatusCode, reason: &'static str, client: &Arc<Client>) -> Response {
+        let _ = client;
+        refusal(status, reason)
+    }
+}
+
+/// The plain answer to a refusal: the status and the reason as text, never stored.
+pub fn refusal(status: StatusCode, reason: &'static str) -> Response {
+    let mut lines = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n".to_vec();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        lines.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    }
+    Response {
+        status,
+        extra: Vec::new(),
+        lines: Lines::Own(Bytes::from(lines)),
+        body: Body::Bytes(Bytes::from(format!("{status}: {reason}\n"))),
+        outcome: Outcome { cache: CacheOutcome::Generated, reason: Some(reason), ..Outcome::default() },
+        close: true,
+    }
 }
 
 impl<S: Service> Service for std::rc::Rc<S> {
@@ -26,6 +53,10 @@ impl<S: Service> Service for std::rc::Rc<S> {
 
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         (**self).finished(request, finished);
+    }
+
+    fn refused(&self, status: StatusCode, reason: &'static str, client: &Arc<Client>) -> Response {
+        (**self).refused(status, reason, client)
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::histogram::Durations;
+use crate::listener::stats::ListenerStats;
+use crate::origin::OriginStats;
 
 /// Numbers pulled at a scrape.
 #[derive(Clone, Debug, Default)]
@@ -13,9 +14,9 @@ pub struct Gauges {
     /// The tiers of the store.
     pub tiers: Vec<Tier>,
     /// The origins, grouped by pool.
-    pub origins: Vec<Origin>,
-    /// The listeners' connections.
-    pub connections: Vec<Connections>,
+    pub origins: Vec<OriginStats>,
+    /// The listeners.
+    pub listeners: Vec<Arc<ListenerStats>>,
     /// Purges applied.
     pub purges: Purges,
     /// Whatever else a room counts, by its full metric name.
@@ -35,36 +36,6 @@ pub struct Tier {
     pub objects: u64,
     /// Responses pushed out for want of room.
     pub evictions: u64,
-}
-
-/// One origin.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// Its pool.
-    pub pool: Arc<str>,
-    /// Its name: `http://host:port`.
-    pub origin: Arc<str>,
-    /// Whether requests are sent to it.
-    pub healthy: bool,
-    /// Requests sent, by the hundreds of the answer's status; index 0: no answer came.
-    pub requests: [u64; 6],
-    /// From request to head.
-    pub durations: Durations,
-    /// Connections open, idle ones included.
-    pub connections: u64,
-}
-
-/// Client connections of one listener and protocol.
-#[derive(Clone, Debug)]
-pub struct Connections {
-    /// The listener's address as configured.
-    pub listener: Arc<str>,
-    /// `HTTP/1.1`, `HTTP/2`.
-    pub protocol: &'static str,
-    /// Open now.
-    pub open: u64,
-    /// Accepted since start.
-    pub accepted: u64,
 }
 
 /// Purges applied since start.

@@ -75,20 +75,25 @@ impl Durations {
 
     /// The upper bound in microseconds of the bucket in which the given share (0 to 1) of the durations ends; the largest
     /// bound if it is beyond all of them, `None` if nothing was recorded.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
     pub fn quantile_micros(&self, share: f64) -> Option<u64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let rank = ((count as f64 * share).ceil() as u64).clamp(1, count);
-        let mut seen = 0u64;
-        let at = self.buckets.iter().position(|count| {
-            seen = seen.saturating_add(*count);
-            seen >= rank
-        })?;
-        BOUNDS_MICROS.get(at).or(BOUNDS_MICROS.last()).copied()
+        quantile(&BOUNDS_MICROS, &self.buckets, share)
     }
+}
+
+/// [`Durations::quantile_micros`] of any buckets, of which the last has no bound.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
+pub(crate) fn quantile(bounds: &[u64], buckets: &[u64], share: f64) -> Option<u64> {
+    let count = buckets.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
+    if count == 0 {
+        return None;
+    }
+    let rank = ((count as f64 * share).ceil() as u64).clamp(1, count);
+    let mut seen = 0u64;
+    let at = buckets.iter().position(|count| {
+        seen = seen.saturating_add(*count);
+        seen >= rank
+    })?;
+    bounds.get(at).or(bounds.last()).copied()
 }
 
 /// Adds to a counter that has one writer.

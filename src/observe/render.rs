@@ -1,12 +1,16 @@
 //! The counters as Prometheus reads them (text exposition format 0.0.4), under the names of the interface page.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Observe;
 use super::gauges::Gauges;
-use super::histogram::{BOUNDS_MICROS, Durations};
+use super::histogram::BOUNDS_MICROS;
 use super::metrics::Totals;
 use crate::clock::Clock;
+use crate::listener::request::Protocol;
+use crate::listener::stats::ListenerStats;
+use crate::origin::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
 use crate::respond::response::CacheOutcome;
 
 /// Media type of [`Observe::render`].
@@ -21,19 +25,7 @@ impl Observe {
         requests(&mut page, &totals);
         store(&mut page, gauges);
         origins(&mut page, gauges);
-        page.family("tidegate_connections", "gauge", "Client connections open.");
-        for one in &gauges.connections {
-            page.sample(
-                "tidegate_connections",
-                &[("listener", &one.listener), ("protocol", one.protocol)],
-                one.open,
-            );
-        }
-        page.family("tidegate_connections_accepted_total", "counter", "Client connections accepted.");
-        for one in &gauges.connections {
-            let labels = [("listener", &*one.listener), ("protocol", one.protocol)];
-            page.sample("tidegate_connections_accepted_total", &labels, one.accepted);
-        }
+        listeners(&mut page, gauges);
         page.single(
             "tidegate_log_dropped_lines_total",
             "counter",
@@ -105,7 +97,14 @@ fn requests(page: &mut Page, totals: &Totals) {
         "From the request's head to the last byte handed to the socket.",
     );
     for (outcome, durations) in OUTCOMES.iter().zip(&totals.durations).filter(|(_, all)| all.count() > 0) {
-        page.histogram("tidegate_request_duration_seconds", &[("cache", outcome.as_str())], durations);
+        let labels = [("cache", outcome.as_str())];
+        page.histogram(
+            "tidegate_request_duration_seconds",
+            &labels,
+            &BOUNDS_MICROS,
+            &durations.buckets,
+            durations.sum_micros,
+        );
     }
 }
 
@@ -139,11 +138,16 @@ fn store(page: &mut Page, gauges: &Gauges) {
     );
 }
 
+/// Name, kind, help and value of what each origin tells.
+type OriginFamily = (&'static str, &'static str, &'static str, fn(&OriginStats) -> u64);
+/// Middle of the name, help and counter of what each listener tells.
+type ListenerFamily = (&'static str, &'static str, fn(&ListenerStats) -> &AtomicU64);
+
 fn origins(page: &mut Page, gauges: &Gauges) {
     page.family("tidegate_origin_requests_total", "counter", "Requests sent to origins, by class of status.");
     for one in &gauges.origins {
-        for (class, count) in CLASS_NAMES.iter().zip(one.requests).filter(|(_, count)| *count > 0) {
-            let class = if *class == CLASS_NAMES[0] { "none" } else { class };
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(one.counts.statuses);
+        for (class, count) in classes.chain([("none", one.counts.failures)]).filter(|(_, count)| *count > 0) {
             let labels = [("pool", &*one.pool), ("origin", &*one.origin), ("status", class)];
             page.sample("tidegate_origin_requests_total", &labels, count);
         }
@@ -153,19 +157,71 @@ fn origins(page: &mut Page, gauges: &Gauges) {
         "histogram",
         "From the request to an origin to its head.",
     );
-    for one in gauges.origins.iter().filter(|one| one.durations.count() > 0) {
+    for one in gauges.origins.iter().filter(|one| one.counts.durations.iter().any(|count| *count > 0)) {
         let labels = [("pool", &*one.pool), ("origin", &*one.origin)];
-        page.histogram("tidegate_origin_duration_seconds", &labels, &one.durations);
+        let Counts { durations, duration_micros, .. } = &one.counts;
+        page.histogram(
+            "tidegate_origin_duration_seconds",
+            &labels,
+            &DURATION_BOUNDS_MICROS,
+            durations,
+            *duration_micros,
+        );
     }
-    page.family("tidegate_origin_healthy", "gauge", "1 where requests are sent to the origin.");
-    for one in &gauges.origins {
-        let labels = [("pool", &*one.pool), ("origin", &*one.origin)];
-        page.sample("tidegate_origin_healthy", &labels, u64::from(one.healthy));
+    let families: [OriginFamily; 7] = [
+        ("tidegate_origin_healthy", "gauge", "1 where requests are sent to the origin.", |one| {
+            u64::from(!one.ejected)
+        }),
+        ("tidegate_origin_connections_in_use", "gauge", "Connections with a request under way.", |one| {
+            one.connections_in_use as u64
+        }),
+        ("tidegate_origin_connections_idle", "gauge", "Connections kept for the next request.", |one| {
+            one.connections_idle as u64
+        }),
+        ("tidegate_origin_waiting", "gauge", "Requests that wait for a connection.", |one| {
+            one.waiting as u64
+        }),
+        ("tidegate_origin_connects_total", "counter", "Connections opened.", |one| one.counts.connects),
+        ("tidegate_origin_ejections_total", "counter", "Times an origin was left out.", |one| {
+            one.counts.ejections
+        }),
+        ("tidegate_origin_moved_on_total", "counter", "Requests that went to another origin.", |one| {
+            one.counts.moved_on
+        }),
+    ];
+    for (name, kind, help, value) in families {
+        page.family(name, kind, help);
+        for one in &gauges.origins {
+            page.sample(name, &[("pool", &one.pool), ("origin", &one.origin)], value(one));
+        }
     }
-    page.family("tidegate_origin_connections", "gauge", "Connections open to the origin.");
-    for one in &gauges.origins {
-        let labels = [("pool", &*one.pool), ("origin", &*one.origin)];
-        page.sample("tidegate_origin_connections", &labels, one.connections);
+}
+
+fn listeners(page: &mut Page, gauges: &Gauges) {
+    page.family("tidegate_connections", "gauge", "Client connections open.");
+    for one in &gauges.listeners {
+        for protocol in [Protocol::Http11, Protocol::Http2] {
+            let labels = [("listener", &*one.address.to_string()), ("protocol", protocol.as_str())];
+            page.sample("tidegate_connections", &labels, one.open(protocol) as u64);
+        }
+    }
+    let families: [ListenerFamily; 8] = [
+        ("accepted", "Connections accepted.", |one| &one.accepted),
+        ("refused", "Connections closed at once because the node was full.", |one| &one.refused),
+        ("displaced", "Idle connections closed to make room.", |one| &one.displaced),
+        ("accept_failures", "Failures to accept a connection.", |one| &one.accept_failures),
+        ("handshake_failures", "TLS handshakes that failed or took too long.", |one| &one.handshake_failures),
+        ("overspent", "HTTP/2 connections closed for what they cost.", |one| &one.overspent),
+        ("malformed", "HTTP/2 requests refused as malformed or above a limit.", |one| &one.malformed),
+        ("panics", "Connections lost to a fault of this program.", |one| &one.panics),
+    ];
+    for (name, help, counter) in families {
+        let name = format!("tidegate_listener_{name}_total");
+        page.family(&name, "counter", help);
+        for one in &gauges.listeners {
+            let count = counter(one).load(Ordering::Relaxed);
+            page.sample(&name, &[("listener", &one.address.to_string())], count);
+        }
     }
 }
 
@@ -188,18 +244,25 @@ impl Page {
         let _ = writeln!(self.0, " {value}");
     }
 
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
+    fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        bounds: &[u64],
+        buckets: &[u64],
+        sum_micros: u64,
+    ) {
         let mut below = 0u64;
-        for (at, count) in durations.buckets.iter().enumerate() {
+        for (at, count) in buckets.iter().enumerate() {
             below = below.saturating_add(*count);
             let _ = write!(self.0, "{name}_bucket");
-            let bound = BOUNDS_MICROS.get(at).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros));
+            let bound = bounds.get(at).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros));
             self.labels(labels, Some(&bound));
             let _ = writeln!(self.0, " {below}");
         }
         let _ = write!(self.0, "{name}_sum");
         self.labels(labels, None);
-        let _ = write!(self.0, " {}\n{name}_count", seconds(durations.sum_micros));
+        let _ = write!(self.0, " {}\n{name}_count", seconds(sum_micros));
         self.labels(labels, None);
         let _ = writeln!(self.0, " {below}");
     }

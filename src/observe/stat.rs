@@ -1,13 +1,17 @@
 //! The counters as JSON: `GET /v1/stat`, `tidegate stat` and the dashboard.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Map, Value, json};
 
 use super::Observe;
 use super::gauges::Gauges;
-use super::histogram::Durations;
+use super::histogram::{Durations, quantile};
 use super::metrics::{SiteTotals, Totals};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
 use crate::clock::Clock;
+use crate::listener::request::Protocol;
+use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats};
 use crate::respond::response::CacheOutcome;
 
 impl Observe {
@@ -39,13 +43,14 @@ impl Observe {
                 "objects": tier.objects,
                 "evictions": tier.evictions,
             })).collect::<Vec<_>>(),
-            "origin_requests": gauges.origins.iter().flat_map(|origin| origin.requests).sum::<u64>(),
+            "origin_requests": gauges.origins.iter().map(requests_to).sum::<u64>(),
             "origins": gauges.origins.iter().map(origin).collect::<Vec<_>>(),
-            "connections": gauges.connections.iter().map(|one| json!({
-                "listener": &*one.listener,
-                "protocol": one.protocol,
-                "open": one.open,
-                "accepted": one.accepted,
+            "listeners": gauges.listeners.iter().map(|one| json!({
+                "listener": one.address.to_string(),
+                "http1": one.open(Protocol::Http11),
+                "http2": one.open(Protocol::Http2),
+                "accepted": one.accepted.load(Ordering::Relaxed),
+                "refused": one.refused.load(Ordering::Relaxed),
             })).collect::<Vec<_>>(),
             "purges": {
                 "sequence": gauges.purges.sequence,
@@ -104,15 +109,22 @@ fn quantiles(durations: &Durations) -> Value {
     })
 }
 
-fn origin(one: &super::gauges::Origin) -> Value {
+fn requests_to(one: &OriginStats) -> u64 {
+    one.counts.statuses.iter().sum::<u64>() + one.counts.failures
+}
+
+fn origin(one: &OriginStats) -> Value {
+    let [.., server_errors] = one.counts.statuses;
+    let within = |share| quantile(&DURATION_BOUNDS_MICROS, &one.counts.durations, share);
     json!({
         "pool": &*one.pool,
         "origin": &*one.origin,
-        "healthy": one.healthy,
-        "requests": one.requests.iter().sum::<u64>(),
-        "failed": one.requests.first().copied().unwrap_or_default() + one.requests.last().copied().unwrap_or_default(),
-        "connections": one.connections,
-        "duration_us": quantiles(&one.durations),
+        "healthy": !one.ejected,
+        "requests": requests_to(one),
+        "failed": one.counts.failures + server_errors,
+        "connections": one.connections_in_use + one.connections_idle,
+        "waiting": one.waiting,
+        "duration_us": { "p50": within(0.5), "p90": within(0.9), "p99": within(0.99) },
     })
 }
 

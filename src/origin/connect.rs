@@ -108,38 +108,39 @@ impl Names {
         }
     }
 
-    /// The addresses to try at `now`, best first.
+    /// The addresses to try, best first. A resolver that has not answered within `limit` counts as failed.
     ///
     /// # Errors
     /// [`OriginError::Dns`] when none was ever known.
-    pub(crate) async fn addresses(&self, clock: &Clock) -> Result<Vec<IpAddr>, OriginError> {
-        if let Some(addresses) = self.current(clock.now(), false) {
-            return Ok(addresses);
+    pub(crate) async fn addresses(&self, limit: Duration, clock: &Clock) -> Result<Vec<IpAddr>, OriginError> {
+        if let Some(known) = self.current(clock.now()) {
+            return known;
         }
-        let _resolving = match self.resolving.try_lock() {
-            Ok(guard) => guard,
+        let _resolving = if let Ok(guard) = self.resolving.try_lock() {
+            guard
+        } else {
             // Another task resolves: what was known before does meanwhile.
-            Err(_) => match self.current(clock.now(), true) {
-                Some(addresses) => return Ok(addresses),
-                None => self.resolving.lock().await,
-            },
+            let before = self.known.lock().addresses.clone();
+            if !before.is_empty() {
+                return Ok(before);
+            }
+            clock.timeout(limit, self.resolving.lock()).await.map_err(|_| OriginError::Dns)?
         };
-        if let Some(addresses) = self.current(clock.now(), false) {
-            return Ok(addresses);
+        if let Some(known) = self.current(clock.now()) {
+            return known;
         }
-        let resolved = self.resolver.resolve(&self.host).await;
+        let resolved = clock.timeout(limit, self.resolver.resolve(&self.host)).await.ok().flatten();
         let mut known = self.known.lock();
         let now = clock.now();
-        match resolved {
-            Some(mut resolved) => {
-                resolved.addresses.truncate(ORIGIN_ADDRESSES_MAX);
-                known.until = now.plus(resolved.ttl.clamp(DNS_TTL_MIN, DNS_TTL_MAX));
-                known.addresses = resolved.addresses;
-            }
-            None if known.addresses.is_empty() => return Err(OriginError::Dns),
-            None => known.until = now.plus(DNS_FAILURE_HOLD),
+        if let Some(mut resolved) = resolved {
+            resolved.addresses.truncate(ORIGIN_ADDRESSES_MAX);
+            known.until = now.plus(resolved.ttl.clamp(DNS_TTL_MIN, DNS_TTL_MAX));
+            known.addresses = resolved.addresses;
+        } else {
+            // Nobody asks again before this, so that those who wait in line do not each wait for the resolver.
+            known.until = now.plus(DNS_FAILURE_HOLD);
         }
-        Ok(known.addresses.clone())
+        known.answer()
     }
 
     /// `address` did not take a connection: others go first from now on.
@@ -152,10 +153,16 @@ impl Names {
         }
     }
 
-    fn current(&self, now: Timestamp, stale_too: bool) -> Option<Vec<IpAddr>> {
+    /// What holds at `now` without asking; `None` when it is time to ask.
+    fn current(&self, now: Timestamp) -> Option<Result<Vec<IpAddr>, OriginError>> {
         let known = self.known.lock();
-        let usable = !known.addresses.is_empty() && (stale_too || now < known.until);
-        usable.then(|| known.addresses.clone())
+        (now < known.until).then(|| known.answer())
+    }
+}
+
+impl Known {
+    fn answer(&self) -> Result<Vec<IpAddr>, OriginError> {
+        if self.addresses.is_empty() { Err(OriginError::Dns) } else { Ok(self.addresses.clone()) }
     }
 }
 
@@ -246,10 +253,8 @@ pub(crate) async fn connect(
     clock: &Clock,
 ) -> Result<Socket, OriginError> {
     let deadline = clock.now().plus(limit);
-    let addresses = match clock.timeout(limit, names.addresses(clock)).await {
-        Ok(addresses) => addresses?,
-        Err(_) => names.current(clock.now(), true).ok_or(OriginError::Dns)?,
-    };
+    // Half the time at most, so that addresses known before can still be tried when the resolver hangs.
+    let addresses = names.addresses(limit / 2, clock).await?;
     let mut last = OriginError::Dns;
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {

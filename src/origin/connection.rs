@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
+use super::Surplus;
 use super::body::LentBody;
 use super::error::{Finding, OriginError};
 use super::pool::Pool;
@@ -119,8 +120,13 @@ impl Connections {
         }
     }
 
-    /// The idle connection used last that may still serve for `name`.
-    pub(crate) async fn take_idle(&self, name: Option<&str>, clock: &Clock) -> Option<Connection> {
+    /// The idle connection used last that may still serve for `name`; one that is not ready within `limit` may not.
+    pub(crate) async fn take_idle(
+        &self,
+        name: Option<&str>,
+        limit: Duration,
+        clock: &Clock,
+    ) -> Option<Connection> {
         loop {
             let now = clock.now();
             let mut connection = {
@@ -131,7 +137,8 @@ impl Connections {
             };
             // The driver of a connection just given back may still be tidying up on its worker: it says when it is
             // ready, or that it is gone.
-            if connection.sender.ready().await.is_ok() && connection.watch.finding().is_none() {
+            let ready = clock.timeout(limit, connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) && connection.watch.finding().is_none() {
                 connection.kept = true;
                 return Some(connection);
             }
@@ -230,20 +237,19 @@ impl Connection {
         clock: &Clock,
     ) -> Result<Response<Incoming>, OriginError> {
         let body = request.body().clone();
-        self.watch.begin(*request.method() == http::Method::HEAD, self.kept);
+        let surplus = request.extensions().get::<Surplus>().copied().unwrap_or_default();
+        self.watch.begin(*request.method() == http::Method::HEAD, self.kept, surplus);
         let mut sending = std::pin::pin!(self.sender.try_send_request(request));
         let mut seen = 0;
         let outcome = loop {
-            match clock.timeout(limit, sending.as_mut()).await {
-                Ok(outcome) => break outcome,
-                Err(_) => {
-                    let (client_is_waited_for, pieces) = body.progress();
-                    if !client_is_waited_for && pieces == seen {
-                        return Err(OriginError::FirstByteTimeout);
-                    }
-                    seen = pieces;
-                }
+            if let Ok(outcome) = clock.timeout(limit, sending.as_mut()).await {
+                break outcome;
             }
+            let (client_is_waited_for, pieces) = body.progress();
+            if !client_is_waited_for && pieces == seen {
+                return Err(OriginError::FirstByteTimeout);
+            }
+            seen = pieces;
         };
         outcome.map_err(|failed| {
             let error = failed.into_error();

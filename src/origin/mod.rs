@@ -68,6 +68,18 @@ pub struct Ask {
     pub body: RequestBody,
     /// Where interim responses go.
     pub interim: Option<InterimSink>,
+    /// What bytes behind a body of declared length mean; see [`Surplus`].
+    pub surplus: Surplus,
+}
+
+/// What to make of bytes that an origin sends behind the end that its `Content-Length` declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Surplus {
+    /// One of the two is a lie: the response is refused.
+    #[default]
+    Refuse,
+    /// The framing is right (RFC 9112 §6.3): the response ends where it said, the rest is dropped with the connection.
+    Drop,
 }
 
 /// The head of an origin's response, and its body to be pulled.
@@ -97,7 +109,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{cause}")]
+#[error("no answer from an origin")]
 pub struct Failed {
     /// The cause, at the origin asked last.
     #[source]
@@ -179,6 +191,11 @@ impl OriginPools {
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
         let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
         pool.ask(ask).await
+    }
+
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
     }
 
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri, Version};
 
+use super::Surplus;
 use super::body::{LentBody, OriginBody};
 use super::choose::Steering;
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
@@ -50,6 +51,7 @@ struct Outgoing {
     fields: HeaderMap,
     body: LentBody,
     interim: Option<InterimSink>,
+    surplus: Surplus,
     /// For SNI and the certificate check.
     server_name: Arc<str>,
 }
@@ -111,7 +113,8 @@ impl Pool {
                 origin: Some(Arc::clone(&origin.name)),
                 origin_micros: self.clock.micros().saturating_sub(began_micros),
             };
-            if !attempt.may_go_elsewhere(error, tried.len(), &self.budget) {
+            let left = self.steering.left(self.clock.now(), &tried);
+            if !attempt.may_go_elsewhere(error, tried.len(), left, &self.budget) {
                 return Err(failed);
             }
             origin.counters.moved_on();
@@ -129,7 +132,8 @@ impl Pool {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let name = origin.tls.then_some(&outgoing.server_name);
-        let kept = origin.connections.take_idle(name.map(|name| &**name), &self.clock).await;
+        let limit = self.settings.connect_timeout;
+        let kept = origin.connections.take_idle(name.map(|name| &**name), limit, &self.clock).await;
         let mut connection = match kept {
             Some(connection) => connection,
             None => self.open(origin, name).await.map_err(|error| (error, unsent))?,
@@ -209,6 +213,15 @@ impl Pool {
         self.origins.get(index)
     }
 
+    /// Takes the origin of this name out, or back in; returns whether there is one.
+    pub(crate) fn drain(&self, name: &str, drained: bool) -> bool {
+        let found = self.origins.iter().position(|origin| &*origin.name == name);
+        if let Some(index) = found {
+            self.steering.drain(index, drained);
+        }
+        found.is_some()
+    }
+
     /// The clock it goes by.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
@@ -247,6 +260,7 @@ impl Pool {
                 pool: Arc::clone(&self.settings.name),
                 origin: Arc::clone(&origin.name),
                 ejected: self.steering.ejected(index),
+                drained: self.steering.drained(index),
                 connections_in_use: in_use,
                 connections_idle: idle,
                 waiting: origin.connections.waiting(),
@@ -258,6 +272,10 @@ impl Pool {
 
 impl Outgoing {
     fn new(ask: Ask, settings: &config::Pool) -> Result<Self, OriginError> {
+        if ask.method == Method::CONNECT {
+            // It asks for a tunnel, which no origin is to open through us.
+            return Err(OriginError::Target);
+        }
         let mut fields = ask.fields;
         let host = match &settings.host {
             Some(host) => HeaderValue::from_str(host),
@@ -268,6 +286,7 @@ impl Outgoing {
         let server_name = settings.server_name.clone().unwrap_or_else(|| without_port(host_text).into());
         fields.insert(HOST, host);
         fields.remove(CONTENT_LENGTH);
+        fields.remove(TRANSFER_ENCODING);
         let expects_body = !matches!(
             ask.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
@@ -284,6 +303,7 @@ impl Outgoing {
             fields,
             body: LentBody::new(ask.body),
             interim: ask.interim,
+            surplus: ask.surplus,
             server_name,
         })
     }
@@ -294,6 +314,7 @@ impl Outgoing {
         *request.uri_mut() = self.target.clone();
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&self.fields);
+        request.extensions_mut().insert(self.surplus);
         if let Some(sink) = &self.interim {
             response::pass_interim_on(&mut request, sink.clone());
         }

@@ -8,6 +8,10 @@ use http::StatusCode;
 
 use super::headers::CacheStatus;
 use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
+use crate::listener::request::BodyError;
+use crate::observe::id::RequestId;
+use crate::origin::OriginError;
+use crate::route::RouteRefusal;
 
 /// Something that went wrong, as far as the client is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,19 +38,52 @@ impl Failure {
     }
 }
 
+impl From<RouteRefusal> for Failure {
+    fn from(refusal: RouteRefusal) -> Self {
+        let status = match refusal {
+            RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
+            RouteRefusal::Malformed(_) | RouteRefusal::Nominated => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, refusal.as_str())
+    }
+}
+
+impl From<OriginError> for Failure {
+    fn from(error: OriginError) -> Self {
+        let status = match error {
+            OriginError::Loop => StatusCode::LOOP_DETECTED,
+            OriginError::Target => StatusCode::BAD_REQUEST,
+            OriginError::RequestBody(BodyError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
+            OriginError::RequestBody(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,
+            OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            OriginError::ConnectTimeout
+            | OriginError::FirstByteTimeout
+            | OriginError::BetweenBytesTimeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let failure = Self::new(status, error.as_str());
+        if status == StatusCode::SERVICE_UNAVAILABLE { failure.retry_after(1) } else { failure }
+    }
+}
+
 /// The answer that tells a failure. `accept` is the request's `Accept`, `id` its id.
-pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: &str) -> Response {
+pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: RequestId) -> Response {
+    let name = id.to_string();
+    let name = name.as_str();
     let Failure { status, reason, retry_after } = failure;
     let title = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
     let (kind, body) = if wants_json(accept) {
         let body = serde_json::json!({
             "type": "about:blank", "title": title, "status": code, "detail": hint(code, reason),
-            "reason": reason, "node": node, "request": id,
+            "reason": reason, "node": node, "request": name,
         });
         ("application/problem+json", body.to_string())
     } else {
-        ("text/html; charset=utf-8", page(code, title, hint(code, reason), reason, node, id))
+        ("text/html; charset=utf-8", page(code, title, hint(code, reason), reason, node, name))
     };
     let mut extra = Vec::with_capacity(256);
     CacheStatus::Detail(reason).write(&mut extra, node);
@@ -57,15 +94,18 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: &str) -
     if let Some(secs) = retry_after {
         lines.push_str(&format!("retry-after: {secs}\r\n"));
     }
-    if !id.is_empty() {
-        lines.push_str(&format!("x-request-id: {id}\r\n"));
-    }
+    lines.push_str(&format!("x-request-id: {name}\r\n"));
     Response {
         status,
         extra,
         lines: Lines::Own(Bytes::from(lines)),
         body: Body::Bytes(Bytes::from(body)),
-        outcome: Outcome { cache: CacheOutcome::Generated, reason: Some(reason), ..Outcome::default() },
+        outcome: Outcome {
+            cache: CacheOutcome::Generated,
+            reason: Some(reason),
+            id: Some(id),
+            ..Outcome::default()
+        },
         close: false,
     }
 }
@@ -83,7 +123,7 @@ fn wants_json(accept: Option<&[u8]>) -> bool {
 
 fn hint(status: u16, reason: &str) -> &'static str {
     match (status, reason) {
-        (404, "no-site") => "No site is configured for this host.",
+        (_, "no-site") => "No site is configured for this host.",
         (504, "only-if-cached") => "The request asked for a cached answer, and there is none.",
         (421, _) => "This connection is not the right one for this host.",
         (508, _) => "The request has come through this node before.",
@@ -128,7 +168,8 @@ mod tests {
     #[test]
     fn a_generated_answer_is_never_stored_and_says_why() {
         let failure = Failure::new(StatusCode::BAD_GATEWAY, "refused").retry_after(5);
-        let response = response(failure, "n1", None, "id7");
+        let ids = crate::observe::id::RequestIds::new(crate::observe::id::Run::from_bits(7), 1);
+        let response = response(failure, "n1", None, ids.draw());
         let lines = String::from_utf8_lossy(response.lines.as_bytes()).into_owned();
         assert!(lines.contains("cache-control: no-store\r\n") && lines.contains("retry-after: 5\r\n"));
         assert_eq!(response.extra, b"cache-status: n1; detail=refused\r\n");

@@ -21,16 +21,17 @@ use cache_store::coalesce::{self, Fill, FillHead, Streaming};
 use cache_store::entry::{Parts, StoredResponse};
 use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
+use cache_store::rules::policy::SURROGATE_CONTROL;
 use cache_store::rules::retained::retained;
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
-use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, storable, stale, update};
+use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::walk::Walk;
 use crate::config::limits::STREAM_WINDOW_BYTES;
 use crate::listener::fields::FieldId;
-use crate::origin::{Answer as OriginAnswer, OriginError};
+use crate::origin::{Answer as OriginAnswer, Failed};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -73,7 +74,12 @@ impl Told {
         }
     }
 
-    pub(super) fn outcome(self, cache: CacheOutcome, reason: Option<&'static str>, ttl: Option<i64>) -> Outcome {
+    pub(super) fn outcome(
+        self,
+        cache: CacheOutcome,
+        reason: Option<&'static str>,
+        ttl: Option<i64>,
+    ) -> Outcome {
         let mut outcome = Outcome { cache, reason, ttl, ..Outcome::default() };
         self.add_to(&mut outcome);
         outcome
@@ -102,7 +108,7 @@ enum Plan {
 pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
-    let answer = match walk.edge.origins.ask(walk.ask(fields)).await {
+    let answer = match walk.ask(fields).await {
         Ok(answer) => answer,
         Err(error) => return failed(&walk, fill, led, &error),
     };
@@ -115,7 +121,7 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
     let Err((fill, led)) = unfit else { return };
     let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
-    match walk.edge.origins.ask(walk.ask(fields)).await {
+    match walk.ask(fields).await {
         Ok(answer) => take(&walk, fill, answer, led).await,
         Err(error) => failed(&walk, fill, led, &error),
     }
@@ -151,10 +157,10 @@ fn plan(walk: &Walk, fill: &Fill) -> Plan {
     Plan::Whole
 }
 
-/// The range that completes a stored partial for this request; `None` when it cannot be completed.
+/// The range that completes a stored partial for this request; `None` when it cannot be completed. Whether the answer
+/// may be spliced onto what is held is judged when it is there.
 fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
     let fields = stored.fields();
-    strong_validator(&fields)?;
     let held = stored.held()?;
     let head = walk.head();
     let requested = partial::requested(&head).filter(|_| if_range_holds(&head, &fields));
@@ -227,8 +233,8 @@ fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
     }
 }
 
-fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &OriginError) {
-    failed_with(walk, fill, led, error.failure());
+fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
+    failed_with(walk, fill, led, Failure::from(error.cause));
 }
 
 fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failure: Failure) {
@@ -361,7 +367,8 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
                 let Some(old) = held.spans().iter().find(|old| old.first() <= at && at <= old.last()) else {
                     break;
                 };
-                let end = if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
+                let end =
+                    if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
                 let Some(wanted) = partial::Span::new(at, end) else { break };
                 at = end + 1;
                 crate::respond::held_slice(stored, held, wanted)
@@ -403,10 +410,11 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
             if answer.status != StatusCode::PARTIAL_CONTENT && !stale::is_error(answer.status) {
-                for stored in &fill.stored {
+                if let Some(stored) = &fill.stored {
                     walk.edge.store.outdate(stored);
                 }
             }
+            walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
             let fields = sent_fields(walk, &fields);
             return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
@@ -416,7 +424,9 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     let fields = kept_fields(walk, &fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
-        lines: lines(fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE)),
+        lines: lines(
+            fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE),
+        ),
         fields,
         freshness: storable.freshness,
         vary: storable.vary,
@@ -503,7 +513,7 @@ fn kept_fields(
             kept.insert(header::DATE, date);
         }
     }
-    add_via(walk, &mut kept);
+    for_clients(walk, &mut kept);
     kept
 }
 
@@ -513,11 +523,13 @@ pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap) -> HeaderMap {
     for (name, value) in retained(fields, &[]) {
         sent.append(name.clone(), value.clone());
     }
-    add_via(walk, &mut sent);
+    for_clients(walk, &mut sent);
     sent
 }
 
-fn add_via(walk: &Walk, fields: &mut HeaderMap) {
+/// What a client sees beside the origin's fields: our `Via`, and nothing that was meant for surrogates.
+fn for_clients(walk: &Walk, fields: &mut HeaderMap) {
+    fields.remove(SURROGATE_CONTROL);
     let ours = format!("1.1 {}", walk.edge.config.node);
     let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
     if !known && let Ok(via) = HeaderValue::from_str(&ours) {
@@ -539,7 +551,6 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
         }
         fields.remove(name);
     }
-    fields.remove("surrogate-control");
     tags.into()
 }
 

@@ -17,9 +17,12 @@
 mod explain;
 mod fetch;
 mod pass;
+mod service;
 mod walk;
 
-use std::sync::Arc;
+pub use service::{NotStoredMemory, PurgeCounts, WalkService};
+
+use std::sync::{Arc, OnceLock};
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
@@ -30,15 +33,18 @@ use http::{Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::listener::fields::{FieldId, Fields};
+use crate::listener::fields::Fields;
 use crate::listener::request::Request;
 use crate::listener::service::Served;
+use crate::listener::stats::ListenerStats;
+use crate::observe::id::RequestIds;
 use crate::origin::OriginPools;
-use crate::respond::failure::{self, Failure};
+use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::{Bypass, Route, RouteTable};
+use crate::shutdown::Shutdown;
 use fetch::Led;
 use walk::Walk;
 
@@ -54,6 +60,16 @@ pub struct Edge {
     pub origins: Arc<OriginPools>,
     /// The clock.
     pub clock: Clock,
+    /// Ids for answers generated here.
+    pub ids: RequestIds,
+    /// Purges applied.
+    pub purges: PurgeCounts,
+    /// Why keys were not stored last time.
+    pub not_stored: NotStoredMemory,
+    /// The end of the node.
+    pub shutdown: Shutdown,
+    /// Counters of the client listeners, once they are bound.
+    pub listeners: OnceLock<Vec<Arc<ListenerStats>>>,
 }
 
 impl Edge {
@@ -64,21 +80,17 @@ impl Edge {
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
         if *request.method.as_str() == *"PURGE" {
-            let (authority, target) = (route.authority().to_vec(), route.forward_target());
-            return Served::Now(self.purge_by_method(request, &route, &authority, &target));
+            return Served::Now(tagged(route.site, self.purge_by_method(request)));
         }
         let site = route.site;
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
-                return Served::Now(self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")));
+                return Served::Now(
+                    self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
+                );
             }
-            Some(reason) => {
-                let walk = Walk::pass(self, request, &route);
-                return Served::Later(Box::pin(async move {
-                    tagged(site, pass::pass(walk, reason.as_str()).await)
-                }));
-            }
+            Some(reason) => return self.pass(request, &route, reason.as_str()),
         }
         let key = route.key(self.store.keyer());
         let now = self.clock.now();
@@ -87,14 +99,17 @@ impl Edge {
             let head = walk::head(&request.method, request.scheme, authority, path, &request.fields);
             let policy = &route.policy.rules;
             match self.store.lookup(key, &head, policy, now) {
-                Lookup::Fresh(hit) => match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
-                    Ok(response) => return Served::Now(tagged(site, response)),
-                    Err(AskOrigin) => None,
-                },
+                Lookup::Fresh(hit) => {
+                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
+                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Err(AskOrigin) => None,
+                    }
+                }
                 Lookup::Stale(hit, fill) => {
                     let answer = respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Stale);
-                    if let Some(fill) = fill {
-                        let walk = Walk::fill(self, request, &route, key);
+                    if let Some(fill) = fill
+                        && let Ok(walk) = Walk::fill(self, request, &route, key)
+                    {
                         tokio::spawn(fetch::lead(walk, fill, None));
                     }
                     match answer {
@@ -105,14 +120,19 @@ impl Edge {
                 other => Some(other),
             }
         };
-        let Some(looked) = looked else {
-            let walk = Walk::pass(self, request, &route);
-            return Served::Later(Box::pin(async move {
-                tagged(site, pass::pass(walk, "precondition").await)
-            }));
-        };
-        let walk = Walk::fill(self, request, &route, key);
-        Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) }))
+        let Some(looked) = looked else { return self.pass(request, &route, "precondition") };
+        match Walk::fill(self, request, &route, key) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_>, reason: &'static str) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
     }
 
     fn occasion<'a>(
@@ -121,12 +141,13 @@ impl Edge {
         route: &Route<'_>,
         now: cache_store::timestamp::Timestamp,
     ) -> Occasion<'a> {
-        Occasion { request, now, wall: self.clock.wall(), node: &self.config.node, x_cache: route.policy.x_cache }
-    }
-
-    /// The page for something that went wrong before there was a walk.
-    pub fn failed(&self, request: &Request, failure: Failure) -> Response {
-        failure::response(failure, &self.config.node, request.fields.first(FieldId::Accept), "")
+        Occasion {
+            request,
+            now,
+            wall: self.clock.wall(),
+            node: &self.config.node,
+            x_cache: route.policy.x_cache,
+        }
     }
 }
 
@@ -156,7 +177,8 @@ async fn walk_on(walk: Walk, mut looked: Lookup) -> Response {
             }
             Err(Parted::Again) if turns < TURNS_MAX => turns += 1,
             Err(Parted::Again) => {
-                return walk.failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
+                return walk
+                    .failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
             }
         }
         looked = walk.edge.store.lookup(walk.key, &walk.head(), &walk.policy.rules, walk.edge.clock.now());
@@ -180,8 +202,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             let ttl = streaming.head.freshness.ttl(clock.now());
             let outcome = Outcome { cache: CacheOutcome::Collapsed, ttl: Some(ttl), ..Outcome::default() };
             let head = walk.head();
-            respond::streaming(&streaming, walk.occasion(&head), CacheStatus::Collapsed { ttl: Some(ttl) }, outcome)
-                .ok_or(Parted::Alone(follower.stored, follower.why))
+            respond::streaming(
+                &streaming,
+                walk.occasion(&head),
+                CacheStatus::Collapsed { ttl: Some(ttl) },
+                outcome,
+            )
+            .ok_or(Parted::Alone(follower.stored, follower.why))
         }
         Followed::Stored(hit) => {
             let head = walk.head();
@@ -255,7 +282,8 @@ async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
     };
     match answer {
         Ok(response) => response,
-        Err(AskOrigin) => pass::pass(walk.clone(), "precondition").await,
+        // Boxed: a pass may itself end in the store, once.
+        Err(AskOrigin) => Box::pin(pass::pass(walk.clone(), "precondition")).await,
     }
 }
 

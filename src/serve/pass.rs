@@ -5,34 +5,36 @@
 //! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cache_store::lookup::Why;
 use cache_store::purge::{Purge, Scope};
-use cache_store::rules::invalidate::{invalidated, is_safe};
 use cache_store::rules::ResponseHead;
+use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, Method};
 
-use super::fetch::{self, Told, Through, sent_fields, take_tags};
+use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
 use crate::respond;
+use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
 
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.edge.origins.ask(walk.ask(walk.forward.clone())).await {
+    let mut answer = match walk.ask(walk.forward.clone()).await {
         Ok(answer) => answer,
-        Err(error) => return walk.failed(error.failure()),
+        Err(error) => return walk.failed(Failure::from(error.cause)),
     };
     if !reads(&walk.method) && !is_safe(&walk.method) {
+        // Asked before our own invalidation, which counts as a purge.
+        let untouched = walk.edge.store.untouched_since(walk.key, epoch);
         invalidate(&walk, &answer.fields, answer.status);
-        if walk.method == Method::POST && walk.edge.store.untouched_since(walk.key, epoch) {
+        if walk.method == Method::POST && untouched {
             answer = match fetch::answered_post(walk.clone(), answer).await {
                 Ok(response) => return response,
                 Err(answer) => answer,
@@ -71,7 +73,8 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
     let head = walk.head();
     let response = ResponseHead { status, fields };
     for path in invalidated(&walk.method, &head.target, &response) {
-        let keys = walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
+        let keys =
+            walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
         for key in keys {
             let purge = Purge { scope: Scope::Url(key), soft: false };
             walk.edge.store.purge(purge, walk.edge.clock.now());

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
+use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{RequestHead, Target};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 
 use super::Edge;
 use crate::config::RoutePolicy;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
-use crate::origin::Ask;
+use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
+use crate::origin::forward::{self, Conditions, Hop};
+use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
 use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
@@ -36,7 +38,6 @@ pub(super) struct Walk {
     pub(super) forward: HeaderMap,
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
-    pub(super) client: Arc<Client>,
     pub(super) interim: Option<InterimSink>,
     /// The body, until it is taken.
     body: Arc<Mutex<RequestBody>>,
@@ -44,17 +45,27 @@ pub(super) struct Walk {
 
 impl Walk {
     /// A walk that may fill the cache: its body is not forwarded, its fields are those of the route.
-    pub(super) fn fill(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>, key: CacheKey) -> Self {
-        let forward = route.fields_for_fill(&request.fields);
-        Self::new(edge, request, route, key, forward, RequestBody::Empty)
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn fill(
+        edge: &Arc<Edge>,
+        request: &mut Request,
+        route: &Route<'_>,
+        key: CacheKey,
+    ) -> Result<Self, Failure> {
+        let own = Conditions::Own { etag: None, last_modified: None, range: None };
+        Self::new(edge, request, route, key, own, RequestBody::Empty)
     }
 
     /// A walk around the cache, with everything the client sent.
-    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Self {
-        let forward = route.fields_for_pass(&request.fields);
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
-        Self::new(edge, request, route, key, forward, body)
+        Self::new(edge, request, route, key, Conditions::Client, body)
     }
 
     fn new(
@@ -62,10 +73,27 @@ impl Walk {
         request: &mut Request,
         route: &Route<'_>,
         key: CacheKey,
-        forward: HeaderMap,
+        conditions: Conditions<'_>,
         body: RequestBody,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Failure> {
+        let hop = Hop {
+            node: &edge.config.node,
+            client: request.client.address.ip(),
+            scheme: request.scheme,
+            protocol: request.protocol,
+            authority: route.authority(),
+        };
+        let fills = matches!(conditions, Conditions::Own { .. });
+        let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
+            if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
+        })
+        .map_err(Failure::from)?;
+        if fills
+            && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node))
+        {
+            forward.append(SURROGATE_CAPABILITY, capability);
+        }
+        Ok(Self {
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
@@ -75,10 +103,9 @@ impl Walk {
             forward,
             policy: Arc::clone(route.policy),
             key,
-            client: Arc::clone(&request.client),
             interim: request.interim.take(),
             body: Arc::new(Mutex::new(body)),
-        }
+        })
     }
 
     /// The request as the rules read it.
@@ -103,24 +130,33 @@ impl Walk {
         }
     }
 
-    /// The question to the origin, with these fields.
-    pub(super) fn ask(&self, fields: HeaderMap) -> Ask {
-        Ask {
+    /// Asks an origin of the route's pool, with these fields.
+    pub(super) async fn ask(&self, fields: HeaderMap) -> Result<Answer, Failed> {
+        let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
+        let ask = Ask {
+            pool: Arc::clone(pool),
             method: self.method.clone(),
-            scheme: self.scheme,
             authority: self.authority.clone(),
             target: self.target.clone(),
             fields,
             body: std::mem::take(&mut *self.body.lock()),
             interim: self.interim.clone(),
-            client: Arc::clone(&self.client),
-            steer: self.policy.steer.clone(),
-        }
+            surplus: match self.policy.rules.short_part {
+                ShortPart::Refuse => Surplus::Refuse,
+                ShortPart::TrustFraming => Surplus::Drop,
+            },
+        };
+        self.edge.origins.ask(ask).await
     }
 
     /// The page for a failure.
     pub(super) fn failed(&self, failure: Failure) -> Response {
-        failure::response(failure, &self.edge.config.node, self.fields.first(FieldId::Accept), "")
+        failure::response(
+            failure,
+            &self.edge.config.node,
+            self.fields.first(FieldId::Accept),
+            self.edge.ids.draw(),
+        )
     }
 }
 
@@ -134,3 +170,6 @@ pub(super) fn head<'a>(
 ) -> RequestHead<'a, Fields> {
     RequestHead { method, target: Target { scheme: scheme.as_str(), authority, path }, fields }
 }
+
+/// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

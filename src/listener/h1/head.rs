@@ -1,0 +1,348 @@
+//! Bytes -> the head of a request, with every ambiguity refused.
+//!
+//! `look.rs` finds the end of the head; here `httparse` takes it apart, and each field that speaks of framing, host
+//! or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`],
+//! `authority`, `target` are slices of it). Called by `connection.rs`; hands on a [`Head`].
+//!
+//! Invariant: a [`Head`] has exactly one reading of its body's length and exactly one authority. hyper, Go, nginx or
+//! Apache reading the same bytes come to the same method, target, fields and body, or refuse.
+//!
+//! Departures from RFC 9112, all in the strict direction: equal `Content-Length` lines are not merged (§6.3), an
+//! unknown transfer coding, white space before a colon or a bare LF is never repaired (§2.2, §5.1), one empty line
+//! before a request is skipped and no more (§2.2), userinfo and percent-encoding in a host are refused.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::Method;
+
+use super::authority;
+use super::look::{Look, RequestLine, is_token_byte};
+pub(in crate::listener) use super::look::{check_method, is_target_byte};
+use super::refusal::Refusal;
+use crate::config::limits::Limits;
+use crate::listener::fields::{FieldId, FieldIndex, Fields};
+use crate::listener::request::{Protocol, Scheme};
+
+/// The head of one request.
+#[derive(Debug)]
+pub struct Head {
+    /// Method, in capitals.
+    pub method: Method,
+    /// The one authority of target and `Host`.
+    pub authority: Bytes,
+    /// Origin-form, or `*`.
+    pub target: Bytes,
+    /// All field lines.
+    pub fields: Fields,
+    /// 1.0 or 1.1.
+    pub protocol: Protocol,
+    /// How the body is framed.
+    pub body: BodyLength,
+    /// Whether the client keeps the connection after the answer.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends its body.
+    pub expects_continue: bool,
+}
+
+/// How the body of a request is framed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyLength {
+    /// No body, or one of no bytes.
+    None,
+    /// `Content-Length`, above zero.
+    Exactly(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// Finds heads in what a connection reads.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    look: Look,
+    /// One empty line before the request has been skipped.
+    skipped: bool,
+}
+
+impl HeadReader {
+    /// Takes the next head off `input`, or `None` if it is not all there yet. `index` is memory to reuse, taken
+    /// when a head is complete.
+    ///
+    /// # Errors
+    /// The client's fault, always; nothing more of `input` may be read after it.
+    pub fn next(
+        &mut self,
+        input: &mut BytesMut,
+        index: &mut FieldIndex,
+        scheme: Scheme,
+        limits: &Limits,
+    ) -> Result<Option<Head>, Refusal> {
+        if !self.skipped && input.starts_with(b"\r\n") {
+            input.advance(2);
+            self.skipped = true;
+        }
+        // A lone CR may be the first half of that empty line.
+        if !self.skipped && input.as_ref() == b"\r" {
+            return Ok(None);
+        }
+        let Some(len) = self.look.advance(input, limits)? else { return Ok(None) };
+        *self = Self::default();
+        let bytes = input.split_to(len).freeze();
+        read(&bytes, std::mem::take(index), scheme, limits).map(Some)
+    }
+}
+
+/// Reads a head that the look found complete.
+fn read(bytes: &Bytes, index: FieldIndex, scheme: Scheme, limits: &Limits) -> Result<Head, Refusal> {
+    // On the stack for every sensible setting; `fields_max` beyond it costs an allocation a request.
+    let mut few = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
+    let mut many = Vec::new();
+    let lines = if limits.fields_max <= FIELDS_ON_STACK {
+        few.get_mut(..limits.fields_max).unwrap_or_default()
+    } else {
+        many.resize_with(limits.fields_max, MaybeUninit::uninit);
+        &mut many[..]
+    };
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, lines) {
+        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
+        Ok(_) => return Err(Refusal::RequestLine),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
+        Err(_) => return Err(diagnose(bytes)),
+    }
+    let line = bytes.get(..memchr::memchr(b'\r', bytes).unwrap_or_default()).unwrap_or_default();
+    let RequestLine { method, target, minor } = RequestLine::parse(line, limits)?;
+    let method = Method::from_bytes(method).map_err(|_| Refusal::MethodByte)?;
+    let protocol = if minor == 1 { Protocol::Http11 } else { Protocol::Http10 };
+
+    let mut fields = Fields::over(bytes.clone(), index);
+    let mut seen = Seen::default();
+    for line in &*parsed.headers {
+        let id = fields.push(range_in(bytes, line.name.as_bytes()), range_in(bytes, line.value));
+        seen.line(id, line.name.as_bytes(), line.value)?;
+    }
+    let body = seen.body_length(protocol, limits)?;
+    let (authority, target) = locate(bytes, target, seen.host, &method, protocol, scheme)?;
+    Ok(Head {
+        method,
+        authority,
+        target,
+        fields,
+        protocol,
+        body,
+        keep_alive: !seen.close && (protocol == Protocol::Http11 || seen.keep_alive),
+        // A client of HTTP/1.0 does not know 100: RFC 9110 §10.1.1.
+        expects_continue: seen.expects && protocol == Protocol::Http11 && body != BodyLength::None,
+    })
+}
+
+/// What the fields that concern the connection say.
+#[derive(Default)]
+struct Seen<'a> {
+    host: Option<&'a [u8]>,
+    length: Option<u64>,
+    coded: bool,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+}
+
+impl<'a> Seen<'a> {
+    #[inline]
+    fn line(&mut self, id: FieldId, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
+        match id {
+            FieldId::Host if self.host.is_some() => return Err(Refusal::HostRepeated),
+            FieldId::Host if authority::is_valid(value) => self.host = Some(value),
+            FieldId::Host => return Err(Refusal::HostInvalid),
+            FieldId::ContentLength if self.length.is_some() => return Err(Refusal::LengthRepeated),
+            FieldId::ContentLength => self.length = Some(decimal(value).ok_or(Refusal::LengthInvalid)?),
+            FieldId::TransferEncoding if self.coded => return Err(Refusal::CodingRepeated),
+            FieldId::TransferEncoding => {
+                chunked(value)?;
+                self.coded = true;
+            }
+            FieldId::Expect if self.expects || !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Refusal::Expectation);
+            }
+            FieldId::Expect => self.expects = true,
+            FieldId::Connection => self.connection(value)?,
+            FieldId::Other if resembles_framing(name) => return Err(Refusal::FramingAlias),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 9110 §7.6.1; FAULTS S12.
+    fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if !option.iter().all(|byte| is_token_byte(*byte)) || is_protected(option) {
+                return Err(Refusal::ConnectionNominates);
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 §6.1 to §6.3.
+    fn body_length(&self, protocol: Protocol, limits: &Limits) -> Result<BodyLength, Refusal> {
+        match (self.coded, self.length) {
+            (true, Some(_)) => Err(Refusal::LengthAndCoding),
+            (true, None) if protocol == Protocol::Http10 => Err(Refusal::CodingTooOld),
+            (true, None) => Ok(BodyLength::Chunked),
+            (false, Some(length)) if length > limits.request_body_bytes_max => Err(Refusal::BodyTooLong),
+            (false, None | Some(0)) => Ok(BodyLength::None),
+            (false, Some(length)) => Ok(BodyLength::Exactly(length)),
+        }
+    }
+}
+
+/// Authority and origin-form target. RFC 9112 §3.2, §3.3.
+fn locate(
+    bytes: &Bytes,
+    target: &[u8],
+    host: Option<&[u8]>,
+    method: &Method,
+    protocol: Protocol,
+    scheme: Scheme,
+) -> Result<(Bytes, Bytes), Refusal> {
+    if host.is_none() && protocol == Protocol::Http11 {
+        return Err(Refusal::HostMissing);
+    }
+    if target.first() == Some(&b'/') || (target == b"*" && method == Method::OPTIONS) {
+        let host = host.ok_or(Refusal::HostMissing)?;
+        return Ok((bytes.slice(range_in(bytes, host)), bytes.slice(range_in(bytes, target))));
+    }
+    let (named, rest) = if let Some(rest) = strip_prefix_ignore_case(target, b"http://") {
+        (Scheme::Http, rest)
+    } else if let Some(rest) = strip_prefix_ignore_case(target, b"https://") {
+        (Scheme::Https, rest)
+    } else {
+        return Err(Refusal::TargetForm);
+    };
+    let authority_len = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_len);
+    if !authority::is_valid(authority) {
+        return Err(Refusal::HostInvalid);
+    }
+    if host.is_some_and(|host| !authority::agree(host, authority, scheme.default_port())) {
+        return Err(Refusal::HostDisagrees);
+    }
+    // RFC 9110 §7.4: a target of a scheme that the connection does not speak is misdirected.
+    if named != scheme {
+        return Err(Refusal::SchemeDisagrees);
+    }
+    let target = match path.first() {
+        Some(b'/') => bytes.slice(range_in(bytes, path)),
+        Some(_) => [b"/", path].concat().into(),
+        // RFC 9112 §3.2.4.
+        None if method == Method::OPTIONS => Bytes::from_static(b"*"),
+        None => Bytes::from_static(b"/"),
+    };
+    Ok((bytes.slice(range_in(bytes, authority)), target))
+}
+
+/// `1*DIGIT` without needless zeros that fits. RFC 9110 §8.6.
+pub(in crate::listener) fn decimal(value: &[u8]) -> Option<u64> {
+    match value {
+        b"0" => Some(0),
+        [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(value).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+fn chunked(value: &[u8]) -> Result<(), Refusal> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let readable = !value.is_empty()
+        && value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(|coding| {
+            !coding.is_empty() && coding.iter().all(|byte| is_token_byte(*byte)) && coding != b"chunked"
+        });
+    Err(if readable { Refusal::CodingUnknown } else { Refusal::CodingInvalid })
+}
+
+/// Whether a name that is neither is spelt like `Content-Length` or `Transfer-Encoding` but for its marks: CGI and its
+/// descendants take `_` for `-`.
+pub(in crate::listener) fn resembles_framing(name: &[u8]) -> bool {
+    let like = |known: &[u8]| {
+        name.len() == known.len()
+            && name.iter().zip(known).all(|(byte, known)| {
+                if *known == b'-' { !byte.is_ascii_alphanumeric() } else { byte.eq_ignore_ascii_case(known) }
+            })
+    };
+    like(b"content-length") || like(b"transfer-encoding")
+}
+
+/// Whether `Connection` must not name this field, so that no one can have it dropped on the way to an origin.
+fn is_protected(name: &[u8]) -> bool {
+    match FieldId::of(name) {
+        FieldId::Other => {
+            PROTECTED.iter().any(|known| name.eq_ignore_ascii_case(known))
+                || strip_prefix_ignore_case(name, b"x-forwarded-").is_some()
+                || resembles_framing(name)
+        }
+        FieldId::Connection
+        | FieldId::KeepAlive
+        | FieldId::ProxyConnection
+        | FieldId::Te
+        | FieldId::Trailer
+        | FieldId::Upgrade => false,
+        _ => true,
+    }
+}
+
+fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Where `part`, a slice of `whole`, lies in it.
+#[inline]
+fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let at = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr()).min(whole.len());
+    at..at.saturating_add(part.len()).min(whole.len())
+}
+
+/// Why `httparse` did not take this head. Only for the reason: all of these are refused with 400.
+fn diagnose(bytes: &[u8]) -> Refusal {
+    let mut lines = bytes.split(|byte| *byte == b'\n').skip(1).filter_map(|line| line.strip_suffix(b"\r"));
+    lines.find_map(blame).unwrap_or(Refusal::ControlByte)
+}
+
+fn blame(line: &[u8]) -> Option<Refusal> {
+    let Some(colon) = memchr::memchr(b':', line) else {
+        return (!line.is_empty()).then_some(Refusal::MissingColon);
+    };
+    let (name, value) = line.split_at(colon);
+    match name.last() {
+        None => Some(Refusal::EmptyName),
+        Some(b' ' | b'\t') => Some(Refusal::SpaceBeforeColon),
+        Some(_) if name.iter().any(u8::is_ascii_control) => Some(Refusal::ControlByte),
+        Some(_) if !name.iter().all(|byte| is_token_byte(*byte)) => Some(Refusal::NameByte),
+        Some(_) => {
+            value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t').then_some(Refusal::ControlByte)
+        }
+    }
+}
+
+/// Fields whose lines `httparse` finds without an allocation.
+const FIELDS_ON_STACK: usize = 128;
+/// Names without a [`FieldId`] that carry identity, secrets or the meaning of the body.
+const PROTECTED: &[&[u8]] = &[
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"date",
+    b"max-forwards",
+    b"origin",
+    b"proxy-authorization",
+    b"set-cookie",
+    b"true-client-ip",
+    b"x-real-ip",
+];

@@ -1,0 +1,95 @@
+//! Our own strict HTTP/1.1 server connection, on `httparse`.
+//!
+//! Where RFC 9112 lets a server be strict it is: what is ambiguous is refused and the connection closed ([`Refusal`]).
+//! The listener accepts a socket and calls [`serve_connection`], which hands requests to a [`Service`] and
+//! writes what it answers; a hit costs one read and one write and allocates nothing here.
+//!
+//! ```text
+//! bytes ── head.rs ──> Request ── Service ──> Response ── answer.rs ──> bytes
+//!            └ body.rs, pump.rs: the body, pulled while the answer is awaited
+//! ```
+//!
+//! Invariant: the bytes of a body are never parsed as a request, and after a refusal nothing is parsed at all.
+//!
+//! Absent on purpose: `Upgrade` and CONNECT (no byte is ever passed unparsed), trailers, request pipelining beyond
+//! the gather bound. RFC 9112; RFC 9110 §7, §10.1.1, §15.2.
+
+mod answer;
+pub mod authority;
+pub mod body;
+mod connection;
+mod date;
+mod exchange;
+pub mod head;
+mod look;
+mod pump;
+mod refusal;
+mod socket;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::deadline::{Deadline, Phase};
+use super::request::{Client, Scheme};
+use super::service::Service;
+use crate::clock::Clock;
+use crate::config::limits::Limits;
+use crate::shutdown::Drain;
+
+pub use date::DateLine;
+pub use refusal::Refusal;
+
+/// What a connection is given by its worker.
+#[derive(Debug)]
+pub struct ConnectionContext {
+    /// The clock.
+    pub clock: Clock,
+    /// What the connection and its requests may cost.
+    pub limits: Arc<Limits>,
+    /// Its slot in the worker's sweep.
+    pub deadline: Deadline,
+    /// The client end.
+    pub client: Arc<Client>,
+    /// `https` behind TLS, else `http`.
+    pub scheme: Scheme,
+    /// Tells when the worker drains; its idle connections are ended with `Deadlines::expire_idle`.
+    pub drain: Drain,
+    /// The worker's `Date` line, rendered once a second.
+    pub date: Rc<DateLine>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum ConnectionEnd {
+    /// In order: the client closed between requests, or an answer said `Connection: close`.
+    Closed,
+    /// Between requests, because it was idle for too long or the node drains.
+    Idle,
+    /// A request was refused.
+    Refused(Refusal),
+    /// The client left within a request or an answer.
+    ClientGone,
+    /// A deadline passed within a request or an answer.
+    TimedOut(Phase),
+    /// An answer could not be brought to its end and was cut.
+    Cut,
+    /// The socket failed.
+    Failed(io::Error),
+}
+
+/// Serves one connection to its end. Dropping the future cuts it; every request begun is still reported to
+/// [`Service::finished`], exactly once.
+pub async fn serve_connection<IO, S>(io: IO, service: &S, context: ConnectionContext) -> ConnectionEnd
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Service,
+{
+    connection::Connection::new(io, service, context).run().await
+}

@@ -1,0 +1,107 @@
+//! The bytes of a connection: what has been read and not yet parsed, what has been rendered and not yet written.
+//!
+//! Everything here is a `poll_` function without a deadline, so that waits can be combined; `connection.rs`,
+//! `waiting.rs` and `stream.rs` put deadlines around them. Hot path: one read and one write of the socket a request, into and out
+//! of buffers that are kept.
+//!
+//! Invariant: at most [`Socket::poll_fill`]'s `room` is added at a time, and callers stop filling at a bound of theirs.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use crate::config::limits::READ_BUFFER_BYTES;
+
+/// An I/O object and its two buffers.
+#[derive(Debug)]
+pub(super) struct Socket<IO> {
+    io: IO,
+    /// Read and not yet taken.
+    pub(super) input: BytesMut,
+    /// Rendered; the first `sent` bytes of it are written.
+    pub(super) out: Vec<u8>,
+    sent: usize,
+    /// Bytes written since the beginning: moves as long as the client takes anything.
+    written: u64,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+    pub(super) fn new(io: IO) -> Self {
+        Self { io, input: BytesMut::new(), out: Vec::new(), sent: 0, written: 0 }
+    }
+
+    /// Bytes written since the beginning.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether everything rendered is written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.sent == self.out.len()
+    }
+
+    /// Reads once, up to about `room` bytes; zero is the client's end.
+    #[inline]
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < ROOM_BYTES_MIN {
+            // When the requests before have let go of their slices, this takes the old memory again.
+            self.input.reserve(room.saturating_sub(self.input.len()).max(ROOM_BYTES_MIN));
+        }
+        pin!(self.io.read_buf(&mut self.input)).poll(cx)
+    }
+
+    /// Writes what is rendered and then `tail`, of which `tail_sent` bytes are written, until all of it is handed on.
+    #[inline]
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        tail: &[u8],
+        tail_sent: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let front = self.out.get(self.sent..).unwrap_or_default();
+            let back = tail.get(*tail_sent..).unwrap_or_default();
+            let io = Pin::new(&mut self.io);
+            let count = match (front.is_empty(), back.is_empty()) {
+                (true, true) => break,
+                (false, true) => ready!(io.poll_write(cx, front))?,
+                (true, false) => ready!(io.poll_write(cx, back))?,
+                (false, false) => {
+                    ready!(io.poll_write_vectored(cx, &[IoSlice::new(front), IoSlice::new(back)]))?
+                }
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written = self.written.saturating_add(count as u64);
+            let from_front = count.min(front.len());
+            *tail_sent = tail_sent.saturating_add(count - from_front);
+            self.sent += from_front;
+        }
+        self.out.clear();
+        self.sent = 0;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Ends the writing side.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Gives back memory that a large request or answer took; for the moment when the connection turns idle.
+    #[inline]
+    pub(super) fn shrink(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > READ_BUFFER_BYTES {
+            self.out = Vec::new();
+        }
+        if self.input.is_empty() && self.input.capacity() > READ_BUFFER_BYTES {
+            self.input = BytesMut::new();
+        }
+    }
+}
+
+/// A read is not worth its call for less room than this.
+const ROOM_BYTES_MIN: usize = 1024;

@@ -1,1 +1,0 @@
-//! Scripted origins on real sockets.
