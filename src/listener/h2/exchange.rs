@@ -56,6 +56,8 @@ pub(super) struct Answering<S: Service> {
     state: State,
 }
 
+// One a stream, alive for as long as the stream; a box would cost a hit an allocation.
+#[allow(clippy::large_enum_variant)]
 enum State {
     Here(Response),
     Coming(Pin<Box<dyn Future<Output = Response> + Send>>),
@@ -159,9 +161,8 @@ fn answer<S: Service>(
 /// What `content-length` says, if anything.
 fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
     match (body, status) {
-        (_, StatusCode::NO_CONTENT) => None,
         (Body::Omitted(length), StatusCode::NOT_MODIFIED) => *length,
-        (_, StatusCode::NOT_MODIFIED) => None,
+        (_, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) => None,
         (body, _) if to_head => body.length(),
         (Body::None | Body::Omitted(_), _) => Some(0),
         (body, _) => body.length(),
