@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Method;
 
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
-use crate::entry::{Parts, StoredResponse};
+use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Why, find};
 use crate::purge::{Applied, Purge, Purges, Scope};
@@ -238,6 +238,32 @@ impl CacheStore {
         shard.forget_failure(primary);
         drop(shard);
         Applied { sequence, matched }
+    }
+
+    /// The purge epoch now: what a fetch that begins now belongs to.
+    pub fn epoch(&self) -> Epoch {
+        self.purges.sequence()
+    }
+
+    /// Whether no purge of the resource was applied since `epoch`. May deny it wrongly, never wrongly affirm it.
+    pub fn untouched_since(&self, primary: CacheKey, epoch: Epoch) -> bool {
+        self.purges.since(primary, epoch) == Purged::No
+    }
+
+    /// The origin has shown that a stored response no longer stands: it is not used again.
+    pub fn outdate(&self, stored: &StoredResponse) {
+        stored.purge(Purged::Hard);
+    }
+
+    /// Responses stored for a resource, its variants included, that a purge would reach.
+    pub fn matched(&self, primary: CacheKey) -> u64 {
+        match self.objects.find(primary) {
+            Some(Slot::Response(_)) => 1,
+            Some(Slot::Variants(variants)) => {
+                variants.iter().filter(|variant| self.objects.find(variant.key).is_some()).count() as u64
+            }
+            None => 0,
+        }
     }
 
     /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).

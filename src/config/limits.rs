@@ -3,6 +3,7 @@
 //! Those an operator may want to move are settings (`[limits]`, per listener, per pool) whose defaults are taken
 //! from here; the rest are fixed because moving them only breaks something.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What a client connection and request may cost. Defaults of the `[limits]` settings.
@@ -101,12 +102,100 @@ pub const H2_STREAMS_MAX: u32 = 100;
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Request header bytes that one HTTP/2 connection may hold in requests under way. FAULTS B16.
 pub const H2_HELD_HEAD_BYTES_MAX: usize = 512 * KIB;
+/// Response head of an origin, bytes, interim responses not counted; beyond it 502.
+pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Header fields in one response head of an origin; beyond it 502.
+pub const ORIGIN_FIELDS_MAX: usize = 256;
+/// Interim (1xx) responses an origin may send before its answer; beyond it 502. FAULTS S15.
+pub const ORIGIN_INTERIM_MAX: usize = 32;
+/// Origins asked for one request, the first included.
+pub const ORIGIN_ATTEMPTS_MAX: usize = 3;
+/// Requests that reached an origin and may be repeated at another, in percent of all requests to the pool. FAULTS F3.
+pub const ORIGIN_RETRY_PERCENT: u32 = 10;
+/// Such repetitions that a pool may save up.
+pub const ORIGIN_RETRY_BURST: u32 = 10;
+/// An ejection lasts at most this many times `eject_for`.
+pub const EJECT_FACTOR_MAX: u32 = 10;
+/// Addresses of one origin that are tried.
+pub const ORIGIN_ADDRESSES_MAX: usize = 16;
+/// Resolved addresses are kept at least this long, whatever their TTL says.
+pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
+/// And at most this long.
+pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
+/// After a failed resolution this long passes before it is tried again; addresses known before are used meanwhile.
+pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
+/// Bytes read from an origin at once.
+pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
 pub const BACKLOG: i32 = 8192;
 /// Pause after the system refused a connection for lack of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From the first change of a certificate file to reading it again: certificate and key come one after the other.
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
+/// A block of access log lines is handed to the writer when it holds this many bytes.
+pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
+/// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
+pub const LOG_QUEUE_BLOCKS: usize = 128;
+/// Bytes of a path in an access log line; the rest is cut.
+pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of any other client-chosen value in an access log line; the rest is cut.
+pub const LOG_VALUE_BYTES_MAX: usize = KIB;
+/// How long an access log line may lie in its worker's block.
+pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Distinct reasons that one worker counts; further ones are counted together.
+pub const METRIC_REASONS_MAX: usize = 64;
+/// Body of an admin call, bytes.
+pub const ADMIN_BODY_BYTES_MAX: usize = MIB;
+/// Time given to an admin call's body.
+pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tokens in a token file.
+pub const TOKENS_MAX: usize = 1000;
+/// Bytes of a token file.
+pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to each origin of the demo site at once; further ones wait.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
+/// Memory of the cache where the settings do not say, bytes.
+pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
+/// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
+pub const OBJECT_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Where the admin listener is if the settings do not say: this machine only.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+/// Worker threads at most.
+pub const WORKERS_MAX: usize = 1024;
+/// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
+pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// How long a request waits for one of them.
+pub const POOL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that wait so at once.
+pub const POOL_QUEUE_MAX: usize = 1024;
+/// TCP and TLS to an origin together.
+pub const POOL_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// From a request to the head of its response.
+pub const POOL_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two pieces of a response's body.
+pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections older than this are not reused; most origins keep theirs for a minute or more.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Consecutive failures after which an origin is left out.
+pub const POOL_EJECT_AFTER: u32 = 5;
+/// How long it is left out the first time.
+pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a settings file.
+pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Bytes of a node's name; it stands in fields of every response.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Mistakes of one settings file that are shown to people; the rest are counted.
+pub const MISTAKES_SHOWN_MAX: usize = 50;
+/// How long a client command waits for the node's answer.
+pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that a client command reads.
+pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// How often idle connections to origins are looked over.
+pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
+/// Keys whose last response was not stored that `explain` remembers.
+pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;
 /// Window of an HTTP/2 request body, bytes; and of all bodies of a connection together.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// See [`H2_STREAM_WINDOW_BYTES`].

@@ -1,9 +1,17 @@
 //! The settings as meant: valid by construction, every default filled in.
 //!
-//! Built only by `check.rs` from what `file.rs` read (or by `cli/` from flags, through the same checks). The rest of
-//! the house sees this type and never TOML.
+//! Built only by `check/` from what `file.rs` read (or by `cli/` from flags, through the same checks in `value.rs`). The
+//! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
+pub mod check;
+pub mod effective;
+mod file;
 pub mod limits;
+pub mod load;
+pub mod mistake;
+pub mod presets;
+pub mod units;
+pub mod value;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -90,6 +98,21 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: Some(AdminAddress::Tcp(limits::ADMIN_ADDRESS)), tokens: None }
+    }
+}
+
 /// The store's size.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -97,6 +120,12 @@ pub struct Cache {
     pub memory_bytes: u64,
     /// Responses above this many bytes are passed through, not stored.
     pub object_bytes_max: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { memory_bytes: limits::CACHE_MEMORY_BYTES, object_bytes_max: limits::OBJECT_BYTES_MAX }
+    }
 }
 
 /// A group of origins that can answer for the same sites.
@@ -132,6 +161,29 @@ pub struct Pool {
     pub eject_after: u32,
     /// How long; doubles with each ejection up to ten times.
     pub eject_for: Duration,
+}
+
+impl Pool {
+    /// A pool of these origins with every other setting at its default.
+    pub fn of(name: &Arc<str>, origins: Vec<Origin>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            origins,
+            host: None,
+            server_name: None,
+            verify: true,
+            ca: None,
+            connections_max: limits::POOL_CONNECTIONS_MAX,
+            queue_timeout: limits::POOL_QUEUE_TIMEOUT,
+            queue_max: limits::POOL_QUEUE_MAX,
+            connect_timeout: limits::POOL_CONNECT_TIMEOUT,
+            first_byte_timeout: limits::POOL_FIRST_BYTE_TIMEOUT,
+            between_bytes_timeout: limits::POOL_BETWEEN_BYTES_TIMEOUT,
+            idle_timeout: limits::POOL_IDLE_TIMEOUT,
+            eject_after: limits::POOL_EJECT_AFTER,
+            eject_for: limits::POOL_EJECT_FOR,
+        }
+    }
 }
 
 /// One server.
@@ -184,6 +236,16 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// What holds for them.
     pub policy: Arc<RoutePolicy>,
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Wildcard(host) => write!(f, "*.{host}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
 }
 
 /// A path as written in a route: `*` matches any run of characters, also `/`.
@@ -279,6 +341,16 @@ pub enum Cookies {
     PassOn(Vec<Box<str>>),
 }
 
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(path) => write!(f, "{path}*"),
+            Self::Glob(parts) => f.write_str(&parts.join("*")),
+        }
+    }
+}
+
 /// Purging through the listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Purge {
@@ -295,6 +367,12 @@ pub struct Log {
     pub format: LogFormat,
     /// Zero the last octet (IPv4) or the last 80 bits (IPv6) of client addresses.
     pub mask_client: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { target: LogTarget::Stdout, format: LogFormat::Json, mask_client: false }
+    }
 }
 
 /// Where the access log goes.
@@ -322,6 +400,12 @@ pub enum LogFormat {
 pub struct Network {
     address: std::net::IpAddr,
     prefix: u8,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
 }
 
 impl Network {

@@ -139,6 +139,12 @@ impl Fields {
         self.index.iter().any(|entry| entry.id == id)
     }
 
+    /// Whether a line with one of these well-known names is there.
+    #[inline]
+    pub fn has_any(&self, ids: &[FieldId]) -> bool {
+        self.index.iter().any(|entry| ids.contains(&entry.id))
+    }
+
     /// The values of all lines with this name, in order.
     pub fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
         self.lines()

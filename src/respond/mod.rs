@@ -1,3 +1,204 @@
-//! 7 an outcome of the walk -> Response.
+//! 7 what the walk found -> the answer.
+//!
+//! Turns a [`Hit`], a response that is still streaming in, or an origin's answer into a [`Response`]: evaluates
+//! preconditions (`conditional.rs`), cuts ranges (`range.rs`), writes the lines that belong to this answer only (`headers.rs`). Called by
+//! `serve`; decides nothing about reuse.
+//!
+//! Invariant: a hit without preconditions and ranges copies no stored byte and decodes no stored field.
+//!
+//! RFC 9110 §13 to §15, RFC 9111 §5.1, RFC 9211.
 
+mod conditional;
+pub mod failure;
+pub mod headers;
+mod range;
 pub mod response;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use cache_store::body::Reader;
+use cache_store::coalesce::Streaming;
+use cache_store::entry::StoredResponse;
+use cache_store::lookup::Hit;
+use cache_store::rules::RequestHead;
+use cache_store::rules::partial::{Held, Span};
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::listener::fields::{FieldId, Fields};
+use headers::CacheStatus;
+use response::{Body, CacheOutcome, Cut, Lines, Outcome, Response, Stream};
+
+/// What an answer is made with beside its source.
+#[derive(Clone, Copy)]
+pub struct Occasion<'a> {
+    /// The request.
+    pub request: &'a RequestHead<'a, Fields>,
+    /// The steady time.
+    pub now: Timestamp,
+    /// The calendar.
+    pub wall: Timestamp,
+    /// This node's name.
+    pub node: &'a str,
+    /// Whether `X-Cache` is wanted too.
+    pub x_cache: bool,
+}
+
+/// A precondition that only the origin can judge (`If-Match` and kin on something that does not match here).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AskOrigin;
+
+/// The answer from what is stored.
+///
+/// # Errors
+/// [`AskOrigin`]: the request must go to the origin although the stored response may be used.
+pub fn stored(hit: Hit, occasion: Occasion<'_>, cache: CacheOutcome) -> Result<Response, AskOrigin> {
+    let Hit { stored, stale } = hit;
+    let ttl = stored.freshness.ttl(occasion.now);
+    let age = u64::from(stored.freshness.age(occasion.now));
+    let status = match cache {
+        CacheOutcome::Collapsed => CacheStatus::Collapsed { ttl: Some(ttl) },
+        CacheOutcome::Revalidated => CacheStatus::Revalidated { ttl },
+        _ => CacheStatus::Hit { ttl, detail: stale.map(cache_store::lookup::Stale::as_str) },
+    };
+    let mut extra = Vec::with_capacity(EXTRA_BYTES);
+    headers::age(&mut extra, age);
+    status.write(&mut extra, occasion.node);
+    if occasion.x_cache {
+        headers::x_cache(&mut extra, cache);
+    }
+    let outcome = Outcome {
+        cache,
+        reason: stale.map(cache_store::lookup::Stale::as_str),
+        ttl: Some(ttl),
+        age: Some(age),
+        tier: Some("memory"),
+        ..Outcome::default()
+    };
+    let plain = *occasion.request.method == Method::GET && stored.held().is_none();
+    if plain && !has_conditions(occasion.request.fields) {
+        let lines = Lines::Stored(Arc::clone(&stored));
+        return Ok(Response {
+            status: stored.status(),
+            extra,
+            lines,
+            body: body_for(stored.status(), Body::Stored(stored)),
+            outcome,
+            close: false,
+        });
+    }
+    conditional::stored(&stored, occasion, extra, outcome)
+}
+
+/// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept.
+pub fn streaming(
+    streaming: &Arc<Streaming>,
+    occasion: Occasion<'_>,
+    status: CacheStatus<'_>,
+    outcome: Outcome,
+) -> Option<Response> {
+    let head = &streaming.head;
+    let mut extra = Vec::with_capacity(EXTRA_BYTES);
+    let age = head.freshness.age(occasion.now);
+    if age > 0 || matches!(status, CacheStatus::Collapsed { .. }) {
+        headers::age(&mut extra, u64::from(age));
+    }
+    status.write(&mut extra, occasion.node);
+    if occasion.x_cache {
+        headers::x_cache(&mut extra, outcome.cache);
+    }
+    let mut response = Response {
+        status: head.status,
+        extra,
+        lines: Lines::Own(head.lines.clone()),
+        body: Body::None,
+        outcome,
+        close: false,
+    };
+    if has_conditions(occasion.request.fields)
+        && conditional::streaming(streaming, occasion, &mut response).is_some()
+    {
+        return Some(response);
+    }
+    response.body = body_for(
+        head.status,
+        Body::Stream { length: streaming.length, source: Box::pin(ReaderStream(streaming.body.reader()?)) },
+    );
+    Some(response)
+}
+
+/// An answer that goes around the cache: fields as the origin sent them, hop-by-hop removed by the caller.
+pub fn passed(
+    status: StatusCode,
+    fields: &HeaderMap,
+    body: Body,
+    occasion: Occasion<'_>,
+    cache_status: CacheStatus<'_>,
+    outcome: Outcome,
+) -> Response {
+    let mut extra = Vec::with_capacity(EXTRA_BYTES);
+    cache_status.write(&mut extra, occasion.node);
+    if occasion.x_cache {
+        headers::x_cache(&mut extra, outcome.cache);
+    }
+    let body = match body {
+        Body::Stream { length, .. } if *occasion.request.method == Method::HEAD => Body::Omitted(length),
+        body => body_for(status, body),
+    };
+    Response {
+        status,
+        extra,
+        lines: Lines::Own(headers::lines(
+            fields.iter().filter(|(name, _)| **name != http::header::CONTENT_LENGTH),
+        )),
+        body,
+        outcome,
+        close: false,
+    }
+}
+
+/// Statuses that never have a body (RFC 9110 §6.4.1).
+fn body_for(status: StatusCode, body: Body) -> Body {
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) { Body::None } else { body }
+}
+
+/// Whether the request could be answered with less than the whole.
+#[inline]
+fn has_conditions(fields: &Fields) -> bool {
+    fields.has_any(&[
+        FieldId::IfNoneMatch,
+        FieldId::IfModifiedSince,
+        FieldId::Range,
+        FieldId::IfMatch,
+        FieldId::IfUnmodifiedSince,
+    ])
+}
+
+/// A growing body as an answer's stream.
+pub(crate) struct ReaderStream(pub(crate) Reader);
+
+impl Stream for ReaderStream {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.get_mut().0.poll_next(cx).map(|next| next.map(|piece| piece.map_err(|_| Cut)))
+    }
+}
+
+/// Pieces that are all here, as an answer's stream.
+pub(crate) struct PiecesStream(pub(crate) std::vec::IntoIter<Bytes>);
+
+impl Stream for PiecesStream {
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        Poll::Ready(self.get_mut().0.next().map(Ok))
+    }
+}
+
+/// The bytes of a span that a stored response holds, wherever they lie in it.
+pub(crate) fn held_slice(stored: &StoredResponse, held: &Held, span: Span) -> Vec<Bytes> {
+    range::slice(stored, held, span)
+}
+
+/// Room for the lines of one answer.
+const EXTRA_BYTES: usize = 160;

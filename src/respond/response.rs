@@ -12,6 +12,8 @@ use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use http::StatusCode;
 
+use crate::observe::id::RequestId;
+
 /// One answer.
 pub struct Response {
     /// The status code.
@@ -109,6 +111,8 @@ pub struct Outcome {
     pub origin: Option<Arc<str>>,
     /// From the request to the origin to its head, microseconds.
     pub origin_micros: Option<u64>,
+    /// The request's id where one was drawn before the answer was sent (error pages show it); the log draws the rest.
+    pub id: Option<RequestId>,
 }
 
 /// How an answer came about.

@@ -1,1 +1,193 @@
-fn main() {}
+//! Side by side: Tidegate and Debian's nginx, `HAProxy`, Varnish and Traffic Server, on one core.
+//!
+//! `benches/peers/run` builds and runs a default selection; `peers compare` is the same with everything to
+//! choose. Servers run on cpu 0, the load and the origin on cpu 1. Told: CPU µs a request (user + system of all
+//! processes of the server), its ratio to a bare responder (`floor`), to nginx and to `HAProxy`, requests/s,
+//! percentiles and memory. On a machine with two cores the CPU columns are what counts: the generator
+//! saturates first. Loopback inflates the kernel's share, for all alike. Versions are Debian's.
+//!
+//! ```text
+//! compare ── cells ── load: wrk, h2load, `peers open` ──► servers ──► `peers origin`
+//! instructions ── valgrind ── Tidegate          `peers cold`, `peers slow`, `peers floor`
+//! ```
+//!
+//! Every process is started by the harness and ended by its id, also when the harness is killed. The figures
+//! never fail the run; it exits with 1 only when something could not be measured at all.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a benchmark: figures are rounded for people, and printing them is its purpose"
+)]
+
+mod cells;
+mod cold;
+mod compare;
+mod floor;
+mod histogram;
+mod instructions;
+mod load;
+mod open;
+mod origin;
+mod process;
+mod reply;
+mod servers;
+mod slow;
+mod time;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Side-by-side benchmark of caching proxies on one core.
+#[derive(Parser)]
+#[command(name = "peers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure servers side by side; prints markdown
+    Compare {
+        /// Servers besides the floor
+        #[arg(long, value_delimiter = ',', default_value = "tidegate,nginx,haproxy,varnish,trafficserver")]
+        peers: Vec<servers::Name>,
+        /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
+        /// latency[-20k|-40k], cold, slow, memory
+        #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
+        cells: Vec<String>,
+        /// Rounds a cell; odd ones run in reverse order
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds a run
+        #[arg(long, default_value_t = 3)]
+        secs: u32,
+        /// Objects of the memory cell
+        #[arg(long, default_value_t = 1_000_000)]
+        objects: u64,
+        /// Turn the peers' access logs on too (Tidegate's always is)
+        #[arg(long)]
+        logs: bool,
+        /// The Tidegate to measure
+        #[arg(long, default_value = "target/release/tidegate")]
+        tidegate: PathBuf,
+    },
+    /// Count user instructions a hit under callgrind; prints one line
+    Instructions {
+        #[arg(long, value_enum, default_value = "tidegate")]
+        server: instructions::Counted,
+        #[arg(long, default_value = "target/release/tidegate")]
+        tidegate: PathBuf,
+    },
+    /// The counting origin (started by the harness)
+    Origin { address: SocketAddr },
+    /// A bare responder with bodies of SIZE bytes (started by the harness)
+    Floor { address: SocketAddr, size: usize },
+    /// The open-loop generator; prints one line, µs
+    Open {
+        server: SocketAddr,
+        /// `{n}` in it becomes the number of the request
+        path: String,
+        #[arg(long, default_value_t = 20_000.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 100_000)]
+        requests: u64,
+        #[arg(long, default_value_t = 128)]
+        connections: usize,
+    },
+    /// Many clients ask at once for one object; prints one line, µs
+    Cold {
+        server: SocketAddr,
+        path: String,
+        #[arg(long, default_value_t = 1000)]
+        clients: usize,
+    },
+    /// Holds slow clients until killed
+    Slow {
+        server: SocketAddr,
+        path: String,
+        #[arg(long, default_value_t = 2000)]
+        clients: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> io::Result<()> {
+    match command {
+        Command::Compare { peers, cells, rounds, secs, objects, logs, tidegate } => {
+            let names = present(peers, &tidegate);
+            let cells = chosen(&cells)?;
+            let stage = servers::Stage::new(tidegate, logs)?;
+            let comparison = compare::Comparison { stage, names, cells, rounds, secs, objects };
+            comparison.run(&mut |table| {
+                println!("{table}");
+            })
+        }
+        Command::Instructions { server, tidegate } => {
+            let stage = servers::Stage::new(tidegate, false)?;
+            let count = instructions::per_hit(&stage, server)?;
+            println!("instructions_per_hit={count:.0} server={server:?}");
+            Ok(())
+        }
+        Command::Origin { address } => origin::serve(address),
+        Command::Floor { address, size } => floor::serve(address, size),
+        Command::Open { server, path, rate, requests, connections } => {
+            let plan = open::Plan { server, path, rate, requests, connections };
+            println!("{}", open::run(&plan)?.line());
+            Ok(())
+        }
+        Command::Cold { server, path, clients } => {
+            println!("{}", cold::run(server, &path, clients)?);
+            Ok(())
+        }
+        Command::Slow { server, path, clients } => {
+            slow::run(server, &path, clients, |held| println!("held={held}"))
+        }
+    }
+}
+
+/// Leaves out what is not installed, and says so.
+fn present(peers: Vec<servers::Name>, tidegate: &std::path::Path) -> Vec<servers::Name> {
+    let there = |name: &servers::Name| match name {
+        servers::Name::Tidegate => tidegate.exists(),
+        servers::Name::Nginx => load::installed("nginx"),
+        servers::Name::Haproxy => load::installed("haproxy"),
+        servers::Name::Varnish => load::installed("varnishd"),
+        servers::Name::Trafficserver => load::installed("traffic_server"),
+    };
+    let (there, lacking): (Vec<_>, Vec<_>) = peers.into_iter().partition(there);
+    for name in lacking {
+        let _ = writeln!(io::stderr(), "peers: {} is not there and left out", name.title());
+    }
+    there
+}
+
+fn chosen(words: &[String]) -> io::Result<Vec<cells::Cell>> {
+    let mut chosen = Vec::new();
+    for word in words {
+        let cells = cells::Cell::matching(word);
+        if cells.is_empty() {
+            return Err(io::Error::other(format!("no cell is called {word}; see peers compare --help")));
+        }
+        chosen.extend(cells);
+    }
+    Ok(chosen)
+}

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_RANGE;
 
 use super::{Failure, FillHead, Flight, Phase, Streaming};
 use crate::body::{Unread, Writer, growing};
@@ -163,11 +165,19 @@ impl Writing {
         let store = Arc::clone(&fill.store);
         let body = writer.finish().filter(|_| keep.is_some())?;
         let head = &streaming.head;
+        let mut fields = head.fields.clone();
+        let status = if held.is_some() {
+            // A part is kept as what it is a part of.
+            fields.remove(CONTENT_RANGE);
+            StatusCode::OK
+        } else {
+            head.status
+        };
         let stored = store.insert(
             &fill,
             StoredResponse::new(Parts {
-                status: head.status,
-                fields: head.fields.clone(),
+                status,
+                fields,
                 body,
                 freshness: head.freshness,
                 vary: head.vary.clone(),

@@ -254,11 +254,11 @@ impl RequestControl {
 /// One directive of a field line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Directive<'a> {
-    /// The name as written; compare without regard to case.
+    /// The name as written, never empty; compare without regard to case.
     pub name: &'a [u8],
     /// What follows the `=`.
     pub argument: Argument<'a>,
-    /// What follows a `;`, if anything: `Surrogate-Control` names the device there.
+    /// What follows a `;`, where [`Directives::with_parameters`] was asked for them.
     pub parameters: &'a [u8],
 }
 
@@ -286,15 +286,24 @@ impl Argument<'_> {
 }
 
 /// Walks the directives of one field line; linear, without allocating, and it never gives up half way.
+///
+/// Where a comma was forgotten (`public no-store`, `public; no-store`) the next word is a directive of its own, and
+/// the argument in front of it is malformed: nothing that forbids can hide behind a slip.
 #[derive(Clone, Debug)]
 pub struct Directives<'a> {
     rest: &'a [u8],
+    parameters: bool,
 }
 
 impl<'a> Directives<'a> {
     /// The directives of `line`.
     pub const fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
+        Self { rest: line, parameters: false }
+    }
+
+    /// The directives of `line`, each with the parameters after its `;`: the grammar of `Surrogate-Control`.
+    pub const fn with_parameters(line: &'a [u8]) -> Self {
+        Self { rest: line, parameters: true }
     }
 
     /// Takes what is in front of the first byte that `stop` holds for.
@@ -336,19 +345,23 @@ impl<'a> Iterator for Directives<'a> {
     type Item = Directive<'a>;
 
     fn next(&mut self) -> Option<Directive<'a>> {
-        self.take_until(|byte| !matches!(byte, b',' | b' ' | b'\t'));
+        self.take_until(is_token);
         if self.rest.is_empty() {
             return None;
         }
         let name = self.take_until(|byte| !is_token(byte));
-        let argument = self.argument();
-        let tail = self.take_until(|byte| byte == b',').trim_ascii();
-        let (argument, parameters) = match tail.strip_prefix(b";") {
-            Some(parameters) => (argument, parameters.trim_ascii()),
-            None if tail.is_empty() => (argument, tail),
+        let mut argument = self.argument();
+        self.take_until(|byte| !matches!(byte, b' ' | b'\t'));
+        let mut parameters: &[u8] = &[];
+        match self.rest.first() {
+            Some(b';') if self.parameters => {
+                let tail = self.take_until(|byte| byte == b',');
+                parameters = tail.get(1..).unwrap_or_default().trim_ascii();
+            }
+            None | Some(b',' | b';') => {}
             // `max-age =60`, `max-age=60 0`: the directive is meant, its argument is not known.
-            None => (Argument::Malformed, [].as_slice()),
-        };
+            Some(_) => argument = Argument::Malformed,
+        }
         Some(Directive { name, argument, parameters })
     }
 }

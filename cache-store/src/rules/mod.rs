@@ -10,8 +10,8 @@
 //! its objects on; `wall_now` is the calendar moment of reception, which alone is compared with what an origin wrote
 //! (`Date`, `Expires`, `Last-Modified`).
 //!
-//! Invariant: no bytes a client or an origin can send make any function here panic, overflow or run longer than
-//! linear in their length (sorting a bounded number of list members aside).
+//! Invariant: no bytes a client or an origin can send make any function here panic or overflow, and what a lookup
+//! reads costs time linear in its length.
 //!
 //! RFC 9111 with RFC 5861, RFC 8246, RFC 9213; RFC 9110 §8.8, §13 and §14.
 
@@ -21,6 +21,7 @@ pub mod freshness;
 pub mod invalidate;
 pub mod partial;
 pub mod policy;
+mod preference;
 pub mod retained;
 pub mod reuse;
 pub mod stale;
@@ -29,6 +30,9 @@ pub mod targeted;
 pub mod update;
 pub mod validator;
 pub mod vary;
+
+#[cfg(test)]
+mod tests;
 
 pub use cache_control::{CacheControl, RequestControl};
 pub use freshness::Freshness;

@@ -148,8 +148,11 @@ pub fn by_time(freshness: &Freshness, control: &RequestControl, purged: Purged, 
         return Reuse::MustValidate(MustValidate::ClientNoCache);
     }
     let fresh = purged == Purged::No && freshness.is_fresh(now);
-    if control.max_age.is_some_and(|limit| freshness.age(now) >= limit.saturating_add(u32::from(limit > 0))) {
-        // `max-age=0` asks for validation even of what arrived within this second.
+    // `max-age=0` asks for validation even of what arrived within this second.
+    let too_old = |limit: u32| freshness.age(now) >= limit.saturating_add(u32::from(limit > 0));
+    // A reload says `max-age=0`; of what never changes while fresh there is nothing to validate (RFC 8246 §2).
+    let unchanging = fresh && freshness.immutable();
+    if !unchanging && control.max_age.is_some_and(too_old) {
         return Reuse::MustValidate(MustValidate::ClientMaxAge);
     }
     if fresh {

@@ -69,7 +69,7 @@ fn add(control: &mut CacheControl, name: &str, value: Option<&BareItem>) {
         Some(BareItem::Boolean(true)) => Argument::None,
         Some(BareItem::Integer(number)) => {
             digits = clamp(i64::from(*number)).to_string();
-            if i64::from(*number) < 0 { Argument::Malformed } else { Argument::Token(digits.as_bytes()) }
+            Argument::Token(digits.as_bytes())
         }
         Some(BareItem::String(text)) if !LIFETIMES.contains(&name) => {
             Argument::Quoted(text.as_str().as_bytes())
@@ -82,6 +82,7 @@ fn add(control: &mut CacheControl, name: &str, value: Option<&BareItem>) {
     control.add(name.as_bytes(), argument);
 }
 
+/// A number of seconds; a negative one is none.
 fn clamp(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(DELTA_MAX).min(DELTA_MAX)
 }
@@ -91,7 +92,7 @@ fn surrogate(fields: &HeaderMap, policy: &Policy) -> Option<CacheControl> {
     let mut control = CacheControl::default();
     let mut ours = false;
     for line in fields.get_all(SURROGATE_CONTROL) {
-        for directive in Directives::new(line.as_bytes()) {
+        for directive in Directives::with_parameters(line.as_bytes()) {
             let device = policy.surrogate_device.as_deref().unwrap_or_default().as_bytes();
             if !directive.parameters.is_empty() && directive.parameters != device {
                 continue;

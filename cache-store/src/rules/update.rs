@@ -16,7 +16,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::ResponseHead;
-use super::date::DateField;
 use super::retained::retained;
 use super::validator::{Comparison, ETag, Validators};
 
@@ -108,22 +107,12 @@ pub fn head_effect(stored: &ResponseHead<'_>, head: &ResponseHead<'_>) -> HeadEf
     if stored.status != StatusCode::OK {
         return HeadEffect::Invalidate;
     }
-    let tags = (ETag::of(stored.fields), ETag::of(head.fields));
-    let same_tag = match tags {
-        (Some(stored), Some(head)) => stored == head,
-        (None, None) => true,
-        _ => return HeadEffect::Invalidate,
+    // What `head` does not carry says nothing against the stored response; what it carries must be the same there.
+    let same = |name: &HeaderName| {
+        head.fields.get(name).is_none_or(|value| stored.fields.get(name).is_some_and(|kept| kept == value))
     };
-    let differs = |name: &HeaderName| {
-        let (old, new) = (stored.fields.get(name), head.fields.get(name));
-        old.is_some() && new.is_some() && old != new
-    };
-    let modified = |fields| DateField::of(fields, &header::LAST_MODIFIED);
-    let later = match (modified(stored.fields), modified(head.fields)) {
-        (DateField::At(old), DateField::At(new)) => old != new,
-        _ => false,
-    };
-    if same_tag && !later && !differs(&header::CONTENT_LENGTH) && !differs(&header::CONTENT_ENCODING) {
+    let validators = same(&header::ETAG) && same(&header::LAST_MODIFIED);
+    if validators && same(&header::CONTENT_LENGTH) && same(&header::CONTENT_ENCODING) {
         HeadEffect::Update
     } else {
         HeadEffect::Invalidate

@@ -9,7 +9,7 @@
 //! `If-Match` and `If-Unmodified-Since` that fail against the store are the origin's to judge, not ours
 //! (RFC 9111 §4.3.2). RFC 9110 §8.8, §13.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::date::DateField;
 use super::{Fields, RequestHead, ResponseHead, date};
@@ -142,9 +142,8 @@ pub fn evaluate<F: Fields>(
         let known = tags.any(|line| lists(line, ETag::of(stored.fields), Comparison::Weak));
         return if known { Precondition::NotModified } else { Precondition::Send };
     }
-    let unmodified = only_date(request.fields, &header::IF_MODIFIED_SINCE).is_some_and(|since| {
-        stored.status == StatusCode::OK && modified(stored.fields, received_wall) <= since
-    });
+    let unmodified = only_date(request.fields, &header::IF_MODIFIED_SINCE)
+        .is_some_and(|since| modified(stored.fields, received_wall) <= since);
     if unmodified { Precondition::NotModified } else { Precondition::Send }
 }
 

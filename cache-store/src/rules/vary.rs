@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::Fields;
 use super::policy::Policy;
+use super::preference::Ranges;
+use crate::timestamp::Timestamp;
 
 /// What a stored response varies on, and with which values it was asked for. Empty: it answers all requests.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -160,6 +162,23 @@ fn write_value<W: FnMut(&[u8])>(name: &HeaderName, present: bool, write: &mut W,
     write(b"\n");
 }
 
+/// Of several stored responses, the one to answer `request` with: the best match, and of equals the latest received
+/// (RFC 9111 §4.1). Each comes with its spec and the moment it was received.
+pub fn select<'s, T, F: Fields>(
+    candidates: impl IntoIterator<Item = (T, &'s VarySpec, Timestamp)>,
+    request: &F,
+) -> Option<T> {
+    let mut best: Option<(T, Match, Timestamp)> = None;
+    for (candidate, spec, received) in candidates {
+        let quality = spec.matches(request);
+        let better = best.as_ref().is_none_or(|(_, so_far, at)| (quality, received) > (*so_far, *at));
+        if quality != Match::No && better {
+            best = Some((candidate, quality, received));
+        }
+    }
+    best.map(|(candidate, ..)| candidate)
+}
+
 /// The most names a `Vary` may have.
 pub const NAMES_MAX: usize = 32;
 
@@ -234,115 +253,6 @@ fn unquoted_comma(text: &[u8]) -> Option<usize> {
         escaped = quoted && *byte == b'\\' && !escaped;
     }
     if quoted { first_quoted } else { None }
-}
-
-/// The ranges of an `Accept-…` field that is a list of names with weights (RFC 9110 §12.4.2), best liked first.
-#[derive(Debug)]
-struct Ranges<'a> {
-    ranges: [Range<'a>; RANGES_MAX],
-    count: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Range<'a> {
-    name: &'a [u8],
-    /// Thousandths.
-    weight: u16,
-}
-
-/// More members than this, and the field is compared as it stands.
-const RANGES_MAX: usize = 32;
-
-impl<'a> Ranges<'a> {
-    /// Reads the field; `None` when it does not parse or is too long a list.
-    fn of<F: Fields>(request: &'a F, name: &'a HeaderName) -> Option<Self> {
-        let mut ranges = Self { ranges: [Range { name: b"", weight: 0 }; RANGES_MAX], count: 0 };
-        for line in request.values(name) {
-            for member in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                if !member.is_empty() {
-                    *ranges.ranges.get_mut(ranges.count)? = Range::parse(member)?;
-                    ranges.count += 1;
-                }
-            }
-        }
-        let used = ranges.ranges.get_mut(..ranges.count)?;
-        used.sort_unstable_by(|a, b| b.weight.cmp(&a.weight).then_with(|| compare(a.name, b.name)));
-        Some(ranges)
-    }
-
-    fn used(&self) -> &[Range<'a>] {
-        self.ranges.get(..self.count).unwrap_or_default()
-    }
-
-    fn write(&self, write: &mut impl FnMut(&[u8])) {
-        let mut previous: Option<&Range<'_>> = None;
-        for range in self.used() {
-            let repeated = previous.is_some_and(|previous| {
-                previous.weight == range.weight && previous.name.eq_ignore_ascii_case(range.name)
-            });
-            if repeated {
-                continue;
-            }
-            if previous.is_some() {
-                write(b",");
-            }
-            for byte in range.name {
-                write(&[byte.to_ascii_lowercase()]);
-            }
-            if range.weight != 1000 {
-                let digit = |place: u16| b'0' + u8::try_from(range.weight / place % 10).unwrap_or(0);
-                write(&[b';', b'q', b'=', b'.', digit(100), digit(10), digit(1)]);
-            }
-            previous = Some(range);
-        }
-    }
-
-    /// The one range liked better than all others, `None` when several are or it is `*` or refused.
-    fn best(&self) -> Option<&'a [u8]> {
-        let (first, others) = self.used().split_first()?;
-        let alone = others
-            .iter()
-            .all(|other| other.weight < first.weight || other.name.eq_ignore_ascii_case(first.name));
-        (alone && first.weight > 0 && first.name != b"*").then_some(first.name)
-    }
-}
-
-impl<'a> Range<'a> {
-    fn parse(member: &'a [u8]) -> Option<Self> {
-        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let name = parts.next().filter(|name| !name.is_empty())?;
-        let weight = match parts.next() {
-            Some(weight) => parse_weight(weight)?,
-            None => 1000,
-        };
-        parts.next().is_none().then_some(Self { name, weight })
-    }
-}
-
-/// `q=0.5` in thousandths.
-fn parse_weight(text: &[u8]) -> Option<u16> {
-    let value = text.strip_prefix(b"q=").or_else(|| text.strip_prefix(b"Q="))?;
-    let (whole, decimals) = match value.split_first()? {
-        (whole, []) => (whole, [].as_slice()),
-        (whole, tail) => (whole, tail.strip_prefix(b".")?),
-    };
-    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let thousandths = decimals
-        .iter()
-        .zip([100_u16, 10, 1])
-        .map(|(digit, place)| u16::from(digit - b'0') * place)
-        .sum::<u16>();
-    match whole {
-        b'0' => Some(thousandths),
-        b'1' if thousandths == 0 => Some(1000),
-        _ => None,
-    }
-}
-
-fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 /// Whether the request likes `language` better than any other.

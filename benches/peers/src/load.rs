@@ -1,0 +1,191 @@
+//! The load generators, run on their own core, and what they print as one [`Sample`].
+//!
+//! wrk and h2load are closed loops: right for CPU per request and for saturation, wrong for latency, so their
+//! percentiles stand in the tables as closed-loop ones. Latency is `peers open`'s.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use crate::process::{LOAD_CORE, pinned};
+use crate::reply::{Progress, Reply, find};
+use crate::servers::Stage;
+
+/// What one run of a generator saw. Latencies are µs.
+#[derive(Clone, Default)]
+pub(crate) struct Sample {
+    pub(crate) requests: f64,
+    pub(crate) rate: f64,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    pub(crate) p999: Option<f64>,
+    pub(crate) errors: f64,
+    /// The generator could not keep its own schedule.
+    pub(crate) lagged: bool,
+    /// Server CPU, µs a request.
+    pub(crate) cpu: f64,
+    /// Requests that came through to the origin.
+    pub(crate) through: u64,
+}
+
+/// wrk for `secs`; each request its own path under `unique` where that is given.
+pub(crate) fn wrk(
+    stage: &Stage,
+    url: &str,
+    connections: u32,
+    secs: u32,
+    close: bool,
+    unique: Option<&str>,
+) -> io::Result<Sample> {
+    let mut command = pinned(LOAD_CORE, None, "wrk");
+    command.args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{secs}s")]);
+    if close {
+        command.args(["-H", "Connection: close"]);
+    }
+    if let Some(path) = unique {
+        let script = stage.folder.join("unique.lua");
+        let count = "local n = 0\nrequest = function()\n  n = n + 1\n";
+        let path = path.replace("{n}", "\" .. n .. \"");
+        fs::write(&script, format!("{count}  return wrk.format(\"GET\", \"{path}\")\nend\n"))?;
+        command.arg("-s").arg(script);
+    }
+    let text = output(command.arg(url))?;
+    let line = |name: &str| text.lines().find_map(|line| line.split_once(name));
+    let words = |text: &str| text.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).sum::<f64>();
+    let percentile = |name: &str| {
+        let mark = text.lines().find_map(|line| line.trim().strip_prefix(name))?;
+        micros(mark.trim())
+    };
+    let requests = line(" requests in ").and_then(|(count, _)| count.trim().parse().ok());
+    let rate = line("Requests/sec:").and_then(|(_, rate)| rate.trim().parse().ok());
+    let (Some(requests), Some(rate)) = (requests, rate) else {
+        return Err(io::Error::other(format!("wrk said:\n{text}")));
+    };
+    // A connection closed as asked shows as no error in wrk; one cut short does.
+    let errors = line("Socket errors:").map_or(0.0, |(_, counts)| words(counts))
+        + line("Non-2xx or 3xx responses:").map_or(0.0, |(_, count)| words(count));
+    Ok(Sample { requests, rate, p50: percentile("50%"), p99: percentile("99%"), errors, ..Sample::default() })
+}
+
+/// h2load over TLS for `secs`.
+pub(crate) fn h2load(url: &str, connections: u32, streams: u32, secs: u32) -> io::Result<Sample> {
+    let mut command = pinned(LOAD_CORE, None, "h2load");
+    command.args(["-t1", &format!("-c{connections}"), &format!("-m{streams}"), &format!("-D{secs}"), url]);
+    let text = output(&mut command)?;
+    let number = |line: &str, name: &str| {
+        let line = text.lines().find(|text| text.starts_with(line))?;
+        let before = line.split(',').find_map(|part| part.trim().strip_suffix(name))?;
+        before.rsplit(' ').find(|word| !word.is_empty())?.parse::<f64>().ok()
+    };
+    let (Some(requests), Some(rate)) = (number("requests:", " succeeded"), number("finished in", " req/s"))
+    else {
+        return Err(io::Error::other(format!("h2load said:\n{text}")));
+    };
+    if !text.contains("Application protocol: h2\n") {
+        return Err(io::Error::other("the server did not agree to HTTP/2"));
+    }
+    Ok(Sample { requests, rate, errors: number("requests:", " failed").unwrap_or(0.0), ..Sample::default() })
+}
+
+/// Our own open loop, as a process of its own on the load core.
+pub(crate) fn open(server: SocketAddr, path: &str, rate: u32, requests: u64) -> io::Result<Sample> {
+    let mut command = Stage::own(LOAD_CORE, "open")?;
+    command.args([&server.to_string(), path, "--rate", &rate.to_string()]);
+    let line = output(command.args(["--requests", &requests.to_string()]))?;
+    let value = |name: &str| value(&line, name);
+    Ok(Sample {
+        requests: requests as f64 - value("errors"),
+        rate: value("rps"),
+        p50: Some(value("p50")),
+        p99: Some(value("p99")),
+        p999: Some(value("p999")),
+        errors: value("errors"),
+        lagged: value("lag_p99") > LAG_MICROS_MAX,
+        ..Sample::default()
+    })
+}
+
+/// The figure called `name` in a line of `name=value`; zero where it is not.
+pub(crate) fn value(line: &str, name: &str) -> f64 {
+    let pair = line.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    pair.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}
+
+/// Runs a generator to its end.
+pub(crate) fn output(command: &mut std::process::Command) -> io::Result<String> {
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{command:?} failed:\n{text}{said}")))
+}
+
+/// One plain request; its body.
+pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+    // In one write: the floor takes every read for a request.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n").as_bytes())?;
+    let (mut reply, mut buffer, mut text) = (Reply::default(), vec![0; 64 * 1024], Vec::new());
+    loop {
+        let length = stream.read(&mut buffer)?;
+        text.extend_from_slice(&buffer[..length]);
+        match reply.take(&buffer[..length]) {
+            Progress::More if length > 0 => {}
+            Progress::Done => break,
+            _ => {
+                let text: String = String::from_utf8_lossy(&text).chars().take(600).collect();
+                return Err(io::Error::other(format!("{server}{path} answered:\n{text}")));
+            }
+        }
+    }
+    let body = find(&text, b"\r\n\r\n").map_or(0, |end| end + 4);
+    Ok(String::from_utf8_lossy(&text[body..]).into_owned())
+}
+
+/// Whether `program` can be found.
+pub(crate) fn installed(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+/// wrk's `12.3us`, `1.2ms`, `1.0s`, in µs.
+fn micros(text: &str) -> Option<f64> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(
+        number
+            * match unit {
+                "us" => 1.0,
+                "ms" => 1e3,
+                "s" => 1e6,
+                "m" => 6e7,
+                _ => return None,
+            },
+    )
+}
+
+/// A generator later than this at its 99th percentile has measured itself.
+const LAG_MICROS_MAX: f64 = 200.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrk_times_are_read_by_their_unit() {
+        for (text, wanted) in
+            [("12.50us", Some(12.5)), ("1.50ms", Some(1500.0)), ("2.00s", Some(2e6)), ("x", None)]
+        {
+            assert_eq!(micros(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_figure_is_found_by_its_whole_name() {
+        assert!((value("p99=1 p999=2", "p999") - 2.0).abs() < f64::EPSILON);
+        assert!(value("p999=2", "p99").abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,281 @@
+//! The store's promises, against a simple model and in seeded orders.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_store::coalesce::{Failure, Fill, FillHead, Followed};
+use cache_store::key::CacheKey;
+use cache_store::lookup::{Lookup, Stale};
+use cache_store::purge::{Purge, Scope};
+use cache_store::rules::{Policy, RequestControl, RequestHead, ResponseHead, Target, storable};
+use cache_store::store::{CacheStore, Settings};
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+fn store(memory_bytes: usize) -> Arc<CacheStore> {
+    CacheStore::new(&Settings { memory_bytes, object_bytes_max: 1 << 30, secret: [3; 32] })
+}
+
+fn request(fields: &HeaderMap) -> RequestHead<'_, HeaderMap> {
+    let target = Target { scheme: "http", authority: "a", path: "/" };
+    RequestHead { method: &Method::GET, target, fields }
+}
+
+fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in lines {
+        fields.append(*name, HeaderValue::from_str(value).expect("a value"));
+    }
+    fields
+}
+
+fn look(store: &Arc<CacheStore>, key: CacheKey, asked: &HeaderMap, now: Timestamp) -> Lookup {
+    store.lookup(key, &request(asked), &Policy::default(), now)
+}
+
+fn head(lines: &[(&'static str, &str)], asked: &HeaderMap) -> FillHead {
+    let fields = fields(lines);
+    let response = ResponseHead { status: StatusCode::OK, fields: &fields };
+    let judged = storable(&request(asked), &response, &Policy::default(), NOW, NOW, NOW).expect("storable");
+    FillHead {
+        status: StatusCode::OK,
+        lines: Bytes::new(),
+        freshness: judged.freshness,
+        vary: judged.vary,
+        fields,
+    }
+}
+
+async fn fill_with(fill: Fill, asked: &HeaderMap, lines: &[(&'static str, &str)], body: &str) {
+    let mut writing = fill.stream(head(lines, asked), None, Box::default(), None, 1 << 20);
+    writing.write(Bytes::copy_from_slice(body.as_bytes()), 1 << 20).await.expect("kept");
+    writing.finish();
+}
+
+fn text(lookup: &Lookup) -> Option<String> {
+    match lookup {
+        Lookup::Fresh(hit) | Lookup::Stale(hit, _) => {
+            Some(String::from_utf8(hit.stored.body().collect::<Vec<_>>().concat()).expect("text"))
+        }
+        _ => None,
+    }
+}
+
+const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
+
+#[tokio::test]
+async fn of_many_that_ask_one_fetches_and_the_others_wait() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("the first fetches") };
+    let mut followers = Vec::new();
+    for _ in 0..100 {
+        let Lookup::Filling(follower) = look(&store, key, &asked, NOW) else { panic!("the others wait") };
+        followers.push(follower);
+    }
+    fill_with(fill, &asked, FRESH, "body").await;
+    for mut follower in followers {
+        let control = RequestControl::default();
+        let followed = follower.wait(&request(&asked), &control, || NOW).await;
+        let Followed::Streaming(streaming) = followed else { panic!("they stream along: {followed:?}") };
+        let mut reader = streaming.body.reader().expect("kept from its beginning");
+        assert_eq!(reader.next().await, Some(Ok(Bytes::from_static(b"body"))));
+        assert_eq!(reader.next().await, None);
+    }
+    assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some("body"));
+    assert_eq!(store.usage().fills, 1);
+}
+
+#[tokio::test]
+async fn a_leader_that_vanishes_leaves_the_key_to_the_next() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    let Lookup::Filling(mut follower) = look(&store, key, &asked, NOW) else { panic!("a wait") };
+    drop(fill);
+    let followed = follower.wait(&request(&asked), &RequestControl::default(), || NOW).await;
+    assert!(matches!(followed, Followed::Again), "{followed:?}");
+    assert!(matches!(look(&store, key, &asked, NOW), Lookup::Miss(_)));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_shared_sends_the_waiters_off_in_parallel_and_the_next_do_not_wait() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    let Lookup::Filling(mut follower) = look(&store, key, &asked, NOW) else { panic!("a wait") };
+    fill.uncacheable(NOW);
+    let followed = follower.wait(&request(&asked), &RequestControl::default(), || NOW).await;
+    assert!(matches!(followed, Followed::Alone), "{followed:?}");
+    let first = look(&store, key, &asked, NOW);
+    let second = look(&store, key, &asked, NOW);
+    assert!(matches!((first, second), (Lookup::Miss(_), Lookup::Miss(_))), "nobody waits");
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_all_who_waited() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    let Lookup::Filling(mut follower) = look(&store, key, &asked, NOW) else { panic!("a wait") };
+    fill.fail(Failure { status: 502, reason: "reset" }, NOW);
+    let followed = follower.wait(&request(&asked), &RequestControl::default(), || NOW).await;
+    assert!(matches!(followed, Followed::Failed(Failure { status: 502, .. })), "{followed:?}");
+}
+
+#[tokio::test]
+async fn a_variant_answers_its_own_requests_and_one_purge_takes_all() {
+    let store = store(1 << 24);
+    let key = CacheKey::from_bits(1);
+    let varied = [("cache-control", "max-age=60"), ("vary", "x-device")];
+    for device in ["phone", "desk"] {
+        let asked = fields(&[("x-device", device)]);
+        let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("{device} is missing") };
+        fill_with(fill, &asked, &varied, device).await;
+    }
+    for device in ["phone", "desk"] {
+        let asked = fields(&[("x-device", device)]);
+        assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some(device));
+    }
+    let applied = store.purge(Purge { scope: Scope::Url(key), soft: false }, NOW);
+    assert_eq!(applied.matched, 2);
+    for device in ["phone", "desk"] {
+        let asked = fields(&[("x-device", device)]);
+        assert!(matches!(look(&store, key, &asked, NOW), Lookup::Miss(_)), "{device} is gone");
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_variant_goes_when_there_are_more_than_64() {
+    let store = store(1 << 24);
+    let key = CacheKey::from_bits(1);
+    for nth in 0..100 {
+        let asked = fields(&[("x-device", &format!("d{nth}"))]);
+        let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("{nth} is missing") };
+        fill_with(fill, &asked, &[("cache-control", "max-age=60"), ("vary", "x-device")], "x").await;
+    }
+    let held = |nth: i32| {
+        let asked = fields(&[("x-device", &format!("d{nth}"))]);
+        matches!(look(&store, key, &asked, NOW), Lookup::Fresh(_))
+    };
+    assert_eq!((0..100).filter(|nth| held(*nth)).count(), 64);
+    assert!(held(99) && !held(0));
+}
+
+#[tokio::test]
+async fn a_response_heavier_than_its_share_is_streamed_and_not_kept() {
+    let store = store(1 << 20);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    let mut writing = fill.stream(head(FRESH, &asked), None, Box::default(), None, 1 << 16);
+    let mut reader = writing.streaming().body.reader().expect("kept");
+    let reading = tokio::spawn(async move {
+        let mut sum = 0;
+        while let Some(piece) = reader.next().await {
+            sum += piece.expect("whole").len();
+        }
+        sum
+    });
+    for _ in 0..100 {
+        writing.write(Bytes::from(vec![7; 10_000]), 1 << 16).await.expect("a reader is there");
+        assert!(writing.streaming().body.held_bytes() < (1 << 20), "a window is kept, not all");
+    }
+    assert!(writing.finish().is_none());
+    assert_eq!(reading.await.expect("no panic"), 1_000_000);
+    assert!(matches!(look(&store, key, &asked, NOW), Lookup::Miss(_)));
+    assert_eq!(store.usage().arriving_bytes, 0);
+}
+
+#[tokio::test]
+async fn while_the_origin_fails_something_stale_is_served_and_the_origin_left_alone_for_a_second() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    fill_with(fill, &asked, &[("cache-control", "max-age=1, stale-if-error=60")], "old").await;
+    let later = NOW.plus(Duration::from_secs(5));
+    let Lookup::Miss(fill) = look(&store, key, &asked, later) else { panic!("it must be confirmed") };
+    fill.fail(Failure { status: 502, reason: "refused" }, later);
+    let Lookup::Stale(hit, None) = look(&store, key, &asked, later) else { panic!("stale, and nobody asks") };
+    assert_eq!(hit.stale, Some(Stale::Error));
+    let after = later.plus(Duration::from_secs(1));
+    assert!(matches!(look(&store, key, &asked, after), Lookup::Miss(_)), "asked again after a second");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Begin { key: u8, stale: bool },
+    End { nth: u8 },
+    Abandon { nth: u8 },
+    Purge { key: u8, soft: bool },
+    Look { key: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = 0..4_u8;
+    prop_oneof![
+        3 => (key.clone(), any::<bool>()).prop_map(|(key, stale)| Step::Begin { key, stale }),
+        3 => any::<u8>().prop_map(|nth| Step::End { nth }),
+        1 => any::<u8>().prop_map(|nth| Step::Abandon { nth }),
+        2 => (key.clone(), any::<bool>()).prop_map(|(key, soft)| Step::Purge { key, soft }),
+        4 => key.prop_map(|key| Step::Look { key }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Fills begin, end and are abandoned in any order among purges; a body carries the moment its fill began.
+    #[test]
+    fn nothing_fetched_before_a_purge_is_served_fresh_after_it(steps in prop::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let store = store(1 << 24);
+            let asked = HeaderMap::new();
+            let mut fills: Vec<(u64, Fill)> = Vec::new();
+            let mut hard: HashMap<u8, u64> = HashMap::new();
+            let mut soft: HashMap<u8, u64> = HashMap::new();
+            for (time, step) in (1_u64..).zip(steps) {
+                match step {
+                    Step::Begin { key, stale } => {
+                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
+                        // Ask late now and then, so that what is stored must be refreshed.
+                        let now = if stale { NOW.plus(Duration::from_secs(100)) } else { NOW };
+                        if let Lookup::Miss(fill) | Lookup::Stale(_, Some(fill)) = look(&store, bits, &asked, now) {
+                            fills.push((time << 8 | u64::from(key), fill));
+                        }
+                    }
+                    Step::End { nth } if !fills.is_empty() => {
+                        let (began, fill) = fills.swap_remove(usize::from(nth) % fills.len());
+                        let lines = [("cache-control", "max-age=60, stale-while-revalidate=600")];
+                        fill_with(fill, &asked, &lines, &began.to_string()).await;
+                    }
+                    Step::Abandon { nth } if !fills.is_empty() => {
+                        fills.swap_remove(usize::from(nth) % fills.len());
+                    }
+                    Step::Purge { key, soft: is_soft } => {
+                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
+                        store.purge(Purge { scope: Scope::Url(bits), soft: is_soft }, NOW);
+                        if is_soft { soft.insert(key, time) } else { hard.insert(key, time) };
+                    }
+                    Step::Look { key } => {
+                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
+                        let found = look(&store, bits, &asked, NOW);
+                        let Some(body) = text(&found) else { continue };
+                        let began: u64 = body.parse().expect("a number");
+                        assert_eq!(began & 0xff, u64::from(key), "another key's body");
+                        let began = began >> 8;
+                        assert!(hard.get(&key).is_none_or(|purge| began > *purge), "a purged object came back");
+                        let fresh = matches!(found, Lookup::Fresh(_));
+                        assert!(!fresh || soft.get(&key).is_none_or(|purge| began > *purge), "purged, yet fresh");
+                    }
+                    Step::End { .. } | Step::Abandon { .. } => {}
+                }
+            }
+        });
+    }
+}

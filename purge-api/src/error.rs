@@ -1,0 +1,64 @@
+//! Why a call was not carried out, by cause.
+
+/// A purge that could not be applied.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PurgeError {
+    /// The caller named a host that nothing is stored for, ever.
+    #[error("no site of this node serves the host `{0}`")]
+    NoSite(String),
+    /// The purge cannot be recorded now; nothing was applied.
+    #[error("the purge cannot be recorded: {0}")]
+    Unavailable(String),
+}
+
+/// A call refused. Always the caller's fault, but for [`Refusal::Failed`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The body is not what it should be.
+    #[error("the body is not a purge request: {0}")]
+    Malformed(String),
+    /// Nothing was selected.
+    #[error("nothing is selected: name `urls`; an empty selection never means everything")]
+    Empty,
+    /// `everything` beside another selector.
+    #[error("`everything` must stand by itself, without {0}")]
+    NotByItself(&'static str),
+    /// A selector that this version does not carry out.
+    #[error("purging by `{0}` is not supported by this version yet; purge by `urls`")]
+    NotSupported(&'static str),
+    /// More entries than one call may carry.
+    #[error("{count} entries in `urls`, but one call may carry {max}; send several calls")]
+    TooMany {
+        /// How many there were.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// URLs that cannot be purged, each with its place in the list.
+    #[error("{} cannot be understood; nothing was purged", entries(.0.len()))]
+    Urls(Vec<(usize, UrlError)>),
+    /// The purge itself failed.
+    #[error(transparent)]
+    Failed(#[from] PurgeError),
+}
+
+/// What is wrong with a URL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UrlError {
+    /// Longer than `URL_BYTES_MAX`.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// Not `http://host/…` nor `https://host/…`.
+    #[error("not an absolute URL: write `https://www.example.com/path`")]
+    NotAbsolute,
+    /// `user:password@`.
+    #[error("a user name has no place in it")]
+    UserInfo,
+    /// A character that a URL cannot hold.
+    #[error("holds a character that must be percent-encoded")]
+    Character,
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "one URL".to_owned() } else { format!("{count} URLs") }
+}

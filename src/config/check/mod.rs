@@ -1,0 +1,267 @@
+//! From the settings as written to the settings as meant: every mistake at once, each with its place.
+//!
+//! The walk below asks [`Section`](super::file::Section) for each key it knows, fills in defaults, and goes on with a
+//! default where a value is wrong, so that the next mistake is found too. A [`Config`] leaves this room only when
+//! nothing was found. What holds between parts of the file (hosts, addresses, pool names) is checked when both
+//! are read.
+//!
+//! Invariant: a `Config` from here needs no further check; `effective` prints it so that it passes again and means the
+//! same.
+
+mod limits;
+mod listener;
+mod policy;
+mod pool;
+mod site;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+
+use super::file::{Found, Item, Section};
+use super::limits::WORKERS_MAX;
+use super::mistake::{Complaint, Mistake, Mistakes};
+use super::{Admin, AdminAddress, Cache, Config, Log, LogFormat, LogTarget, Purge, value};
+
+/// What the settings mean depends on.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The machine's name, the default for `node`.
+    pub host_name: String,
+    /// Its cores, the default for `workers`.
+    pub cores: usize,
+    /// Where relative paths start: the file's directory.
+    pub base: PathBuf,
+    /// Why a file that the settings name cannot be read, if it cannot.
+    pub unreadable: fn(&Path) -> Option<String>,
+}
+
+impl Surroundings {
+    /// This machine, with paths relative to `base`.
+    pub fn here(base: &Path) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+            .or_else(|_| std::env::var("HOSTNAME"))
+            .unwrap_or_default();
+        Self {
+            host_name,
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            base: base.to_owned(),
+            unreadable: |path| match File::open(path) {
+                Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
+                Ok(_) => None,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Some("does not exist".to_owned())
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    Some("may not be read by this user".to_owned())
+                }
+                Err(error) => Some(format!("cannot be read: {error}")),
+            },
+        }
+    }
+
+    /// The default name of the node.
+    pub fn node(&self) -> Arc<str> {
+        value::tokenised(&self.host_name).into()
+    }
+
+    /// The default number of workers.
+    pub fn workers(&self) -> usize {
+        self.cores.clamp(1, WORKERS_MAX)
+    }
+}
+
+/// The settings in `text`, which came from the file `name`.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn check(name: &str, text: &str, around: &Surroundings) -> Result<Config, Mistakes> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let found = Found::default();
+    let config = walk(Section::whole(table.get_ref(), &found), around);
+    let mut list = found.into_list();
+    if !errors.is_empty() {
+        // Behind an error of syntax a part may be missing or mangled: only what is certain is told.
+        let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or(0..0)).collect();
+        list.retain(|mistake| {
+            !mistake.absence && !broken.iter().any(|span| same_line(text, span.start, mistake.span.start))
+        });
+        list.extend(errors.iter().map(syntax));
+    }
+    if list.is_empty() { Ok(config) } else { Err(Mistakes::new(name, text, list)) }
+}
+
+fn walk(root: Section<'_>, around: &Surroundings) -> Config {
+    let node =
+        root.item("node").and_then(|item| item.parsed("write a name, like \"fra-1\"", value::node_name));
+    let workers = root.item("workers").and_then(|item| item.count(1..=WORKERS_MAX as u64));
+    let listeners = listener::listeners(&root, around);
+    let admin = root.section("admin").map_or_else(Admin::default, |section| admin(section, around));
+    let (cache, defaults) =
+        root.section("cache").map_or_else(|| (Cache::default(), policy::Changes::default()), cache);
+    let pools = pool::pools(&root, around);
+    let sites = site::sites(&root, &pools.names, &defaults);
+    let purge = root.section("purge").map_or_else(Purge::default, purge);
+    let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
+    let limits = root.section("limits").map(limits::limits).unwrap_or_default();
+    root.not_yet(
+        "geo",
+        "remove it; pools can be chosen by weight: steer = { by = \"weight\", pools = { eu = 9, us = 1 } }",
+    );
+    root.not_yet("tier", "remove it; a parent node can be named as an origin of a pool");
+    listener::overlaps(&listeners, admin.address.as_ref(), &root);
+    root.close();
+    Config {
+        node: node.unwrap_or_else(|| around.node()),
+        listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
+        admin,
+        cache,
+        pools: pools.pools,
+        sites,
+        purge,
+        log,
+        limits,
+        workers: workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(|| around.workers()),
+    }
+}
+
+fn admin(section: Section<'_>, around: &Surroundings) -> Admin {
+    let mut admin = Admin::default();
+    let address = section.item("address");
+    if let Some(item) = &address {
+        if item.as_text() == Some("off") {
+            admin.address = None;
+        } else if let Some(address) = item.parsed(ADMIN_EXAMPLE, value::admin_address) {
+            admin.address = Some(address);
+        }
+    }
+    let tokens = section.item("tokens");
+    admin.tokens = tokens.as_ref().and_then(|item| file(item, "write the path of the token file", around));
+    if let (Some(item), None, Some(AdminAddress::Tcp(tcp))) = (&address, &tokens, &admin.address)
+        && !tcp.ip().to_canonical().is_loopback()
+    {
+        item.tell(Complaint::new(
+            "admin-open",
+            "the admin listener can be reached from other machines, and there are no tokens",
+            "not loopback",
+            "name a token file, tokens = \"/etc/tidegate/tokens.toml\", or listen on \"127.0.0.1:9180\"",
+        ));
+    }
+    section.close();
+    admin
+}
+
+fn cache(section: Section<'_>) -> (Cache, policy::Changes) {
+    let mut cache = Cache::default();
+    if let Some(bytes) = section.item("memory").and_then(|item| item.size(CACHE_MEMORY_RANGE)) {
+        cache.memory_bytes = bytes;
+    }
+    if let Some(bytes) = section.item("object_max").and_then(|item| item.size(OBJECT_RANGE)) {
+        cache.object_bytes_max = bytes;
+    }
+    section.not_yet("disk", "remove it; this version caches in memory only: memory = \"4GiB\"");
+    let defaults = policy::rules(&section);
+    section.close();
+    (cache, defaults)
+}
+
+fn purge(section: Section<'_>) -> Purge {
+    let from = section.item("method_from");
+    let method_from =
+        from.and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network)).unwrap_or_default();
+    section.not_yet("bus", "remove it; this version purges one node at a time, so send the purge to each");
+    section.close();
+    Purge { method_from }
+}
+
+fn log(section: Section<'_>, around: &Surroundings) -> Log {
+    let mut log = Log::default();
+    if let Some(text) = section.item("access").and_then(|item| item.text(LOG_EXAMPLE)) {
+        log.target = log_target(text, &around.base);
+    }
+    let formats = [("json", LogFormat::Json), ("combined", LogFormat::Combined)];
+    if let Some(format) = section.item("format").and_then(|item| item.word(&formats)) {
+        log.format = format;
+    }
+    if let Some(mask) = section.item("mask_client").and_then(|item| item.flag()) {
+        log.mask_client = mask;
+    }
+    section.close();
+    log
+}
+
+/// `off`, `stdout` or a path, relative to `base`.
+pub(super) fn log_target(text: &str, base: &Path) -> LogTarget {
+    match text {
+        "off" => LogTarget::Off,
+        "stdout" | "-" => LogTarget::Stdout,
+        path => LogTarget::File(base.join(path)),
+    }
+}
+
+/// A file that must be readable.
+fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
+    let path = around.base.join(item.text(help)?);
+    if let Some(why) = (around.unreadable)(&path) {
+        let message = format!("`{}` {why}", path.display());
+        let help = "check the path and who may read it; relative paths start at the settings file";
+        item.tell(Complaint::new("file", message, why, help));
+    }
+    Some(path)
+}
+
+/// The tables of a `[[name]]`.
+fn tables<'t>(root: &Section<'t>, name: &'static str) -> Vec<(Item<'t>, Section<'t>)> {
+    let Some(item) = root.item(name) else { return Vec::new() };
+    if item.is_table() {
+        let help = format!("write [[{name}]] with two brackets: there may be several");
+        item.tell(Complaint::new(
+            "type",
+            format!("`{name}` is a list of tables, not a table"),
+            "one table",
+            help,
+        ));
+        return item.section(format!("[{name}]")).map(|section| vec![(item, section)]).unwrap_or_default();
+    }
+    let items = item.list(&format!("write [[{name}]] in a line of its own")).unwrap_or_default();
+    items.into_iter().filter_map(|item| Some((item.clone(), item.section(format!("[[{name}]]"))?))).collect()
+}
+
+/// By name, the first place where it stood.
+type Places = BTreeMap<String, std::ops::Range<usize>>;
+
+fn syntax(error: &toml::de::Error) -> Mistake {
+    let message = error.message().lines().next().unwrap_or("not TOML").trim_end_matches(',').to_owned();
+    let help = if message.contains("duplicate key") {
+        "keep one of the two; a table may be opened once"
+    } else if message.contains("string") || message.contains("quote") {
+        "text stands in quotes: key = \"value\""
+    } else {
+        "a line is `key = value`, `[table]` or `[[table]]`; text, sizes, durations and addresses stand in quotes"
+    };
+    Complaint::new("syntax", message, "here", help).at(error.span().unwrap_or(0..0))
+}
+
+fn same_line(text: &str, one: usize, other: usize) -> bool {
+    let (from, to) = (one.min(other), one.max(other));
+    text.as_bytes().get(from..to).is_some_and(|between| !between.contains(&b'\n'))
+}
+
+const ADMIN_EXAMPLE: &str =
+    "write an address, like \"127.0.0.1:9180\" or \"unix:/run/tidegate/admin.sock\", or \"off\"";
+const NETWORKS_EXAMPLE: &str = "write a list of networks, like [\"10.0.0.0/8\", \"127.0.0.1\"]";
+const LOG_EXAMPLE: &str = "write \"stdout\", \"off\" or the path of a file";
+
+/// From what holds a few responses to what no machine has.
+const CACHE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 46);
+const OBJECT_RANGE: std::ops::RangeInclusive<u64> = 1..=(1 << 46);
+
+/// A timeout that would end everything at once, or never, is a slip.
+const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);

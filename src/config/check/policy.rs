@@ -1,0 +1,194 @@
+//! What `[cache]`, a site and a route may each decide, and how they are laid over each other.
+//!
+//! The preset is the ground: the route's, else the site's. Over it go the keys written in `[cache]`, then the site's, then the
+//! route's; the nearest that is written decides. So a key is read once, into a [`Changes`], and applied as often as
+//! needed.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::rules::policy::{Heuristic, RequestDirectives, SetCookie, ShortPart};
+
+use super::super::file::{Item, Section};
+use super::super::{Cookies, Forward, RoutePolicy, value};
+
+/// Keys that were written, as what they do to a policy.
+#[derive(Clone, Default)]
+pub(super) struct Changes(Vec<Arc<dyn Fn(&mut RoutePolicy)>>);
+
+impl Changes {
+    /// Lays `nearer` over these.
+    pub(super) fn extend(&mut self, nearer: Self) {
+        self.0.extend(nearer.0);
+    }
+
+    /// `ground` with them laid over it.
+    pub(super) fn over(&self, mut ground: RoutePolicy) -> RoutePolicy {
+        for change in &self.0 {
+            change(&mut ground);
+        }
+        ground
+    }
+
+    /// Notes what to do with a value, if there is one.
+    fn note<T: 'static>(&mut self, value: Option<T>, change: impl Fn(&mut RoutePolicy, &T) + 'static) {
+        if let Some(value) = value {
+            self.0.push(Arc::new(move |policy| change(policy, &value)));
+        }
+    }
+}
+
+/// Keys of the caching rules: in `[cache]`, a site or a route.
+pub(super) fn rules(section: &Section<'_>) -> Changes {
+    let mut changes = Changes::default();
+    lifetimes(section, &mut changes);
+    let window = |key| section.item(key).and_then(|item| or_off(&item)).map(Option::unwrap_or_default);
+    changes
+        .note(window("stale_while_revalidate"), |policy, time| policy.rules.stale_while_revalidate = *time);
+    changes.note(window("stale_if_error"), |policy, time| policy.rules.stale_if_error = *time);
+    let flag = |key| section.item(key).and_then(|item| item.flag());
+    changes.note(flag("s_maxage_forbids_stale"), |policy, flag| policy.rules.s_maxage_forbids_stale = *flag);
+    changes.note(flag("select_by_language"), |policy, flag| policy.rules.select_by_language = *flag);
+    changes.note(section.item("set_cookie").and_then(|item| item.word(&SET_COOKIE)), |policy, choice| {
+        policy.rules.set_cookie = *choice
+    });
+    changes.note(section.item("short_part").and_then(|item| item.word(&SHORT_PART)), |policy, choice| {
+        policy.rules.short_part = *choice
+    });
+    changes.note(
+        section.item("honour_request_cache_control").and_then(|item| honour(&item)),
+        |policy, directives| policy.rules.honour = *directives,
+    );
+    let fields = |key, help| section.item(key).and_then(|item| item.list_of(help, value::field_name));
+    changes.note(
+        fields("targeted_fields", "write a list of fields, like [\"cdn-cache-control\"]"),
+        |policy, fields| policy.rules.targets.clone_from(fields),
+    );
+    changes.note(fields("vary_ignore", "write a list of fields, like [\"user-agent\"]"), |policy, fields| {
+        policy.rules.vary_ignored.clone_from(fields)
+    });
+    changes
+}
+
+fn lifetimes(section: &Section<'_>, changes: &mut Changes) {
+    let time = |key| section.item(key).and_then(|item| or_off(&item));
+    changes.note(time("default_ttl"), |policy, time| policy.rules.default_ttl = *time);
+    changes.note(time("ttl"), |policy, time| policy.rules.ttl_override = *time);
+    let longest = section.item("ttl_max").and_then(|item| item.duration(LIFETIME_RANGE));
+    changes.note(longest, |policy, time| policy.rules.lifetime_max = *time);
+    let guess = section.item("heuristic").and_then(|item| heuristic(&item));
+    changes.note(guess, |policy, heuristic| policy.rules.heuristic = *heuristic);
+    let by_origin = section.item("errors_by_origin").and_then(|item| item.flag());
+    changes.note(by_origin, |policy, flag| policy.rules.errors.by_origin = *flag);
+    let Some(item) = section.item("negative_ttl") else { return };
+    if !item.is_table() {
+        return changes.note(or_off(&item), |policy, time| policy.rules.errors.gone_ttl = *time);
+    }
+    let Some(section) = item.section("`negative_ttl`".to_owned()) else { return };
+    let time = |key| section.item(key).and_then(|item| or_off(&item));
+    changes.note(time("gone"), |policy, time| policy.rules.errors.gone_ttl = *time);
+    changes.note(time("client"), |policy, time| policy.rules.errors.client_ttl = *time);
+    changes.note(time("server"), |policy, time| policy.rules.errors.server_ttl = *time);
+    section.close();
+}
+
+/// Keys of what happens to a request: in a site or a route.
+pub(super) fn handling(section: &Section<'_>) -> Changes {
+    let mut changes = Changes::default();
+    let cache = section.item("cache").and_then(|item| item.word(&[("on", true), ("off", false)]));
+    changes.note(cache, |policy, cache| policy.cache = *cache);
+    let x_cache = section.item("x_cache").and_then(|item| item.flag());
+    changes.note(x_cache, |policy, flag| policy.x_cache = *flag);
+    if let Some(section) = section.item("query").and_then(|item| item.section("`query`".to_owned())) {
+        query(section, &mut changes);
+    }
+    changes.note(section.item("cookies").and_then(|item| cookies(&item)), |policy, cookies| {
+        policy.cookies.clone_from(cookies)
+    });
+    changes.note(section.item("forward").and_then(|item| forward(&item)), |policy, forward| {
+        policy.forward.clone_from(forward)
+    });
+    changes
+}
+
+/// `sort` and `remove` are laid over what the preset has one by one.
+fn query(section: Section<'_>, changes: &mut Changes) {
+    let sort = section.item("sort").and_then(|item| item.flag());
+    changes.note(sort, |policy, sort| policy.query.sort = *sort);
+    let help = "write a list of names, like [\"utm_*\", \"fbclid\"]";
+    let remove = section.item("remove").and_then(|item| item.list_of(help, value::name_pattern));
+    changes.note(remove, |policy, names| policy.query.remove.clone_from(names));
+    section.close();
+}
+
+fn cookies(item: &Item<'_>) -> Option<Cookies> {
+    if !item.is_table() {
+        return item.word(&[("forward", Cookies::Forward)]);
+    }
+    let section = item.section("`cookies`".to_owned())?;
+    let help = "write cookies = { pass_on = [\"session*\"] }: requests with one of these pass, others lose their cookies";
+    let names = section.required("pass_on", help).and_then(|item| item.list_of(help, value::name_pattern));
+    section.close();
+    names.map(Cookies::PassOn)
+}
+
+fn forward(item: &Item<'_>) -> Option<Forward> {
+    if !item.is_list() {
+        return item.word(&[("safe", Forward::Safe)]);
+    }
+    let help = "write \"safe\" or a list of fields, like [\"accept\", \"accept-language\"]";
+    let names = item.list_of(help, value::field_name)?;
+    Some(Forward::Only(names.iter().map(|name| name.as_str().into()).collect()))
+}
+
+fn heuristic(item: &Item<'_>) -> Option<Option<Heuristic>> {
+    if !item.is_table() {
+        return item.word(&[("off", None)]);
+    }
+    let section = item.section("`heuristic`".to_owned())?;
+    let percent = section.required("percent", HEURISTIC_EXAMPLE).and_then(|item| item.count(1..=100));
+    let cap = section.required("max", HEURISTIC_EXAMPLE).and_then(|item| item.duration(LIFETIME_RANGE));
+    section.close();
+    Some(Some(Heuristic { percent: u8::try_from(percent?).ok()?, cap: cap? }))
+}
+
+/// `true` for all directives, `false` for none, or a list.
+fn honour(item: &Item<'_>) -> Option<RequestDirectives> {
+    if !item.is_list() {
+        return item.flag().map(|all| if all { RequestDirectives::ALL } else { RequestDirectives::NONE });
+    }
+    let list = item.list("write a list of directives, like [\"no-store\"]")?;
+    let directives = list.iter().filter_map(|item| item.word(&DIRECTIVES));
+    Some(directives.fold(RequestDirectives::NONE, RequestDirectives::and))
+}
+
+/// A duration, or `None` for "off".
+#[allow(clippy::option_option)] // wrong, off, or a time
+fn or_off(item: &Item<'_>) -> Option<Option<Duration>> {
+    if item.as_text() == Some("off") {
+        return Some(None);
+    }
+    item.duration(LIFETIME_RANGE).map(Some)
+}
+
+/// Names of the choices for `set_cookie`.
+pub(in super::super) const SET_COOKIE: [(&str, SetCookie); 3] =
+    [("refuse", SetCookie::Refuse), ("strip", SetCookie::Strip), ("store", SetCookie::Store)];
+/// Names of the choices for `short_part`.
+pub(in super::super) const SHORT_PART: [(&str, ShortPart); 2] =
+    [("refuse", ShortPart::Refuse), ("trust-framing", ShortPart::TrustFraming)];
+/// Names of the directives a client's `Cache-Control` may have.
+pub(in super::super) const DIRECTIVES: [(&str, RequestDirectives); 7] = [
+    ("no-cache", RequestDirectives::NO_CACHE),
+    ("max-age", RequestDirectives::MAX_AGE),
+    ("min-fresh", RequestDirectives::MIN_FRESH),
+    ("max-stale", RequestDirectives::MAX_STALE),
+    ("only-if-cached", RequestDirectives::ONLY_IF_CACHED),
+    ("no-store", RequestDirectives::NO_STORE),
+    ("stale-if-error", RequestDirectives::STALE_IF_ERROR),
+];
+
+const HEURISTIC_EXAMPLE: &str = "write heuristic = { percent = 10, max = \"1d\" }, or \"off\"";
+/// Up to ten years, beyond which nobody means what they write.
+const LIFETIME_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 3653);

@@ -1,0 +1,170 @@
+//! `[pool.NAME]`: the origins that misses go to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::file::{Item, Section};
+use super::super::mistake::Complaint;
+use super::super::{Origin, Pool, value};
+use super::limits::{count, timeout};
+use super::{Places, Surroundings, file};
+
+/// The pools of a file.
+pub(super) struct Pools {
+    /// Those that could be read.
+    pub(super) pools: BTreeMap<Arc<str>, Pool>,
+    /// The names of all, so that a mistake in one is not told again where it is used.
+    pub(super) names: Vec<Arc<str>>,
+}
+
+/// All pools; at least one.
+pub(super) fn pools(root: &Section<'_>, around: &Surroundings) -> Pools {
+    let mut all = Pools { pools: BTreeMap::new(), names: Vec::new() };
+    let named = root.section("pool").map(|section| section.named()).unwrap_or_default();
+    if named.is_empty() {
+        root.tell(Complaint::new(
+            "missing-key",
+            "there is no pool of origins",
+            "no [pool.NAME] in the file",
+            "write [pool.main] and below it origins = [\"http://10.0.0.1:3000\"]",
+        ));
+    }
+    for (key, item) in named {
+        let name: Arc<str> = key.get_ref().as_str().into();
+        all.names.push(Arc::clone(&name));
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            let complaint = Complaint::new(
+                "pool-name",
+                format!("`{}` cannot name a pool", name.escape_debug()),
+                "not a name",
+                "it stands in logs and metrics: use letters, digits, `-`, `_` and `.`",
+            );
+            item.found().tell(complaint.at(key.span()));
+        }
+        let Some(section) = item.section(format!("[pool.{name}]")) else { continue };
+        if let Some(pool) = pool(section, &name, around) {
+            all.pools.insert(name, pool);
+        }
+    }
+    all
+}
+
+fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<Pool> {
+    let listed = section.required("origins", ORIGINS_EXAMPLE);
+    let origins = listed.as_ref().and_then(origins);
+    let mut pool = Pool::of(name, origins.unwrap_or_default());
+    balance(&section, &pool.origins);
+    pool.host = section
+        .item("host")
+        .and_then(|item| item.parsed("write host = \"www.example.com\"", value::host_field));
+    tls(&section, &mut pool, around);
+    count(&section, "connections_max", &mut pool.connections_max, 1..=65_535);
+    count(&section, "queue_max", &mut pool.queue_max, 0..=1_000_000);
+    for (key, field) in [
+        ("queue_timeout", &mut pool.queue_timeout),
+        ("connect_timeout", &mut pool.connect_timeout),
+        ("first_byte_timeout", &mut pool.first_byte_timeout),
+        ("between_bytes_timeout", &mut pool.between_bytes_timeout),
+        ("idle_timeout", &mut pool.idle_timeout),
+        ("eject_for", &mut pool.eject_for),
+    ] {
+        timeout(&section, key, field);
+    }
+    if let Some(after) = section.item("eject_after").and_then(|item| item.count(1..=1_000_000)) {
+        pool.eject_after = u32::try_from(after).unwrap_or(u32::MAX);
+    }
+    section.not_yet(
+        "health",
+        "remove it; an origin that fails `eject_after` times in a row is left out for `eject_for`",
+    );
+    section.close();
+    listed.is_some().then_some(pool)
+}
+
+fn origins(item: &Item<'_>) -> Option<Vec<Origin>> {
+    let list = item.list(ORIGINS_EXAMPLE)?;
+    if list.is_empty() {
+        item.tell(Complaint::new("empty", "`origins` is empty", "empty", ORIGINS_EXAMPLE));
+    }
+    let mut places = Places::new();
+    let mut origins = Vec::new();
+    let before = list.len();
+    for item in list {
+        let Some(origin) = origin(&item) else { continue };
+        if let Some(first) = places.get(&*origin.name) {
+            let help = "keep one of them; `weight` gives an origin a larger share";
+            let complaint = Complaint::new("twice", format!("{} is named twice", origin.name), "again", help);
+            item.tell_beside(complaint, first.clone(), "here already");
+            continue;
+        }
+        places.insert(origin.name.to_string(), item.span.clone());
+        origins.push(origin);
+    }
+    if !origins.is_empty() && origins.len() == before && origins.iter().all(|origin| origin.backup) {
+        let help = "leave `backup` out for those that are asked first";
+        item.tell(Complaint::new(
+            "all-backup",
+            "every origin of this pool is a backup",
+            "only backups",
+            help,
+        ));
+    }
+    Some(origins)
+}
+
+/// A URL, or a table with one.
+fn origin(item: &Item<'_>) -> Option<Origin> {
+    if !item.is_table() {
+        return item.parsed(ORIGINS_EXAMPLE, value::origin);
+    }
+    let section = item.section("this origin".to_owned())?;
+    let url = section.required("url", "write { url = \"http://10.0.0.1:3000\" }");
+    let origin = url.and_then(|item| item.parsed("write url = \"http://10.0.0.1:3000\"", value::origin));
+    let weight = section.item("weight").and_then(|item| item.count(1..=WEIGHT_MAX));
+    let backup = section.item("backup").and_then(|item| item.flag());
+    section.close();
+    let weight = weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
+    Some(Origin { weight, backup: backup.unwrap_or_default(), ..origin? })
+}
+
+/// Only tells mistakes: with equal weights, weighted is round-robin.
+fn balance(section: &Section<'_>, origins: &[Origin]) {
+    let Some(item) = section.item("balance") else { return };
+    if let Some(word @ ("least-connections" | "ewma" | "client-hash" | "uri-hash")) = item.as_text() {
+        let message = format!("balance = \"{word}\" is not supported by this version yet");
+        let help = "write \"weighted\" or \"round-robin\"";
+        return item.tell(Complaint::new("not-supported", message, "not supported yet", help));
+    }
+    let round_robin = item.word(&[("weighted", false), ("round-robin", true)]).unwrap_or_default();
+    if round_robin && origins.iter().any(|origin| origin.weight != 1) {
+        let help = "write balance = \"weighted\", or remove the weights";
+        item.tell(Complaint::new(
+            "weights-unused",
+            "round-robin does not look at weights",
+            "not by weight",
+            help,
+        ));
+    }
+}
+
+fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
+    let name = section.item("server_name");
+    let verify = section.item("verify");
+    let ca = section.item("ca");
+    pool.server_name = name
+        .as_ref()
+        .and_then(|item| item.parsed("write server_name = \"www.example.net\"", value::server_name));
+    pool.verify = verify.as_ref().and_then(Item::flag).unwrap_or(true);
+    pool.ca = ca.as_ref().and_then(|item| file(item, "write the path of a PEM file", around));
+    if !pool.origins.is_empty() && !pool.origins.iter().any(|origin| origin.tls) {
+        for item in [name, verify.filter(|_| !pool.verify), ca].into_iter().flatten() {
+            let message = format!("`{}` has no effect: no origin of this pool is https", item.key);
+            let help = "write https:// in the origin's url, or remove the key";
+            item.tell(Complaint::new("no-effect", message, "no effect", help));
+        }
+    }
+}
+
+const ORIGINS_EXAMPLE: &str =
+    "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
+const WEIGHT_MAX: u64 = 1_000_000;

@@ -1,0 +1,254 @@
+//! The settings as meant, written back as TOML with every default.
+//!
+//! Invariant: what is written here passes `check` and means the same, so it is its own effective form.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cache_store::rules::Policy;
+use cache_store::rules::policy::RequestDirectives;
+
+use super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+use super::units::{duration_text, size_text};
+use super::{
+    Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, Pool, RoutePolicy, Site,
+    Steer,
+};
+
+/// The settings as TOML.
+pub fn effective(config: &Config) -> String {
+    let mut out = Page(String::new());
+    out.line("node", &quoted(&config.node));
+    out.line("workers", &config.workers.to_string());
+    for listener in &config.listeners {
+        out.listener(listener);
+    }
+    out.table("[admin]");
+    let address = config.admin.address.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
+    out.line("address", &quoted(&address));
+    if let Some(tokens) = &config.admin.tokens {
+        out.line("tokens", &quoted(&tokens.display().to_string()));
+    }
+    out.table("[cache]");
+    out.line("memory", &size(config.cache.memory_bytes));
+    out.line("object_max", &size(config.cache.object_bytes_max));
+    out.limits(config);
+    out.log(&config.log);
+    out.table("[purge]");
+    out.line("method_from", &strings(config.purge.method_from.iter()));
+    for pool in config.pools.values() {
+        out.pool(pool);
+    }
+    for site in &config.sites {
+        out.site(site);
+    }
+    out.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn table(&mut self, header: &str) {
+        self.0.push('\n');
+        self.0.push_str(header);
+        self.0.push('\n');
+    }
+
+    fn line(&mut self, key: &str, value: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn listener(&mut self, listener: &Listener) {
+        self.table("[[listener]]");
+        self.line("address", &quoted(&listener.address.to_string()));
+        if !listener.tls.is_empty() {
+            let pair = |cert: &std::path::Path, key: &std::path::Path| {
+                format!(
+                    "{{ cert = {}, key = {} }}",
+                    quoted(&cert.display().to_string()),
+                    quoted(&key.display().to_string())
+                )
+            };
+            let pairs: Vec<_> = listener.tls.iter().map(|one| pair(&one.cert, &one.key)).collect();
+            self.line("tls", &format!("[{}]", pairs.join(", ")));
+        }
+        let name = |protocol: &ListenerProtocol| match protocol {
+            ListenerProtocol::Http11 => "http/1.1",
+            ListenerProtocol::H2 => "h2",
+        };
+        self.line("protocols", &strings(listener.protocols.iter().map(name)));
+        self.line("trusted_proxies", &strings(listener.trusted_proxies.iter()));
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let limits = &config.limits;
+        self.table("[limits]");
+        self.line("head_max", &size(limits.head_bytes_max as u64));
+        self.line("fields_max", &limits.fields_max.to_string());
+        self.line("target_max", &size(limits.target_bytes_max as u64));
+        self.line("request_body_max", &size(limits.request_body_bytes_max));
+        self.line("head_timeout", &time(limits.head_timeout));
+        self.line("idle_timeout", &time(limits.idle_timeout));
+        self.line("body_rate_min", &size(limits.body_rate_bytes_min));
+        self.line("body_rate_window", &time(limits.body_rate_window));
+        self.line("send_stall_timeout", &time(limits.send_stall_timeout));
+        self.line("total_timeout", &time(limits.total_timeout));
+        self.line("handshake_timeout", &time(limits.handshake_timeout));
+        self.line("handshakes_max", &limits.handshakes_max.to_string());
+        self.line("connections_max", &limits.connections_max.to_string());
+        self.line("requests_per_connection_max", &limits.requests_per_connection_max.to_string());
+        self.line("drain_timeout", &time(limits.drain_timeout));
+    }
+
+    fn log(&mut self, log: &Log) {
+        self.table("[log]");
+        let target = match &log.target {
+            LogTarget::Off => "off".to_owned(),
+            LogTarget::Stdout => "stdout".to_owned(),
+            LogTarget::File(path) => path.display().to_string(),
+        };
+        self.line("access", &quoted(&target));
+        let format = match log.format {
+            LogFormat::Json => "json",
+            LogFormat::Combined => "combined",
+        };
+        self.line("format", &quoted(format));
+        self.line("mask_client", &log.mask_client.to_string());
+    }
+
+    fn pool(&mut self, pool: &Pool) {
+        self.table(&format!("[pool.{}]", quoted(&pool.name)));
+        self.line("origins", "[");
+        for origin in &pool.origins {
+            let (url, weight, backup) = (quoted(&origin.name), origin.weight, origin.backup);
+            let _ = writeln!(self.0, "  {{ url = {url}, weight = {weight}, backup = {backup} }},");
+        }
+        self.0.push_str("]\n");
+        self.line("balance", &quoted("weighted"));
+        if let Some(host) = &pool.host {
+            self.line("host", &quoted(host));
+        }
+        if let Some(name) = &pool.server_name {
+            self.line("server_name", &quoted(name));
+        }
+        self.line("verify", &pool.verify.to_string());
+        if let Some(ca) = &pool.ca {
+            self.line("ca", &quoted(&ca.display().to_string()));
+        }
+        self.line("connections_max", &pool.connections_max.to_string());
+        self.line("queue_max", &pool.queue_max.to_string());
+        self.line("queue_timeout", &time(pool.queue_timeout));
+        self.line("connect_timeout", &time(pool.connect_timeout));
+        self.line("first_byte_timeout", &time(pool.first_byte_timeout));
+        self.line("between_bytes_timeout", &time(pool.between_bytes_timeout));
+        self.line("idle_timeout", &time(pool.idle_timeout));
+        self.line("eject_after", &pool.eject_after.to_string());
+        self.line("eject_for", &time(pool.eject_for));
+    }
+
+    fn site(&mut self, site: &Site) {
+        self.table("[[site]]");
+        self.line("hosts", &strings(site.hosts.iter()));
+        self.policy(&site.defaults);
+        for route in &site.routes {
+            self.table("[[site.route]]");
+            self.line("path", &quoted(&route.path.to_string()));
+            self.line("methods", &strings(route.methods.iter()));
+            self.policy(&route.policy);
+        }
+    }
+
+    fn policy(&mut self, policy: &RoutePolicy) {
+        self.line("preset", &quoted(policy.preset.as_str()));
+        self.line("cache", &quoted(if policy.cache { "on" } else { "off" }));
+        match &policy.steer {
+            Steer::Pool(pool) => self.line("pool", &quoted(pool)),
+            Steer::Weight(pools) => {
+                let shares: Vec<_> =
+                    pools.iter().map(|(pool, weight)| format!("{} = {weight}", quoted(pool))).collect();
+                self.line("steer", &format!("{{ by = \"weight\", pools = {{ {} }} }}", shares.join(", ")));
+            }
+        }
+        self.rules(&policy.rules);
+        let (sort, remove) = (policy.query.sort, strings(policy.query.remove.iter()));
+        self.line("query", &format!("{{ sort = {sort}, remove = {remove} }}"));
+        match &policy.cookies {
+            Cookies::Forward => self.line("cookies", &quoted("forward")),
+            Cookies::PassOn(names) => {
+                self.line("cookies", &format!("{{ pass_on = {} }}", strings(names.iter())))
+            }
+        }
+        match &policy.forward {
+            Forward::Safe => self.line("forward", &quoted("safe")),
+            Forward::Only(names) => self.line("forward", &strings(names.iter())),
+        }
+        self.line("x_cache", &policy.x_cache.to_string());
+    }
+
+    fn rules(&mut self, rules: &Policy) {
+        self.line("default_ttl", &or_off(rules.default_ttl));
+        self.line("ttl", &or_off(rules.ttl_override));
+        self.line("ttl_max", &time(rules.lifetime_max));
+        let heuristic = rules.heuristic.map_or_else(
+            || quoted("off"),
+            |guess| format!("{{ percent = {}, max = {} }}", guess.percent, time(guess.cap)),
+        );
+        self.line("heuristic", &heuristic);
+        let errors = &rules.errors;
+        let (gone, client, server) =
+            (or_off(errors.gone_ttl), or_off(errors.client_ttl), or_off(errors.server_ttl));
+        self.line("negative_ttl", &format!("{{ gone = {gone}, client = {client}, server = {server} }}"));
+        self.line("errors_by_origin", &errors.by_origin.to_string());
+        self.line("stale_while_revalidate", &time(rules.stale_while_revalidate));
+        self.line("stale_if_error", &time(rules.stale_if_error));
+        self.line("s_maxage_forbids_stale", &rules.s_maxage_forbids_stale.to_string());
+        self.line("set_cookie", &named(&SET_COOKIE, &rules.set_cookie));
+        self.line("short_part", &named(&SHORT_PART, &rules.short_part));
+        let heard =
+            DIRECTIVES.iter().filter(|(_, one): &&(_, RequestDirectives)| rules.honour.contains(*one));
+        self.line("honour_request_cache_control", &strings(heard.map(|(name, _)| name)));
+        self.line("targeted_fields", &strings(rules.targets.iter()));
+        self.line("vary_ignore", &strings(rules.vary_ignored.iter()));
+        self.line("select_by_language", &rules.select_by_language.to_string());
+    }
+}
+
+/// How settings call `value`.
+fn named<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> String {
+    names.iter().find(|(_, one)| one == value).map_or_else(String::new, |(name, _)| quoted(name))
+}
+
+fn or_off(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| quoted("off"), time)
+}
+
+fn time(duration: Duration) -> String {
+    quoted(&duration_text(duration))
+}
+
+fn size(bytes: u64) -> String {
+    quoted(&size_text(bytes))
+}
+
+fn strings<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    let all: Vec<_> = items.map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", all.join(", "))
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

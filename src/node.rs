@@ -1,0 +1,244 @@
+//! The node as a whole: every room started in order, and stopped in the reverse.
+//!
+//! ```text
+//! origins, store, log ─► worker threads with their listeners ─► the admin listener ─► ready
+//! ```
+//!
+//! Several nodes can live in one process (tests do it): nothing here is global. [`Running`] is what the commands
+//! hold; dropping it cuts everything at once, [`Running::shutdown`] drains first.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cache_store::store::{CacheStore, Settings};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::admin::AdminService;
+use crate::clock::Clock;
+use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP};
+use crate::config::{AdminAddress, Config, Listener, ListenerProtocol};
+use crate::listener::{self, Workers};
+use crate::observe::Observe;
+use crate::origin::{OriginPools, PoolSetupError};
+use crate::route::RouteTable;
+use crate::serve::{Edge, NotStoredMemory, PurgeCounts, WalkService};
+use crate::shutdown::Shutdown;
+
+/// A node that runs.
+pub struct Running {
+    edge: Arc<Edge>,
+    clients: Option<listener::Running>,
+    admin: Option<listener::Running>,
+    observe: Arc<Observe>,
+    shutdown: Shutdown,
+    admin_shutdown: Shutdown,
+    /// For what blocks or belongs to no worker; ends with the node.
+    shared: Option<Runtime>,
+}
+
+/// Why a node could not be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A pool's certificates.
+    #[error(transparent)]
+    Pool(#[from] PoolSetupError),
+    /// A listener.
+    #[error(transparent)]
+    Listener(#[from] listener::StartError),
+    /// The admin listener's tokens.
+    #[error("cannot read the admin tokens")]
+    Tokens(#[source] io::Error),
+    /// The access log.
+    #[error("cannot open the access log")]
+    Log(#[source] io::Error),
+    /// The shared runtime, or randomness.
+    #[error("cannot start the node")]
+    System(#[source] io::Error),
+    /// An admin listener on a Unix socket.
+    #[error("an admin listener on a Unix socket is not supported by this version yet")]
+    UnixAdmin,
+}
+
+impl Edge {
+    /// Starts a node. When this returns the addresses are bound and requests are answered.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+        let shared = Builder::new_multi_thread()
+            .worker_threads(SHARED_THREADS)
+            .thread_name("shared")
+            .enable_all()
+            .build()
+            .map_err(StartError::System)?;
+        let config = Arc::new(named(config));
+        let observe = Arc::new(Observe::start(&config, &clock).map_err(StartError::Log)?);
+        let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+        let edge = Arc::new(Edge {
+            routes: RouteTable::new(&config.sites),
+            store: CacheStore::new(&Settings {
+                memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
+                object_bytes_max: config.cache.object_bytes_max,
+                secret: secret().map_err(StartError::System)?,
+            }),
+            origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
+            ids: observe.walk_ids(),
+            purges: PurgeCounts::default(),
+            not_stored: NotStoredMemory::default(),
+            shutdown: shutdown.clone(),
+            listeners: std::sync::OnceLock::new(),
+            clock: clock.clone(),
+            config: Arc::clone(&config),
+        });
+        let clients = {
+            let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));
+            Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
+                .start(move |worker| WalkService::new(Arc::clone(&edge), &observe, worker))?
+        };
+        drop(edge.listeners.set(clients.stats().to_vec()));
+        let mut running = Running {
+            edge: Arc::clone(&edge),
+            clients: Some(clients),
+            admin: None,
+            observe: Arc::clone(&observe),
+            shutdown,
+            admin_shutdown: admin_shutdown.clone(),
+            shared: None,
+        };
+        match &config.admin.address {
+            None => {}
+            Some(AdminAddress::Unix(_)) => return Err(StartError::UnixAdmin),
+            Some(AdminAddress::Tcp(address)) => {
+                let service = AdminService::new(&config.admin, edge.clone(), observe, clock.clone())
+                    .map_err(StartError::Tokens)?;
+                let settings = Arc::new(admin_config(&config, *address));
+                let workers = Workers {
+                    config: &settings,
+                    clock: &clock,
+                    shutdown: &admin_shutdown,
+                    shared: shared.handle(),
+                };
+                running.admin = Some(workers.start(move |_| service.clone())?);
+            }
+        }
+        let origins = Arc::clone(&edge.origins);
+        shared.spawn(async move {
+            loop {
+                clock.sleep(ORIGIN_SWEEP).await;
+                origins.sweep();
+            }
+        });
+        running.shared = Some(shared);
+        Ok(running)
+    }
+}
+
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address.
+fn named(mut config: Config) -> Config {
+    let device: Box<str> = (&*config.node).into();
+    for site in &mut config.sites {
+        let routes = site.routes.iter_mut().map(|route| &mut route.policy);
+        for policy in routes.chain([&mut site.defaults]) {
+            Arc::make_mut(policy).rules.surrogate_device = Some(device.clone());
+        }
+    }
+    config
+}
+
+/// The admin listener is a listener like the others, with one worker and room for few.
+fn admin_config(config: &Config, address: SocketAddr) -> Config {
+    let mut settings = config.clone();
+    settings.listeners = vec![Listener {
+        address,
+        tls: Vec::new(),
+        protocols: vec![ListenerProtocol::Http11],
+        trusted_proxies: Vec::new(),
+    }];
+    settings.workers = 1;
+    settings.limits.connections_max = ADMIN_CONNECTIONS_MAX;
+    settings
+}
+
+impl Running {
+    /// Where clients connect, in the order of the settings, with the ports that 0 became.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.clients.as_ref().map(listener::Running::addresses).unwrap_or_default()
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.addresses().first().copied()
+    }
+
+    /// What the workers share.
+    pub const fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Log and metrics.
+    pub const fn observe(&self) -> &Arc<Observe> {
+        &self.observe
+    }
+
+    /// The handle to begin or force the end, also for who does not own the node.
+    pub const fn ending(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Reads all certificates again.
+    ///
+    /// # Errors
+    /// The first that could not be used; what was shown before stays.
+    pub fn reload_certificates(&self) -> Result<(), listener::tls::TlsError> {
+        self.clients.as_ref().map_or(Ok(()), listener::Running::reload_certificates)
+    }
+
+    /// Stops accepting, lets what is under way end within the drain timeout, then stops.
+    pub async fn shutdown(self) {
+        self.shutdown.begin();
+        self.ended().await;
+    }
+
+    /// Completes when the node has ended, however that began.
+    pub async fn ended(mut self) {
+        self.shutdown.done().await;
+        self.admin_shutdown.force();
+        self.admin_shutdown.done().await;
+        let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
+        let observe = Arc::clone(&self.observe);
+        // Joining threads and closing the log block.
+        let joined = tokio::task::spawn_blocking(move || {
+            for running in [clients, admin].into_iter().flatten() {
+                running.join();
+            }
+            observe.log.finish(LOG_FINISH);
+            if let Some(shared) = shared {
+                shared.shutdown_background();
+            }
+        });
+        drop(joined.await);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.force();
+        self.admin_shutdown.force();
+        if let Some(shared) = self.shared.take() {
+            shared.shutdown_background();
+        }
+    }
+}
+
+/// What keys are hashed under: fresh for each process, since nothing outlives it yet.
+fn secret() -> io::Result<[u8; 32]> {
+    use std::io::Read as _;
+    let mut secret = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    Ok(secret)
+}
+
+const SHARED_THREADS: usize = 2;
+/// How long the access log may take to write what it still holds.
+const LOG_FINISH: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,458 @@
+//! The access log: one line a request, formatted where the request ended and written by one thread.
+//!
+//! Each worker owns a [`LogBuffer`] and appends finished text to its block; full blocks (64 KiB, or what a second
+//! brought) go through a bounded queue to the writer. The line is formatted on the worker because that is the cheapest in
+//! total CPU: a record for the writer to format would copy the same client bytes once more and hand over as much
+//! memory as the text. Nothing is allocated for a request, and no clock is read: its end is known from the listener's
+//! two readings, and the step from steady to wall time is taken once a second.
+//!
+//! ```text
+//! worker: append … append → block full → try_send ─┬→ writer: write_all → block goes back to be filled
+//!                                                  └ queue full: block dropped, its lines counted
+//! ```
+//!
+//! Invariant: a slow disk or reader of standard output never holds a worker; it costs lines, and they are counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::calendar::SecondText;
+use super::id::RequestId;
+use super::line::Line;
+use crate::clock::Clock;
+use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
+use crate::config::{Log, LogFormat, LogTarget};
+use crate::listener::request::Request;
+use crate::listener::service::Finished;
+
+/// The process's access log. Cheap to clone; all clones are one log.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    /// `None` when the log is off.
+    queue: Option<SyncSender<Message>>,
+    format: LogFormat,
+    mask_client: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: LogTarget,
+    dropped_lines: AtomicU64,
+    written_bytes: AtomicU64,
+    reopen: AtomicBool,
+    /// Written blocks, empty again: so that memory is not allocated and faulted in anew for each.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+enum Message {
+    Block {
+        text: Vec<u8>,
+        lines: u64,
+    },
+    /// Look at `reopen`.
+    Look,
+    /// Everything before this has been written when the sender of `done` is dropped.
+    Finish {
+        done: SyncSender<()>,
+    },
+}
+
+impl AccessLog {
+    /// Opens the target and starts the writer.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending, or no thread can be started.
+    pub fn start(log: &Log) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            target: log.target.clone(),
+            dropped_lines: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+            spare: Mutex::new(Vec::new()),
+        });
+        let queue = match open(&log.target)? {
+            None => None,
+            Some(sink) => Some(start_writer(Arc::clone(&shared), sink)?),
+        };
+        Ok(Self { shared, queue, format: log.format.clone(), mask_client: log.mask_client })
+    }
+
+    /// Writes to `sink` instead of a target from the settings; what `reopen` opens is the target of `log`.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    #[cfg(test)]
+    fn start_with(log: &Log, sink: Box<dyn Write + Send>) -> io::Result<Self> {
+        let mut this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
+        this.queue = Some(start_writer(Arc::clone(&this.shared), sink)?);
+        Ok(this)
+    }
+
+    /// The buffer of one worker.
+    pub fn buffer(&self, clock: &Clock) -> LogBuffer {
+        let block = if self.queue.is_some() { new_block() } else { Vec::new() };
+        let mut buffer = LogBuffer {
+            log: self.clone(),
+            block,
+            lines: 0,
+            time: SecondText::new(),
+            steady_to_wall_millis: 0,
+        };
+        buffer.set_wall(clock);
+        buffer
+    }
+
+    /// Opens the file anew before the next block is written, as after a rotation (USR1). If it cannot be opened the old
+    /// one stays in use.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        if let Some(queue) = &self.queue {
+            // A full queue wakes the writer anyway.
+            let _ = queue.try_send(Message::Look);
+        }
+    }
+
+    /// Lines lost because the writer was too slow or the target refused them.
+    pub fn dropped_lines(&self) -> u64 {
+        self.shared.dropped_lines.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed to the target.
+    pub fn written_bytes(&self) -> u64 {
+        self.shared.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all that was handed over before is written, at most `limit`; whether that was so. Blocks: call it
+    /// when the workers have flushed and ended.
+    pub fn finish(&self, limit: Duration) -> bool {
+        let Some(queue) = &self.queue else { return true };
+        let (done, written) = sync_channel(0);
+        // A full queue at the end means that the target is stuck or the disk slow: then there is no use in waiting.
+        if queue.try_send(Message::Finish { done }).is_err() {
+            return false;
+        }
+        // The writer drops its end instead of sending.
+        matches!(written.recv_timeout(limit), Err(std::sync::mpsc::RecvTimeoutError::Disconnected))
+    }
+}
+
+/// One worker's share of the log.
+#[derive(Debug)]
+pub struct LogBuffer {
+    log: AccessLog,
+    block: Vec<u8>,
+    lines: u64,
+    time: SecondText,
+    /// What to add (wrapping) to steady milliseconds to get the wall's.
+    steady_to_wall_millis: u64,
+}
+
+impl LogBuffer {
+    /// Appends the line of a request that has ended.
+    #[inline]
+    pub fn append(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        if self.log.queue.is_none() {
+            return;
+        }
+        let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
+        let line = Line {
+            wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
+            id,
+            mask_client: self.log.mask_client,
+            request,
+            finished,
+        };
+        match self.log.format {
+            LogFormat::Json => line.json(&mut self.time, &mut self.block),
+            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+        }
+        self.lines += 1;
+        if self.block.len() >= LOG_BLOCK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// Hands over what is there and takes the time anew. Call it every `LOG_FLUSH_EVERY` and when the worker ends.
+    pub fn flush(&mut self, clock: &Clock) {
+        self.set_wall(clock);
+        if !self.block.is_empty() {
+            self.hand_over();
+        }
+    }
+
+    fn set_wall(&mut self, clock: &Clock) {
+        self.steady_to_wall_millis = clock.wall().as_millis().wrapping_sub(clock.now().as_millis());
+    }
+
+    #[cold]
+    fn hand_over(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        let Some(queue) = &self.log.queue else { return };
+        let empty = self.log.shared.spare.lock().pop().unwrap_or_else(new_block);
+        let text = std::mem::replace(&mut self.block, empty);
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
+            queue.try_send(Message::Block { text, lines })
+        {
+            self.log.shared.dropped_lines.fetch_add(lines, Ordering::Relaxed);
+            if let Message::Block { text, .. } = message {
+                self.log.shared.keep(text);
+            }
+        }
+    }
+}
+
+impl Drop for LogBuffer {
+    fn drop(&mut self) {
+        if !self.block.is_empty() {
+            self.hand_over();
+        }
+    }
+}
+
+impl Shared {
+    /// Keeps a block for reuse, unless it grew far beyond the usual or enough are kept.
+    fn keep(&self, mut block: Vec<u8>) {
+        block.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_BLOCKS_MAX && block.capacity() <= 2 * BLOCK_CAPACITY {
+            spare.push(block);
+        }
+    }
+}
+
+fn new_block() -> Vec<u8> {
+    Vec::with_capacity(BLOCK_CAPACITY)
+}
+
+fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
+    Ok(match target {
+        LogTarget::Off => None,
+        // Its own descriptor: `io::stdout` would buffer by line and take a lock for each block.
+        LogTarget::Stdout => {
+            Some(Box::new(File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?)))
+        }
+        LogTarget::File(path) => Some(Box::new(OpenOptions::new().create(true).append(true).open(path)?)),
+    })
+}
+
+fn start_writer(shared: Arc<Shared>, sink: Box<dyn Write + Send>) -> io::Result<SyncSender<Message>> {
+    let (queue, blocks) = sync_channel(LOG_QUEUE_BLOCKS);
+    std::thread::Builder::new().name("access-log".into()).spawn(move || write(&shared, sink, &blocks))?;
+    Ok(queue)
+}
+
+/// Writes until every worker and handle is gone.
+fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Message>) {
+    while let Ok(message) = blocks.recv() {
+        if shared.reopen.swap(false, Ordering::AcqRel) {
+            match open(&shared.target) {
+                Ok(Some(opened)) => sink = opened,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the access log cannot be reopened; the old file stays in use");
+                }
+            }
+        }
+        match message {
+            Message::Block { text, lines } => {
+                if let Err(error) = sink.write_all(&text) {
+                    // Said once: a full disk would otherwise fill the error log with itself.
+                    if shared.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {
+                        tracing::error!(%error, "the access log cannot be written; lines are dropped and counted");
+                    }
+                } else {
+                    shared.written_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+                }
+                shared.keep(text);
+            }
+            Message::Look => {}
+            Message::Finish { done } => {
+                let _ = sink.flush();
+                drop(done);
+            }
+        }
+    }
+}
+
+/// A block is handed over once it is full: room for the line that fills it.
+const BLOCK_CAPACITY: usize = LOG_BLOCK_BYTES + 4096;
+/// Blocks kept for reuse.
+const SPARE_BLOCKS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use cache_store::timestamp::Timestamp;
+
+    use super::*;
+    use crate::observe::id::{RequestIds, Run};
+    use crate::observe::tests::{finished, request, scratch};
+    use crate::respond::response::Outcome;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Says when it is first written to, and does not return before it is let go.
+    struct Stuck {
+        reached: SyncSender<()>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.reached.try_send(());
+            // An error means that the test has let go for good.
+            let _ = self.go.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A full disk.
+    struct Refuses;
+
+    impl Write for Refuses {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings(target: LogTarget) -> Log {
+        Log { target, format: LogFormat::Json, mask_client: false }
+    }
+
+    fn clock() -> Clock {
+        Clock::manual(Timestamp::from_secs(1_000_000))
+    }
+
+    fn append(buffer: &mut LogBuffer, path: &str) {
+        let outcome = Outcome::default();
+        let id = RequestIds::new(Run::from_bits(0), 0).draw();
+        buffer.append(id, &request(b"a", path.as_bytes(), &[]), &finished(&outcome));
+    }
+
+    fn paths(text: &str) -> Vec<String> {
+        let path = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].take();
+        text.lines().map(|line| path(line).as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn lines_are_written_whole_and_in_order() {
+        let directory = scratch();
+        let path = directory.join("access.log");
+        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
+        let mut buffer = log.buffer(&clock());
+        let expected: Vec<_> = (0..5000).map(|number| format!("/{number}")).collect();
+        for path in &expected {
+            append(&mut buffer, path);
+        }
+        drop(buffer);
+        assert!(log.finish(LIMIT));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(paths(&text), expected);
+        assert_eq!((log.dropped_lines(), log.written_bytes()), (0, text.len() as u64));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn after_a_rotation_lines_go_to_the_new_file() {
+        let directory = scratch();
+        let (path, old) = (directory.join("access.log"), directory.join("access.log.1"));
+        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
+        let (clock, mut buffer) = (clock(), log.buffer(&clock()));
+        append(&mut buffer, "/before");
+        buffer.flush(&clock);
+        assert!(log.finish(LIMIT));
+        std::fs::rename(&path, &old).unwrap();
+        append(&mut buffer, "/not-told-yet");
+        buffer.flush(&clock);
+        assert!(log.finish(LIMIT));
+        log.reopen();
+        append(&mut buffer, "/after");
+        buffer.flush(&clock);
+        assert!(log.finish(LIMIT));
+        assert_eq!(paths(&std::fs::read_to_string(&old).unwrap()), ["/before", "/not-told-yet"]);
+        assert_eq!(paths(&std::fs::read_to_string(&path).unwrap()), ["/after"]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_target_that_is_stuck_costs_lines_but_never_holds_a_worker() {
+        let (reached, written_to) = sync_channel(1);
+        let (let_go, go) = sync_channel(0);
+        let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Stuck { reached, go })).unwrap();
+        let (clock, mut buffer) = (clock(), log.buffer(&clock()));
+        let mut block = |lines: u64| {
+            (0..lines).for_each(|_| append(&mut buffer, "/"));
+            buffer.flush(&clock);
+        };
+        block(1);
+        written_to.recv().unwrap();
+        (0..LOG_QUEUE_BLOCKS).for_each(|_| block(1));
+        assert_eq!(log.dropped_lines(), 0);
+        block(3);
+        block(2);
+        assert_eq!(log.dropped_lines(), 5);
+        assert!(!log.finish(LIMIT), "no room in the queue is no end to wait for");
+        drop(let_go);
+    }
+
+    #[test]
+    fn lines_that_the_target_refuses_are_counted() {
+        let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Refuses)).unwrap();
+        let mut buffer = log.buffer(&clock());
+        for _ in 0..7 {
+            append(&mut buffer, "/");
+        }
+        drop(buffer);
+        assert!(log.finish(LIMIT));
+        assert_eq!((log.dropped_lines(), log.written_bytes()), (7, 0));
+    }
+
+    #[test]
+    fn the_time_in_a_line_is_the_walls_however_it_was_stepped() {
+        let clock = clock();
+        clock.step_wall(3_600_000);
+        let directory = scratch();
+        let path = directory.join("access.log");
+        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
+        let mut buffer = log.buffer(&clock);
+        append(&mut buffer, "/");
+        clock.step_wall(-3_600_000);
+        buffer.flush(&clock);
+        append(&mut buffer, "/");
+        drop(buffer);
+        assert!(log.finish(LIMIT));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let times: Vec<_> = text.lines().map(|line| line.get(9..28).unwrap()).collect();
+        // The request was received at the steady second 1 000 000.
+        assert_eq!(times, ["1970-01-12T14:46:40", "1970-01-12T13:46:40"]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_is_off_keeps_nothing() {
+        let log = AccessLog::start(&settings(LogTarget::Off)).unwrap();
+        let mut buffer = log.buffer(&clock());
+        append(&mut buffer, "/");
+        assert_eq!((buffer.block.capacity(), log.finish(LIMIT)), (0, true));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told_at_start() {
+        let path = scratch().join("missing").join("access.log");
+        assert!(AccessLog::start(&settings(LogTarget::File(path))).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! What other rooms tell when metrics are read: the store's size, the origins' health, the listeners' connections.
+//!
+//! Nothing here is kept or counted by `observe`: the lead of each room counts where things happen, and the node collects
+//! a [`Gauges`] at each scrape.
+
+use std::sync::Arc;
+
+use crate::listener::stats::ListenerStats;
+use crate::origin::OriginStats;
+
+/// Numbers pulled at a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// The tiers of the store.
+    pub tiers: Vec<Tier>,
+    /// The origins, grouped by pool.
+    pub origins: Vec<OriginStats>,
+    /// The listeners.
+    pub listeners: Vec<Arc<ListenerStats>>,
+    /// Purges applied.
+    pub purges: Purges,
+    /// Whatever else a room counts, by its full metric name.
+    pub others: Vec<Other>,
+}
+
+/// One tier of the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tier {
+    /// `memory` or `disk`.
+    pub tier: &'static str,
+    /// Bytes held.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub bytes_max: u64,
+    /// Responses held.
+    pub objects: u64,
+    /// Responses pushed out for want of room.
+    pub evictions: u64,
+}
+
+/// Purges applied since start.
+#[derive(Clone, Debug, Default)]
+pub struct Purges {
+    /// Sequence number of the last one applied.
+    pub sequence: u64,
+    /// How many, by scope and softness.
+    pub applied: Vec<Applied>,
+}
+
+/// Purges of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// `url`, `prefix`, `host`, `tag` or `everything`.
+    pub scope: &'static str,
+    /// Made stale rather than forgotten.
+    pub soft: bool,
+    /// How many.
+    pub count: u64,
+}
+
+/// A number without labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Full name: `tidegate_store_errors_total`.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Whether it only ever rises.
+    pub counter: bool,
+    /// Its value.
+    pub value: u64,
+}

@@ -1,0 +1,362 @@
+//! The bytes of responses, looked at strictly before hyper reads them.
+//!
+//! hyper's client repairs what an origin must not send (bare LF, `Content-Length` beside `Transfer-Encoding`, equal
+//! lengths twice), and what one side repairs the other may read as the next response. So `wire.rs` shows every byte to
+//! a [`Scanner`] first; what it objects to never reaches hyper, the request fails with 502 and the connection ends.
+//!
+//! ```text
+//! Quiet --begin--> Head --1xx--> Head --final--> Length(n) | Chunks | Close | Done;  Length, Chunks --end--> Done
+//! ```
+//!
+//! Sans-I/O, panic-free, constant memory but for one line (bounded by the head's bound).
+//! Invariant: in `Quiet` and `Done` any byte is a finding.
+//! RFC 9112 §4 (status line), §5 (fields), §6 (message body), §7.1 (chunked).
+
+use super::Surplus;
+use super::error::{Finding, OriginError};
+use crate::config::limits::{
+    CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
+};
+
+/// How the end of a response's body is known. RFC 9112 §6.3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// There is none: HEAD, 204, 304.
+    None,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// It ends with the connection: whole only if that was closed cleanly.
+    Close,
+}
+
+/// Reads responses on one connection, one after the other.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    state: State,
+    head: Head,
+    to_head_request: bool,
+    surplus: Surplus,
+    interims: usize,
+    line: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Quiet,
+    StatusLine,
+    Fields,
+    Length(u64),
+    ChunkSize,
+    ChunkData(u64),
+    ChunkEnd,
+    Trailers(usize),
+    Close,
+    Done,
+}
+
+/// What the head read last says about its body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    status: u16,
+    minor: u8,
+    bytes: usize,
+    fields: usize,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self {
+            state: State::Quiet,
+            head: Head::default(),
+            to_head_request: false,
+            surplus: Surplus::Refuse,
+            interims: 0,
+            line: Vec::new(),
+        }
+    }
+}
+
+impl Scanner {
+    /// A request goes out; `to_head_request`: its method is HEAD.
+    pub(crate) fn begin(&mut self, to_head_request: bool, surplus: Surplus) {
+        self.surplus = surplus;
+        debug_assert!(matches!(self.state, State::Quiet | State::Done), "one request at a time");
+        self.state = State::StatusLine;
+        self.head = Head::default();
+        self.to_head_request = to_head_request;
+        self.interims = 0;
+        self.line.clear();
+    }
+
+    /// How the body of the response whose head has been read is framed.
+    pub(crate) fn framing(&self) -> Framing {
+        if self.bodiless() {
+            Framing::None
+        } else if self.head.chunked {
+            Framing::Chunked
+        } else {
+            self.head.length.map_or(Framing::Close, Framing::Length)
+        }
+    }
+
+    /// The `Content-Length` of the response whose head has been read, body or not.
+    pub(crate) fn declared_length(&self) -> Option<u64> {
+        self.head.length
+    }
+
+    /// Whether the response is whole by its framing, and the connection may carry another.
+    pub(crate) fn reusable(&self) -> bool {
+        let persistent = if self.head.minor == 0 { self.head.keep_alive } else { true };
+        self.state == State::Done && persistent && !self.head.close
+    }
+
+    /// Whether the body is whole by its framing, given that the connection's end was clean if it has ended.
+    pub(crate) fn whole(&self) -> bool {
+        matches!(self.state, State::Done | State::Close)
+    }
+
+    /// Looks at the next bytes read; returns how many of them belong to a response.
+    ///
+    /// # Errors
+    /// The first thing wrong with them; the scanner must not be fed again.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<usize, OriginError> {
+        let all = bytes.len();
+        while !bytes.is_empty() {
+            match self.state {
+                State::Quiet => return Err(OriginError::Framing(Finding::Unsolicited)),
+                State::Done if self.surplus == Surplus::Drop && self.head.length.is_some() => {
+                    self.head.close = true;
+                    return Ok(all - bytes.len());
+                }
+                State::Done => return Err(OriginError::Framing(Finding::ExtraBytes)),
+                State::Close => return Ok(all),
+                State::Length(left) => {
+                    let taken = left.min(bytes.len() as u64);
+                    bytes = skip(bytes, taken);
+                    self.state = if left == taken { State::Done } else { State::Length(left - taken) };
+                }
+                State::ChunkData(left) => {
+                    let taken = left.min(bytes.len() as u64);
+                    bytes = skip(bytes, taken);
+                    self.state = if left == taken { State::ChunkEnd } else { State::ChunkData(left - taken) };
+                }
+                State::StatusLine
+                | State::Fields
+                | State::ChunkSize
+                | State::ChunkEnd
+                | State::Trailers(_) => {
+                    bytes = self.feed_line(bytes)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes bytes up to and with the next LF; acts when there is one.
+    fn feed_line<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], OriginError> {
+        let (part, rest) = match memchr::memchr(b'\n', bytes) {
+            Some(at) => bytes.split_at(at.saturating_add(1).min(bytes.len())),
+            None => (bytes, &[][..]),
+        };
+        let held = self.line.len().saturating_add(part.len());
+        match self.state {
+            State::StatusLine | State::Fields => {
+                self.head.bytes = self.head.bytes.saturating_add(part.len());
+                if self.head.bytes > ORIGIN_HEAD_BYTES_MAX {
+                    return Err(OriginError::HeadTooLarge);
+                }
+            }
+            State::Trailers(total) => {
+                let total = total.saturating_add(part.len());
+                if total > TRAILER_BYTES_MAX {
+                    return Err(OriginError::Framing(Finding::Trailer));
+                }
+                self.state = State::Trailers(total);
+            }
+            _ if held > CHUNK_LINE_BYTES_MAX => return Err(OriginError::Framing(Finding::Chunk)),
+            _ => {}
+        }
+        self.line.extend_from_slice(part);
+        if self.line.last() != Some(&b'\n') {
+            return Ok(rest);
+        }
+        let line = std::mem::take(&mut self.line);
+        let outcome = match line.strip_suffix(b"\r\n") {
+            Some(text) if text.iter().all(|byte| is_text(*byte)) => self.line_read(text),
+            _ => Err(Finding::LineEnding),
+        };
+        self.line = line;
+        self.line.clear();
+        match outcome {
+            // Told apart because it is a bound, not a malformation.
+            Ok(()) if self.head.fields > ORIGIN_FIELDS_MAX => Err(OriginError::HeadTooLarge),
+            Ok(()) => Ok(rest),
+            Err(finding) => Err(OriginError::Framing(finding)),
+        }
+    }
+
+    fn line_read(&mut self, line: &[u8]) -> Result<(), Finding> {
+        match self.state {
+            State::StatusLine => {
+                (self.head.minor, self.head.status) = status_line(line)?;
+                self.state = State::Fields;
+            }
+            State::Fields if line.is_empty() => self.state = self.head_read()?,
+            State::Fields => self.field(line)?,
+            State::ChunkSize => {
+                self.state = match chunk_size(line).ok_or(Finding::Chunk)? {
+                    0 => State::Trailers(0),
+                    size => State::ChunkData(size),
+                };
+            }
+            State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
+            State::ChunkEnd => return Err(Finding::Chunk),
+            State::Trailers(_) if line.is_empty() => self.state = State::Done,
+            State::Trailers(_) => {
+                split_field(line).ok_or(Finding::Trailer)?;
+            }
+            State::Quiet | State::Length(_) | State::ChunkData(_) | State::Close | State::Done => {}
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Finding> {
+        let (name, value) = split_field(line).ok_or(Finding::FieldLine)?;
+        self.head.fields = self.head.fields.saturating_add(1);
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.head.length.is_some() {
+                return Err(Finding::TwoLengths);
+            }
+            self.head.length = Some(decimal(value).ok_or(Finding::Length)?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.head.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Finding::TransferEncoding);
+            }
+            self.head.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                self.head.close |= option.eq_ignore_ascii_case(b"close");
+                self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        }
+        Ok(())
+    }
+
+    /// The empty line after a head: what follows.
+    fn head_read(&mut self) -> Result<State, Finding> {
+        let head = self.head;
+        if head.length.is_some() && head.chunked {
+            return Err(Finding::LengthAndEncoding);
+        }
+        if head.chunked && head.minor == 0 {
+            return Err(Finding::TransferEncoding);
+        }
+        match head.status {
+            101 => Err(Finding::Upgrade),
+            100..=199 => {
+                if head.chunked || head.length.is_some() {
+                    return Err(Finding::ForbiddenBody);
+                }
+                self.interims = self.interims.saturating_add(1);
+                if self.interims > ORIGIN_INTERIM_MAX {
+                    return Err(Finding::InterimStorm);
+                }
+                self.head = Head::default();
+                Ok(State::StatusLine)
+            }
+            // RFC 9110 §8.6 forbids the field in a 204; a zero is common and says nothing wrong.
+            204 if head.chunked || head.length.is_some_and(|length| length > 0) => {
+                Err(Finding::ForbiddenBody)
+            }
+            _ => Ok(match self.framing() {
+                Framing::None | Framing::Length(0) => State::Done,
+                Framing::Length(length) => State::Length(length),
+                Framing::Chunked => State::ChunkSize,
+                Framing::Close => State::Close,
+            }),
+        }
+    }
+
+    fn bodiless(&self) -> bool {
+        self.to_head_request || matches!(self.head.status, 204 | 304)
+    }
+}
+
+fn skip(bytes: &[u8], count: u64) -> &[u8] {
+    usize::try_from(count).ok().and_then(|count| bytes.get(count..)).unwrap_or_default()
+}
+
+/// Visible characters, SP, HTAB and obs-text: what may stand in a line. So no NUL and no bare CR.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// `HTTP/1.1 200 OK` → minor version and status. RFC 9112 §4; the reason may be missing with its space.
+fn status_line(line: &[u8]) -> Result<(u8, u16), Finding> {
+    let rest = line.strip_prefix(b"HTTP/").ok_or(Finding::StatusLine)?;
+    let rest = rest.strip_prefix(b"1.").ok_or(Finding::Version)?;
+    let (minor, rest) = rest.split_first().ok_or(Finding::StatusLine)?;
+    let minor = match minor {
+        b'0' => 0,
+        b'1' => 1,
+        _ => return Err(Finding::Version),
+    };
+    let rest = rest.strip_prefix(b" ").ok_or(Finding::StatusLine)?;
+    let (digits, reason) = rest.split_at_checked(3).ok_or(Finding::StatusLine)?;
+    let status = decimal_digits(digits).ok_or(Finding::StatusLine)?;
+    let status = u16::try_from(status).map_err(|_| Finding::StatusLine)?;
+    if !(100..=999).contains(&status) || !(reason.is_empty() || reason.starts_with(b" ")) {
+        return Err(Finding::StatusLine);
+    }
+    Ok((minor, status))
+}
+
+/// `Name: value` → name and trimmed value. No space before the colon, no folded line (RFC 9112 §5.1, §5.2).
+fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b':', line)?;
+    let (name, value) = line.split_at_checked(at)?;
+    let value = value.strip_prefix(b":")?.trim_ascii();
+    let token = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+    token.then_some((name, value))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A `Content-Length`: decimal digits only, no leading zero.
+fn decimal(value: &[u8]) -> Option<u64> {
+    let leading_zero = value.len() > 1 && value.starts_with(b"0");
+    if leading_zero { None } else { decimal_digits(value) }
+}
+
+fn decimal_digits(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// `1a;ext=1` → 26. At most 16 digits; white space is allowed only before an extension (RFC 9112 §7.1.1).
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let size = match memchr::memchr(b';', line) {
+        Some(at) => line.get(..at)?.trim_ascii_end(),
+        None => line,
+    };
+    if size.is_empty() || size.len() > 16 {
+        return None;
+    }
+    size.iter().try_fold(0_u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(16)?;
+        number.checked_mul(16)?.checked_add(u64::from(digit))
+    })
+}

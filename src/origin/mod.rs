@@ -1,0 +1,210 @@
+//! 5 miss -> origin response.
+//!
+//! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::steer`] named, and gets an
+//! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
+//! `pool.rs` leads a request through `choose.rs`, `connection.rs`, `connect.rs` and, when it fails, `retry.rs`;
+//! `wire.rs` and `framing.rs` read every byte of a response strictly before hyper does.
+//!
+//! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
+//! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
+//! Absent: active health checks, parents of a tier, HTTP/2 to origins.
+
+mod body;
+mod choose;
+mod connect;
+mod connection;
+mod error;
+pub mod forward;
+mod framing;
+mod health;
+mod pool;
+mod response;
+mod retry;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, Method, StatusCode};
+
+pub use self::body::OriginBody;
+use self::choose::Spread;
+pub use self::connect::TlsSetupError;
+use self::connect::{Resolve, SystemResolver};
+pub use self::error::{Fault, Finding, OriginError, Reach};
+pub use self::framing::Framing;
+use self::pool::Pool;
+pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
+use crate::clock::Clock;
+use crate::config::{self, Steer};
+use crate::listener::request::{InterimSink, RequestBody};
+
+/// All pools. Shared by every worker; asks run on the worker's own runtime.
+#[derive(Debug)]
+pub struct OriginPools {
+    pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    spread: Spread,
+}
+
+/// A request to a pool.
+#[derive(Debug)]
+pub struct Ask {
+    /// The pool to ask.
+    pub pool: Arc<str>,
+    /// The method.
+    pub method: Method,
+    /// The normalised authority as the client named it: `Host`, unless the pool sets its own.
+    pub authority: Bytes,
+    /// The normalised path and query, or `*`.
+    pub target: Bytes,
+    /// The fields as they are sent, but for `Host` and framing, which are set here. See [`forward`].
+    pub fields: HeaderMap,
+    /// The body.
+    pub body: RequestBody,
+    /// Where interim responses go.
+    pub interim: Option<InterimSink>,
+    /// What bytes behind a body of declared length mean; see [`Surplus`].
+    pub surplus: Surplus,
+}
+
+/// What to make of bytes that an origin sends behind the end that its `Content-Length` declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Surplus {
+    /// One of the two is a lie: the response is refused.
+    #[default]
+    Refuse,
+    /// The framing is right (RFC 9112 §6.3): the response ends where it said, the rest is dropped with the connection.
+    Drop,
+}
+
+/// The head of an origin's response, and its body to be pulled.
+#[derive(Debug)]
+pub struct Answer {
+    /// The final status.
+    pub status: StatusCode,
+    /// Its fields, without hop-by-hop ones and without framing.
+    pub fields: HeaderMap,
+    /// The body.
+    pub body: OriginBody,
+    /// How its end is known.
+    pub framing: Framing,
+    /// `Content-Length`, also of a response to HEAD and of a 304, which have no body.
+    pub length: Option<u64>,
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The origin that answered.
+    pub origin: Arc<str>,
+    /// When the request that got this answer went out.
+    pub requested_at: Timestamp,
+    /// When its head was complete.
+    pub received_at: Timestamp,
+    /// Between the two, microseconds.
+    pub origin_micros: u64,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no answer from an origin")]
+pub struct Failed {
+    /// The cause, at the origin asked last.
+    #[source]
+    pub cause: OriginError,
+    /// The pool.
+    pub pool: Option<Arc<str>>,
+    /// The origin asked last, if one was.
+    pub origin: Option<Arc<str>>,
+    /// How long that took, microseconds.
+    pub origin_micros: u64,
+}
+
+impl From<OriginError> for Failed {
+    fn from(cause: OriginError) -> Self {
+        Self { cause, pool: None, origin: None, origin_micros: 0 }
+    }
+}
+
+/// A pool whose TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("pool `{pool}`")]
+pub struct PoolSetupError {
+    /// Its name.
+    pub pool: Arc<str>,
+    /// Why.
+    #[source]
+    pub source: TlsSetupError,
+}
+
+impl OriginPools {
+    /// Pools by these settings; nothing is connected or resolved yet.
+    ///
+    /// # Errors
+    /// A pool speaks TLS and its certificates cannot be read.
+    pub fn new(pools: &BTreeMap<Arc<str>, config::Pool>, clock: &Clock) -> Result<Self, PoolSetupError> {
+        Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
+    }
+
+    fn with_resolver(
+        pools: &BTreeMap<Arc<str>, config::Pool>,
+        clock: &Clock,
+        resolver: &Arc<dyn Resolve>,
+    ) -> Result<Self, PoolSetupError> {
+        let pools = pools
+            .iter()
+            .map(|(name, settings)| match Pool::new(settings.clone(), resolver, clock.clone()) {
+                Ok(pool) => Ok((Arc::clone(name), Arc::new(pool))),
+                Err(source) => Err(PoolSetupError { pool: Arc::clone(name), source }),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { pools, spread: Spread::default() })
+    }
+
+    /// The pool that a route's next request goes to: by weight over those with an origin that is not ejected, over all
+    /// of them when there is none.
+    pub fn steer<'s>(&self, steer: &'s Steer) -> Option<&'s Arc<str>> {
+        match steer {
+            Steer::Pool(pool) => Some(pool),
+            Steer::Weight(pools) => {
+                let all: Vec<_> = pools.iter().map(|(pool, weight)| (pool, *weight)).collect();
+                let available: Vec<_> =
+                    all.iter().copied().filter(|(pool, _)| self.available(pool)).collect();
+                self.spread.choose(&available).or_else(|| self.spread.choose(&all))
+            }
+        }
+    }
+
+    /// Whether the pool exists and one of its origins is not ejected.
+    pub fn available(&self, pool: &str) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.available())
+    }
+
+    /// Asks one origin of the pool, and others where that is safe.
+    ///
+    /// Cancel by dropping: the connection in use is closed. Must run on a tokio runtime.
+    ///
+    /// # Errors
+    /// Why no origin answered; see [`OriginError`].
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
+        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
+        pool.ask(ask).await
+    }
+
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
+    }
+
+    /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
+    pub fn sweep(&self) {
+        self.pools.values().for_each(|pool| pool.sweep());
+    }
+
+    /// Every origin's numbers, by pool and in the order written.
+    pub fn stats(&self) -> Vec<OriginStats> {
+        self.pools.values().flat_map(|pool| pool.stats()).collect()
+    }
+}

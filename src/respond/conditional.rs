@@ -1,0 +1,133 @@
+//! Answers to requests with preconditions or ranges, from what is stored or streaming in.
+//!
+//! The order is RFC 9110 §13.2.2: preconditions first, then `If-Range`, then `Range`. A cache judges them for the
+//! representation it selected (RFC 9111 §4.3.2).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::coalesce::Streaming;
+use cache_store::entry::StoredResponse;
+use cache_store::rules::ResponseHead;
+use cache_store::rules::partial::{self, Held, Resolved};
+use cache_store::rules::validator::{Precondition, evaluate, if_range_holds};
+use http::{HeaderMap, Method, StatusCode, header};
+
+use super::headers::{line, lines};
+use super::range::{self, Ranged};
+use super::response::{Body, Lines, Outcome, Response};
+use super::{AskOrigin, Occasion, ReaderStream, body_for};
+
+/// The answer from a stored response, where it may be less than the whole.
+pub(super) fn stored(
+    stored: &Arc<StoredResponse>,
+    occasion: Occasion<'_>,
+    extra: Vec<u8>,
+    outcome: Outcome,
+) -> Result<Response, AskOrigin> {
+    let fields = stored.fields();
+    let head = ResponseHead { status: stored.status(), fields: &fields };
+    let received_wall = occasion.wall.minus(occasion.now.since(stored.freshness.received()));
+    let mut response = Response {
+        status: stored.status(),
+        extra,
+        lines: Lines::Stored(Arc::clone(stored)),
+        body: Body::None,
+        outcome,
+        close: false,
+    };
+    match evaluate(occasion.request, &head, received_wall) {
+        Precondition::AskOrigin => return Err(AskOrigin),
+        Precondition::NotModified => {
+            response.status = StatusCode::NOT_MODIFIED;
+            response.lines = Lines::Own(not_modified_lines(&fields));
+            return Ok(response);
+        }
+        Precondition::Send => {}
+    }
+    if *occasion.request.method == Method::HEAD {
+        let length = stored.held().map_or(Some(stored.body_len()), Held::complete);
+        response.body = Body::Omitted(length);
+        return Ok(response);
+    }
+    let requested = partial::requested(occasion.request)
+        .filter(|_| stored.status() == StatusCode::OK && if_range_holds(occasion.request, &fields));
+    if requested.is_none() && stored.held().is_none() {
+        response.body = body_for(stored.status(), Body::Stored(Arc::clone(stored)));
+        return Ok(response);
+    }
+    match range::cut(stored, requested.as_ref()) {
+        Ranged::Whole if stored.held().is_none() => {
+            response.body = body_for(stored.status(), Body::Stored(Arc::clone(stored)));
+        }
+        // A partial that holds everything.
+        Ranged::Whole => response.body = range::pieces(stored.body().collect()),
+        Ranged::Part { status, lines: new, replaces_type, body } => {
+            response.status = status;
+            response.extra.extend_from_slice(&new);
+            if replaces_type {
+                response.lines =
+                    Lines::Own(lines(fields.iter().filter(|(name, _)| *name != header::CONTENT_TYPE)));
+            }
+            response.body = body;
+        }
+    }
+    Ok(response)
+}
+
+/// Makes `response` the answer from a response that is streaming in, where that is not simply the whole of it; `None`,
+/// and nothing is changed, where it is.
+pub(super) fn streaming(
+    streaming: &Arc<Streaming>,
+    occasion: Occasion<'_>,
+    response: &mut Response,
+) -> Option<()> {
+    let head = &streaming.head;
+    let view = ResponseHead { status: head.status, fields: &head.fields };
+    if evaluate(occasion.request, &view, occasion.wall) == Precondition::NotModified {
+        response.status = StatusCode::NOT_MODIFIED;
+        response.lines = Lines::Own(not_modified_lines(&head.fields));
+        response.body = Body::None;
+        return Some(());
+    }
+    let (StatusCode::OK, Some(length)) = (head.status, streaming.length) else { return None };
+    let requested = partial::requested(occasion.request)?;
+    if !if_range_holds(occasion.request, &head.fields) {
+        return None;
+    }
+    match requested.resolve(length) {
+        Resolved::Unsatisfiable => {
+            if let Ranged::Part { status, lines: new, body, .. } = range::unsatisfiable(Some(length)) {
+                response.status = status;
+                response.extra.extend_from_slice(&new);
+                response.body = body;
+            }
+            Some(())
+        }
+        Resolved::Spans(spans) => {
+            // Several parts out of a body that is still coming would have to be held back: send the whole.
+            let [span] = spans.as_slice() else { return None };
+            let reader = streaming.body.reader_of(span.first(), Some(span.length()))?;
+            line(&mut response.extra, b"content-range", range::content_range(*span, Some(length)).as_bytes());
+            response.status = StatusCode::PARTIAL_CONTENT;
+            response.body =
+                Body::Stream { length: Some(span.length()), source: Box::pin(ReaderStream(reader)) };
+            Some(())
+        }
+        Resolved::Ignore => None,
+    }
+}
+
+/// A 304 repeats what a 200 would say but what describes the content it does not bring (RFC 9110 §15.4.5).
+fn not_modified_lines(fields: &HeaderMap) -> Bytes {
+    lines(fields.iter().filter(|(name, _)| {
+        !matches!(
+            **name,
+            header::CONTENT_TYPE
+                | header::CONTENT_ENCODING
+                | header::CONTENT_LANGUAGE
+                | header::CONTENT_LENGTH
+                | header::CONTENT_RANGE
+        )
+    }))
+}

@@ -1,0 +1,138 @@
+//! Host and port of a request, in the one spelling that site, key, `Host` and SNI share (FAULTS C4, S9).
+//!
+//! Lower case, no dot behind the name, no port that the scheme implies, IPv6 as RFC 5952 writes it. A name is labels of
+//! letters, digits, `-` and `_`; anything else (user information, `%`, commas, raw UTF-8) is refused, because no
+//! two programs read it alike. An empty port is none (RFC 3986 §6.2.3). No name is resolved here.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::net::Ipv6Addr;
+
+use super::normal::Malformed;
+use crate::listener::request::Scheme;
+
+/// A host and, where it is not the scheme's own, a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Authority<'a> {
+    bytes: Cow<'a, [u8]>,
+    host_len: usize,
+}
+
+impl<'a> Authority<'a> {
+    /// The normal form of what a client named.
+    ///
+    /// # Errors
+    /// [`Malformed::HostMissing`], [`Malformed::Host`], [`Malformed::Port`].
+    pub fn of(scheme: Scheme, received: &'a [u8]) -> Result<Self, Malformed> {
+        if received.is_empty() {
+            return Err(Malformed::HostMissing);
+        }
+        if received.first() == Some(&b'[') {
+            return Self::of_v6(scheme, received);
+        }
+        let (mut host, port) = match received.iter().position(|byte| *byte == b':') {
+            Some(at) => (received.get(..at).unwrap_or_default(), received.get(at + 1..).unwrap_or_default()),
+            None => (received, &[][..]),
+        };
+        if let Some(without_dot) = host.strip_suffix(b".") {
+            host = without_dot;
+        }
+        let has_capitals = check_name(host)?;
+        let port = significant(port, scheme)?;
+        let port_len = if port.is_empty() { 0 } else { port.len() + 1 };
+        if !has_capitals && (port.is_empty() || host.len() + port_len == received.len()) {
+            let bytes = received.get(..host.len() + port_len).unwrap_or(received);
+            return Ok(Self { bytes: Cow::Borrowed(bytes), host_len: host.len() });
+        }
+        let mut bytes = host.to_ascii_lowercase();
+        push_port(port, &mut bytes);
+        Ok(Self { bytes: Cow::Owned(bytes), host_len: host.len() })
+    }
+
+    fn of_v6(scheme: Scheme, received: &'a [u8]) -> Result<Self, Malformed> {
+        let end = received.iter().position(|byte| *byte == b']').ok_or(Malformed::Host)?;
+        let text = received.get(1..end).and_then(|text| std::str::from_utf8(text).ok());
+        let address: Ipv6Addr = text.and_then(|text| text.parse().ok()).ok_or(Malformed::Host)?;
+        let port = match received.get(end + 1..).unwrap_or_default() {
+            [] => &[][..],
+            [b':', port @ ..] => port,
+            _ => return Err(Malformed::Host),
+        };
+        let port = significant(port, scheme)?;
+        let mut bytes = Vec::with_capacity(received.len().max(48));
+        // Writing to a vector does not fail.
+        let _ = write!(bytes, "[{address}]");
+        let host_len = bytes.len();
+        push_port(port, &mut bytes);
+        if bytes == received {
+            return Ok(Self { bytes: Cow::Borrowed(received), host_len });
+        }
+        Ok(Self { bytes: Cow::Owned(bytes), host_len })
+    }
+
+    /// The name or address without port; an IPv6 address in its brackets.
+    pub fn host(&self) -> &[u8] {
+        self.bytes.get(..self.host_len).unwrap_or_default()
+    }
+
+    /// Host and port, as `Host` is sent.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, owned where it had to be changed; what is borrowed is a prefix of what was received.
+    pub fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.bytes
+    }
+
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> Authority<'static> {
+        Authority { bytes: Cow::Owned(self.bytes.into_owned()), host_len: self.host_len }
+    }
+}
+
+/// Whether a name has capitals in it.
+fn check_name(host: &[u8]) -> Result<bool, Malformed> {
+    let mut has_capitals = false;
+    let mut label_bytes = 0;
+    for byte in host {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label_bytes += 1,
+            b'A'..=b'Z' => {
+                has_capitals = true;
+                label_bytes += 1;
+            }
+            b'.' if (1..=LABEL_BYTES_MAX).contains(&label_bytes) => label_bytes = 0,
+            _ => return Err(Malformed::Host),
+        }
+    }
+    let whole = (1..=LABEL_BYTES_MAX).contains(&label_bytes) && host.len() <= NAME_BYTES_MAX;
+    if whole { Ok(has_capitals) } else { Err(Malformed::Host) }
+}
+
+/// The port's digits, or nothing where they say what the scheme says.
+fn significant(port: &[u8], scheme: Scheme) -> Result<&[u8], Malformed> {
+    if port.is_empty() {
+        return Ok(port);
+    }
+    let plain = port.iter().all(u8::is_ascii_digit) && port.first() != Some(&b'0');
+    let text = std::str::from_utf8(port).map_err(|_| Malformed::Port)?;
+    let number: u16 = if plain { text.parse().map_err(|_| Malformed::Port)? } else { 0 };
+    match number {
+        0 => Err(Malformed::Port),
+        implied if implied == scheme.default_port() => Ok(&[]),
+        _ => Ok(port),
+    }
+}
+
+fn push_port(port: &[u8], out: &mut Vec<u8>) {
+    if !port.is_empty() {
+        out.push(b':');
+        out.extend_from_slice(port);
+    }
+}
+
+/// RFC 1035 §2.3.4.
+const LABEL_BYTES_MAX: usize = 63;
+/// RFC 1035 §2.3.4, as text without the last dot.
+const NAME_BYTES_MAX: usize = 253;

@@ -1,0 +1,268 @@
+//! 2 Request -> Route: which site and route a request belongs to, under which key, and what of it an origin may see.
+//!
+//! Called by `serve` for each request, and by purge and `explain` for a URL as text. A [`Route`] is the value that could
+//! not exist earlier: its authority, path and query are in the one normal form (`normal.rs`) from which the key
+//! is made *and* the request line to the origin, so that no two requests share an answer that an origin would have
+//! told apart. `matcher.rs` finds site and route, `query.rs` treats the query as the route wants, `policy.rs` says whether
+//! the cache may be used and, with `unkeyed.rs`, which fields go on.
+//!
+//! Invariant: of requests that may be cached, equal keys have equal forwards and equal forwards have equal keys.
+//! A request in normal form is routed without allocating; a part that had to be changed costs one copy.
+//! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
+
+mod authority;
+mod matcher;
+mod normal;
+mod policy;
+mod query;
+mod unkeyed;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::key::{CacheKey, Keyer};
+use http::Method;
+
+pub use authority::Authority;
+pub use normal::{Malformed, Normal, Target};
+pub use policy::Bypass;
+
+use crate::config::{RoutePolicy, Site};
+use crate::listener::fields::{FieldId, FieldLine, Fields};
+use crate::listener::request::{Request, Scheme};
+use matcher::{CompiledSite, Sites};
+use policy::Purpose;
+
+/// All sites and routes, compiled from the settings.
+#[derive(Debug)]
+pub struct RouteTable {
+    sites: Sites,
+}
+
+/// Where a request goes and what may be done with it.
+#[derive(Clone, Debug)]
+pub struct Route<'t> {
+    /// The site's place in the settings.
+    pub site: u16,
+    /// The site's name in metrics.
+    pub site_name: &'t Arc<str>,
+    /// What the site or route decides.
+    pub policy: &'t Arc<RoutePolicy>,
+    /// Why the cache cannot answer, if so.
+    pub bypass: Option<Bypass>,
+    scheme: Scheme,
+    authority: Bytes,
+    /// What is forwarded.
+    target: Bytes,
+    path_len: usize,
+    /// What the key is made of, where that is not `target`: a request that passes keeps its query.
+    keyed: Option<Bytes>,
+}
+
+/// Why a request has no route.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RouteRefusal {
+    /// It cannot be understood in one way only: 400.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
+    #[error("Connection nominates a field that belongs to the message")]
+    Nominated,
+    /// No site has this host: 421.
+    #[error("no site is configured for this host")]
+    NoSite,
+}
+
+impl RouteRefusal {
+    /// A stable word for `Cache-Status`, log and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Malformed(malformed) => malformed.as_str(),
+            Self::Nominated => "connection-nominates",
+            Self::NoSite => "no-site",
+        }
+    }
+}
+
+impl RouteTable {
+    /// Compiles the sites of the settings.
+    pub fn new(sites: &[Site]) -> Self {
+        Self { sites: Sites::new(sites) }
+    }
+
+    /// The route of a request.
+    ///
+    /// # Errors
+    /// [`RouteRefusal`]: always the client's fault.
+    pub fn route(&self, request: &Request) -> Result<Route<'_>, RouteRefusal> {
+        self.route_parts(
+            &request.method,
+            request.scheme,
+            &request.authority,
+            &request.target,
+            &request.fields,
+        )
+    }
+
+    /// The route of a request in its parts.
+    ///
+    /// # Errors
+    /// [`RouteRefusal`]
+    pub fn route_parts(
+        &self,
+        method: &Method,
+        scheme: Scheme,
+        received_authority: &Bytes,
+        received_target: &Bytes,
+        fields: &Fields,
+    ) -> Result<Route<'_>, RouteRefusal> {
+        refuse_nominations(fields)?;
+        let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
+        let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
+        let matched = site.route(target.path(), method);
+        let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
+        let path_len = target.path_len();
+        let (target, keyed) = if bypass.is_none() {
+            (query::treat(target, &matched.policy.query), None)
+        } else {
+            let keyed = keyed(site, &target, &Method::GET);
+            let differs = keyed.as_bytes() != target.as_bytes();
+            let keyed = differs.then(|| Bytes::copy_from_slice(keyed.as_bytes()));
+            (target, keyed)
+        };
+        Ok(Route {
+            site: site.index,
+            site_name: &site.name,
+            policy: matched.policy,
+            bypass,
+            scheme,
+            authority: shared(authority.into_bytes(), received_authority),
+            target: shared(target.into_bytes(), received_target),
+            path_len,
+            keyed,
+        })
+    }
+
+    /// Every key under which an answer for this path and query may be stored: one, or two where `GET` and `HEAD` have
+    /// routes that treat the query differently. None where no site has the host, or the URL has no normal form.
+    pub fn keys_of(&self, keyer: &Keyer, scheme: Scheme, authority: &[u8], target: &[u8]) -> Vec<CacheKey> {
+        match Normal::of(scheme, authority, target) {
+            Ok(normal) => self.keys(keyer, &normal),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The same for a URL as an operator or a program writes it.
+    ///
+    /// # Errors
+    /// [`RouteRefusal::Malformed`], [`RouteRefusal::NoSite`].
+    pub fn keys_of_url(&self, keyer: &Keyer, url: &str) -> Result<Vec<CacheKey>, RouteRefusal> {
+        let keys = self.keys(keyer, &Normal::from_url(url)?);
+        if keys.is_empty() { Err(RouteRefusal::NoSite) } else { Ok(keys) }
+    }
+
+    fn keys(&self, keyer: &Keyer, normal: &Normal<'_>) -> Vec<CacheKey> {
+        let Some(site) = self.sites.of_host(normal.authority.host()) else { return Vec::new() };
+        let mut keys = Vec::with_capacity(1);
+        for method in [Method::GET, Method::HEAD] {
+            let target = keyed(site, &normal.target, &method);
+            let key = keyer.primary(
+                normal.scheme.as_str(),
+                normal.authority.as_bytes(),
+                target.path(),
+                target.query(),
+            );
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+}
+
+impl Route<'_> {
+    /// Host and port in normal form: for `Host`, the rules, purges and the log.
+    pub fn authority(&self) -> &[u8] {
+        &self.authority
+    }
+
+    /// The same as text; it is ASCII.
+    pub fn authority_str(&self) -> &str {
+        std::str::from_utf8(&self.authority).unwrap_or_default()
+    }
+
+    /// Path and query as forwarded, as text; it is ASCII.
+    pub fn path_str(&self) -> &str {
+        std::str::from_utf8(&self.target).unwrap_or_default()
+    }
+
+    /// The path alone.
+    pub fn path(&self) -> &[u8] {
+        self.target.get(..self.path_len).unwrap_or_default()
+    }
+
+    /// What stands in the request line towards the origin. Shares the bytes.
+    pub fn forward_target(&self) -> Bytes {
+        self.target.clone()
+    }
+
+    /// The primary key of what the request asks for; of a request that passes, the key that a `GET` for it would have.
+    pub fn key(&self, keyer: &Keyer) -> CacheKey {
+        let target = self.keyed.as_ref().unwrap_or(&self.target);
+        let path = target.get(..self.path_len).unwrap_or_default();
+        let query = target.get(self.path_len.saturating_add(1)..);
+        keyer.primary(self.scheme.as_str(), &self.authority, path, query)
+    }
+
+    /// Whether a received field goes to the origin with a request whose answer may be stored. Hop-by-hop fields, framing,
+    /// conditions and what the edge says itself are the caller's.
+    pub fn keeps_for_fill(&self, line: &FieldLine<'_>) -> bool {
+        policy::keeps(line, self.policy, Purpose::Fill)
+    }
+
+    /// Whether a received field goes to the origin with a request around the cache.
+    pub fn keeps_for_pass(&self, line: &FieldLine<'_>) -> bool {
+        policy::keeps(line, self.policy, Purpose::Pass)
+    }
+}
+
+/// The target as the route for `method` keys it.
+fn keyed<'n>(site: &CompiledSite, target: &Target<'n>, method: &Method) -> Target<'n> {
+    let matched = site.route(target.path(), method);
+    query::treat(target.clone(), &matched.policy.query)
+}
+
+/// A part of the request in normal form as bytes: shared with what was received where it is a prefix of that.
+fn shared(normal: Cow<'_, [u8]>, received: &Bytes) -> Bytes {
+    match normal {
+        Cow::Borrowed(part) if part.len() <= received.len() => received.slice(..part.len()),
+        Cow::Borrowed(part) => Bytes::copy_from_slice(part),
+        Cow::Owned(part) => Bytes::from(part),
+    }
+}
+
+/// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).
+fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
+    let names = fields
+        .all(FieldId::Connection)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    for name in names {
+        if !matches!(FieldId::of(name), FieldId::Other) && !is_of_the_connection(FieldId::of(name)) {
+            return Err(RouteRefusal::Nominated);
+        }
+    }
+    Ok(())
+}
+
+/// Well-known fields that `Connection` may name. Every other well-known one is the message's.
+const fn is_of_the_connection(id: FieldId) -> bool {
+    matches!(
+        id,
+        FieldId::Te | FieldId::Upgrade | FieldId::KeepAlive | FieldId::Trailer | FieldId::ProxyConnection
+    )
+}

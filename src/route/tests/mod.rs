@@ -1,0 +1,1 @@
+//! What the room promises, on tables and on generated requests.

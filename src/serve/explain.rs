@@ -1,0 +1,107 @@
+//! What would happen to a request, and why: the same route, lookup and rules as serving, with nothing sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::entry::StoredResponse;
+use cache_store::rules::Purged;
+use purge_api::Problem;
+use serde_json::{Value, json};
+
+use super::Edge;
+use super::walk::head;
+use crate::admin::ExplainQuery;
+use crate::config::Steer;
+use crate::listener::fields::Fields;
+use crate::listener::request::Scheme;
+
+impl Edge {
+    /// The decision for a request that is only imagined.
+    ///
+    /// # Errors
+    /// No site serves the host, or the URL cannot be a request's.
+    pub(crate) fn explained(&self, query: &ExplainQuery) -> Result<Value, Problem> {
+        let scheme = if query.url.is_https() { Scheme::Https } else { Scheme::Http };
+        let lines: Vec<_> =
+            query.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+        let fields = Fields::pack(lines.iter().copied());
+        let target = Bytes::from(query.url.target());
+        let authority = Bytes::copy_from_slice(query.url.authority().as_bytes());
+        let route = self.routes.route_parts(&query.method, scheme, &authority, &target, &fields).map_err(
+            |refusal| {
+                let failure = crate::respond::failure::Failure::from(refusal);
+                Problem::new(
+                    failure.status,
+                    failure.reason,
+                    "no answer would be looked for: the request is refused",
+                )
+            },
+        )?;
+        let key = route.key(self.store.keyer());
+        let (authority, path) = (route.authority_str(), route.path_str());
+        let request = head(&query.method, scheme, authority, path, &fields);
+        let now = self.clock.now();
+        let pools: Vec<&str> = match &route.policy.steer {
+            Steer::Pool(pool) => vec![pool.as_ref()],
+            Steer::Weight(pools) => pools.iter().map(|(pool, _)| &**pool).collect(),
+        };
+        let mut answer = json!({
+            "url": query.url.to_string(),
+            "method": query.method.as_str(),
+            "site": self.config.sites.get(usize::from(route.site)).map(|site| &*site.name),
+            "preset": route.policy.preset.as_str(),
+            "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
+            "host": authority,
+            "pools": pools,
+        });
+        let (decision, reason) = if let Some(bypass) = route.bypass {
+            ("pass", Some(bypass.as_str()))
+        } else {
+            let peek = self.store.peek(key, &request, &route.policy.rules, now);
+            answer["key"] = json!(key.to_string());
+            answer["filling"] = json!(peek.filling);
+            answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| describe(stored, now));
+            match (peek.why, peek.stale) {
+                (None, None) => ("hit", None),
+                (None, Some(stale)) => ("stale", Some(stale.as_str())),
+                (Some(why), _) if peek.filling => ("wait", why.detail().or(Some(why.fwd()))),
+                (Some(why), _) => ("fetch", why.detail().or(Some(why.fwd()))),
+            }
+        };
+        answer["decision"] = json!(decision);
+        answer["reason"] = json!(reason);
+        if let Some(last) = self.not_stored.of(key) {
+            answer["not_stored_last_time"] = json!(last);
+        }
+        Ok(answer)
+    }
+}
+
+fn describe(stored: &Arc<StoredResponse>, now: cache_store::timestamp::Timestamp) -> Value {
+    let freshness = &stored.freshness;
+    let windows = freshness.windows();
+    let vary: Vec<Value> = stored
+        .vary()
+        .entries()
+        .map(|(name, value)| json!({ "field": name.as_str(), "value": value.map(String::from_utf8_lossy) }))
+        .collect();
+    json!({
+        "status": stored.status().as_u16(),
+        "bytes": stored.body_len(),
+        "tier": "memory",
+        "age": freshness.age(now),
+        "lifetime": freshness.lifetime_secs(),
+        "ttl": freshness.ttl(now),
+        "fresh": freshness.is_fresh(now) && stored.purged() == Purged::No,
+        "lifetime_explicit": freshness.explicit(),
+        "no_cache": freshness.no_cache(),
+        "must_revalidate": freshness.must_revalidate(),
+        "stale_while_revalidate": windows.while_revalidate_secs,
+        "stale_if_error": windows.if_error_secs,
+        "purged": match stored.purged() { Purged::No => "no", Purged::Soft(_) => "soft", Purged::Hard => "hard" },
+        "vary": vary,
+        "tags": stored.tags().iter().map(|tag| &**tag).collect::<Vec<_>>(),
+        "partial": stored.held().is_some(),
+        "epoch": stored.epoch,
+    })
+}

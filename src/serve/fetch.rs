@@ -1,0 +1,559 @@
+//! The leader: asks the origin for one key and ends the fill.
+//!
+//! ```text
+//! ask ─┬─ failed, 5xx that something stale may stand in for ─► fill.fail
+//!      ├─ 304 ─► merge, judge anew ─► fill.settle
+//!      ├─ 206 for the missing rest ─► combine ─► fill.settle
+//!      ├─ storable ─► fill.stream ─► pieces ─► finish | cut
+//!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
+//! ```
+//!
+//! Runs as a task of its own. What it found is told to the client that caused it, if that is still there, through a
+//! [`Led`]; followers learn of it through the fill.
+//!
+//! Invariant: a body whose framing did not prove its end is cut, never finished.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::body::Reader;
+use cache_store::coalesce::{self, Fill, FillHead, Streaming};
+use cache_store::entry::{Parts, StoredResponse};
+use cache_store::lookup::{Hit, Why};
+use cache_store::rules::partial::{self, Answer, Held, Part};
+use cache_store::rules::policy::SURROGATE_CONTROL;
+use cache_store::rules::retained::retained;
+use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
+use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::oneshot;
+
+use super::walk::Walk;
+use crate::config::limits::STREAM_WINDOW_BYTES;
+use crate::listener::fields::FieldId;
+use crate::origin::{Answer as OriginAnswer, Failed};
+use crate::respond::failure::Failure;
+use crate::respond::headers::lines;
+use crate::respond::response::{CacheOutcome, Outcome, Response};
+
+/// What a leader found, for the client that caused the fetch.
+pub(super) enum Led {
+    /// It is being stored; `reader` holds the place until the client's own reader is there.
+    Streaming { streaming: Arc<Streaming>, reader: Option<Reader>, told: Told },
+    /// It is stored; `confirmed` by a 304.
+    Stored { hit: Hit, told: Told, confirmed: bool },
+    /// It is for this client only.
+    Through(Box<Through>),
+    /// There is none.
+    Failed(Failure),
+}
+
+/// An answer that is not stored.
+pub(super) struct Through {
+    pub(super) answer: OriginAnswer,
+    pub(super) fields: HeaderMap,
+    pub(super) why_not: Option<&'static str>,
+}
+
+/// What the log says about an origin's answer.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) status: u16,
+    pub(super) pool: Arc<str>,
+    pub(super) origin: Arc<str>,
+    pub(super) origin_micros: u64,
+}
+
+impl Told {
+    pub(super) fn of(answer: &OriginAnswer) -> Self {
+        Self {
+            status: answer.status.as_u16(),
+            pool: Arc::clone(&answer.pool),
+            origin: Arc::clone(&answer.origin),
+            origin_micros: answer.origin_micros,
+        }
+    }
+
+    pub(super) fn outcome(
+        self,
+        cache: CacheOutcome,
+        reason: Option<&'static str>,
+        ttl: Option<i64>,
+    ) -> Outcome {
+        let mut outcome = Outcome { cache, reason, ttl, ..Outcome::default() };
+        self.add_to(&mut outcome);
+        outcome
+    }
+
+    pub(super) fn add_to(self, outcome: &mut Outcome) {
+        outcome.pool = Some(self.pool);
+        outcome.origin = Some(self.origin);
+        outcome.origin_micros = Some(self.origin_micros);
+    }
+}
+
+/// How the origin is asked.
+enum Plan {
+    /// For the whole, unconditionally.
+    Whole,
+    /// Whether one of the fill's candidates is still good.
+    Confirm,
+    /// For the missing part of what is stored.
+    Rest(HeaderValue),
+    /// For the range the client wants.
+    Range,
+}
+
+/// Fetches, and ends `fill` on every path.
+pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
+    let plan = plan(&walk, &fill);
+    let fields = fields_for(&walk, &fill, &plan);
+    let answer = match walk.ask(fields).await {
+        Ok(answer) => answer,
+        Err(error) => return failed(&walk, fill, led, &error),
+    };
+    let unfit = match (answer.status, &plan) {
+        (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
+        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
+        _ => return take(&walk, fill, answer, led).await,
+    };
+    // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
+    let Err((fill, led)) = unfit else { return };
+    let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
+    let fields = fields_for(&walk, &fill, &plan);
+    match walk.ask(fields).await {
+        Ok(answer) => take(&walk, fill, answer, led).await,
+        Err(error) => failed(&walk, fill, led, &error),
+    }
+}
+
+/// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
+pub(super) async fn answered_post(walk: Walk, answer: OriginAnswer) -> Result<Response, OriginAnswer> {
+    let head = ResponseHead { status: answer.status, fields: &answer.fields };
+    if judge(&walk, &head, &answer).is_err() {
+        return Err(answer);
+    }
+    let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::UriMiss);
+    let (led, leads) = oneshot::channel();
+    let taking = walk.clone();
+    tokio::spawn(async move { take(&taking, fill, answer, Some(led)).await });
+    Ok(super::answer_led(&walk, leads.await, Why::UriMiss, None).await)
+}
+
+fn plan(walk: &Walk, fill: &Fill) -> Plan {
+    if fill.why == Why::Partial
+        && walk.method == Method::GET
+        && let Some(rest) = fill.stored.as_deref().and_then(|stored| rest_of(walk, stored))
+    {
+        return Plan::Rest(rest);
+    }
+    if !fill.candidates.is_empty() {
+        return Plan::Confirm;
+    }
+    // With `If-Range` the client's range counts only for its own version: fetch the whole and cut it here.
+    if walk.method == Method::GET && walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange) {
+        return Plan::Range;
+    }
+    Plan::Whole
+}
+
+/// The range that completes a stored partial for this request; `None` when it cannot be completed. Whether the answer
+/// may be spliced onto what is held is judged when it is there.
+fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
+    let fields = stored.fields();
+    let held = stored.held()?;
+    let head = walk.head();
+    let requested = partial::requested(&head).filter(|_| if_range_holds(&head, &fields));
+    match held.answer(requested.as_ref()) {
+        Answer::Missing(missing) => HeaderValue::from_str(&held.rest(&missing)?).ok(),
+        _ => None,
+    }
+}
+
+fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
+    let mut fields = walk.forward.clone();
+    for name in [
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_MATCH,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_RANGE,
+        header::RANGE,
+    ] {
+        fields.remove(name);
+    }
+    match plan {
+        Plan::Whole => {}
+        Plan::Confirm => {
+            for (nth, stored) in fill.candidates.iter().enumerate() {
+                let validators = Validators::of(&stored.fields());
+                if let Some(etag) = validators.etag {
+                    fields.append(header::IF_NONE_MATCH, etag);
+                }
+                if nth == 0
+                    && let Some(modified) = validators.last_modified
+                {
+                    fields.insert(header::IF_MODIFIED_SINCE, modified);
+                }
+            }
+        }
+        Plan::Rest(rest) => {
+            fields.insert(header::RANGE, rest.clone());
+            if let Some(validator) =
+                fill.stored.as_ref().and_then(|stored| strong_validator(&stored.fields()).cloned())
+            {
+                fields.insert(header::IF_RANGE, validator);
+            }
+        }
+        Plan::Range => {
+            for range in walk.fields.all(FieldId::Range) {
+                if let Ok(range) = HeaderValue::from_bytes(range) {
+                    fields.append(header::RANGE, range);
+                }
+            }
+        }
+    }
+    join(&mut fields, &header::IF_NONE_MATCH);
+    fields
+}
+
+/// One line instead of several: some origins read only the first.
+fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
+    let mut joined = Vec::new();
+    for (nth, value) in fields.get_all(name).iter().enumerate() {
+        if nth > 0 {
+            joined.extend_from_slice(b", ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    if !joined.is_empty()
+        && let Ok(value) = HeaderValue::from_bytes(&joined)
+    {
+        fields.insert(name, value);
+    }
+}
+
+fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
+    failed_with(walk, fill, led, Failure::from(error.cause));
+}
+
+fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failure: Failure) {
+    let told = coalesce::Failure { status: failure.status.as_u16(), reason: failure.reason };
+    fill.fail(told, walk.edge.clock.now());
+    send(led, Led::Failed(failure));
+}
+
+fn send(led: Option<oneshot::Sender<Led>>, word: Led) {
+    if let Some(led) = led {
+        // The client may have left; the fill is what counts.
+        drop(led.send(word));
+    }
+}
+
+type Again = (Fill, Option<oneshot::Sender<Led>>);
+
+/// A 304: the stored response it is about, with the news in its head.
+fn confirm(
+    walk: &Walk,
+    fill: Fill,
+    answer: &OriginAnswer,
+    led: Option<oneshot::Sender<Led>>,
+) -> Result<(), Again> {
+    let asked: Vec<Validators> =
+        fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
+    let confirmed = update::confirmed(&answer.fields, &asked);
+    let Some(stored) = confirmed.first().and_then(|nth| fill.candidates.get(*nth)).cloned() else {
+        return Err((fill, led));
+    };
+    let mut fields = update::merged(&stored.fields(), &answer.fields);
+    let tags = take_tags(&mut fields);
+    let head = ResponseHead { status: stored.status(), fields: &fields };
+    let judged = judge(walk, &head, answer);
+    let told = Told::of(answer);
+    let mut parts = stored.to_parts();
+    if !tags.is_empty() {
+        parts.tags = tags;
+    }
+    match judged {
+        Ok(Storable { freshness, vary, strip }) => {
+            parts.fields = kept_fields(walk, &fields, &strip, answer);
+            parts.freshness = freshness;
+            parts.vary = vary;
+            parts.epoch = fill.epoch();
+            let stored = fill.settle(parts);
+            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true });
+        }
+        Err(why) => {
+            // Confirmed for this client, but no longer to be kept.
+            parts.fields = kept_fields(walk, &fields, &[], answer);
+            parts.epoch = fill.epoch();
+            walk.edge.store.outdate(&stored);
+            fill.uncacheable(walk.edge.clock.now());
+            let once = Arc::new(StoredResponse::new(parts));
+            tracing::debug!(reason = why.as_str(), "a confirmed response may no longer be stored");
+            send(led, Led::Stored { hit: Hit { stored: once, stale: None }, told, confirmed: true });
+        }
+    }
+    Ok(())
+}
+
+/// A 206 with the rest of what is stored in part.
+async fn combine(
+    walk: &Walk,
+    fill: Fill,
+    mut answer: OriginAnswer,
+    led: Option<oneshot::Sender<Led>>,
+) -> Result<(), Again> {
+    let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
+    let old = stored.fields();
+    let head = ResponseHead { status: answer.status, fields: &answer.fields };
+    let (Some(held), Some(range)) = (stored.held(), partial::content_range(&answer.fields)) else {
+        return Err((fill, led));
+    };
+    if !partial::may_combine(&old, &head) || range.span.length() > walk.edge.store.entry_bytes_max() {
+        return Err((fill, led));
+    }
+    let mut pieces = Vec::new();
+    let mut length = 0;
+    while let Some(piece) = answer.body.next().await {
+        let Ok(piece) = piece else { return Err((fill, led)) };
+        length += piece.len() as u64;
+        if length > range.span.length() {
+            return Err((fill, led));
+        }
+        pieces.push(piece);
+    }
+    let mut whole = held.clone();
+    let part = Part::of(range, length, walk.policy.rules.short_part);
+    let Some(part) = part.filter(|part| whole.add(*part)) else { return Err((fill, led)) };
+    let body = joined(&stored, held, &whole, part, &pieces);
+    let mut fields = update::merged(&old, &answer.fields);
+    let tags = take_tags(&mut fields);
+    fields.remove(header::CONTENT_RANGE);
+    let head = ResponseHead { status: StatusCode::OK, fields: &fields };
+    let told = Told::of(&answer);
+    match judge(walk, &head, &answer) {
+        Ok(Storable { freshness, vary, strip }) => {
+            let parts = Parts {
+                status: StatusCode::OK,
+                fields: kept_fields(walk, &fields, &strip, &answer),
+                body,
+                freshness,
+                vary,
+                tags,
+                held: (!whole.is_whole()).then_some(whole),
+                epoch: fill.epoch(),
+            };
+            let stored = fill.settle(parts);
+            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
+            Ok(())
+        }
+        Err(_) => Err((fill, led)),
+    }
+}
+
+/// The bytes of `whole`, taken from what was held and from the new part.
+fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces: &[Bytes]) -> Vec<Bytes> {
+    let new = pieces.concat();
+    let mut body = Vec::new();
+    for span in whole.spans() {
+        let mut at = span.first();
+        while at <= span.last() {
+            let taken = if part.span.first() <= at && at <= part.span.last() {
+                let from = usize::try_from(at - part.span.first()).unwrap_or(usize::MAX);
+                at = part.span.last() + 1;
+                vec![Bytes::copy_from_slice(new.get(from..).unwrap_or_default())]
+            } else {
+                let Some(old) = held.spans().iter().find(|old| old.first() <= at && at <= old.last()) else {
+                    break;
+                };
+                let end =
+                    if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
+                let Some(wanted) = partial::Span::new(at, end) else { break };
+                at = end + 1;
+                crate::respond::held_slice(stored, held, wanted)
+            };
+            body.extend(taken);
+        }
+    }
+    body
+}
+
+/// Everything else: an answer with a body of its own.
+async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+    let now = walk.edge.clock.now();
+    if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
+        return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
+    }
+    let mut fields = answer.fields.clone();
+    let tags = take_tags(&mut fields);
+    if walk.method == Method::HEAD {
+        head_answered(walk, &fill, &answer, &fields);
+        fill.uncacheable(now);
+        let fields = sent_fields(walk, &fields);
+        return send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
+    }
+    let head = ResponseHead { status: answer.status, fields: &fields };
+    let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
+        if answer.length.is_some_and(|length| length > walk.edge.store.entry_bytes_max()) {
+            return Err("too-large");
+        }
+        Ok(storable)
+    });
+    let held = match (&judged, answer.status) {
+        (Ok(_), StatusCode::PARTIAL_CONTENT) => held_by(walk, &answer).map(Some).ok_or("content-range"),
+        (Ok(_), _) => Ok(None),
+        (Err(why), _) => Err(*why),
+    };
+    let (storable, held) = match (judged, held) {
+        (Ok(storable), Ok(held)) => (storable, held),
+        (Err(why), _) | (_, Err(why)) => {
+            // What was stored has been answered with something that is not: it must not come back.
+            if answer.status != StatusCode::PARTIAL_CONTENT && !stale::is_error(answer.status) {
+                if let Some(stored) = &fill.stored {
+                    walk.edge.store.outdate(stored);
+                }
+            }
+            walk.edge.not_stored.remember(walk.key, why);
+            fill.uncacheable(now);
+            let fields = sent_fields(walk, &fields);
+            return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
+        }
+    };
+    let told = Told::of(&answer);
+    let fields = kept_fields(walk, &fields, &storable.strip, &answer);
+    let head = FillHead {
+        status: answer.status,
+        lines: lines(
+            fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE),
+        ),
+        fields,
+        freshness: storable.freshness,
+        vary: storable.vary,
+    };
+    let mut writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
+    let streaming = Arc::clone(writing.streaming());
+    let reader = led.as_ref().and_then(|_| streaming.body.reader());
+    send(led, Led::Streaming { streaming, reader, told });
+    while let Some(piece) = answer.body.next().await {
+        let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
+        let write = writing.write(piece, STREAM_WINDOW_BYTES as u64);
+        // A body that is not kept waits for its readers; not for ever.
+        let written = walk.edge.clock.timeout(walk.edge.config.limits.send_stall_timeout, write).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return writing.cut(walk.edge.clock.now());
+        }
+    }
+    writing.finish();
+}
+
+/// Whether something stale may stand in for this error.
+fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
+    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
+    fill.stored.as_ref().is_some_and(|stored| {
+        stored.held().is_none()
+            && stored.freshness.may_serve_stale_if_error(&control, stored.purged(), walk.edge.clock.now())
+    })
+}
+
+fn judge(walk: &Walk, head: &ResponseHead<'_>, answer: &OriginAnswer) -> Result<Storable, NotStored> {
+    storable(
+        &walk.head(),
+        head,
+        &walk.policy.rules,
+        answer.requested_at,
+        answer.received_at,
+        walk.edge.clock.wall(),
+    )
+}
+
+fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
+    let range = partial::content_range(&answer.fields)?;
+    Some(Held::new(Part::of(range, answer.length?, walk.policy.rules.short_part)?))
+}
+
+/// An answer to HEAD updates or outdates what is stored for GET.
+fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &HeaderMap) {
+    let Some(stored) = &fill.stored else { return };
+    let head = ResponseHead { status: answer.status, fields };
+    walk.edge.store.head_answered(
+        walk.key,
+        stored,
+        &head,
+        || {
+            let merged = update::merged(&stored.fields(), fields);
+            let storable =
+                judge(walk, &ResponseHead { status: stored.status(), fields: &merged }, answer).ok()?;
+            let mut parts = stored.to_parts();
+            parts.fields = kept_fields(walk, &merged, &storable.strip, answer);
+            parts.freshness = storable.freshness;
+            parts.vary = storable.vary;
+            parts.epoch = fill.epoch();
+            Some(parts)
+        },
+        walk.edge.clock.now(),
+    );
+}
+
+/// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
+fn kept_fields(
+    walk: &Walk,
+    fields: &HeaderMap,
+    strip: &[http::HeaderName],
+    answer: &OriginAnswer,
+) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, value) in retained(fields, strip) {
+        kept.append(name.clone(), value.clone());
+    }
+    if !kept.contains_key(header::DATE) {
+        let received = walk.edge.clock.wall().minus(walk.edge.clock.now().since(answer.received_at));
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(received.as_millis());
+        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(at)) {
+            kept.insert(header::DATE, date);
+        }
+    }
+    for_clients(walk, &mut kept);
+    kept
+}
+
+/// The fields of an answer that is not stored.
+pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap) -> HeaderMap {
+    let mut sent = HeaderMap::with_capacity(fields.len() + 1);
+    for (name, value) in retained(fields, &[]) {
+        sent.append(name.clone(), value.clone());
+    }
+    for_clients(walk, &mut sent);
+    sent
+}
+
+/// What a client sees beside the origin's fields: our `Via`, and nothing that was meant for surrogates.
+fn for_clients(walk: &Walk, fields: &mut HeaderMap) {
+    fields.remove(SURROGATE_CONTROL);
+    let ours = format!("1.1 {}", walk.edge.config.node);
+    let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
+    if !known && let Ok(via) = HeaderValue::from_str(&ours) {
+        fields.append(header::VIA, via);
+    }
+}
+
+/// Takes the surrogate keys out of a head: they are for caches, not for clients.
+pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
+    let mut tags: Vec<Box<str>> = Vec::new();
+    for name in TAG_FIELDS {
+        for value in fields.get_all(name) {
+            let Ok(text) = value.to_str() else { continue };
+            for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
+                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && tags.len() < TAGS_MAX {
+                    tags.push(tag.into());
+                }
+            }
+        }
+        fields.remove(name);
+    }
+    tags.into()
+}
+
+const TAG_FIELDS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
+const TAGS_MAX: usize = 128;
+const TAG_BYTES_MAX: usize = 1024;

@@ -1,0 +1,311 @@
+//! 3-6 the walk: every branch a request can take, on one screen.
+//!
+//! ```text
+//! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
+//!                  ├─ Stale ───► respond, and spawn the refresh
+//!                  ├─ Filling ─► follow ─► respond | alone
+//!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
+//!                  └─ not cacheable ─► pass
+//! ```
+//!
+//! `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill belongs to a
+//! task of its own: the client that caused it may leave.
+//!
+//! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
+//! `rules::reuse`.
+
+mod explain;
+mod fetch;
+mod pass;
+mod service;
+mod walk;
+
+pub use service::{NotStoredMemory, PurgeCounts, WalkService};
+
+use std::sync::{Arc, OnceLock};
+
+use cache_store::coalesce::{Fill, Followed, Follower};
+use cache_store::entry::StoredResponse;
+use cache_store::lookup::{Hit, Lookup, Stale, Why};
+use cache_store::rules::{RequestControl, RequestHead};
+use cache_store::store::CacheStore;
+use http::{Method, StatusCode};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::listener::fields::Fields;
+use crate::listener::request::Request;
+use crate::listener::service::Served;
+use crate::listener::stats::ListenerStats;
+use crate::observe::id::RequestIds;
+use crate::origin::OriginPools;
+use crate::respond::failure::Failure;
+use crate::respond::headers::CacheStatus;
+use crate::respond::response::{CacheOutcome, Outcome, Response};
+use crate::respond::{self, AskOrigin, Occasion};
+use crate::route::{Bypass, Route, RouteTable};
+use crate::shutdown::Shutdown;
+use fetch::Led;
+use walk::Walk;
+
+/// What all workers share to answer requests.
+pub struct Edge {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Hosts and paths to routes.
+    pub routes: RouteTable,
+    /// The cache.
+    pub store: Arc<CacheStore>,
+    /// The origins.
+    pub origins: Arc<OriginPools>,
+    /// The clock.
+    pub clock: Clock,
+    /// Ids for answers generated here.
+    pub ids: RequestIds,
+    /// Purges applied.
+    pub purges: PurgeCounts,
+    /// Why keys were not stored last time.
+    pub not_stored: NotStoredMemory,
+    /// The end of the node.
+    pub shutdown: Shutdown,
+    /// Counters of the client listeners, once they are bound.
+    pub listeners: OnceLock<Vec<Arc<ListenerStats>>>,
+}
+
+impl Edge {
+    /// Answers a request, or promises to.
+    pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
+        let route = match self.routes.route(request) {
+            Ok(route) => route,
+            Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
+        };
+        if *request.method.as_str() == *"PURGE" {
+            return Served::Now(tagged(route.site, self.purge_by_method(request)));
+        }
+        let site = route.site;
+        match route.bypass {
+            None => {}
+            Some(Bypass::Trace) => {
+                return Served::Now(
+                    self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
+                );
+            }
+            Some(reason) => return self.pass(request, &route, reason.as_str()),
+        }
+        let key = route.key(self.store.keyer());
+        let now = self.clock.now();
+        let looked = {
+            let (authority, path) = (route.authority_str(), route.path_str());
+            let head = walk::head(&request.method, request.scheme, authority, path, &request.fields);
+            let policy = &route.policy.rules;
+            match self.store.lookup(key, &head, policy, now) {
+                Lookup::Fresh(hit) => {
+                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
+                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Err(AskOrigin) => None,
+                    }
+                }
+                Lookup::Stale(hit, fill) => {
+                    let answer = respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Stale);
+                    if let Some(fill) = fill
+                        && let Ok(walk) = Walk::fill(self, request, &route, key)
+                    {
+                        tokio::spawn(fetch::lead(walk, fill, None));
+                    }
+                    match answer {
+                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Err(AskOrigin) => None,
+                    }
+                }
+                other => Some(other),
+            }
+        };
+        let Some(looked) = looked else { return self.pass(request, &route, "precondition") };
+        match Walk::fill(self, request, &route, key) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_>, reason: &'static str) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    fn occasion<'a>(
+        &'a self,
+        request: &'a RequestHead<'a, Fields>,
+        route: &Route<'_>,
+        now: cache_store::timestamp::Timestamp,
+    ) -> Occasion<'a> {
+        Occasion {
+            request,
+            now,
+            wall: self.clock.wall(),
+            node: &self.config.node,
+            x_cache: route.policy.x_cache,
+        }
+    }
+}
+
+/// Everything behind a lookup that was not a hit.
+async fn walk_on(walk: Walk, mut looked: Lookup) -> Response {
+    let mut turns = 0;
+    loop {
+        let follower = match looked {
+            Lookup::Fresh(hit) => return from_store(&walk, hit, CacheOutcome::Hit).await,
+            Lookup::Stale(hit, fill) => {
+                if let Some(fill) = fill {
+                    tokio::spawn(fetch::lead(walk.clone(), fill, None));
+                }
+                return from_store(&walk, hit, CacheOutcome::Stale).await;
+            }
+            Lookup::OnlyIfCached => {
+                return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
+            }
+            Lookup::Miss(fill) => return fetched(walk, fill).await,
+            Lookup::Filling(follower) => follower,
+        };
+        match follow(&walk, follower).await {
+            Ok(response) => return response,
+            Err(Parted::Alone(stored, why)) => {
+                let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), stored, why);
+                return fetched(walk, fill).await;
+            }
+            Err(Parted::Again) if turns < TURNS_MAX => turns += 1,
+            Err(Parted::Again) => {
+                return walk
+                    .failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
+            }
+        }
+        looked = walk.edge.store.lookup(walk.key, &walk.head(), &walk.policy.rules, walk.edge.clock.now());
+    }
+}
+
+/// Why a follower has no answer.
+enum Parted {
+    /// The answer is not for it.
+    Alone(Option<Arc<StoredResponse>>, Why),
+    /// The leader vanished.
+    Again,
+}
+
+async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted> {
+    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
+    let clock = walk.edge.clock.clone();
+    let followed = follower.wait(&walk.head(), &control, || clock.now()).await;
+    match followed {
+        Followed::Streaming(streaming) => {
+            let ttl = streaming.head.freshness.ttl(clock.now());
+            let outcome = Outcome { cache: CacheOutcome::Collapsed, ttl: Some(ttl), ..Outcome::default() };
+            let head = walk.head();
+            respond::streaming(
+                &streaming,
+                walk.occasion(&head),
+                CacheStatus::Collapsed { ttl: Some(ttl) },
+                outcome,
+            )
+            .ok_or(Parted::Alone(follower.stored, follower.why))
+        }
+        Followed::Stored(hit) => {
+            let head = walk.head();
+            respond::stored(hit, walk.occasion(&head), CacheOutcome::Collapsed)
+                .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
+        }
+        Followed::Failed(failure) => {
+            if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
+                return Ok(from_store(walk, hit, CacheOutcome::Stale).await);
+            }
+            let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Ok(walk.failed(Failure::new(status, failure.reason)))
+        }
+        Followed::Alone => Err(Parted::Alone(follower.stored, follower.why)),
+        Followed::Again => Err(Parted::Again),
+    }
+}
+
+/// Lets a task of its own fetch, and answers with what it finds.
+async fn fetched(walk: Walk, fill: Fill) -> Response {
+    let stored = fill.stored.clone();
+    let why = fill.why;
+    let (led, leads) = tokio::sync::oneshot::channel();
+    tokio::spawn(fetch::lead(walk.clone(), fill, Some(led)));
+    answer_led(&walk, leads.await, why, stored.as_ref()).await
+}
+
+/// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
+async fn answer_led(
+    walk: &Walk,
+    led: Result<Led, tokio::sync::oneshot::error::RecvError>,
+    why: Why,
+    stored: Option<&Arc<StoredResponse>>,
+) -> Response {
+    match led {
+        Ok(Led::Streaming { streaming, reader, told }) => {
+            let ttl = streaming.head.freshness.ttl(walk.edge.clock.now());
+            let status = CacheStatus::Forwarded {
+                fwd: why.fwd(),
+                fwd_status: Some(told.status),
+                stored: true,
+                ttl: Some(ttl),
+                detail: why.detail(),
+            };
+            let outcome = told.outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
+            let head = walk.head();
+            let response = respond::streaming(&streaming, walk.occasion(&head), status, outcome);
+            drop(reader);
+            response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
+        }
+        Ok(Led::Stored { hit, told, confirmed }) => {
+            let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
+            let mut response = from_store(walk, hit, cache).await;
+            told.add_to(&mut response.outcome);
+            response
+        }
+        Ok(Led::Through(through)) => pass::through(walk, *through, why),
+        Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
+            Some(hit) => from_store(walk, hit, CacheOutcome::Stale).await,
+            None => walk.failed(failure),
+        },
+        // The task was lost: one request pays, the followers look up again.
+        Err(_) => walk.failed(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "fill-lost")),
+    }
+}
+
+async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
+    let answer = {
+        let head = walk.head();
+        respond::stored(hit, walk.occasion(&head), cache)
+    };
+    match answer {
+        Ok(response) => response,
+        // Boxed: a pass may itself end in the store, once.
+        Err(AskOrigin) => Box::pin(pass::pass(walk.clone(), "precondition")).await,
+    }
+}
+
+/// What may stand in for an origin that failed (RFC 5861 §4).
+fn stale_if_error(walk: &Walk, stored: Option<&Arc<StoredResponse>>) -> Option<Hit> {
+    let stored = stored.filter(|stored| stored.held().is_none())?;
+    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
+    stored
+        .freshness
+        .may_serve_stale_if_error(&control, stored.purged(), walk.edge.clock.now())
+        .then(|| Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) })
+}
+
+fn tagged(site: u16, mut response: Response) -> Response {
+    response.outcome.site = Some(site);
+    response
+}
+
+/// Whether a method reads only.
+pub(crate) fn reads(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+/// How often a follower whose leader vanished looks up again.
+const TURNS_MAX: usize = 8;

@@ -1,0 +1,92 @@
+//! Around the cache: the request as it is, its answer as it comes.
+//!
+//! For methods that are not cached, routes that are off, cookies that make it personal, and preconditions only the origin
+//! can judge. A successful unsafe request makes what is stored for its URL (and for the `Location` it names) unusable
+//! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use cache_store::lookup::Why;
+use cache_store::purge::{Purge, Scope};
+use cache_store::rules::ResponseHead;
+use cache_store::rules::invalidate::{invalidated, is_safe};
+use http::{HeaderMap, Method};
+
+use super::fetch::{self, Through, Told, sent_fields, take_tags};
+use super::reads;
+use super::walk::Walk;
+use crate::origin::OriginBody;
+use crate::respond;
+use crate::respond::failure::Failure;
+use crate::respond::headers::CacheStatus;
+use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
+
+/// Asks the origin and streams its answer.
+pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
+    let epoch = walk.edge.store.epoch();
+    let mut answer = match walk.ask(walk.forward.clone()).await {
+        Ok(answer) => answer,
+        Err(error) => return walk.failed(Failure::from(error.cause)),
+    };
+    if !reads(&walk.method) && !is_safe(&walk.method) {
+        // Asked before our own invalidation, which counts as a purge.
+        let untouched = walk.edge.store.untouched_since(walk.key, epoch);
+        invalidate(&walk, &answer.fields, answer.status);
+        if walk.method == Method::POST && untouched {
+            answer = match fetch::answered_post(walk.clone(), answer).await {
+                Ok(response) => return response,
+                Err(answer) => answer,
+            };
+        }
+    }
+    let mut fields = answer.fields.clone();
+    take_tags(&mut fields);
+    let fields = sent_fields(&walk, &fields);
+    through_with(&walk, Through { answer, fields, why_not: Some(reason) }, "bypass")
+}
+
+/// An answer that was to be stored and is not.
+pub(super) fn through(walk: &Walk, through: Through, why: Why) -> Response {
+    through_with(walk, through, why.fwd())
+}
+
+fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
+    let Through { answer, fields, why_not } = through;
+    let told = Told::of(&answer);
+    let status = CacheStatus::Forwarded {
+        fwd,
+        fwd_status: Some(told.status),
+        stored: false,
+        ttl: None,
+        detail: why_not,
+    };
+    let cache = if fwd == "bypass" { CacheOutcome::Pass } else { CacheOutcome::Miss };
+    let outcome = told.outcome(cache, why_not, None);
+    let body = Body::Stream { length: answer.length, source: Box::pin(OriginStream(answer.body)) };
+    let head = walk.head();
+    respond::passed(answer.status, &fields, body, walk.occasion(&head), status, outcome)
+}
+
+fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
+    let head = walk.head();
+    let response = ResponseHead { status, fields };
+    for path in invalidated(&walk.method, &head.target, &response) {
+        let keys =
+            walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
+        for key in keys {
+            let purge = Purge { scope: Scope::Url(key), soft: false };
+            walk.edge.store.purge(purge, walk.edge.clock.now());
+        }
+    }
+}
+
+/// An origin's body as an answer's stream.
+struct OriginStream(OriginBody);
+
+impl Stream for OriginStream {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.get_mut().0.poll_next(cx).map(|next| next.map(|piece| piece.map_err(|_| Cut)))
+    }
+}

@@ -1,0 +1,248 @@
+//! The walk as a worker's service, with its end of log and metrics; and the node as the admin calls see it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use cache_store::key::CacheKey;
+use cache_store::purge::{Purge, Scope};
+use http::StatusCode;
+use parking_lot::Mutex;
+use purge_api::{Applied, Problem, PurgeError, Purger, ResourceUrl, compat};
+use serde_json::Value;
+
+use super::Edge;
+use crate::admin::{ExplainQuery, Node};
+use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
+use crate::listener::Worker;
+use crate::listener::fields::FieldId;
+use crate::listener::request::{Request, Scheme};
+use crate::listener::service::{Finished, Served, Service};
+use crate::observe::gauges::{self, Gauges};
+use crate::observe::{Observe, Observer};
+use crate::respond::failure::{self, Failure};
+use crate::respond::headers::CacheStatus;
+use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
+use crate::shutdown::Phase;
+
+/// One worker's service. Belongs to its thread.
+pub struct WalkService {
+    edge: Arc<Edge>,
+    observer: Option<Rc<Observer>>,
+}
+
+impl WalkService {
+    /// The service of a worker; call it on the worker's thread.
+    pub fn new(edge: Arc<Edge>, observe: &Observe, worker: &Worker) -> Self {
+        let observer = observe.worker(worker.index, &edge.clock).map(Rc::new);
+        if let Some(observer) = observer.clone() {
+            let clock = edge.clock.clone();
+            tokio::task::spawn_local(async move { observer.run(&clock).await });
+        }
+        Self { edge, observer }
+    }
+}
+
+impl Service for WalkService {
+    #[inline]
+    fn serve(&self, request: &mut Request) -> Served {
+        self.edge.serve(request)
+    }
+
+    #[inline]
+    fn finished(&self, request: &Request, finished: &Finished<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.finished(request, finished);
+        }
+    }
+}
+
+/// Purges applied, by scope and softness.
+#[derive(Debug, Default)]
+pub struct PurgeCounts {
+    url_hard: AtomicU64,
+    url_soft: AtomicU64,
+}
+
+/// Why keys were not stored last time, for `explain`; bounded, the oldest half goes.
+#[derive(Debug, Default)]
+pub struct NotStoredMemory(Mutex<HashMap<CacheKey, &'static str>>);
+
+impl NotStoredMemory {
+    pub(super) fn remember(&self, key: CacheKey, why: &'static str) {
+        let mut known = self.0.lock();
+        if known.len() >= NOT_STORED_REMEMBERED_MAX {
+            let mut keep = false;
+            known.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+        }
+        known.insert(key, why);
+    }
+
+    pub(super) fn of(&self, key: CacheKey) -> Option<&'static str> {
+        self.0.lock().get(&key).copied()
+    }
+}
+
+impl Edge {
+    /// `PURGE` on a client listener: for those that `purge.method_from` names.
+    pub(super) fn purge_by_method(&self, request: &Request) -> Response {
+        let client = request.client.address.ip();
+        if !self.may_purge(client) {
+            let failure = Failure::new(StatusCode::FORBIDDEN, "purge-not-allowed");
+            return self.failed(request, failure);
+        }
+        let text = format!(
+            "{}://{}{}",
+            request.scheme.as_str(),
+            String::from_utf8_lossy(&request.authority),
+            String::from_utf8_lossy(&request.target)
+        );
+        let Ok(url) = ResourceUrl::parse(&text) else {
+            return self.failed(request, Failure::new(StatusCode::BAD_REQUEST, "target"));
+        };
+        let soft = compat::asks_soft(compat::SOFT_FIELDS.iter().flat_map(|name| request.fields.named(name)));
+        let reply = compat::purge_method(self, url, soft);
+        let mut lines = Vec::new();
+        for (name, value) in &reply.fields {
+            crate::respond::headers::line(&mut lines, name.as_bytes(), value.as_bytes());
+        }
+        crate::respond::headers::line(&mut lines, b"content-type", reply.content_type.as_bytes());
+        let mut extra = Vec::new();
+        CacheStatus::Detail("purge").write(&mut extra, &self.config.node);
+        Response {
+            status: reply.status,
+            extra,
+            lines: Lines::Own(Bytes::from(lines)),
+            body: Body::Bytes(Bytes::from(reply.body)),
+            outcome: Outcome { cache: CacheOutcome::Generated, reason: Some("purge"), ..Outcome::default() },
+            close: false,
+        }
+    }
+
+    fn may_purge(&self, client: IpAddr) -> bool {
+        self.config.purge.method_from.iter().any(|network| network.contains(client))
+    }
+
+    /// The page for something that went wrong before there was a walk.
+    pub fn failed(&self, request: &Request, failure: Failure) -> Response {
+        failure::response(failure, &self.config.node, request.fields.first(FieldId::Accept), self.ids.draw())
+    }
+
+    /// The keys that a URL means: a page that is purged is purged whichever way it was asked for.
+    fn keys_of(&self, url: &ResourceUrl) -> Result<Vec<CacheKey>, PurgeError> {
+        let target = url.target();
+        let mut keys = Vec::new();
+        for scheme in [Scheme::Http, Scheme::Https] {
+            keys.extend(self.routes.keys_of(
+                self.store.keyer(),
+                scheme,
+                url.authority().as_bytes(),
+                target.as_bytes(),
+            ));
+        }
+        if keys.is_empty() {
+            return Err(PurgeError::NoSite(url.host().to_owned()));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+}
+
+impl Purger for Edge {
+    fn purge_urls(&self, urls: &[ResourceUrl], soft: bool) -> Result<Applied, PurgeError> {
+        let keys: Vec<Vec<CacheKey>> = urls.iter().map(|url| self.keys_of(url)).collect::<Result<_, _>>()?;
+        let now = self.clock.now();
+        let mut applied = Applied { sequence: self.store.epoch(), matched: 0 };
+        for key in keys.into_iter().flatten() {
+            let done = self.store.purge(Purge { scope: Scope::Url(key), soft }, now);
+            applied.sequence = applied.sequence.max(done.sequence);
+            applied.matched += done.matched;
+        }
+        let counter = if soft { &self.purges.url_soft } else { &self.purges.url_hard };
+        counter.fetch_add(urls.len() as u64, Ordering::Relaxed);
+        Ok(applied)
+    }
+
+    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
+        let mut matched = 0;
+        for url in urls {
+            matched += self.keys_of(url)?.into_iter().map(|key| self.store.matched(key)).sum::<u64>();
+        }
+        Ok(matched)
+    }
+}
+
+impl Node for Edge {
+    fn gauges(&self) -> Gauges {
+        let usage = self.store.usage();
+        let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+        let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
+        Gauges {
+            tiers: vec![gauges::Tier {
+                tier: "memory",
+                bytes: usage.memory_bytes,
+                bytes_max: usage.memory_bytes_max,
+                objects: usage.memory_objects,
+                evictions: usage.memory_evictions,
+            }],
+            origins: self.origins.stats(),
+            listeners: self.listeners.get().cloned().unwrap_or_default(),
+            purges: gauges::Purges {
+                sequence: usage.purge_sequence,
+                applied: vec![
+                    gauges::Applied {
+                        scope: "url",
+                        soft: false,
+                        count: self.purges.url_hard.load(Ordering::Relaxed),
+                    },
+                    gauges::Applied {
+                        scope: "url",
+                        soft: true,
+                        count: self.purges.url_soft.load(Ordering::Relaxed),
+                    },
+                ],
+            },
+            others: vec![
+                counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
+                counter("tidegate_stored_total", "Responses stored.", usage.stored),
+                counter(
+                    "tidegate_collapsed_total",
+                    "Requests that waited for another's fetch.",
+                    usage.collapsed,
+                ),
+                gauge(
+                    "tidegate_fills_under_way",
+                    "Fetches that others may wait for now.",
+                    usage.fills_under_way,
+                ),
+                gauge(
+                    "tidegate_arriving_bytes",
+                    "Bytes of bodies arriving to be stored.",
+                    usage.arriving_bytes,
+                ),
+            ],
+        }
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem> {
+        self.explained(query)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.shutdown.phase() {
+            Phase::Serving => Ok(()),
+            Phase::Draining | Phase::Cut => Err("the node is ending".to_owned()),
+        }
+    }
+
+    fn stop(&self) {
+        self.shutdown.begin();
+    }
+}

@@ -1,0 +1,175 @@
+//! A request on its way behind the lookup: what must outlive the listener's call.
+//!
+//! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_store::key::CacheKey;
+use cache_store::rules::policy::ShortPart;
+use cache_store::rules::{RequestHead, Target};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use parking_lot::Mutex;
+
+use super::Edge;
+use crate::config::RoutePolicy;
+use crate::listener::fields::{FieldId, Fields};
+use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
+use crate::origin::forward::{self, Conditions, Hop};
+use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
+use crate::respond::Occasion;
+use crate::respond::failure::{self, Failure};
+use crate::respond::response::Response;
+use crate::route::Route;
+
+/// A request on its way.
+#[derive(Clone)]
+pub(super) struct Walk {
+    pub(super) edge: Arc<Edge>,
+    pub(super) method: Method,
+    pub(super) scheme: Scheme,
+    /// Normalised host and port.
+    pub(super) authority: Bytes,
+    /// Normalised path and query.
+    pub(super) target: Bytes,
+    /// The fields as received.
+    pub(super) fields: Fields,
+    /// The fields to forward.
+    pub(super) forward: HeaderMap,
+    pub(super) policy: Arc<RoutePolicy>,
+    pub(super) key: CacheKey,
+    pub(super) interim: Option<InterimSink>,
+    /// The body, until it is taken.
+    body: Arc<Mutex<RequestBody>>,
+}
+
+impl Walk {
+    /// A walk that may fill the cache: its body is not forwarded, its fields are those of the route.
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn fill(
+        edge: &Arc<Edge>,
+        request: &mut Request,
+        route: &Route<'_>,
+        key: CacheKey,
+    ) -> Result<Self, Failure> {
+        let own = Conditions::Own { etag: None, last_modified: None, range: None };
+        Self::new(edge, request, route, key, own, RequestBody::Empty)
+    }
+
+    /// A walk around the cache, with everything the client sent.
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Result<Self, Failure> {
+        let body = std::mem::take(&mut request.body);
+        let key = route.key(edge.store.keyer());
+        Self::new(edge, request, route, key, Conditions::Client, body)
+    }
+
+    fn new(
+        edge: &Arc<Edge>,
+        request: &mut Request,
+        route: &Route<'_>,
+        key: CacheKey,
+        conditions: Conditions<'_>,
+        body: RequestBody,
+    ) -> Result<Self, Failure> {
+        let hop = Hop {
+            node: &edge.config.node,
+            client: request.client.address.ip(),
+            scheme: request.scheme,
+            protocol: request.protocol,
+            authority: route.authority(),
+        };
+        let fills = matches!(conditions, Conditions::Own { .. });
+        let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
+            if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
+        })
+        .map_err(Failure::from)?;
+        if fills
+            && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node))
+        {
+            forward.append(SURROGATE_CAPABILITY, capability);
+        }
+        Ok(Self {
+            edge: Arc::clone(edge),
+            method: request.method.clone(),
+            scheme: request.scheme,
+            authority: Bytes::copy_from_slice(route.authority()),
+            target: route.forward_target(),
+            fields: request.fields.clone(),
+            forward,
+            policy: Arc::clone(route.policy),
+            key,
+            interim: request.interim.take(),
+            body: Arc::new(Mutex::new(body)),
+        })
+    }
+
+    /// The request as the rules read it.
+    pub(super) fn head(&self) -> RequestHead<'_, Fields> {
+        head(
+            &self.method,
+            self.scheme,
+            std::str::from_utf8(&self.authority).unwrap_or_default(),
+            std::str::from_utf8(&self.target).unwrap_or_default(),
+            &self.fields,
+        )
+    }
+
+    /// What an answer to it is made with.
+    pub(super) fn occasion<'a>(&'a self, request: &'a RequestHead<'a, Fields>) -> Occasion<'a> {
+        Occasion {
+            request,
+            now: self.edge.clock.now(),
+            wall: self.edge.clock.wall(),
+            node: &self.edge.config.node,
+            x_cache: self.policy.x_cache,
+        }
+    }
+
+    /// Asks an origin of the route's pool, with these fields.
+    pub(super) async fn ask(&self, fields: HeaderMap) -> Result<Answer, Failed> {
+        let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
+        let ask = Ask {
+            pool: Arc::clone(pool),
+            method: self.method.clone(),
+            authority: self.authority.clone(),
+            target: self.target.clone(),
+            fields,
+            body: std::mem::take(&mut *self.body.lock()),
+            interim: self.interim.clone(),
+            surplus: match self.policy.rules.short_part {
+                ShortPart::Refuse => Surplus::Refuse,
+                ShortPart::TrustFraming => Surplus::Drop,
+            },
+        };
+        self.edge.origins.ask(ask).await
+    }
+
+    /// The page for a failure.
+    pub(super) fn failed(&self, failure: Failure) -> Response {
+        failure::response(
+            failure,
+            &self.edge.config.node,
+            self.fields.first(FieldId::Accept),
+            self.edge.ids.draw(),
+        )
+    }
+}
+
+/// A request head as the rules read it.
+pub(super) fn head<'a>(
+    method: &'a Method,
+    scheme: Scheme,
+    authority: &'a str,
+    path: &'a str,
+    fields: &'a Fields,
+) -> RequestHead<'a, Fields> {
+    RequestHead { method, target: Target { scheme: scheme.as_str(), authority, path }, fields }
+}
+
+/// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

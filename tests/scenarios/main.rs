@@ -1,0 +1,6 @@
+//! Scenarios: a whole node, real sockets on port 0, scripted origins and clients, our clock.
+//!
+//! A file a promise; each test's name is a sentence that can be false. Nothing here sleeps: a test waits on a
+//! [`stage::gate::Gate`] or a counter, and moves time with the stage's clock.
+
+mod stage;

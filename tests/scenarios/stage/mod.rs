@@ -1,0 +1,228 @@
+//! A whole node in this process, with scripted origins behind it, clients before it and a clock in the test's hand.
+//!
+//! [`Stage::new`] is one origin, `a`, and one site; [`Stage::build`] changes that. When a test fails, the stage prints
+//! its clock, its counters and every byte that went over a wire.
+
+pub(crate) mod answer;
+pub(crate) mod client;
+pub(crate) mod gate;
+pub(crate) mod journal;
+pub(crate) mod origin;
+pub(crate) mod reply;
+pub(crate) mod settings;
+pub(crate) mod wire;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::rules::Policy;
+use cache_store::store::Usage;
+use cache_store::timestamp::Timestamp;
+use tidegate::clock::Clock;
+use tidegate::config::{Config, Preset, RoutePolicy};
+use tidegate::{Edge, Running};
+
+use answer::Answer;
+use client::{Client, Clients, PATIENCE};
+use journal::Journal;
+use origin::Origin;
+use settings::HOST;
+
+/// Node, origins, clients and clock.
+pub(crate) struct Stage {
+    pub(crate) clock: Clock,
+    running: Option<Running>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    origins: Vec<(&'static str, Origin)>,
+    journal: Journal,
+}
+
+/// A stage on its way.
+pub(crate) struct Builder {
+    origins: Vec<&'static str>,
+    policy: RoutePolicy,
+    changes: Vec<Change>,
+}
+
+type Change = Box<dyn FnOnce(&mut Config, &[SocketAddr])>;
+
+/// What has happened so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Count {
+    usage: Usage,
+    /// Requests that reached an origin.
+    pub(crate) requests: usize,
+}
+
+impl Deref for Count {
+    type Target = Usage;
+
+    fn deref(&self) -> &Usage {
+        &self.usage
+    }
+}
+
+impl Stage {
+    /// One origin, `a`, and the safe defaults.
+    pub(crate) async fn new() -> Self {
+        Self::build().start().await
+    }
+
+    /// One origin, `a`, and this preset.
+    pub(crate) async fn preset(preset: Preset) -> Self {
+        Self::build().preset(preset).start().await
+    }
+
+    pub(crate) fn build() -> Builder {
+        Builder { origins: vec!["a"], policy: settings::policy(Preset::Default), changes: Vec::new() }
+    }
+
+    /// The origin of this name.
+    #[track_caller]
+    pub(crate) fn origin(&self, name: &str) -> &Origin {
+        let found = self.origins.iter().find(|(known, _)| *known == name);
+        &found.unwrap_or_else(|| panic!("there is no origin `{name}` on this stage")).1
+    }
+
+    /// A client of the site.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address, HOST, &self.journal)
+    }
+
+    /// So many of them.
+    pub(crate) fn clients(&self, count: usize) -> Clients {
+        Clients::new(self.client(), count)
+    }
+
+    /// A client of the admin listener.
+    pub(crate) fn operator(&self) -> Client {
+        Client::new(self.admin, &self.admin.to_string(), &self.journal)
+            .header("content-type", "application/json")
+    }
+
+    /// Purges URLs of the site by the admin call; `soft` makes them stale.
+    pub(crate) async fn purge(&self, targets: &[&str], soft: bool) -> Answer {
+        let urls: Vec<_> = targets.iter().map(|target| format!("\"http://{HOST}{target}\"")).collect();
+        let body = format!("{{\"urls\": [{}], \"soft\": {soft}}}", urls.join(", "));
+        let answer = self.operator().post("/v1/purge", &body).await;
+        assert!(matches!(answer.status, 200 | 202), "the purge was refused: {answer:?}");
+        answer
+    }
+
+    /// Completes when `reached` holds of the counters; fails if it does not come to that.
+    #[track_caller]
+    pub(crate) fn until<'a>(
+        &'a self,
+        reached: impl Fn(&Count) -> bool + 'a,
+    ) -> impl Future<Output = ()> + 'a {
+        let at = Location::caller();
+        async move {
+            let waiting = async {
+                while !reached(&self.count()) {
+                    // Looks again as soon as other tasks have had their turn.
+                    let turn = std::future::pending::<()>();
+                    let _ = tokio::time::timeout(TURN, turn).await;
+                }
+            };
+            if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+                panic!("{at}: waited in vain, {:?}", self.count());
+            }
+        }
+    }
+
+    /// The counters now.
+    pub(crate) fn count(&self) -> Count {
+        let requests = self.origins.iter().map(|(_, origin)| origin.seen().len()).sum();
+        Count { usage: self.edge().store.usage(), requests }
+    }
+
+    /// The node itself.
+    pub(crate) fn edge(&self) -> &Arc<Edge> {
+        self.running.as_ref().expect("the node runs until the stage ends").edge()
+    }
+
+    /// The node's own address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the node; completes when it has ended.
+    pub(crate) async fn shut_down(&mut self) {
+        let running = self.running.take().expect("a node ends once");
+        client::within(running.shutdown()).await;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let count = self.running.as_ref().map(|_| self.count());
+            eprintln!("the clock stands at {} ms; {count:?}", self.clock.now().as_millis());
+            eprintln!("what happened:\n{}", self.journal.told());
+        }
+    }
+}
+
+impl Builder {
+    /// These origins instead of `a`, all in the pool `main`.
+    pub(crate) fn origins(mut self, names: &[&'static str]) -> Self {
+        self.origins = names.to_vec();
+        self
+    }
+
+    pub(crate) fn preset(mut self, preset: Preset) -> Self {
+        self.policy = settings::policy(preset);
+        self
+    }
+
+    /// Changes what the site decides.
+    pub(crate) fn policy(mut self, change: impl FnOnce(&mut RoutePolicy)) -> Self {
+        change(&mut self.policy);
+        self
+    }
+
+    /// Changes the site's caching rules.
+    pub(crate) fn rules(self, change: impl FnOnce(&mut Policy)) -> Self {
+        self.policy(|policy| change(&mut policy.rules))
+    }
+
+    /// Changes the settings; the second argument is the origins' addresses in the order named.
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config, &[SocketAddr]) + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Opens the origins and starts the node.
+    // Async although nothing waits yet: origins are tasks and need a runtime to stand on.
+    #[allow(clippy::unused_async)]
+    pub(crate) async fn start(self) -> Stage {
+        let clock = Clock::manual(Timestamp::from_secs(STARTS_AT_SECS));
+        let journal = Journal::new(&clock);
+        let origins: Vec<_> =
+            self.origins.iter().map(|name| (*name, Origin::open(name, &clock, &journal))).collect();
+        let addresses: Vec<_> = origins.iter().map(|(_, origin)| origin.address()).collect();
+        let mut config = settings::config(&addresses, self.policy);
+        for change in self.changes {
+            change(&mut config, &addresses);
+        }
+        let running = Edge::start(config, clock.clone()).expect("settings of a stage are good");
+        let address = *running.addresses().first().expect("a stage has a listener");
+        let admin = running.admin_address().expect("a stage has an admin listener");
+        Stage { clock, running: Some(running), address, admin, origins, journal }
+    }
+}
+
+/// So many seconds.
+pub(crate) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// 2026-11-02 09:20:00 UTC.
+const STARTS_AT_SECS: u64 = 1_793_611_200;
+/// How long a test that polls a counter lets others run.
+const TURN: Duration = Duration::from_millis(1);

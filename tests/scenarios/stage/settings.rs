@@ -1,0 +1,120 @@
+//! The settings of a node on a stage: every port is 0, every timeout as in production, one site.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::rules::Policy;
+use tidegate::config::{
+    Admin, AdminAddress, Cache, Config, Cookies, Forward, HostPattern, Limits, Listener, ListenerProtocol,
+    Log, LogFormat, LogTarget, Network, Origin, Pool, Preset, Purge, Query, RoutePolicy, Site, Steer,
+};
+
+/// The site's host.
+pub(crate) const HOST: &str = "www.example.test";
+/// The node's name.
+pub(crate) const NODE: &str = "stage";
+
+/// One site on one pool, `main`, of these origins.
+pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
+    let pool = pool("main", origins);
+    let local = Network::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8).expect("eight bits of thirty-two");
+    Config {
+        node: NODE.into(),
+        listeners: vec![plain()],
+        admin: Admin { address: Some(AdminAddress::Tcp(any_port())), tokens: None },
+        cache: Cache { memory_bytes: 64 << 20, object_bytes_max: 16 << 20 },
+        pools: BTreeMap::from([(Arc::clone(&pool.name), pool)]),
+        sites: vec![Site {
+            name: HOST.into(),
+            hosts: vec![HostPattern::Exact(HOST.into())],
+            defaults: Arc::new(policy),
+            routes: Vec::new(),
+        }],
+        purge: Purge { method_from: vec![local] },
+        log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
+        limits: Limits::default(),
+        workers: 2,
+    }
+}
+
+/// A pool that never ejects, so that only tests about ejection see it.
+pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
+    Pool {
+        name: name.into(),
+        origins: origins.iter().map(origin).collect(),
+        host: None,
+        server_name: None,
+        verify: true,
+        ca: None,
+        connections_max: 2048,
+        queue_timeout: Duration::from_secs(5),
+        queue_max: 2048,
+        connect_timeout: Duration::from_secs(5),
+        first_byte_timeout: Duration::from_secs(30),
+        between_bytes_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
+        eject_after: u32::MAX,
+        eject_for: Duration::from_secs(10),
+    }
+}
+
+/// What a preset decides, on the pool `main`.
+pub(crate) fn policy(preset: Preset) -> RoutePolicy {
+    let rules = match preset {
+        Preset::Default => Policy::default(),
+        Preset::Static => Policy::static_site(),
+        Preset::News => Policy::news(),
+        Preset::Rfc => Policy::rfc(),
+    };
+    let keyed_only = matches!(preset, Preset::Static | Preset::News);
+    RoutePolicy {
+        preset,
+        cache: true,
+        rules,
+        steer: Steer::Pool("main".into()),
+        query: Query::default(),
+        forward: if keyed_only {
+            Forward::Only(vec!["accept-encoding".into(), "accept-language".into()])
+        } else {
+            Forward::Safe
+        },
+        cookies: if keyed_only { Cookies::PassOn(vec!["session*".into()]) } else { Cookies::Forward },
+        x_cache: false,
+    }
+}
+
+/// A listener with this certificate, for both protocols.
+pub(crate) fn encrypted(cert: PathBuf, key: PathBuf) -> Listener {
+    Listener {
+        tls: vec![tidegate::config::Certificate { cert, key }],
+        protocols: vec![ListenerProtocol::H2, ListenerProtocol::Http11],
+        ..plain()
+    }
+}
+
+fn plain() -> Listener {
+    Listener {
+        address: any_port(),
+        tls: Vec::new(),
+        protocols: vec![ListenerProtocol::Http11],
+        trusted_proxies: Vec::new(),
+    }
+}
+
+fn origin(address: &SocketAddr) -> Origin {
+    Origin {
+        name: format!("http://{address}").into(),
+        tls: false,
+        host: address.ip().to_string().into(),
+        port: address.port(),
+        weight: 1,
+        backup: false,
+    }
+}
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
