@@ -101,6 +101,11 @@ impl Mistakes {
         &self.list
     }
 
+    /// The source.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// For people, `width` columns wide; with terminal colours if `colour`.
     pub fn render(&self, width: usize, colour: bool) -> String {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };

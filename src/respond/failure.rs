@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::headers::CacheStatus;
+use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
 use crate::listener::request::BodyError;
 use crate::observe::id::RequestId;
 use crate::origin::OriginError;
 use crate::route::RouteRefusal;
-use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
 
 /// Something that went wrong, as far as the client is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +100,12 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: Request
         extra,
         lines: Lines::Own(Bytes::from(lines)),
         body: Body::Bytes(Bytes::from(body)),
-        outcome: Outcome { cache: CacheOutcome::Generated, reason: Some(reason), id: Some(id), ..Outcome::default() },
+        outcome: Outcome {
+            cache: CacheOutcome::Generated,
+            reason: Some(reason),
+            id: Some(id),
+            ..Outcome::default()
+        },
         close: false,
     }
 }

@@ -134,7 +134,11 @@ enum CompiledPath {
     Exact(Vec<u8>),
     Prefix(Vec<u8>),
     /// What stands before the first star, between stars, and behind the last.
-    Glob { head: Vec<u8>, inner: Vec<Vec<u8>>, tail: Vec<u8> },
+    Glob {
+        head: Vec<u8>,
+        inner: Vec<Vec<u8>>,
+        tail: Vec<u8>,
+    },
 }
 
 impl CompiledRoute {
@@ -222,7 +226,12 @@ impl ByPath {
         index
     }
 
-    fn first<'r>(&self, routes: &'r [CompiledRoute], path: &[u8], method: &Method) -> Option<&'r CompiledRoute> {
+    fn first<'r>(
+        &self,
+        routes: &'r [CompiledRoute],
+        path: &[u8],
+        method: &Method,
+    ) -> Option<&'r CompiledRoute> {
         let takes = |at: &&usize| routes.get(**at).is_some_and(|route| route.takes(method));
         let first_of = |list: Option<&Vec<usize>>| list.and_then(|list| list.iter().find(takes)).copied();
         let mut best = first_of(self.exact.get(path));

@@ -99,7 +99,13 @@ impl RouteTable {
     /// # Errors
     /// [`RouteRefusal`]: always the client's fault.
     pub fn route(&self, request: &Request) -> Result<Route<'_>, RouteRefusal> {
-        self.route_parts(&request.method, request.scheme, &request.authority, &request.target, &request.fields)
+        self.route_parts(
+            &request.method,
+            request.scheme,
+            &request.authority,
+            &request.target,
+            &request.fields,
+        )
     }
 
     /// The route of a request in its parts.
@@ -119,8 +125,7 @@ impl RouteTable {
         let Normal { scheme, authority, target } = Normal::of(scheme, authority, target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let matched = site.route(target.path(), method);
-        let bypass =
-            policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
+        let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
         let path_len = target.path_len();
         let (target, keyed) = if bypass.is_none() {
             (query::treat(target, &matched.policy.query), None)
@@ -166,8 +171,12 @@ impl RouteTable {
         let mut keys = Vec::with_capacity(1);
         for method in [Method::GET, Method::HEAD] {
             let target = keyed(site, &normal.target, &method);
-            let key =
-                keyer.primary(normal.scheme.as_str(), normal.authority.as_bytes(), target.path(), target.query());
+            let key = keyer.primary(
+                normal.scheme.as_str(),
+                normal.authority.as_bytes(),
+                target.path(),
+                target.query(),
+            );
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -239,7 +248,10 @@ fn shared(normal: Cow<'_, [u8]>, received: &Bytes) -> Bytes {
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).
 fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
-    let names = fields.all(FieldId::Connection).flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let names = fields
+        .all(FieldId::Connection)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
     for name in names {
         if !matches!(FieldId::of(name), FieldId::Other) && !is_of_the_connection(FieldId::of(name)) {
             return Err(RouteRefusal::Nominated);
@@ -250,5 +262,8 @@ fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
 
 /// Well-known fields that `Connection` may name. Every other well-known one is the message's.
 const fn is_of_the_connection(id: FieldId) -> bool {
-    matches!(id, FieldId::Te | FieldId::Upgrade | FieldId::KeepAlive | FieldId::Trailer | FieldId::ProxyConnection)
+    matches!(
+        id,
+        FieldId::Te | FieldId::Upgrade | FieldId::KeepAlive | FieldId::Trailer | FieldId::ProxyConnection
+    )
 }

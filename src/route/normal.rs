@@ -277,9 +277,7 @@ fn is_dot_segment(rest: &[u8]) -> bool {
 fn is_normal_encoding(rest: &[u8]) -> bool {
     let (Some(&high), Some(&low)) = (rest.get(1), rest.get(2)) else { return false };
     match decode(high, low) {
-        Some(byte) => {
-            !is_unreserved(byte) && !high.is_ascii_lowercase() && !low.is_ascii_lowercase()
-        }
+        Some(byte) => !is_unreserved(byte) && !high.is_ascii_lowercase() && !low.is_ascii_lowercase(),
         None => false,
     }
 }
@@ -391,8 +389,8 @@ const CLASSES: [Class; 256] = {
             b'\\' => Class::Backslash,
             b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => Class::Encode,
             // RFC 3986 §3.3; and brackets, which are reserved, and which `a[]=1` sends as they are.
-            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-            | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+            | b'=' | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
             _ if this.is_ascii_alphanumeric() => Class::Plain,
             _ => Class::Refuse,
         };

@@ -91,7 +91,9 @@ pub(super) fn keeps(line: &FieldLine<'_>, policy: &RoutePolicy, purpose: Purpose
     match line.id {
         FieldId::Cookie if matches!(policy.cookies, Cookies::PassOn(_)) => return false,
         // Of a body that is not forwarded.
-        FieldId::Other if BODY.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_bytes())) => return false,
+        FieldId::Other if BODY.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_bytes())) => {
+            return false;
+        }
         _ => {}
     }
     match &policy.forward {

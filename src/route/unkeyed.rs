@@ -23,7 +23,9 @@ pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
     match found {
         Some((_, Barred::Always, _)) => true,
         Some((_, Barred::FromFills, _)) => purpose == Purpose::Fill,
-        None => DISGUISED.iter().any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
+        None => DISGUISED
+            .iter()
+            .any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
     }
 }
 
@@ -129,10 +131,28 @@ const TABLE: &[(&str, Barred, &str)] = &[
 
 /// Fields that count only under their own spelling: with an underscore they are a smuggler's.
 const DISGUISED: &[&str] = &[
-    "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "connection", "cookie",
-    "authorization", "proxy-authorization", "cdn-loop", "via", "user-agent", "accept-encoding", "accept-language",
-    "cache-control", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
-    "proxy-connection", "keep-alive",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "content-type",
+    "content-encoding",
+    "connection",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "cdn-loop",
+    "via",
+    "user-agent",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "proxy-connection",
+    "keep-alive",
 ];
 
 #[cfg(test)]
@@ -143,7 +163,9 @@ mod tests {
     fn no_field_of_the_table_reaches_the_origin_of_a_fill_in_any_spelling() {
         assert!(TABLE.len() >= 40, "FAULTS B6 asks for 40, there are {}", TABLE.len());
         for (name, ..) in TABLE {
-            for spelling in [(*name).to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")] {
+            for spelling in
+                [(*name).to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")]
+            {
                 assert!(is_barred(spelling.as_bytes(), Purpose::Fill), "{spelling}");
             }
         }

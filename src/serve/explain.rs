@@ -27,13 +27,16 @@ impl Edge {
         let fields = Fields::pack(lines.iter().copied());
         let target = Bytes::from(query.url.target());
         let authority = Bytes::copy_from_slice(query.url.authority().as_bytes());
-        let route = self
-            .routes
-            .route_parts(&query.method, scheme, &authority, &target, &fields)
-            .map_err(|refusal| {
+        let route = self.routes.route_parts(&query.method, scheme, &authority, &target, &fields).map_err(
+            |refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
-                Problem::new(failure.status, failure.reason, "no answer would be looked for: the request is refused")
-            })?;
+                Problem::new(
+                    failure.status,
+                    failure.reason,
+                    "no answer would be looked for: the request is refused",
+                )
+            },
+        )?;
         let key = route.key(self.store.keyer());
         let (authority, path) = (route.authority_str(), route.path_str());
         let request = head(&query.method, scheme, authority, path, &fields);

@@ -23,7 +23,7 @@ use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::retained::retained;
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
-use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, storable, stale, update};
+use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
@@ -73,7 +73,12 @@ impl Told {
         }
     }
 
-    pub(super) fn outcome(self, cache: CacheOutcome, reason: Option<&'static str>, ttl: Option<i64>) -> Outcome {
+    pub(super) fn outcome(
+        self,
+        cache: CacheOutcome,
+        reason: Option<&'static str>,
+        ttl: Option<i64>,
+    ) -> Outcome {
         let mut outcome = Outcome { cache, reason, ttl, ..Outcome::default() };
         self.add_to(&mut outcome);
         outcome
@@ -361,7 +366,8 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
                 let Some(old) = held.spans().iter().find(|old| old.first() <= at && at <= old.last()) else {
                     break;
                 };
-                let end = if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
+                let end =
+                    if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
                 let Some(wanted) = partial::Span::new(at, end) else { break };
                 at = end + 1;
                 crate::respond::held_slice(stored, held, wanted)
@@ -417,7 +423,9 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     let fields = kept_fields(walk, &fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
-        lines: lines(fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE)),
+        lines: lines(
+            fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE),
+        ),
         fields,
         freshness: storable.freshness,
         vary: storable.vary,

@@ -86,7 +86,9 @@ impl Edge {
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
-                return Served::Now(self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")));
+                return Served::Now(
+                    self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
+                );
             }
             Some(reason) => return self.pass(request, &route, reason.as_str()),
         }
@@ -97,10 +99,12 @@ impl Edge {
             let head = walk::head(&request.method, request.scheme, authority, path, &request.fields);
             let policy = &route.policy.rules;
             match self.store.lookup(key, &head, policy, now) {
-                Lookup::Fresh(hit) => match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
-                    Ok(response) => return Served::Now(tagged(site, response)),
-                    Err(AskOrigin) => None,
-                },
+                Lookup::Fresh(hit) => {
+                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
+                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Err(AskOrigin) => None,
+                    }
+                }
                 Lookup::Stale(hit, fill) => {
                     let answer = respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Stale);
                     if let Some(fill) = fill
@@ -137,7 +141,13 @@ impl Edge {
         route: &Route<'_>,
         now: cache_store::timestamp::Timestamp,
     ) -> Occasion<'a> {
-        Occasion { request, now, wall: self.clock.wall(), node: &self.config.node, x_cache: route.policy.x_cache }
+        Occasion {
+            request,
+            now,
+            wall: self.clock.wall(),
+            node: &self.config.node,
+            x_cache: route.policy.x_cache,
+        }
     }
 }
 
@@ -167,7 +177,8 @@ async fn walk_on(walk: Walk, mut looked: Lookup) -> Response {
             }
             Err(Parted::Again) if turns < TURNS_MAX => turns += 1,
             Err(Parted::Again) => {
-                return walk.failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
+                return walk
+                    .failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
             }
         }
         looked = walk.edge.store.lookup(walk.key, &walk.head(), &walk.policy.rules, walk.edge.clock.now());
@@ -191,8 +202,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             let ttl = streaming.head.freshness.ttl(clock.now());
             let outcome = Outcome { cache: CacheOutcome::Collapsed, ttl: Some(ttl), ..Outcome::default() };
             let head = walk.head();
-            respond::streaming(&streaming, walk.occasion(&head), CacheStatus::Collapsed { ttl: Some(ttl) }, outcome)
-                .ok_or(Parted::Alone(follower.stored, follower.why))
+            respond::streaming(
+                &streaming,
+                walk.occasion(&head),
+                CacheStatus::Collapsed { ttl: Some(ttl) },
+                outcome,
+            )
+            .ok_or(Parted::Alone(follower.stored, follower.why))
         }
         Followed::Stored(hit) => {
             let head = walk.head();

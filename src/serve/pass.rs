@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use cache_store::lookup::Why;
 use cache_store::purge::{Purge, Scope};
-use cache_store::rules::invalidate::{invalidated, is_safe};
 use cache_store::rules::ResponseHead;
+use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, Method};
 
-use super::fetch::{self, Told, Through, sent_fields, take_tags};
+use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
@@ -71,7 +71,8 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
     let head = walk.head();
     let response = ResponseHead { status, fields };
     for path in invalidated(&walk.method, &head.target, &response) {
-        let keys = walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
+        let keys =
+            walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
         for key in keys {
             let purge = Purge { scope: Scope::Url(key), soft: false };
             walk.edge.store.purge(purge, walk.edge.clock.now());

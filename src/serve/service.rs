@@ -212,9 +212,21 @@ impl Node for Edge {
             others: vec![
                 counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
                 counter("tidegate_stored_total", "Responses stored.", usage.stored),
-                counter("tidegate_collapsed_total", "Requests that waited for another's fetch.", usage.collapsed),
-                gauge("tidegate_fills_under_way", "Fetches that others may wait for now.", usage.fills_under_way),
-                gauge("tidegate_arriving_bytes", "Bytes of bodies arriving to be stored.", usage.arriving_bytes),
+                counter(
+                    "tidegate_collapsed_total",
+                    "Requests that waited for another's fetch.",
+                    usage.collapsed,
+                ),
+                gauge(
+                    "tidegate_fills_under_way",
+                    "Fetches that others may wait for now.",
+                    usage.fills_under_way,
+                ),
+                gauge(
+                    "tidegate_arriving_bytes",
+                    "Bytes of bodies arriving to be stored.",
+                    usage.arriving_bytes,
+                ),
             ],
         }
     }

@@ -61,11 +61,7 @@ impl Walk {
     ///
     /// # Errors
     /// The request runs in a loop.
-    pub(super) fn pass(
-        edge: &Arc<Edge>,
-        request: &mut Request,
-        route: &Route<'_>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
         Self::new(edge, request, route, key, Conditions::Client, body)
@@ -145,7 +141,12 @@ impl Walk {
 
     /// The page for a failure.
     pub(super) fn failed(&self, failure: Failure) -> Response {
-        failure::response(failure, &self.edge.config.node, self.fields.first(FieldId::Accept), self.edge.ids.draw())
+        failure::response(
+            failure,
+            &self.edge.config.node,
+            self.fields.first(FieldId::Accept),
+            self.edge.ids.draw(),
+        )
     }
 }
 
