@@ -72,7 +72,7 @@ impl Edge {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let config = Arc::new(config);
+        let config = Arc::new(named(config));
         let observe = Arc::new(Observe::start(&config, &clock).map_err(StartError::Log)?);
         let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let edge = Arc::new(Edge {
@@ -132,6 +132,18 @@ impl Edge {
         running.shared = Some(shared);
         Ok(running)
     }
+}
+
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address.
+fn named(mut config: Config) -> Config {
+    let device: Box<str> = (&*config.node).into();
+    for site in &mut config.sites {
+        let routes = site.routes.iter_mut().map(|route| &mut route.policy);
+        for policy in routes.chain([&mut site.defaults]) {
+            Arc::make_mut(policy).rules.surrogate_device = Some(device.clone());
+        }
+    }
+    config
 }
 
 /// The admin listener is a listener like the others, with one worker and room for few.

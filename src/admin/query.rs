@@ -129,7 +129,7 @@ mod tests {
                     );
                 }
                 (Err(problem), Err(start)) => {
-                    assert!(problem.detail.starts_with(start), "{claim}: {}", problem.detail)
+                    assert!(problem.detail.starts_with(start), "{claim}: {}", problem.detail);
                 }
                 (got, _) => panic!("{claim}: {got:?}"),
             }

@@ -1,1 +1,367 @@
+//! The calls, made of the service directly.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cache_store::timestamp::Timestamp;
+use parking_lot::Mutex;
+use purge_api::auth::{Token, Tokens, digest_of_hex};
+use purge_api::{Applied, PurgeError, ResourceUrl};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::config::{Log, LogFormat, LogTarget};
+use crate::listener::fields::Fields;
+use crate::listener::request::{BodyError, Client, Protocol, Scheme};
+use crate::observe::metrics::Metrics;
+
+/// A node that remembers what it was asked to do.
+#[derive(Default)]
+struct Remembers {
+    purged: Mutex<Vec<(String, bool)>>,
+    stopped: AtomicBool,
+    not_ready: AtomicBool,
+    explained: AtomicUsize,
+}
+
+impl Purger for Remembers {
+    fn purge_urls(&self, urls: &[ResourceUrl], soft: bool) -> Result<Applied, PurgeError> {
+        let mut purged = self.purged.lock();
+        purged.extend(urls.iter().map(|url| (url.to_string(), soft)));
+        Ok(Applied { sequence: purged.len() as u64, matched: urls.len() as u64 })
+    }
+
+    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
+        Ok(urls.len() as u64)
+    }
+}
+
+impl Node for Remembers {
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem> {
+        self.explained.fetch_add(1, Ordering::Relaxed);
+        Ok(json!({ "url": query.url.to_string() }))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.not_ready.load(Ordering::Relaxed) { Err("draining".into()) } else { Ok(()) }
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Stage {
+    node: Arc<Remembers>,
+    service: AdminService,
+}
+
+/// What came back.
+struct Got {
+    status: u16,
+    lines: String,
+    body: String,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with_door(Door::Loopback)
+    }
+
+    /// One token, `abc`, that may do this.
+    fn with_token(may: &[Permission]) -> Self {
+        let digest =
+            digest_of_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
+        Self::with_door(Door::Tokens(Tokens::new(vec![Token { name: "ci".into(), digest, may: may.into() }])))
+    }
+
+    fn with_door(door: Door) -> Self {
+        let node = Arc::new(Remembers::default());
+        let log = Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false };
+        let clock = Clock::manual(Timestamp::from_secs(1_000));
+        let observe =
+            Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
+        let service =
+            AdminService::with_door(door, Arc::clone(&node) as _, Arc::new(observe.unwrap()), clock);
+        Self { node, service }
+    }
+
+    async fn call(&self, method: &str, target: &str) -> Got {
+        self.send(request(method, target, &[])).await
+    }
+
+    async fn send(&self, mut request: Request) -> Got {
+        let response = match self.service.serve(&mut request) {
+            Served::Now(response) => response,
+            Served::Later(future) => future.await,
+        };
+        let body = match response.body {
+            Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Body::Omitted(length) => format!("omitted {length:?}"),
+            _ => panic!("an admin answer is in one piece"),
+        };
+        let lines = String::from_utf8(response.lines.as_bytes().to_vec()).unwrap();
+        Got { status: response.status.as_u16(), lines, body }
+    }
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn code(&self) -> String {
+        assert!(self.lines.contains("content-type: application/problem+json\r\n"), "{}", self.lines);
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+}
+
+fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
+    Request {
+        method: method.parse().unwrap(),
+        scheme: Scheme::Http,
+        authority: Bytes::from_static(b"localhost:9180"),
+        target: Bytes::copy_from_slice(target.as_bytes()),
+        fields: Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
+        body: RequestBody::Empty,
+        protocol: Protocol::Http11,
+        client: Arc::new(Client { address: "127.0.0.1:5000".parse().unwrap(), tls: None }),
+        received_micros: 0,
+        interim: None,
+    }
+}
+
+fn with_body(mut request: Request, pieces: Vec<Result<Bytes, BodyError>>) -> Request {
+    let (sender, frames) = mpsc::channel(pieces.len().max(1));
+    for piece in pieces {
+        sender.try_send(piece).unwrap();
+    }
+    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
+    request
+}
+
+fn purge_of(body: &str) -> Request {
+    with_body(request("POST", "/v1/purge", &[]), vec![Ok(Bytes::copy_from_slice(body.as_bytes()))])
+}
+
+#[tokio::test]
+async fn calls_and_their_answers() {
+    let stage = Stage::new();
+    for (method, target, status, kind) in [
+        ("GET", "/live", 200, "text/plain"),
+        ("GET", "/ready", 200, "text/plain"),
+        ("GET", "/metrics", 200, "text/plain; version=0.0.4"),
+        ("GET", "/v1/stat", 200, "application/json"),
+        ("GET", "/v1/stat?pretty", 200, "application/json"),
+        ("GET", "/v1/explain?url=http://a/", 200, "application/json"),
+        ("GET", "/v1/explain", 400, "application/problem+json"),
+        ("GET", "/", 200, "text/html"),
+        ("GET", "/dashboard.css", 200, "text/css"),
+        ("GET", "/dashboard.js", 200, "text/javascript"),
+        ("POST", "/v1/purge", 400, "application/problem+json"),
+        ("GET", "/v1/purge", 405, "application/problem+json"),
+        ("PUT", "/v1/stat", 405, "application/problem+json"),
+        ("OPTIONS", "/v1/stat", 405, "application/problem+json"),
+        ("GET", "/v1", 404, "application/problem+json"),
+        ("GET", "//live", 404, "application/problem+json"),
+        ("GET", "/live/", 404, "application/problem+json"),
+        ("GET", "/LIVE", 404, "application/problem+json"),
+        ("OPTIONS", "*", 404, "application/problem+json"),
+    ] {
+        let got = stage.call(method, target).await;
+        assert_eq!(got.status, status, "{method} {target}: {}", got.body);
+        assert!(got.lines.starts_with(&format!("content-type: {kind}")), "{method} {target}: {}", got.lines);
+        assert!(got.lines.contains("\r\ncache-control: no-store\r\n"), "{method} {target}");
+        assert!(got.lines.ends_with("\r\n") && !got.lines.contains("\r\n\r\n"), "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_one_and_an_unknown_path_all_calls() {
+    let stage = Stage::new();
+    assert!(stage.call("GET", "/v1/stop").await.lines.contains("\r\nallow: POST\r\n"));
+    assert!(stage.call("POST", "/metrics").await.lines.contains("\r\nallow: GET, HEAD\r\n"));
+    assert!(!stage.node.stopped.load(Ordering::Relaxed));
+    let calls = stage.call("GET", "/nowhere").await.json();
+    assert!(calls["calls"].as_array().unwrap().contains(&json!("POST /v1/purge")), "{calls}");
+}
+
+#[tokio::test]
+async fn head_is_get_without_a_body() {
+    let stage = Stage::new();
+    let (get, head) = (stage.call("GET", "/live").await, stage.call("HEAD", "/live").await);
+    assert_eq!((head.status, head.body), (200, format!("omitted Some({})", get.body.len())));
+}
+
+#[tokio::test]
+async fn a_purge_gets_a_receipt() {
+    let stage = Stage::new();
+    let got = stage.send(purge_of(r#"{"urls":["https://a/x","https://a/y"],"soft":true}"#)).await;
+    let receipt = got.json();
+    assert_eq!(got.status, 200, "{receipt}");
+    assert_eq!(
+        (&receipt["sequence"], &receipt["scope"], &receipt["soft"]),
+        (&json!(2), &json!("url"), &json!(true))
+    );
+    assert_eq!(receipt["nodes"], json!([{"node": "n1", "sequence": 2, "ms": 0}]));
+    assert!(got.lines.contains(&format!("x-request-id: {}\r\n", receipt["id"].as_str().unwrap())));
+    assert_eq!(*stage.node.purged.lock(), [("https://a/x".into(), true), ("https://a/y".into(), true)]);
+}
+
+#[tokio::test]
+async fn a_dry_run_purges_nothing() {
+    let stage = Stage::new();
+    let receipt = stage.send(purge_of(r#"{"urls":["https://a/x"],"dry_run":true}"#)).await.json();
+    assert_eq!(
+        (&receipt["matched"], &receipt["dry_run"], &receipt["sequence"]),
+        (&json!(1), &json!(true), &Value::Null)
+    );
+    assert!(stage.node.purged.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_purge_that_is_refused_purges_nothing() {
+    let stage = Stage::new();
+    let long = vec![b' '; crate::config::limits::ADMIN_BODY_BYTES_MAX];
+    let good = br#"{"urls":["https://a/x"]}"#;
+    for (claim, request, status, code) in [
+        ("an empty selection", purge_of("{}"), 400, "empty-selection"),
+        ("a bad URL beside a good one", purge_of(r#"{"urls":["https://a/x","/y"]}"#), 422, "malformed-url"),
+        ("what is not supported yet", purge_of(r#"{"tags":["a"]}"#), 501, "not-supported"),
+        (
+            "everything beside URLs",
+            purge_of(r#"{"everything":true,"urls":["https://a/x"]}"#),
+            400,
+            "everything-not-by-itself",
+        ),
+        (
+            "a body beyond its bound",
+            with_body(
+                request("POST", "/v1/purge", &[]),
+                vec![Ok(Bytes::from(long)), Ok(Bytes::from_static(good))],
+            ),
+            413,
+            "body-too-long",
+        ),
+        (
+            "a body that breaks off where it would be whole",
+            with_body(
+                request("POST", "/v1/purge", &[]),
+                vec![Ok(Bytes::from_static(good)), Err(BodyError::Closed)],
+            ),
+            400,
+            "body",
+        ),
+    ] {
+        let got = stage.send(request).await;
+        assert_eq!((got.status, got.code().as_str()), (status, code), "{claim}");
+    }
+    assert!(stage.node.purged.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let stage = Stage::new();
+    let (sender, frames) = mpsc::channel(1);
+    let mut request = request("POST", "/v1/purge", &[]);
+    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
+    let clock = stage.service.0.clock.clone();
+    let (got, ()) = tokio::join!(stage.send(request), async {
+        tokio::task::yield_now().await;
+        clock.advance(crate::config::limits::ADMIN_BODY_TIMEOUT);
+    });
+    assert_eq!((got.status, got.code().as_str()), (408, "body-timeout"));
+    drop(sender);
+}
+
+#[tokio::test]
+async fn stop_and_ready() {
+    let stage = Stage::new();
+    assert_eq!(stage.call("POST", "/v1/stop").await.status, 200);
+    assert!(stage.node.stopped.load(Ordering::Relaxed));
+    stage.node.not_ready.store(true, Ordering::Relaxed);
+    let got = stage.call("GET", "/ready").await;
+    assert_eq!((got.status, &got.json()["detail"]), (503, &json!("draining")));
+    assert_eq!(stage.call("GET", "/live").await.status, 200);
+    assert_eq!(stage.call("GET", "/v1/stat").await.json()["ready"], json!(false));
+}
+
+#[tokio::test]
+async fn without_tokens_only_this_machine_calls_and_only_by_its_own_name() {
+    let stage = Stage::new();
+    for (claim, authority, client, lines, status) in [
+        ("this machine may", "127.0.0.1:9180", "127.0.0.1:1", &[][..], 200),
+        ("over IPv6 too", "[::1]:9180", "[::1]:1", &[], 200),
+        ("mapped addresses count as what they are", "localhost", "[::ffff:127.0.0.1]:1", &[], 200),
+        ("another machine may not", "localhost:9180", "192.0.2.1:1", &[], 403),
+        ("a name that was rebound may not", "evil.example:9180", "127.0.0.1:1", &[], 421),
+        (
+            "strangers behind a proxy may not",
+            "localhost",
+            "127.0.0.1:1",
+            &[("X-Forwarded-For", "192.0.2.1")],
+            403,
+        ),
+    ] {
+        for target in ["/v1/stat", "/live", "/"] {
+            let mut request = request("GET", target, lines);
+            request.authority = Bytes::copy_from_slice(authority.as_bytes());
+            request.client = Arc::new(Client { address: client.parse().unwrap(), tls: None });
+            assert_eq!(stage.send(request).await.status, status, "{claim}: {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_sites_page_can_not_stop_the_node() {
+    let stage = Stage::new();
+    for lines in [&[("Origin", "https://evil.example")][..], &[("Sec-Fetch-Site", "cross-site")]] {
+        let got = stage.send(request("POST", "/v1/stop", lines)).await;
+        assert_eq!((got.status, got.code().as_str()), (403, "cross-origin"));
+    }
+    assert!(!stage.node.stopped.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn tokens_open_what_they_are_good_for() {
+    let stage = Stage::with_token(&[Permission::Read]);
+    let token = [("Authorization", "Bearer abc")];
+    let wrong = [("Authorization", "Bearer abd")];
+    for (claim, method, target, lines, status) in [
+        ("reading with it", "GET", "/v1/stat", &token[..], 200),
+        ("reading without it", "GET", "/v1/stat", &[], 401),
+        ("reading with another", "GET", "/metrics", &wrong, 401),
+        ("controlling with it", "POST", "/v1/stop", &token, 403),
+        ("purging with it", "POST", "/v1/purge", &token, 403),
+        ("asking whether it lives", "GET", "/live", &[], 200),
+        ("asking whether it is ready", "GET", "/ready", &[], 200),
+        ("the dashboard's page has nothing to hide", "GET", "/", &[], 200),
+    ] {
+        let mut request = request(method, target, lines);
+        // With tokens it does not matter whence and by what name.
+        request.authority = Bytes::from_static(b"admin.example.com");
+        request.client = Arc::new(Client { address: "192.0.2.1:1".parse().unwrap(), tls: None });
+        let got = stage.send(request).await;
+        assert_eq!(got.status, status, "{claim}");
+        assert_eq!(got.lines.contains("www-authenticate: Bearer"), status == 401, "{claim}");
+    }
+    assert!(!stage.node.stopped.load(Ordering::Relaxed));
+}
+
+#[test]
+fn the_dashboard_shows_only_what_stat_has() {
+    let script = include_str!("dashboard/script.js");
+    let page = include_str!("dashboard/index.html");
+    for id in script.split("put(\"").skip(1).chain(script.split("$(\"").skip(1)) {
+        let id = id.split('"').next().unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "the page has no {id}");
+    }
+    let stat = Stage::new().service.0.observe.stat(&Gauges::default(), &Clock::system());
+    for member in script.split("stat.").skip(1) {
+        let member: String = member.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        assert!(member == "ready" || stat.get(&member).is_some(), "stat has no {member}");
+    }
+}

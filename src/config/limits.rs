@@ -142,8 +142,6 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the access log to be written.
-pub const LOG_FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of an admin call, bytes.
@@ -154,6 +152,8 @@ pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1000;
 /// Bytes of a token file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
+/// Connections to each origin of the demo site at once; further ones wait.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
 /// Memory of the cache where the settings do not say, bytes.
 pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
 /// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
@@ -196,3 +196,27 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
 /// Keys whose last response was not stored that `explain` remembers.
 pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;
+/// Window of an HTTP/2 request body, bytes; and of all bodies of a connection together.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// See [`H2_STREAM_WINDOW_BYTES`].
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Answer bytes that h2 may hold for a stream beyond the piece it was handed last.
+pub const H2_SEND_BUFFER_BYTES: usize = 64 * KIB;
+/// Streams reset for the client's errors before the connection ends.
+pub const H2_ERROR_RESETS_MAX: usize = 100;
+/// Streams that the client resets before we looked at them, before the connection ends.
+pub const H2_EARLY_RESETS_MAX: usize = 20;
+/// Frames without progress that an HTTP/2 connection may send in a row. FAULTS B15.
+pub const H2_CREDIT: u32 = 1000;
+/// Credit given back for an answer that ended.
+pub const H2_ANSWER_CREDIT: u32 = 8;
+/// Body bytes sent that give back one credit: a client may update its windows twice for 16 KiB and still gain.
+pub const H2_SENT_BYTES_PER_CREDIT: u32 = 4096;
+/// Credit given back by time alone, for keep-alive PINGs.
+pub const H2_CREDIT_PER_SECOND: u32 = 1;
+/// Payload bytes of a frame without progress that cost as much as a frame.
+pub const H2_COST_BYTES: u32 = 256;
+/// Bytes read from an HTTP/2 connection at once; one buffer a worker.
+pub const H2_READ_BYTES: usize = 16 * KIB;
+/// Time to bring the last GOAWAY out on a connection that is being closed.
+pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -15,9 +15,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::accept::Slot;
-use super::connection::ConnectionContext;
 use super::deadline::Deadlines;
 use super::guard::Guard;
+use super::h1::{self, ConnectionContext, DateLine};
+use super::h2;
 use super::request::{Client, Protocol, Scheme, Tls};
 use super::service::Service;
 use super::stats::{ListenerStats, count};
@@ -35,6 +36,8 @@ pub(super) struct Door<S> {
     pub(super) drain: Drain,
     pub(super) stats: Arc<ListenerStats>,
     pub(super) tls: Option<TlsDoor>,
+    pub(super) h2: h2::Worker,
+    pub(super) date: Rc<DateLine>,
 }
 
 /// What a listener with TLS has beside.
@@ -64,7 +67,7 @@ impl<S: Service + 'static> Door<S> {
         match &self.tls {
             None => {
                 let _open = self.stats.opened(Protocol::Http11);
-                drop((io, self.context(peer, Scheme::Http, None)));
+                h1::serve_connection(io, &*self.service, self.context(peer, Scheme::Http, None)).await;
             }
             Some(tls) => {
                 let Some(io) = self.handshake(tls, io).await else {
@@ -74,7 +77,15 @@ impl<S: Service + 'static> Door<S> {
                 let http2 = session.alpn_protocol() == Some(ALPN_H2);
                 let _open = self.stats.opened(if http2 { Protocol::Http2 } else { Protocol::Http11 });
                 let context = self.context(peer, Scheme::Https, Some(described(session)));
-                drop((io, context, Rc::clone(&self.service)));
+                if http2 {
+                    let ended =
+                        self.h2.serve_connection(io, Rc::clone(&self.service), context, &self.stats).await;
+                    if ended.is_overspent() {
+                        count(&self.stats.overspent);
+                    }
+                } else {
+                    h1::serve_connection(io, &*self.service, context).await;
+                }
             }
         }
     }
@@ -97,6 +108,7 @@ impl<S: Service + 'static> Door<S> {
             client: Arc::new(Client { address: SocketAddr::new(peer.ip().to_canonical(), peer.port()), tls }),
             scheme,
             drain: self.drain.clone(),
+            date: Rc::clone(&self.date),
         }
     }
 }

@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::StatusCode;
 
-use super::request::Request;
-use super::service::{Finished, Served, Service};
+use super::request::{Client, Request};
+use super::service::{Finished, Served, Service, refusal};
 use super::tls::Certificates;
-use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
+use crate::respond::response::Response;
 
 /// A service behind that question.
 pub(super) struct Guard<S> {
@@ -36,7 +35,7 @@ impl<S> Guard<S> {
 impl<S: Service> Service for Guard<S> {
     fn serve(&self, request: &mut Request) -> Served {
         if self.is_misdirected(request) {
-            return Served::Now(refusal(StatusCode::MISDIRECTED_REQUEST, "misdirected"));
+            return Served::Now(misdirected());
         }
         self.service.serve(request)
     }
@@ -44,6 +43,16 @@ impl<S: Service> Service for Guard<S> {
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         self.service.finished(request, finished);
     }
+
+    fn refused(&self, status: StatusCode, reason: &'static str, client: &Arc<Client>) -> Response {
+        self.service.refused(status, reason, client)
+    }
+}
+
+/// Only the request was wrong here, so the connection goes on.
+fn misdirected() -> Response {
+    let refusal = refusal(StatusCode::MISDIRECTED_REQUEST, "another certificate covers this host");
+    Response { close: false, ..refusal }
 }
 
 /// Authority without its port.
@@ -52,18 +61,6 @@ fn host_of(authority: &str) -> &str {
         // A colon within brackets belongs to an IPv6 address.
         Some((host, port)) if !port.contains(']') => host,
         _ => authority,
-    }
-}
-
-/// An answer of the listener itself, without a body.
-pub(super) fn refusal(status: StatusCode, reason: &'static str) -> Response {
-    Response {
-        status,
-        extra: Vec::new(),
-        lines: Lines::Own(Bytes::from_static(b"cache-control: no-store\r\n")),
-        body: Body::Bytes(Bytes::new()),
-        outcome: Outcome { cache: CacheOutcome::Generated, reason: Some(reason), ..Outcome::default() },
-        close: false,
     }
 }
 

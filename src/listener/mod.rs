@@ -26,12 +26,13 @@ use crate::config::limits::BACKLOG;
 use crate::shutdown::Shutdown;
 
 mod accept;
-pub mod connection;
+mod budget;
 pub mod deadline;
 mod door;
 pub mod fields;
 mod guard;
 pub mod h1;
+mod h2;
 pub mod request;
 pub mod service;
 pub mod stats;

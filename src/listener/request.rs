@@ -7,10 +7,11 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fields::Fields;
@@ -123,7 +124,12 @@ pub enum RequestBody {
         wanted: Option<oneshot::Sender<()>>,
     },
     /// An HTTP/2 stream.
-    H2(Box<hyper::body::Incoming>),
+    H2 {
+        /// Its frames; h2 holds the client to its `content-length`.
+        incoming: Box<hyper::body::Incoming>,
+        /// Bytes that may still come before it is too long.
+        left: u64,
+    },
 }
 
 /// Why a request body ended before its end.
@@ -147,6 +153,21 @@ impl RequestBody {
     /// Whether there is no body.
     pub const fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+
+    fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let Self::H2 { incoming, left } = self else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(incoming.as_mut()).poll_frame(cx)) else {
+            return Poll::Ready(None);
+        };
+        let Ok(frame) = frame else { return Poll::Ready(Some(Err(BodyError::Closed))) };
+        // Trailers of a request are dropped: FAULTS S6.
+        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
+        let Some(after) = left.checked_sub(data.len() as u64) else {
+            return Poll::Ready(Some(Err(BodyError::TooLong)));
+        };
+        *left = after;
+        Poll::Ready(Some(Ok(data)))
     }
 }
 
@@ -189,16 +210,14 @@ impl http_body::Body for RequestBody {
                     Poll::Pending => Poll::Pending,
                 }
             }
-            Self::H2(incoming) => match Pin::new(incoming.as_mut()).poll_frame(cx) {
-                // Trailers of a request are dropped: FAULTS S6.
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Poll::Ready(Some(Ok(http_body::Frame::data(data)))),
-                    Err(_) => Poll::Ready(None),
-                },
-                Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Closed))),
-                Poll::Ready(None) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            },
+            this @ Self::H2 { .. } => {
+                let polled = ready!(this.poll_h2(cx));
+                if matches!(polled, Some(Err(_))) {
+                    // hyper would tell the error again and again.
+                    *this = Self::Empty;
+                }
+                Poll::Ready(polled.map(|data| data.map(http_body::Frame::data)))
+            }
         }
     }
 
@@ -206,7 +225,7 @@ impl http_body::Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Channel { ended, .. } => *ended,
-            Self::H2(incoming) => incoming.is_end_stream(),
+            Self::H2 { incoming, .. } => incoming.is_end_stream(),
         }
     }
 
@@ -215,7 +234,7 @@ impl http_body::Body for RequestBody {
             Self::Empty => http_body::SizeHint::with_exact(0),
             Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
             Self::Channel { length: None, .. } => http_body::SizeHint::default(),
-            Self::H2(incoming) => incoming.size_hint(),
+            Self::H2 { incoming, .. } => incoming.size_hint(),
         }
     }
 }

@@ -54,6 +54,10 @@ impl<S: Service> Service for std::rc::Rc<S> {
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         (**self).finished(request, finished);
     }
+
+    fn refused(&self, status: StatusCode, reason: &'static str, client: &Arc<Client>) -> Response {
+        (**self).refused(status, reason, client)
+    }
 }
 
 /// An answer, or the promise of one.

@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
-use super::Worker;
 use super::accept::{AcceptLoop, Slots};
 use super::deadline::Deadlines;
 use super::door::{self, TlsDoor};
 use super::guard::Guard;
+use super::h1::DateLine;
 use super::service::Service;
 use super::stats::ListenerStats;
+use super::{Worker, h2};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::shutdown::{Drain, Shutdown};
@@ -50,6 +51,8 @@ impl WorkerThread {
         let deadlines = Deadlines::default();
         let drain = Drain::default();
         let tasks = Tasks::default();
+        let h2 = h2::Worker::new();
+        let date = Rc::new(DateLine::default());
         for Door { socket, stats, tls } in doors {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
@@ -74,6 +77,8 @@ impl WorkerThread {
                 drain: drain.clone(),
                 stats,
                 tls,
+                h2: h2.clone(),
+                date: Rc::clone(&date),
             });
             let connections = tasks.clone();
             tasks.spawn(accept.run(socket, move |io, peer, slot| {

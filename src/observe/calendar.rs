@@ -54,7 +54,7 @@ impl SecondText {
             write_number(&mut self.clf[at..at + len], number);
         }
         // `civil` gives months from 1 to 12.
-        let name = MONTHS.get((month as usize).saturating_sub(1)).unwrap_or(&MONTHS[0]);
+        let name = usize::try_from(month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&MONTHS[0]);
         self.clf[3..6].copy_from_slice(*name);
     }
 }

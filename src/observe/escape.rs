@@ -45,7 +45,7 @@ fn is_plain(value: &[u8]) -> bool {
 
 #[inline]
 const fn is_plain_byte(byte: u8) -> bool {
-    (byte >= 0x20) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\')
+    byte >= 0x20 && byte < 0x7f && byte != b'"' && byte != b'\\'
 }
 
 #[cold]

@@ -17,6 +17,9 @@ pub mod metrics;
 pub mod render;
 mod stat;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
@@ -26,8 +29,8 @@ use id::{RequestIds, Run};
 use metrics::{Metrics, WorkerMetrics};
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::config::limits::LOG_FLUSH_EVERY;
+use crate::config::{Config, Log};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
 
@@ -58,13 +61,17 @@ impl Observe {
     /// # Errors
     /// The log's file cannot be opened.
     pub fn start(config: &Config, clock: &Clock) -> io::Result<Self> {
-        Ok(Self {
-            log: AccessLog::start(&config.log)?,
-            metrics: Metrics::new(config.sites.iter().map(|site| Arc::clone(&site.name)), config.workers),
-            node: Arc::clone(&config.node),
-            run: Run::random(),
-            started_micros: clock.micros(),
-        })
+        let sites = config.sites.iter().map(|site| Arc::clone(&site.name));
+        Self::new(Arc::clone(&config.node), Metrics::new(sites, config.workers), &config.log, clock)
+    }
+
+    /// As [`Observe::start`], from its parts.
+    ///
+    /// # Errors
+    /// The log's file cannot be opened.
+    pub fn new(node: Arc<str>, metrics: Arc<Metrics>, log: &Log, clock: &Clock) -> io::Result<Self> {
+        let log = AccessLog::start(log)?;
+        Ok(Self { log, metrics, node, run: Run::random(), started_micros: clock.micros() })
     }
 
     /// The end of worker `worker`, counted from 0; `None` if there is no such worker or its end is in use. Call it on

@@ -138,6 +138,11 @@ fn store(page: &mut Page, gauges: &Gauges) {
     );
 }
 
+/// Name, kind, help and value of what each origin tells.
+type OriginFamily = (&'static str, &'static str, &'static str, fn(&OriginStats) -> u64);
+/// Middle of the name, help and counter of what each listener tells.
+type ListenerFamily = (&'static str, &'static str, fn(&ListenerStats) -> &AtomicU64);
+
 fn origins(page: &mut Page, gauges: &Gauges) {
     page.family("tidegate_origin_requests_total", "counter", "Requests sent to origins, by class of status.");
     for one in &gauges.origins {
@@ -163,7 +168,7 @@ fn origins(page: &mut Page, gauges: &Gauges) {
             *duration_micros,
         );
     }
-    let families: [(&str, &str, &str, fn(&OriginStats) -> u64); 7] = [
+    let families: [OriginFamily; 7] = [
         ("tidegate_origin_healthy", "gauge", "1 where requests are sent to the origin.", |one| {
             u64::from(!one.ejected)
         }),
@@ -200,7 +205,7 @@ fn listeners(page: &mut Page, gauges: &Gauges) {
             page.sample("tidegate_connections", &labels, one.open(protocol) as u64);
         }
     }
-    let families: [(&str, &str, fn(&ListenerStats) -> &AtomicU64); 8] = [
+    let families: [ListenerFamily; 8] = [
         ("accepted", "Connections accepted.", |one| &one.accepted),
         ("refused", "Connections closed at once because the node was full.", |one| &one.refused),
         ("displaced", "Idle connections closed to make room.", |one| &one.displaced),

@@ -3,7 +3,7 @@
 //! Within a pool: smooth weighted round robin (each choice adds every weight to its origin's credit, the richest is
 //! chosen and pays the sum), over the origins that are available; one whose connections are all taken is passed over
 //! while another has room. Backups are asked only when no other origin is available. When every origin is ejected,
-//! ejection says nothing any more and all are tried (panic). Among pools: by weight, each request anew.
+//! ejection says nothing any more and all are tried (panic). One drained by hand is never asked. Among pools: by weight, each request anew.
 //!
 //! Invariant: an origin in `tried` is never chosen. The one lock of a pool is held for the choice only.
 
@@ -31,6 +31,19 @@ struct Standing {
     backup: bool,
     credit: i64,
     health: Health,
+    /// Taken out by hand.
+    drained: bool,
+}
+
+/// Who is left to ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Left {
+    /// Nobody.
+    Nobody,
+    /// An origin that is not known to be down.
+    Well,
+    /// Origins that are all ejected.
+    Ejected,
 }
 
 impl Steering {
@@ -44,6 +57,7 @@ impl Steering {
                 backup: origin.backup,
                 credit: 0,
                 health: Health::default(),
+                drained: false,
             })
             .collect();
         Self { eject_after: pool.eject_after, eject_for: pool.eject_for, standings: Mutex::new(standings) }
@@ -64,14 +78,31 @@ impl Steering {
         Some(chosen)
     }
 
-    /// Whether an origin is left to ask at `now` beside those in `tried`.
-    pub(crate) fn any_left(&self, now: Timestamp, tried: &[usize]) -> bool {
-        !candidates(&self.standings.lock(), now, tried).is_empty()
+    /// Who is left to ask at `now` beside those in `tried`.
+    pub(crate) fn left(&self, now: Timestamp, tried: &[usize]) -> Left {
+        let standings = self.standings.lock();
+        match candidates(&standings, now, tried).as_slice() {
+            [] => Left::Nobody,
+            _ if standings.iter().any(|origin| origin.available(now)) => Left::Well,
+            _ => Left::Ejected,
+        }
     }
 
     /// Whether an origin may be asked without panic.
     pub(crate) fn available(&self, now: Timestamp) -> bool {
-        self.standings.lock().iter().any(|origin| origin.health.available(now))
+        self.standings.lock().iter().any(|origin| origin.available(now))
+    }
+
+    /// Takes the origin out, or back in; what is under way ends as it will.
+    pub(crate) fn drain(&self, index: usize, drained: bool) {
+        if let Some(origin) = self.standings.lock().get_mut(index) {
+            origin.drained = drained;
+        }
+    }
+
+    /// Whether the origin was taken out by hand.
+    pub(crate) fn drained(&self, index: usize) -> bool {
+        self.standings.lock().get(index).is_some_and(|origin| origin.drained)
     }
 
     /// The origin answered to the end.
@@ -95,12 +126,21 @@ impl Steering {
     }
 }
 
+impl Standing {
+    fn available(&self, now: Timestamp) -> bool {
+        !self.drained && self.health.available(now)
+    }
+}
+
 /// The origins that may be asked: the available ones, or all when none is; backups only when nothing else is left.
 fn candidates(standings: &[Standing], now: Timestamp, tried: &[usize]) -> Vec<usize> {
-    let panic = !standings.iter().any(|origin| origin.health.available(now));
+    let panic = !standings.iter().any(|origin| origin.available(now));
     let of_kind = |backup: bool| -> Vec<usize> {
         let left = standings.iter().enumerate().filter(|(index, origin)| {
-            origin.backup == backup && !tried.contains(index) && (panic || origin.health.available(now))
+            origin.backup == backup
+                && !tried.contains(index)
+                && !origin.drained
+                && (panic || origin.available(now))
         });
         left.map(|(index, _)| index).collect()
     };

@@ -119,8 +119,13 @@ impl Connections {
         }
     }
 
-    /// The idle connection used last that may still serve for `name`.
-    pub(crate) async fn take_idle(&self, name: Option<&str>, clock: &Clock) -> Option<Connection> {
+    /// The idle connection used last that may still serve for `name`; one that is not ready within `limit` may not.
+    pub(crate) async fn take_idle(
+        &self,
+        name: Option<&str>,
+        limit: Duration,
+        clock: &Clock,
+    ) -> Option<Connection> {
         loop {
             let now = clock.now();
             let mut connection = {
@@ -131,7 +136,8 @@ impl Connections {
             };
             // The driver of a connection just given back may still be tidying up on its worker: it says when it is
             // ready, or that it is gone.
-            if connection.sender.ready().await.is_ok() && connection.watch.finding().is_none() {
+            let ready = clock.timeout(limit, connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) && connection.watch.finding().is_none() {
                 connection.kept = true;
                 return Some(connection);
             }

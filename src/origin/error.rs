@@ -135,9 +135,9 @@ impl OriginError {
     pub const fn reach(self) -> Reach {
         match self {
             Self::Dns | Self::Connect | Self::ConnectTimeout | Self::Tls => Reach::Unsent,
-            // Waiting as long again elsewhere would break the deadline that just ran out.
             Self::Reset | Self::Framing(_) | Self::HeadTooLarge => Reach::Sent,
             Self::BodyCut | Self::BetweenBytesTimeout => Reach::Answered,
+            // Among them `FirstByteTimeout`: waiting as long again elsewhere would break the deadline that ran out.
             _ => Reach::Nowhere,
         }
     }

@@ -97,7 +97,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{cause}")]
+#[error("no answer from an origin")]
 pub struct Failed {
     /// The cause, at the origin asked last.
     #[source]
@@ -179,6 +179,11 @@ impl OriginPools {
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
         let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
         pool.ask(ask).await
+    }
+
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
     }
 
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.

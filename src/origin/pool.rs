@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::body::{LentBody, OriginBody};
@@ -111,8 +111,8 @@ impl Pool {
                 origin: Some(Arc::clone(&origin.name)),
                 origin_micros: self.clock.micros().saturating_sub(began_micros),
             };
-            let other_left = self.steering.any_left(self.clock.now(), &tried);
-            if !other_left || !attempt.may_go_elsewhere(error, tried.len(), &self.budget) {
+            let left = self.steering.left(self.clock.now(), &tried);
+            if !attempt.may_go_elsewhere(error, tried.len(), left, &self.budget) {
                 return Err(failed);
             }
             origin.counters.moved_on();
@@ -130,7 +130,8 @@ impl Pool {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let name = origin.tls.then_some(&outgoing.server_name);
-        let kept = origin.connections.take_idle(name.map(|name| &**name), &self.clock).await;
+        let limit = self.settings.connect_timeout;
+        let kept = origin.connections.take_idle(name.map(|name| &**name), limit, &self.clock).await;
         let mut connection = match kept {
             Some(connection) => connection,
             None => self.open(origin, name).await.map_err(|error| (error, unsent))?,
@@ -210,6 +211,15 @@ impl Pool {
         self.origins.get(index)
     }
 
+    /// Takes the origin of this name out, or back in; returns whether there is one.
+    pub(crate) fn drain(&self, name: &str, drained: bool) -> bool {
+        let found = self.origins.iter().position(|origin| &*origin.name == name);
+        if let Some(index) = found {
+            self.steering.drain(index, drained);
+        }
+        found.is_some()
+    }
+
     /// The clock it goes by.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
@@ -248,6 +258,7 @@ impl Pool {
                 pool: Arc::clone(&self.settings.name),
                 origin: Arc::clone(&origin.name),
                 ejected: self.steering.ejected(index),
+                drained: self.steering.drained(index),
                 connections_in_use: in_use,
                 connections_idle: idle,
                 waiting: origin.connections.waiting(),
@@ -259,6 +270,10 @@ impl Pool {
 
 impl Outgoing {
     fn new(ask: Ask, settings: &config::Pool) -> Result<Self, OriginError> {
+        if ask.method == Method::CONNECT {
+            // It asks for a tunnel, which no origin is to open through us.
+            return Err(OriginError::Target);
+        }
         let mut fields = ask.fields;
         let host = match &settings.host {
             Some(host) => HeaderValue::from_str(host),
@@ -269,6 +284,7 @@ impl Outgoing {
         let server_name = settings.server_name.clone().unwrap_or_else(|| without_port(host_text).into());
         fields.insert(HOST, host);
         fields.remove(CONTENT_LENGTH);
+        fields.remove(TRANSFER_ENCODING);
         let expects_body = !matches!(
             ask.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE

@@ -5,12 +5,14 @@
 //! idempotent (RFC 9110 §9.2.2) and its body has not been touched, and never once a response has begun.
 //!
 //! Repeats of requests that reached an origin draw on a budget, so that a pool in trouble is asked at most a tenth
-//! more than when it is well (FAULTS F3). Connections that were never made draw nothing: ejection bounds those.
+//! more than when it is well (FAULTS F3). Connections that were never made draw nothing while an origin is left that is
+//! not known to be down: ejection bounds those.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Method;
 
+use super::choose::Left;
 use super::error::{OriginError, Reach};
 use crate::config::limits::{ORIGIN_ATTEMPTS_MAX, ORIGIN_RETRY_BURST, ORIGIN_RETRY_PERCENT};
 
@@ -40,14 +42,20 @@ impl Attempt {
         self.kept && closed && !self.answered && self.body_whole && (self.unsent || self.idempotent)
     }
 
-    /// Whether the request may go to another origin, `attempts` having been made.
-    pub(crate) fn may_go_elsewhere(self, error: OriginError, attempts: usize, budget: &Budget) -> bool {
-        if attempts >= ORIGIN_ATTEMPTS_MAX || !self.body_whole {
+    /// Whether the request may go to one of the origins `left`, `attempts` having been made.
+    pub(crate) fn may_go_elsewhere(
+        self,
+        error: OriginError,
+        attempts: usize,
+        left: Left,
+        budget: &Budget,
+    ) -> bool {
+        if attempts >= ORIGIN_ATTEMPTS_MAX || !self.body_whole || left == Left::Nobody {
             return false;
         }
         match error.reach() {
-            Reach::Unsent => true,
-            Reach::Sent if self.unsent => true,
+            Reach::Unsent => left == Left::Well || budget.withdraw(),
+            Reach::Sent if self.unsent => budget.withdraw(),
             Reach::Sent => self.idempotent && budget.withdraw(),
             Reach::Answered | Reach::Nowhere => false,
         }

@@ -21,6 +21,8 @@ pub struct OriginStats {
     pub origin: Arc<str>,
     /// Left out for failures, or on trial after them.
     pub ejected: bool,
+    /// Taken out by hand.
+    pub drained: bool,
     /// Connections with a request under way.
     pub connections_in_use: usize,
     /// Connections kept for the next request.
@@ -108,5 +110,21 @@ impl Counters {
         counts.statuses.copy_from_slice(&all(&self.statuses));
         counts.durations.copy_from_slice(&all(&self.durations));
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_in_the_first_bucket_whose_bound_it_does_not_exceed() {
+        let counters = Counters::default();
+        for micros in [0, 1_000, 1_001, 10_000_000, 10_000_001] {
+            counters.answered(StatusCode::NOT_FOUND, micros);
+        }
+        let counts = counters.read();
+        assert_eq!(counts.durations, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((counts.statuses, counts.duration_micros), ([0, 0, 0, 5, 0], 20_002_002));
     }
 }

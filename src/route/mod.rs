@@ -116,13 +116,12 @@ impl RouteTable {
         &self,
         method: &Method,
         scheme: Scheme,
-        authority: &Bytes,
-        target: &Bytes,
+        received_authority: &Bytes,
+        received_target: &Bytes,
         fields: &Fields,
     ) -> Result<Route<'_>, RouteRefusal> {
         refuse_nominations(fields)?;
-        let (received_authority, received_target) = (authority, target);
-        let Normal { scheme, authority, target } = Normal::of(scheme, authority, target)?;
+        let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let matched = site.route(target.path(), method);
         let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);

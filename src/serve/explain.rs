@@ -42,7 +42,7 @@ impl Edge {
         let request = head(&query.method, scheme, authority, path, &fields);
         let now = self.clock.now();
         let pools: Vec<&str> = match &route.policy.steer {
-            Steer::Pool(pool) => vec![&**pool],
+            Steer::Pool(pool) => vec![pool.as_ref()],
             Steer::Weight(pools) => pools.iter().map(|(pool, _)| &**pool).collect(),
         };
         let mut answer = json!({

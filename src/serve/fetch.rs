@@ -21,6 +21,7 @@ use cache_store::coalesce::{self, Fill, FillHead, Streaming};
 use cache_store::entry::{Parts, StoredResponse};
 use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
+use cache_store::rules::policy::SURROGATE_CONTROL;
 use cache_store::rules::retained::retained;
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
 use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
@@ -156,10 +157,10 @@ fn plan(walk: &Walk, fill: &Fill) -> Plan {
     Plan::Whole
 }
 
-/// The range that completes a stored partial for this request; `None` when it cannot be completed.
+/// The range that completes a stored partial for this request; `None` when it cannot be completed. Whether the answer
+/// may be spliced onto what is held is judged when it is there.
 fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
     let fields = stored.fields();
-    strong_validator(&fields)?;
     let held = stored.held()?;
     let head = walk.head();
     let requested = partial::requested(&head).filter(|_| if_range_holds(&head, &fields));
@@ -512,7 +513,7 @@ fn kept_fields(
             kept.insert(header::DATE, date);
         }
     }
-    add_via(walk, &mut kept);
+    for_clients(walk, &mut kept);
     kept
 }
 
@@ -522,11 +523,13 @@ pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap) -> HeaderMap {
     for (name, value) in retained(fields, &[]) {
         sent.append(name.clone(), value.clone());
     }
-    add_via(walk, &mut sent);
+    for_clients(walk, &mut sent);
     sent
 }
 
-fn add_via(walk: &Walk, fields: &mut HeaderMap) {
+/// What a client sees beside the origin's fields: our `Via`, and nothing that was meant for surrogates.
+fn for_clients(walk: &Walk, fields: &mut HeaderMap) {
+    fields.remove(SURROGATE_CONTROL);
     let ours = format!("1.1 {}", walk.edge.config.node);
     let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
     if !known && let Ok(via) = HeaderValue::from_str(&ours) {
@@ -548,7 +551,6 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
         }
         fields.remove(name);
     }
-    fields.remove("surrogate-control");
     tags.into()
 }
 

@@ -31,8 +31,10 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
     if !reads(&walk.method) && !is_safe(&walk.method) {
+        // Asked before our own invalidation, which counts as a purge.
+        let untouched = walk.edge.store.untouched_since(walk.key, epoch);
         invalidate(&walk, &answer.fields, answer.status);
-        if walk.method == Method::POST && walk.edge.store.untouched_since(walk.key, epoch) {
+        if walk.method == Method::POST && untouched {
             answer = match fetch::answered_post(walk.clone(), answer).await {
                 Ok(response) => return response,
                 Err(answer) => answer,

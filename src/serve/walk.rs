@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache_store::key::CacheKey;
 use cache_store::rules::{RequestHead, Target};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 
 use super::Edge;
@@ -83,10 +83,15 @@ impl Walk {
             authority: route.authority(),
         };
         let fills = matches!(conditions, Conditions::Own { .. });
-        let forward = forward::fields(&request.fields, &hop, conditions, |line| {
+        let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
             if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
         })
         .map_err(Failure::from)?;
+        if fills
+            && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node))
+        {
+            forward.append(SURROGATE_CAPABILITY, capability);
+        }
         Ok(Self {
             edge: Arc::clone(edge),
             method: request.method.clone(),
@@ -160,3 +165,6 @@ pub(super) fn head<'a>(
 ) -> RequestHead<'a, Fields> {
     RequestHead { method, target: Target { scheme: scheme.as_str(), authority, path }, fields }
 }
+
+/// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

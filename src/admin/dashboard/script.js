@@ -7,8 +7,8 @@ const outcomes = ["hit", "stale", "collapsed", "revalidated", "miss", "pass", "g
 const history = { rate: [], origin: [] };
 let before = null;
 
-const at = (id) => document.getElementById(id);
-const put = (id, text) => { at(id).textContent = text; };
+const $ = (id) => document.getElementById(id);
+const put = (id, text) => { $(id).textContent = text; };
 
 const whole = new Intl.NumberFormat("en");
 function count(n) {
@@ -46,7 +46,7 @@ function make(tag, className, text) {
   return element;
 }
 function rows(id, list, none) {
-  const body = at(id);
+  const body = $(id);
   body.replaceChildren(...(list.length ? list : [[none]]).map((cells) => {
     const row = make("tr");
     cells.forEach((cell, index) => {
@@ -63,13 +63,13 @@ function spark(id, values) {
   const step = 240 / (kept - 1);
   const from = kept - values.length;
   const points = values.map((v, i) => ((from + i) * step).toFixed(1) + "," + (54 - (v / top) * 50).toFixed(1));
-  const [area, line] = at(id).children;
+  const [area, line] = $(id).children;
   if (points.length < 2) return;
   line.setAttribute("d", "M" + points.join("L"));
   area.setAttribute("d", "M" + (from * step).toFixed(1) + ",56L" + points.join("L") + "L240,56Z");
 }
 function state(good, text) {
-  at("dot").className = "dot " + (good ? "good" : "bad");
+  $("dot").className = "dot " + (good ? "good" : "bad");
   put("state", text);
 }
 function perSecond(now, then, seconds) { return Math.max(0, now - then) / seconds; }
@@ -83,12 +83,12 @@ function show(stat, when) {
 
   const total = outcomes.reduce((sum, name) => sum + stat.cache[name], 0);
   const seen = outcomes.filter((name) => stat.cache[name] > 0);
-  at("outcomes").replaceChildren(...seen.map((name) => {
+  $("outcomes").replaceChildren(...seen.map((name) => {
     const part = make("span", name);
     part.style.flexGrow = stat.cache[name] / total;
     return part;
   }));
-  at("legend").replaceChildren(...seen.map((name) => {
+  $("legend").replaceChildren(...seen.map((name) => {
     const item = make("li");
     item.append(make("i", name), name + " " + count(stat.cache[name]));
     return item;
@@ -120,7 +120,7 @@ function show(stat, when) {
   put("dropped", count(stat.log.dropped_lines));
   put("uptime", span(stat.uptime_seconds));
 
-  at("tiers").replaceChildren(...stat.tiers.map((tier) => {
+  $("tiers").replaceChildren(...stat.tiers.map((tier) => {
     const box = make("div", "tier");
     const label = make("p");
     label.append(
@@ -152,10 +152,10 @@ async function poll() {
       signal: AbortSignal.timeout(5000),
     });
     if (answer.status === 401 || answer.status === 403) {
-      at("token-form").hidden = false;
+      $("token-form").hidden = false;
       state(false, token ? "token refused" : "token needed");
     } else if (answer.ok) {
-      at("token-form").hidden = true;
+      $("token-form").hidden = true;
       show(await answer.json(), performance.now());
     } else {
       state(false, "answered " + answer.status);
@@ -168,7 +168,7 @@ async function poll() {
 
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", at("token").value.trim());
-  at("token").value = "";
+  sessionStorage.setItem("token", $("token").value.trim());
+  $("token").value = "";
 });
 poll();

@@ -19,6 +19,7 @@ use http::Method;
 
 use super::authority;
 use super::look::{Look, RequestLine, is_token_byte};
+pub(in crate::listener) use super::look::{check_method, is_target_byte};
 use super::refusal::Refusal;
 use crate::config::limits::Limits;
 use crate::listener::fields::{FieldId, FieldIndex, Fields};
@@ -245,7 +246,7 @@ fn locate(
 }
 
 /// `1*DIGIT` without needless zeros that fits. RFC 9110 §8.6.
-pub(super) fn decimal(value: &[u8]) -> Option<u64> {
+pub(in crate::listener) fn decimal(value: &[u8]) -> Option<u64> {
     match value {
         b"0" => Some(0),
         [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => {
@@ -268,7 +269,7 @@ fn chunked(value: &[u8]) -> Result<(), Refusal> {
 
 /// Whether a name that is neither is spelt like `Content-Length` or `Transfer-Encoding` but for its marks: CGI and its
 /// descendants take `_` for `-`.
-fn resembles_framing(name: &[u8]) -> bool {
+pub(in crate::listener) fn resembles_framing(name: &[u8]) -> bool {
     let like = |known: &[u8]| {
         name.len() == known.len()
             && name.iter().zip(known).all(|(byte, known)| {

@@ -94,14 +94,7 @@ impl<'a> RequestLine<'a> {
             }
             _ => return Err(Refusal::RequestLine),
         };
-        if matches!(method, b"CONNECT" | b"TRACE") {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        if method.len() > METHOD_BYTES_MAX
-            || !method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
-        {
-            return Err(Refusal::MethodUnknown);
-        }
+        check_method(method)?;
         if target.len() > limits.target_bytes_max {
             return Err(Refusal::TargetTooLong);
         }
@@ -113,6 +106,19 @@ impl<'a> RequestLine<'a> {
         }
         Ok(Self { method, target, minor })
     }
+}
+
+/// Whether a token is a method that is served: in capitals, not too long, neither CONNECT nor TRACE.
+pub(in crate::listener) fn check_method(method: &[u8]) -> Result<(), Refusal> {
+    if matches!(method, b"CONNECT" | b"TRACE") {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    if method.len() > METHOD_BYTES_MAX
+        || !method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
+    {
+        return Err(Refusal::MethodUnknown);
+    }
+    Ok(())
 }
 
 /// RFC 9110 §5.6.2.
@@ -139,7 +145,7 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
 
 /// What a target may hold. RFC 3986 and, because browsers send them in queries, `{`, `}`, `|`, `^` and the square brackets;
 /// not `#` (a fragment is not sent), `\` (some take it for `/`) nor anything outside ASCII.
-const fn is_target_byte(byte: u8) -> bool {
+pub(in crate::listener) const fn is_target_byte(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`')
 }
 

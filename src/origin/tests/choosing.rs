@@ -109,6 +109,58 @@ fn an_origin_without_room_is_passed_over_while_another_has_some() {
     assert_eq!(two.choose(NOW, &[], |_| false), Some(0), "none has room: by weight");
 }
 
+#[test]
+fn a_drained_origin_is_never_chosen_not_even_in_panic() {
+    let three = steering(&[1, 1, 0]);
+    three.drain(0, true);
+    assert_eq!(shares(&three, NOW, 4, 3), [0, 4, 0]);
+    three.drain(1, true);
+    assert_eq!(shares(&three, NOW, 4, 3), [0, 0, 4], "the backup");
+    for _ in 0..3 {
+        three.failed(2, NOW);
+    }
+    assert_eq!(shares(&three, NOW, 4, 3), [0, 0, 4], "panic");
+    three.drain(2, true);
+    assert_eq!(three.choose(NOW, &[], |_| true), None);
+    assert!(!three.available(NOW));
+    three.drain(0, false);
+    assert_eq!(shares(&three, NOW, 4, 3), [4, 0, 0]);
+}
+
+#[tokio::test]
+async fn draining_names_an_origin_of_a_pool() {
+    let (one, two) = (Scripted::always(OK).await, Scripted::always(OK).await);
+    let pools = pools(settings(vec![at(one.port), at(two.port)]), &Clock::system());
+    assert!(pools.drain("p", &at(one.port).name, true));
+    assert!(!pools.drain("p", "http://elsewhere", true));
+    assert!(!pools.drain("q", &at(one.port).name, true));
+    for _ in 0..4 {
+        fetch(&pools, get("/")).await.unwrap();
+    }
+    assert_eq!((one.seen().requests.len(), two.seen().requests.len()), (0, 4));
+    assert_eq!(pools.stats().iter().map(|origin| origin.drained).collect::<Vec<_>>(), [true, false]);
+}
+
+/// FAULTS F3: when all are down, connecting is not multiplied either.
+#[tokio::test]
+async fn a_pool_that_is_down_is_not_knocked_at_more_than_a_tenth_on_top() {
+    const ASKS: u64 = 100;
+    let mut ports = Vec::new();
+    for _ in 0..3 {
+        ports.push(TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port());
+    }
+    let clock = manual();
+    let mut settings = settings(ports.into_iter().map(at).collect());
+    settings.eject_after = 1;
+    let pools = pools(settings, &clock);
+    for _ in 0..ASKS {
+        assert_eq!(fetch(&pools, get("/")).await, Err(OriginError::Connect));
+    }
+    let knocks: u64 = pools.stats().iter().map(|origin| origin.counts.failures).sum();
+    // Two until all are ejected, ten saved up, a tenth.
+    assert!(knocks <= ASKS + 2 + 10 + ASKS / 10, "{knocks}");
+}
+
 #[tokio::test]
 async fn a_refused_connection_goes_to_the_next_origin_whatever_the_method() {
     let closed = {

@@ -448,3 +448,37 @@ async fn interim_responses_reach_the_sink_in_order_without_the_unasked_100() {
     assert!(!interim.fields.contains_key("connection"));
     assert!(interims.recv().await.is_none());
 }
+
+proptest::proptest! {
+    /// Whatever the bytes and wherever reads end: no panic, and one verdict.
+    #[test]
+    fn the_verdict_does_not_depend_on_where_reads_end(
+        row in 0..rows().len(),
+        edits in proptest::collection::vec((0_usize..200, proptest::prelude::any::<u8>()), 0..3),
+        cuts in proptest::collection::vec(1_usize..40, 0..8),
+    ) {
+        let (_, method, response, _) = rows().swap_remove(row);
+        let mut bytes = response.as_bytes().to_vec();
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            *bytes.get_mut(at).unwrap() = byte;
+        }
+        let verdict = |pieces: &[&[u8]]| {
+            let mut scanner = Scanner::default();
+            scanner.begin(method == Method::HEAD);
+            let outcome = pieces.iter().try_for_each(|piece| scanner.feed(piece));
+            (outcome, outcome.is_ok() && scanner.whole())
+        };
+        let mut rest = bytes.as_slice();
+        let mut pieces = Vec::new();
+        for cut in cuts {
+            let (piece, left) = rest.split_at(cut.min(rest.len()));
+            pieces.push(piece);
+            rest = left;
+        }
+        pieces.push(rest);
+        let whole = verdict(&[bytes.as_slice()]);
+        proptest::prop_assert_eq!(&whole, &verdict(&pieces));
+        proptest::prop_assert_eq!(&whole, &verdict(&bytes.chunks(1).collect::<Vec<_>>()));
+    }
+}

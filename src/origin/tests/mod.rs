@@ -29,6 +29,8 @@ use crate::config::{Origin, Pool as PoolSettings};
 pub(super) enum Play {
     /// Reads one request, head and body.
     Read,
+    /// Reads the head of a request and leaves its body.
+    ReadHead,
     /// Writes these bytes.
     Write(Vec<u8>),
     /// Waits until the test says so.
@@ -115,6 +117,10 @@ async fn play(mut socket: TcpStream, plays: Vec<Play>, origin: Scripted) {
                 Some(request) => origin.note(|seen| seen.requests.push(request)),
                 None => return,
             },
+            Play::ReadHead => match read_head(&mut socket).await {
+                Some(head) => origin.note(|seen| seen.requests.push(String::from_utf8(head).unwrap())),
+                None => return,
+            },
             Play::Write(bytes) => {
                 if socket.write_all(&bytes).await.is_err() || socket.flush().await.is_err() {
                     return;
@@ -133,11 +139,16 @@ async fn play(mut socket: TcpStream, plays: Vec<Play>, origin: Scripted) {
     let _ = socket.read(&mut [0; 1]).await;
 }
 
-async fn read_request(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
+async fn read_head(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         bytes.push(socket.read_u8().await.ok()?);
     }
+    Some(bytes)
+}
+
+async fn read_request(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
+    let mut bytes = read_head(socket).await?;
     let head = String::from_utf8(bytes.clone()).unwrap().to_ascii_lowercase();
     if let Some((_, rest)) = head.split_once("content-length: ") {
         let length: usize = rest.split("\r\n").next().unwrap().parse().unwrap();
@@ -218,7 +229,7 @@ pub(super) fn body_of(pieces: &[&'static str]) -> RequestBody {
         sender.try_send(Ok(Bytes::from_static(piece.as_bytes()))).unwrap();
     }
     let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-    RequestBody::Channel { frames, length: Some(length), ended: false }
+    RequestBody::Channel { frames, length: Some(length), ended: false, wanted: None }
 }
 
 /// The whole body, or why it is not whole, with what came before.

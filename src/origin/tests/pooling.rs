@@ -1,5 +1,7 @@
 //! Connections: reuse, the keep-alive race, what is repeated and what is not, the line for a connection.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::listener::request::BodyError;
 
@@ -47,6 +49,25 @@ async fn a_connection_that_says_close_or_has_aged_is_not_used_again() {
     clock.advance(Duration::from_secs(15));
     pools.sweep();
     assert_eq!(pools.stats().first().unwrap().connections_idle, 0);
+}
+
+#[tokio::test]
+async fn large_bodies_come_whole_by_length_and_by_chunks_and_the_connection_serves_on() {
+    const BYTES: usize = 4 << 20;
+    let block = "0123456789abcdef".repeat(BYTES / 16);
+    let by_length = format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n{block}");
+    let mut by_chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    for chunk in block.as_bytes().chunks(100_003) {
+        write!(by_chunks, "{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()).unwrap();
+    }
+    by_chunks += "0\r\n\r\n";
+    let origin = Scripted::new(vec![vec![Play::Read, write(by_length), Play::Read, write(by_chunks)]]).await;
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    for _ in 0..2 {
+        let (status, body) = fetch(&pools, get("/")).await.unwrap();
+        assert!(status == 200 && body == block);
+    }
+    assert_eq!(origin.seen().connections, 1);
 }
 
 #[tokio::test]
@@ -154,7 +175,7 @@ async fn request_bodies_go_out_framed_by_us() {
     let (sender, frames) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(Bytes::from_static(b"xyz"))).unwrap();
     drop(sender);
-    let body = RequestBody::Channel { frames, length: None, ended: false };
+    let body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
     fetch(&pools, Ask { body, ..ask(Method::POST, "/chunked") }).await.unwrap();
     fetch(&pools, ask(Method::POST, "/empty")).await.unwrap();
     fetch(&pools, ask(Method::OPTIONS, "*")).await.unwrap();
@@ -179,7 +200,7 @@ async fn a_client_that_leaves_within_its_body_is_not_the_origins_failure() {
     let (sender, frames) = tokio::sync::mpsc::channel(2);
     sender.try_send(Ok(Bytes::from_static(b"ab"))).unwrap();
     sender.try_send(Err(BodyError::Closed)).unwrap();
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
     let outcome = fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await;
     assert_eq!(outcome, Err(OriginError::RequestBody(BodyError::Closed)));
     assert_eq!(pools.stats().first().unwrap().counts.failures, 0);
@@ -189,17 +210,19 @@ async fn a_client_that_leaves_within_its_body_is_not_the_origins_failure() {
 #[tokio::test]
 async fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
     let origin =
-        Scripted::new(vec![vec![write(OK), Play::Wait(Arc::default())], vec![Play::Read, write(OK)]]).await;
-    // The early answer must not come before the request has begun.
+        Scripted::new(vec![vec![Play::ReadHead, write(OK), Play::Read], vec![Play::Read, write(OK)]]).await;
     let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
     let (sender, frames) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(Bytes::from_static(b"ab"))).unwrap();
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
+    let early = fetch(&pools, Ask { body, ..ask(Method::POST, "/1") }).await;
+    assert_eq!(early, Ok((200, "ok".to_owned())));
     let outcome = fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await;
     // Either it came too early to be an answer, or it was one; the connection is gone both ways.
     assert!(matches!(outcome, Ok(_) | Err(OriginError::Framing(Finding::Unsolicited))), "{outcome:?}");
     assert_eq!(pools.stats().first().unwrap().connections_idle, 0);
     assert_eq!(fetch(&pools, get("/2")).await, Ok((200, "ok".to_owned())));
+    assert_eq!(origin.seen().connections, 2);
     drop(sender);
 }
 
@@ -286,7 +309,7 @@ async fn a_slow_upload_is_not_the_origins_first_byte_timeout() {
     let clock = manual();
     let pools = pools(settings(vec![at(origin.port)]), &clock);
     let (sender, frames) = tokio::sync::mpsc::channel(1);
-    let body = RequestBody::Channel { frames, length: Some(4), ended: false };
+    let body = RequestBody::Channel { frames, length: Some(4), ended: false, wanted: None };
     let asked = tokio::spawn({
         let pools = Arc::clone(&pools);
         async move { fetch(&pools, Ask { body, ..ask(Method::POST, "/") }).await }
@@ -300,4 +323,42 @@ async fn a_slow_upload_is_not_the_origins_first_byte_timeout() {
     }
     drop(sender);
     assert_eq!(asked.await.unwrap(), Ok((200, "ok".to_owned())));
+}
+
+/// Workers have a runtime each and share the connections; one that ends takes its connections with it.
+#[test]
+fn a_connection_serves_other_workers_until_the_worker_that_opened_it_ends() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stage = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let origin = stage.block_on(Scripted::always(OK));
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let worker = std::thread::spawn({
+        let pools = Arc::clone(&pools);
+        move || {
+            runtime().block_on(async move {
+                opened.send(fetch(&pools, get("/1")).await).unwrap();
+                ended.await.unwrap();
+            });
+        }
+    });
+    let ok = Ok((200, "ok".to_owned()));
+    assert_eq!(is_open.recv().unwrap(), ok);
+    let other = runtime();
+    assert_eq!(other.block_on(fetch(&pools, get("/2"))), ok);
+    assert_eq!(origin.seen().connections, 1);
+    end.send(()).unwrap();
+    worker.join().unwrap();
+    assert_eq!(other.block_on(fetch(&pools, get("/3"))), ok);
+    assert_eq!(origin.seen().connections, 2);
+}
+
+#[tokio::test]
+async fn connect_is_never_sent() {
+    let origin = Scripted::always(OK).await;
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    assert_eq!(fetch(&pools, ask(Method::CONNECT, "/")).await, Err(OriginError::Target));
+    assert_eq!(fetch(&pools, get("no slash")).await, Err(OriginError::Target));
+    assert_eq!(origin.seen().connections, 0);
 }

@@ -1,0 +1,158 @@
+//! The bytes of an HTTP/2 connection on their way between socket and h2: counted by the budget, gathered on the way out.
+//!
+//! hyper owns one end ([`PipeEnd`]), the connection's driver the other, so that it can settle, look at the ledger and
+//! say goodbye when hyper is gone. Reads go through one buffer that all connections of a worker share.
+
+use std::cell::{RefCell, RefMut};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use cache_store::timestamp::Timestamp;
+use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::gather::Gather;
+use crate::config::limits::{H2_READ_BYTES, Limits};
+use crate::listener::budget::Budget;
+use crate::listener::deadline::Phase;
+
+/// A worker's read buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Scratch(Rc<RefCell<Box<[u8]>>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; H2_READ_BYTES].into_boxed_slice())))
+    }
+}
+
+/// One connection's bytes; clones share it.
+pub(super) struct Pipe<IO>(Rc<RefCell<Inner<IO>>>);
+
+pub(super) struct Inner<IO> {
+    pub(super) gather: Gather<IO>,
+    pub(super) budget: Budget,
+    /// The time of this turn.
+    pub(super) now: Timestamp,
+    scratch: Scratch,
+    /// Since when the socket has not taken a byte of what is gathered.
+    stuck_since: Option<Timestamp>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
+    /// The end of a turn: writes out what was gathered.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let before = self.gather.unwritten();
+        match self.gather.settle(cx) {
+            Poll::Ready(settled) => {
+                self.stuck_since = None;
+                settled
+            }
+            Poll::Pending => {
+                if self.gather.unwritten() < before || self.stuck_since.is_none() {
+                    self.stuck_since = Some(self.now);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What the client is too slow with at `now`; see [`Budget::late`].
+    pub(super) fn late(&mut self, now: Timestamp, limits: &Limits, sources_waiting: usize) -> Option<Phase> {
+        let stuck = self.stuck_since.is_some_and(|since| now.since(since) >= limits.send_stall_timeout);
+        if stuck { Some(Phase::SendStall) } else { self.budget.late(now, limits, sources_waiting) }
+    }
+}
+
+impl<IO> Clone for Pipe<IO> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Pipe<IO> {
+    pub(super) fn new(io: IO, scratch: Scratch, now: Timestamp) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            gather: Gather::new(io),
+            budget: Budget::new(now),
+            now,
+            scratch,
+            stuck_since: None,
+        })))
+    }
+
+    /// The inside, for the driver: never while hyper is being polled.
+    pub(super) fn inner(&self) -> RefMut<'_, Inner<IO>> {
+        self.0.borrow_mut()
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Pipe<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Inner { gather, budget, now, scratch, .. } = &mut *self.0.borrow_mut();
+        if budget.is_overspent() {
+            // The driver looks at the ledger when this turn is over.
+            return Poll::Pending;
+        }
+        let mut scratch = scratch.0.borrow_mut();
+        let want = into.remaining().min(scratch.len());
+        let mut read = ReadBuf::new(scratch.get_mut(..want).unwrap_or_default());
+        ready!(Pin::new(&mut gather.io).poll_read(cx, &mut read))?;
+        budget.received(read.filled(), *now);
+        into.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Pipe<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Several pieces cost one call; they are copied either way.
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Inner { gather, budget, now, .. } = &mut *self.0.borrow_mut();
+        let mut total = 0;
+        for piece in pieces {
+            match gather.poll_write(cx, piece) {
+                Poll::Ready(Ok(written)) => {
+                    budget.sent(piece.get(..written).unwrap_or(piece), *now);
+                    total += written;
+                    if written < piece.len() {
+                        break;
+                    }
+                }
+                // What was taken before comes first; the error or the wait shows again at the next write.
+                Poll::Ready(Err(_)) | Poll::Pending if total > 0 => break,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The driver settles at the end of the turn.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().gather.poll_shutdown(cx)
+    }
+}
