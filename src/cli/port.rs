@@ -10,7 +10,9 @@ pub(super) fn holder(address: SocketAddr) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| table.lines().skip(1).find_map(|line| listening(line, address.port())))?;
+        .find_map(|table| {
+            table.lines().skip(1).find_map(|line| listening(line, address.port()).map(str::to_owned))
+        })?;
     let wanted = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|process| {

@@ -1,7 +1,7 @@
 //! `tidegate run`: the node of a settings file, from start to the last signal.
 //!
-//! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the certificates again. USR1 and
-//! USR2 say what they cannot do yet instead of killing the process.
+//! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the certificates again, USR1
+//! reopens the access log. USR2 says that it cannot upgrade yet instead of killing the process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -98,16 +98,21 @@ async fn until_the_end(running: Running, signals: &mut Signals, talk: &Talk) {
     loop {
         tokio::select! {
             () = ending.begun() => break,
-            which = signals.end() => {
-                talk.say(&format!("{which}: no new connections, finishing what is under way; once more to end at once"));
-                ending.begin();
-            }
-            _ = signals.hup.recv() => match running.reload_certificates() {
-                Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
-                Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
+            sign = signals.next() => match sign {
+                Sign::End(which) => {
+                    talk.say(&format!("{which}: no new connections, finishing what is under way; once more to end at once"));
+                    ending.begin();
+                }
+                Sign::Hup => match running.reload_certificates() {
+                    Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
+                    Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
+                },
+                Sign::Usr1 => {
+                    running.observe().log.reopen();
+                    talk.say("USR1: access log reopened");
+                }
+                Sign::Usr2 => talk.say("USR2: upgrading in place is not supported by this version yet; restart"),
             },
-            _ = signals.usr1.recv() => talk.say("USR1: reopening logs is not supported by this version yet; use copytruncate"),
-            _ = signals.usr2.recv() => talk.say("USR2: upgrading in place is not supported by this version yet; restart"),
         }
     }
     let ended = running.ended();
@@ -115,13 +120,21 @@ async fn until_the_end(running: Running, signals: &mut Signals, talk: &Talk) {
     loop {
         tokio::select! {
             () = &mut ended => break,
-            which = signals.end() => {
+            sign = signals.next() => if let Sign::End(which) = sign {
                 talk.say(&format!("{which}: ending at once"));
                 ending.force();
-            }
+            },
         }
     }
     talk.say("ended");
+}
+
+/// What a signal asks for.
+enum Sign {
+    End(&'static str),
+    Hup,
+    Usr1,
+    Usr2,
 }
 
 struct Signals {
@@ -145,12 +158,14 @@ impl Signals {
         })
     }
 
-    /// The next signal that asks for the end.
-    async fn end(&mut self) -> &'static str {
+    async fn next(&mut self) -> Sign {
         tokio::select! {
-            _ = self.term.recv() => "TERM",
-            _ = self.int.recv() => "INT",
-            _ = self.quit.recv() => "QUIT",
+            _ = self.term.recv() => Sign::End("TERM"),
+            _ = self.int.recv() => Sign::End("INT"),
+            _ = self.quit.recv() => Sign::End("QUIT"),
+            _ = self.hup.recv() => Sign::Hup,
+            _ = self.usr1.recv() => Sign::Usr1,
+            _ = self.usr2.recv() => Sign::Usr2,
         }
     }
 }
