@@ -1,6 +1,6 @@
 //! What settings mean and how mistakes in them are told.
 //!
-//! `config/bad/*.toml` stand beside what is said about them, `*.stderr`: without colour and 100 columns wide. Run with
+//! `config/bad/*.toml` stand beside what is said about them, `*.stderr`: without colour. Run with
 //! `TIDEGATE_BLESS=1` to write the latter anew, and read the difference. `config/good/*.toml` have no mistake.
 
 use std::fs;
@@ -20,7 +20,7 @@ fn every_mistake_is_told_at_its_place() {
     let mut wrong = Vec::new();
     for path in files {
         let Err(mistakes) = read(&path) else { panic!("{} has no mistake", path.display()) };
-        let told = mistakes.render(100, false);
+        let told = mistakes.render(false);
         let expected = path.with_extension("stderr");
         if bless {
             fs::write(&expected, &told).expect("the golden file can be written");
@@ -56,9 +56,8 @@ fn the_effective_settings_mean_the_same_and_are_their_own_effective_form() {
     for path in files("good") {
         let config = good(&path);
         let written = effective(&config);
-        let again = check("effective", &written, &around()).unwrap_or_else(|mistakes| {
-            panic!("{}:\n{written}\n{}", path.display(), mistakes.render(100, false))
-        });
+        let again = check("effective", &written, &around())
+            .unwrap_or_else(|mistakes| panic!("{}:\n{written}\n{}", path.display(), mistakes.render(false)));
         assert_eq!(format!("{config:#?}"), format!("{again:#?}"), "{}", path.display());
         assert_eq!(written, effective(&again), "{}", path.display());
     }
@@ -161,11 +160,11 @@ proptest! {
 }
 
 fn tell(text: &str) -> Result<Config, String> {
-    check("text", text, &around()).map_err(|mistakes| mistakes.render(100, false))
+    check("text", text, &around()).map_err(|mistakes| mistakes.render(false))
 }
 
 fn good(path: &Path) -> Config {
-    read(path).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(100, false)))
+    read(path).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)))
 }
 
 fn read(path: &Path) -> Result<Config, Mistakes> {

@@ -14,7 +14,6 @@ use crate::config::mistake::Mistakes;
 pub(crate) struct Talk {
     /// Standard error is a terminal that may be coloured.
     pub(crate) colour: bool,
-    width: usize,
 }
 
 impl Talk {
@@ -24,8 +23,7 @@ impl Talk {
         let colour = io::stderr().is_terminal()
             && !set("NO_COLOR")
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        Self { colour, width: columns.unwrap_or(100).clamp(40, 160) }
+        Self { colour }
     }
 
     /// Prints a result. That nobody reads it any more (`| head`) is no failure.
@@ -64,7 +62,7 @@ impl Talk {
 
     /// Shows mistakes in settings or arguments.
     pub(crate) fn mistakes(&self, mistakes: &Mistakes) -> Ended {
-        self.say(&mistakes.render(self.width, self.colour));
+        self.say(&mistakes.render(self.colour));
         Ended::Usage
     }
 
