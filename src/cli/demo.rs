@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Ended;
 use super::proxy::Proxy;
-use super::run::{node, runtime};
+use super::run::{runtime, serve_on};
 use super::talk::Talk;
 use crate::clock::Clock;
 use crate::demo;
@@ -28,17 +28,14 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(super) fn carry_out(self, talk: &Talk) -> Ended {
-        match runtime() {
-            Ok(runtime) => runtime.block_on(self.play(talk)),
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
             Err(error) => {
                 talk.complain(&format!("cannot start: {error}"), "");
-                Ended::Failed
+                return Ended::Failed;
             }
-        }
-    }
-
-    async fn play(self, talk: &Talk) -> Ended {
-        let site = match demo::start(&Clock::system()).await {
+        };
+        let site = match runtime.block_on(demo::start(&Clock::system())) {
             Ok(site) => site,
             Err(error) => {
                 talk.complain(&format!("cannot start the site to stand in front of: {error}"), "");
@@ -56,12 +53,11 @@ impl Demo {
             Ok(config) => config,
             Err(mistakes) => return talk.mistakes(&mistakes),
         };
-        node(config, talk, |running| {
+        serve_on(&runtime, config, talk, |running| {
             let serving = running.addresses();
             if let (Some(address), Some(admin)) = (serving.first(), running.admin_address()) {
                 talk.result(&demo::guide(*address, admin));
             }
         })
-        .await
     }
 }

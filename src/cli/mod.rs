@@ -125,8 +125,8 @@ Examples:
   tidegate purge https://www.example.com/index.html    after a deploy
   tidegate explain https://www.example.com/            why was that not a hit?
 
-Client commands find the node by --admin or TIDEGATE_ADMIN (default 127.0.0.1:9180), and the token by
-TIDEGATE_TOKEN or --token-file. Exit codes: 0 done, 1 failed, 2 usage or settings.";
+Client commands find the node by --admin or TIDEGATE_ADMIN (default 127.0.0.1:9180), and the
+token by TIDEGATE_TOKEN or --token-file. Exit codes: 0 done, 1 failed, 2 usage or settings.";
 
 #[cfg(test)]
 mod tests {

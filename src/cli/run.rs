@@ -43,7 +43,7 @@ impl Run {
 /// Runs a node until it ends; `started` is called when it answers.
 pub(super) fn serve(config: Config, talk: &Talk, started: impl FnOnce(&Running)) -> Ended {
     match runtime() {
-        Ok(runtime) => runtime.block_on(node(config, talk, started)),
+        Ok(runtime) => serve_on(&runtime, config, talk, started),
         Err(error) => {
             talk.complain(&format!("cannot start: {error}"), "");
             Ended::Failed
@@ -56,10 +56,19 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// As [`serve`], within a runtime.
-pub(super) async fn node(config: Config, talk: &Talk, started: impl FnOnce(&Running)) -> Ended {
+/// As [`serve`]. Starting a node blocks, so it happens outside of the runtime's tasks.
+pub(super) fn serve_on(
+    runtime: &tokio::runtime::Runtime,
+    config: Config,
+    talk: &Talk,
+    started: impl FnOnce(&Running),
+) -> Ended {
     log_to_standard_error(talk);
-    let mut signals = match Signals::new() {
+    let signals = {
+        let _context = runtime.enter();
+        Signals::new()
+    };
+    let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
             talk.complain(&format!("cannot listen to signals: {error}"), "");
@@ -89,7 +98,7 @@ pub(super) async fn node(config: Config, talk: &Talk, started: impl FnOnce(&Runn
         talk.say(&format!("  admin on    http://{address}/"));
     }
     started(&running);
-    until_the_end(running, &mut signals, talk).await;
+    runtime.block_on(until_the_end(running, &mut signals, talk));
     Ended::Done
 }
 
