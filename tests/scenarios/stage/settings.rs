@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::{
-    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol,
-    Log, LogFormat, LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer,
+    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogFormat,
+    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer,
 };
 
 /// The site's host.
