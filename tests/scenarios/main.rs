@@ -6,3 +6,4 @@
 mod coalescing;
 mod freshness;
 mod stage;
+mod staleness;
