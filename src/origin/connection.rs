@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
+use super::Surplus;
 use super::body::LentBody;
 use super::error::{Finding, OriginError};
 use super::pool::Pool;
@@ -236,7 +237,8 @@ impl Connection {
         clock: &Clock,
     ) -> Result<Response<Incoming>, OriginError> {
         let body = request.body().clone();
-        self.watch.begin(*request.method() == http::Method::HEAD, self.kept);
+        let surplus = request.extensions().get::<Surplus>().copied().unwrap_or_default();
+        self.watch.begin(*request.method() == http::Method::HEAD, self.kept, surplus);
         let mut sending = std::pin::pin!(self.sender.try_send_request(request));
         let mut seen = 0;
         let outcome = loop {

@@ -12,6 +12,7 @@
 //! Invariant: in `Quiet` and `Done` any byte is a finding.
 //! RFC 9112 §4 (status line), §5 (fields), §6 (message body), §7.1 (chunked).
 
+use super::Surplus;
 use super::error::{Finding, OriginError};
 use crate::config::limits::{
     CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
@@ -36,6 +37,7 @@ pub(crate) struct Scanner {
     state: State,
     head: Head,
     to_head_request: bool,
+    surplus: Surplus,
     interims: usize,
     line: Vec<u8>,
 }
@@ -73,6 +75,7 @@ impl Default for Scanner {
             state: State::Quiet,
             head: Head::default(),
             to_head_request: false,
+            surplus: Surplus::Refuse,
             interims: 0,
             line: Vec::new(),
         }
@@ -81,7 +84,8 @@ impl Default for Scanner {
 
 impl Scanner {
     /// A request goes out; `to_head_request`: its method is HEAD.
-    pub(crate) fn begin(&mut self, to_head_request: bool) {
+    pub(crate) fn begin(&mut self, to_head_request: bool, surplus: Surplus) {
+        self.surplus = surplus;
         debug_assert!(matches!(self.state, State::Quiet | State::Done), "one request at a time");
         self.state = State::StatusLine;
         self.head = Head::default();
@@ -117,16 +121,21 @@ impl Scanner {
         matches!(self.state, State::Done | State::Close)
     }
 
-    /// Looks at the next bytes read.
+    /// Looks at the next bytes read; returns how many of them belong to a response.
     ///
     /// # Errors
     /// The first thing wrong with them; the scanner must not be fed again.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), OriginError> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<usize, OriginError> {
+        let all = bytes.len();
         while !bytes.is_empty() {
             match self.state {
                 State::Quiet => return Err(OriginError::Framing(Finding::Unsolicited)),
+                State::Done if self.surplus == Surplus::Drop && self.head.length.is_some() => {
+                    self.head.close = true;
+                    return Ok(all - bytes.len());
+                }
                 State::Done => return Err(OriginError::Framing(Finding::ExtraBytes)),
-                State::Close => return Ok(()),
+                State::Close => return Ok(all),
                 State::Length(left) => {
                     let taken = left.min(bytes.len() as u64);
                     bytes = skip(bytes, taken);
@@ -146,7 +155,7 @@ impl Scanner {
                 }
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Takes bytes up to and with the next LF; acts when there is one.

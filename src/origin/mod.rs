@@ -68,6 +68,18 @@ pub struct Ask {
     pub body: RequestBody,
     /// Where interim responses go.
     pub interim: Option<InterimSink>,
+    /// What bytes behind a body of declared length mean; see [`Surplus`].
+    pub surplus: Surplus,
+}
+
+/// What to make of bytes that an origin sends behind the end that its `Content-Length` declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Surplus {
+    /// One of the two is a lie: the response is refused.
+    #[default]
+    Refuse,
+    /// The framing is right (RFC 9112 §6.3): the response ends where it said, the rest is dropped with the connection.
+    Drop,
 }
 
 /// The head of an origin's response, and its body to be pulled.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri, Version};
 
+use super::Surplus;
 use super::body::{LentBody, OriginBody};
 use super::choose::Steering;
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
@@ -50,6 +51,7 @@ struct Outgoing {
     fields: HeaderMap,
     body: LentBody,
     interim: Option<InterimSink>,
+    surplus: Surplus,
     /// For SNI and the certificate check.
     server_name: Arc<str>,
 }
@@ -301,6 +303,7 @@ impl Outgoing {
             fields,
             body: LentBody::new(ask.body),
             interim: ask.interim,
+            surplus: ask.surplus,
             server_name,
         })
     }
@@ -311,6 +314,7 @@ impl Outgoing {
         *request.uri_mut() = self.target.clone();
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&self.fields);
+        request.extensions_mut().insert(self.surplus);
         if let Some(sink) = &self.interim {
             response::pass_interim_on(&mut request, sink.clone());
         }

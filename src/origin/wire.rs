@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::Surplus;
 use super::error::{Finding, OriginError};
 use super::framing::{Framing, Scanner};
 use crate::config::limits::ORIGIN_READ_BYTES;
@@ -99,9 +100,9 @@ impl Wire {
 
 impl Watch {
     /// A request goes out on this connection.
-    pub(crate) fn begin(&self, to_head_request: bool, kept: bool) {
+    pub(crate) fn begin(&self, to_head_request: bool, kept: bool, surplus: Surplus) {
         let mut watched = self.0.lock();
-        watched.scanner.begin(to_head_request);
+        watched.scanner.begin(to_head_request, surplus);
         watched.unsent = true;
         watched.answered = false;
         watched.kept = kept;
@@ -140,7 +141,8 @@ impl Watch {
         watched.finding.is_none() && watched.scanner.reusable()
     }
 
-    fn look(&self, bytes: &[u8]) -> io::Result<()> {
+    /// How many of the bytes belong to a response.
+    fn look(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut watched = self.0.lock();
         if let Some(finding) = watched.finding {
             return Err(refuse(finding));
@@ -177,8 +179,8 @@ impl hyper::rt::Read for Wire {
                 Socket::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buffer),
             })?;
             if !buffer.filled().is_empty() {
-                wire.watch.look(buffer.filled())?;
-                cursor.put_slice(buffer.filled());
+                let taken = wire.watch.look(buffer.filled())?;
+                cursor.put_slice(buffer.filled().get(..taken).unwrap_or_default());
             }
             Poll::Ready(Ok(()))
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
+use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{RequestHead, Target};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use crate::config::RoutePolicy;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
 use crate::origin::forward::{self, Conditions, Hop};
-use crate::origin::{Answer, Ask, Failed, OriginError};
+use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
 use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
@@ -140,6 +141,10 @@ impl Walk {
             fields,
             body: std::mem::take(&mut *self.body.lock()),
             interim: self.interim.clone(),
+            surplus: match self.policy.rules.short_part {
+                ShortPart::Refuse => Surplus::Refuse,
+                ShortPart::TrustFraming => Surplus::Drop,
+            },
         };
         self.edge.origins.ask(ask).await
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::limits::{
     CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
 };
+use crate::origin::Surplus;
 use crate::origin::framing::Scanner;
 
 type Row = (&'static str, Method, &'static str, Result<(u16, &'static str), OriginError>);
@@ -326,8 +327,8 @@ async fn every_framing_row_is_judged_as_named_and_the_next_request_is_answered_r
 fn every_framing_row_is_judged_alike_byte_by_byte() {
     for (name, method, response, expected) in rows() {
         let mut scanner = Scanner::default();
-        scanner.begin(method == Method::HEAD);
-        let outcome = response.as_bytes().chunks(1).try_for_each(|byte| scanner.feed(byte));
+        scanner.begin(method == Method::HEAD, Surplus::Refuse);
+        let outcome = response.as_bytes().chunks(1).try_for_each(|byte| scanner.feed(byte).map(drop));
         assert_eq!(outcome, expected.map(|_| ()), "{name}");
         if outcome.is_ok() {
             assert!(scanner.whole(), "{name}: whole at its end");
@@ -340,8 +341,8 @@ fn every_framing_row_is_judged_alike_byte_by_byte() {
 fn bounds_hold_one_beyond_them() {
     let feed = |response: &str| {
         let mut scanner = Scanner::default();
-        scanner.begin(false);
-        response.as_bytes().chunks(1000).try_for_each(|bytes| scanner.feed(bytes))
+        scanner.begin(false, Surplus::Refuse);
+        response.as_bytes().chunks(1000).try_for_each(|bytes| scanner.feed(bytes).map(drop))
     };
     let interims = |count| "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(count) + "HTTP/1.1 200 OK\r\n\r\n";
     let fields = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(count));
@@ -465,8 +466,8 @@ proptest::proptest! {
         }
         let verdict = |pieces: &[&[u8]]| {
             let mut scanner = Scanner::default();
-            scanner.begin(method == Method::HEAD);
-            let outcome = pieces.iter().try_for_each(|piece| scanner.feed(piece));
+            scanner.begin(method == Method::HEAD, Surplus::Refuse);
+            let outcome = pieces.iter().try_for_each(|piece| scanner.feed(piece).map(drop));
             (outcome, outcome.is_ok() && scanner.whole())
         };
         let mut rest = bytes.as_slice();

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::config::{Origin, Pool as PoolSettings};
+use crate::origin::Surplus;
 
 /// What an origin does next on a connection.
 #[derive(Clone)]
@@ -215,6 +216,7 @@ pub(super) fn ask(method: Method, target: &'static str) -> Ask {
         fields: HeaderMap::new(),
         body: RequestBody::Empty,
         interim: None,
+        surplus: Surplus::Refuse,
     }
 }
 
