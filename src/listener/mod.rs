@@ -35,6 +35,7 @@ pub mod h1;
 mod h2;
 pub mod request;
 pub mod service;
+mod sever;
 pub mod stats;
 pub mod tls;
 mod watch;
