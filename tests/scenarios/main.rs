@@ -7,3 +7,4 @@ mod coalescing;
 mod freshness;
 mod stage;
 mod staleness;
+mod truncation;
