@@ -35,6 +35,7 @@ pub mod h1;
 mod h2;
 pub mod request;
 pub mod service;
+mod sever;
 pub mod stats;
 #[cfg(test)]
 mod tests;
