@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         let absolute_form = target.split_once("://").is_some_and(|(scheme, rest)| {
             matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") && !rest.is_empty()
         });
-        if !origin_form && !absolute_form && !(target == "*" && method == "OPTIONS") {
+        if !(origin_form || absolute_form || target == "*" && method == "OPTIONS") {
             return self.complain("target in no known form");
         }
         if version != "HTTP/1.1" && version != "HTTP/1.0" {

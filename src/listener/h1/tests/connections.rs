@@ -65,9 +65,10 @@ async fn a_thousand_pipelined_requests_are_answered_in_order_and_in_few_writes()
         let stage = Stage::new(|request| {
             let target = String::from_utf8_lossy(&request.target).into_owned();
             // Every third must be awaited.
-            match target.ends_with('3') {
-                true => later(async move { text(200, &target) }),
-                false => Served::Now(text(200, &target)),
+            if target.ends_with('3') {
+                later(async move { text(200, &target) })
+            } else {
+                Served::Now(text(200, &target))
             }
         });
         let mut talk = stage.connect();
@@ -418,10 +419,13 @@ async fn a_draining_worker_ends_idle_connections_and_says_close_on_busy_ones() {
     .await;
 }
 
+/// Method, answer, bytes.
+type Row = (&'static str, fn() -> Response, &'static str);
+
 #[tokio::test]
 async fn the_framing_of_an_answer_fits_method_and_status() {
     local(async {
-        let rows: &[(&str, fn() -> Response, &str)] = &[
+        let rows: &[Row] = &[
             ("GET", || answer(204, Body::None), "HTTP/1.1 204 No Content\r\nDate: D\r\n\r\n"),
             ("GET", || answer(304, Body::None), "HTTP/1.1 304 Not Modified\r\nDate: D\r\n\r\n"),
             ("GET", || text(304, "no"), "HTTP/1.1 304 Not Modified\r\nDate: D\r\n\r\n"),

@@ -97,7 +97,7 @@ async fn a_body_slower_than_the_minimum_rate_is_answered_408_and_a_faster_one_is
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut_and_one_that_takes_little_is_not() {
     local(async {
-        let mut stage = Stage::new(|_| Served::Now(stored(&[b'x'; 100_000])));
+        let mut stage = Stage::new(|_| Served::Now(stored(&vec![b'x'; 100_000])));
         stage.pipe_bytes = 1024;
         let mut talk = stage.connect();
         talk.send(get("/x")).await;

@@ -3,12 +3,13 @@
 //! The reverse does not hold and is the point: hyper repairs what we refuse. `TIDEGATE_DIFFERENTIAL_CASES` sets the
 //! number of cases (default 512).
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http_body::Body as _;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -35,23 +36,19 @@ fn what_we_accept_hyper_reads_with_the_same_meaning() {
     let cases =
         std::env::var("TIDEGATE_DIFFERENTIAL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(512);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
-    let mut accepted = 0u32;
+    let accepted = Cell::new(0);
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) });
     runner
         .run(&almost_a_head(), |bytes| {
             let Some(ours) = our_reading(&bytes) else { return Ok(()) };
+            accepted.set(accepted.get() + 1);
             let theirs = runtime.block_on(their_reading(&bytes));
             prop_assert_eq!(Some(ours), theirs);
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
-    for bytes in
-        ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"]
-    {
-        accepted += u32::from(our_reading(bytes.as_bytes()).is_some());
-        assert_eq!(our_reading(bytes.as_bytes()), runtime.block_on(their_reading(bytes.as_bytes())));
-    }
-    assert_eq!(accepted, 2);
+    // A table in which little is accepted would prove little.
+    assert!(accepted.get() > cases / 10, "{} of {cases}", accepted.get());
 }
 
 /// The first request, if it is accepted and whole.
@@ -120,7 +117,7 @@ async fn whole(body: hyper::body::Incoming) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         if let Ok(data) = frame.ok()?.into_data() {
-            bytes.extend_from_slice(&Bytes::from(data));
+            bytes.extend_from_slice(&data);
         }
     }
     Some(bytes)

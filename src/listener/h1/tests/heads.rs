@@ -195,7 +195,7 @@ pub(super) fn almost_a_head() -> impl Strategy<Value = Vec<u8>> {
         ]),
     )
         .prop_map(|(method, target, version, lines, rest)| {
-            let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let lines = lines.iter().fold(String::new(), |all, line| all + line + "\r\n");
             format!("{method} {target} {version}\r\nHost: a\r\n{lines}\r\n{rest}").into_bytes()
         });
     let wild = prop::collection::vec(prop::sample::select(parts), 0..24).prop_map(|parts| parts.concat());

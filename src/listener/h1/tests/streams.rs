@@ -9,6 +9,9 @@ use super::stage::{Pieces, Stage, answer, get, local, settle};
 use crate::listener::service::Served;
 use crate::respond::response::{Body, Cut};
 
+/// Name, announced length, what the source gives.
+type Row = (&'static str, Option<u64>, Vec<Result<Bytes, Cut>>);
+
 fn pieces(pieces: &[&'static str]) -> Vec<Result<Bytes, Cut>> {
     pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect()
 }
@@ -56,7 +59,7 @@ async fn a_stream_is_framed_by_what_is_known_of_it_and_of_the_client() {
 async fn long_pieces_arrive_whole_and_in_order() {
     local(async {
         for length in [Some(300_004), None] {
-            let long = [b'x'; 100_000];
+            let long = vec![b'x'; 100_000];
             let stage = Stage::new(move |_| {
                 let mut all = Vec::new();
                 for _ in 0..3 {
@@ -86,7 +89,7 @@ async fn long_pieces_arrive_whole_and_in_order() {
 #[tokio::test]
 async fn a_stream_that_does_not_keep_its_word_never_looks_whole() {
     local(async {
-        let rows: Vec<(&str, Option<u64>, Vec<Result<Bytes, Cut>>)> = vec![
+        let rows: Vec<Row> = vec![
             ("cut, chunked", None, vec![Ok(Bytes::from_static(b"ab")), Err(Cut)]),
             ("cut, of known length", Some(3), vec![Ok(Bytes::from_static(b"ab")), Err(Cut)]),
             ("short", Some(3), pieces(&["ab"])),
