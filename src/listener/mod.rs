@@ -33,6 +33,7 @@ pub mod fields;
 mod guard;
 pub mod h1;
 mod h2;
+mod proxied;
 pub mod request;
 pub mod service;
 pub mod stats;
@@ -137,7 +138,12 @@ impl Workers<'_> {
             let stats = Arc::new(ListenerStats::new(bound));
             listeners.push(Arc::clone(&stats));
             for (socket, doors) in sockets.into_iter().zip(&mut doors) {
-                doors.push(Door { socket, stats: Arc::clone(&stats), tls: tls.clone() });
+                doors.push(Door {
+                    socket,
+                    stats: Arc::clone(&stats),
+                    tls: tls.clone(),
+                    trusted_proxies: listener.trusted_proxies.as_slice().into(),
+                });
             }
         }
         let make_service = Arc::new(make_service);
