@@ -36,6 +36,7 @@ mod h2;
 mod proxied;
 pub mod request;
 pub mod service;
+mod sever;
 pub mod stats;
 #[cfg(test)]
 mod tests;
