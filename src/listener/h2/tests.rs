@@ -81,6 +81,8 @@ impl Service for Scripted {
         saw.fields.push(request.fields.lines().map(|line| (text(line.name), text(line.value))).collect());
         match target.as_str() {
             "/wait" => Served::Later(Box::pin(std::future::pending())),
+            "/panic" => panic!("asked to"),
+            "/panic-later" => Served::Later(Box::pin(async { panic!("asked to") })),
             "/pushed" | "/announced" => {
                 let body = self.bodies.borrow_mut().pop_front().expect("a body was prepared");
                 let length = (target == "/announced").then_some(4);
@@ -127,6 +129,7 @@ impl Service for Scripted {
 struct Stage {
     service: Scripted,
     clock: Clock,
+    stats: Arc<ListenerStats>,
     deadlines: Deadlines,
     drain: Drain,
     io: DuplexStream,
@@ -154,14 +157,15 @@ impl Stage {
             date: Rc::new(DateLine::default()),
         };
         let stats = Arc::new(ListenerStats::new(([127, 0, 0, 1], 1).into()));
-        let handler = Rc::new(service.clone());
+        let (handler, counted) = (Rc::new(service.clone()), Arc::clone(&stats));
         let server =
             spawn_local(
-                async move { Worker::new().serve_connection(theirs, handler, context, &stats).await },
+                async move { Worker::new().serve_connection(theirs, handler, context, &counted).await },
             );
         Self {
             service,
             clock,
+            stats,
             deadlines,
             drain,
             io,
@@ -715,6 +719,25 @@ async fn an_answer_to_head_says_the_length_and_ends_with_its_fields() {
         assert!(payload.windows(4).any(|at| at == [0x0f, 0x0d, 0x81, 0x77]), "{payload:x?}");
         settle().await;
         assert_eq!(stage.saw(|saw| saw.finished.clone()), [("/head".to_owned(), 200, 0, true)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_request_and_is_counted() {
+    stage(async || {
+        let mut stage = Stage::new();
+        stage.send(PREFACE).await;
+        stage.get(1, "/panic").await;
+        assert!(stage.ending(1).await.is_ok(), "answered with 500");
+        stage.get(3, "/panic-later").await;
+        assert!(stage.ending(3).await.is_err(), "reset");
+        stage.get(5, "/x").await;
+        assert_eq!(stage.ending(5).await, Ok(b"hello".to_vec()));
+        settle().await;
+        let statuses = stage.saw(|saw| saw.finished.iter().map(|report| report.1).collect::<Vec<_>>());
+        assert_eq!(statuses, [500, 499, 200]);
+        assert_eq!(stage.stats.panics.load(std::sync::atomic::Ordering::Relaxed), 2);
     })
     .await;
 }
