@@ -24,7 +24,7 @@ use crate::config::{Limits, Network};
 use crate::shutdown::{Drain, Shutdown};
 
 /// A listener's part on one worker.
-pub(super) struct Door {
+pub(super) struct Opening {
     pub(super) socket: StdListener,
     pub(super) stats: Arc<ListenerStats>,
     pub(super) tls: Option<TlsDoor>,
@@ -38,7 +38,7 @@ pub(super) struct WorkerThread {
     pub(super) limits: Arc<Limits>,
     pub(super) slots: Slots,
     pub(super) shutdown: Shutdown,
-    pub(super) doors: Vec<Door>,
+    pub(super) doors: Vec<Opening>,
 }
 
 impl WorkerThread {
@@ -54,7 +54,7 @@ impl WorkerThread {
         let tasks = Tasks::default();
         let h2 = h2::Worker::new();
         let date = Rc::new(DateLine::default());
-        for Door { socket, stats, tls, trusted_proxies } in doors {
+        for Opening { socket, stats, tls, trusted_proxies } in doors {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
                 Err(error) => {
