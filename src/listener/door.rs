@@ -21,6 +21,7 @@ use super::h1::{self, ConnectionContext, DateLine};
 use super::h2;
 use super::request::{Client, Protocol, Scheme, Tls};
 use super::service::Service;
+use super::sever::Severed;
 use super::stats::{ListenerStats, count};
 use super::tls::{ALPN_H2, Certificates, TlsError};
 use crate::clock::Clock;
@@ -67,7 +68,10 @@ impl<S: Service + 'static> Door<S> {
         match &self.tls {
             None => {
                 let _open = self.stats.opened(Protocol::Http11);
-                h1::serve_connection(io, &*self.service, self.context(peer, Scheme::Http, None)).await;
+                let mut io = Severed::new(io, |io| io);
+                let context = self.context(peer, Scheme::Http, None);
+                let end = h1::serve_connection(io.io(), &*self.service, context).await;
+                io.ended(&end);
             }
             Some(tls) => {
                 let Some(io) = self.handshake(tls, io).await else {
@@ -84,7 +88,9 @@ impl<S: Service + 'static> Door<S> {
                         count(&self.stats.overspent);
                     }
                 } else {
-                    h1::serve_connection(io, &*self.service, context).await;
+                    let mut io = Severed::new(io, |io| io.get_ref().0);
+                    let end = h1::serve_connection(io.io(), &*self.service, context).await;
+                    io.ended(&end);
                 }
             }
         }

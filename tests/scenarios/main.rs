@@ -3,4 +3,8 @@
 //! A file a promise; each test's name is a sentence that can be false. Nothing here sleeps: a test waits on a
 //! [`stage::gate::Gate`] or a counter, and moves time with the stage's clock.
 
+mod coalescing;
+mod freshness;
 mod stage;
+mod staleness;
+mod truncation;

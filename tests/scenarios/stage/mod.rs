@@ -198,8 +198,6 @@ impl Builder {
     }
 
     /// Opens the origins and starts the node.
-    // Async although nothing waits yet: origins are tasks and need a runtime to stand on.
-    #[allow(clippy::unused_async)]
     pub(crate) async fn start(self) -> Stage {
         let clock = Clock::manual(Timestamp::from_secs(STARTS_AT_SECS));
         let journal = Journal::new(&clock);
@@ -210,7 +208,10 @@ impl Builder {
         for change in self.changes {
             change(&mut config, &addresses);
         }
-        let running = Edge::start(config, clock.clone()).expect("settings of a stage are good");
+        let node_clock = clock.clone();
+        // Starting waits for the workers' threads, which a test's own runtime must not.
+        let started = tokio::task::spawn_blocking(move || Edge::start(config, node_clock)).await;
+        let running = started.expect("starting does not panic").expect("settings of a stage are good");
         let address = *running.addresses().first().expect("a stage has a listener");
         let admin = running.admin_address().expect("a stage has an admin listener");
         Stage { clock, running: Some(running), address, admin, origins, journal }

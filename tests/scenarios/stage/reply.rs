@@ -215,20 +215,16 @@ impl Reply {
     pub(crate) fn steps(self, request: &Seen, now: Timestamp) -> Vec<Step> {
         let reply = self.for_request(request);
         let mut steps = reply.before.clone();
+        if matches!(reply.trouble, Some(Trouble::Stalls)) {
+            return with(steps, [Step::Stall]);
+        }
+        steps.extend(reply.head_gates.iter().cloned().map(Step::Wait));
         match &reply.trouble {
-            Some(Trouble::Stalls) => return with(steps, [Step::Stall]),
-            Some(Trouble::Resets) => {
-                steps.extend(reply.head_gates.iter().cloned().map(Step::Wait));
-                return with(steps, [Step::Reset]);
-            }
-            Some(Trouble::Closes) => {
-                steps.extend(reply.head_gates.iter().cloned().map(Step::Wait));
-                return with(steps, [Step::Close]);
-            }
+            Some(Trouble::Resets) => return with(steps, [Step::Reset]),
+            Some(Trouble::Closes) => return with(steps, [Step::Close]),
             Some(Trouble::Garbage(bytes)) => return with(steps, [Step::Send(bytes.to_vec()), Step::Close]),
             _ => {}
         }
-        steps.extend(reply.head_gates.iter().cloned().map(Step::Wait));
         let head = reply.head(now);
         if let Some(Trouble::TruncatesHead(at)) = reply.trouble {
             let cut = head.get(..at).unwrap_or(&head).to_vec();

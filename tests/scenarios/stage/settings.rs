@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_store::rules::Policy;
 use tidegate::config::{
-    Admin, AdminAddress, Cache, Config, Cookies, Forward, HostPattern, Limits, Listener, ListenerProtocol,
-    Log, LogFormat, LogTarget, Network, Origin, Pool, Preset, Purge, Query, RoutePolicy, Site, Steer,
+    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogFormat,
+    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer,
 };
 
 /// The site's host.
@@ -63,27 +62,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
 
 /// What a preset decides, on the pool `main`.
 pub(crate) fn policy(preset: Preset) -> RoutePolicy {
-    let rules = match preset {
-        Preset::Default => Policy::default(),
-        Preset::Static => Policy::static_site(),
-        Preset::News => Policy::news(),
-        Preset::Rfc => Policy::rfc(),
-    };
-    let keyed_only = matches!(preset, Preset::Static | Preset::News);
-    RoutePolicy {
-        preset,
-        cache: true,
-        rules,
-        steer: Steer::Pool("main".into()),
-        query: Query::default(),
-        forward: if keyed_only {
-            Forward::Only(vec!["accept-encoding".into(), "accept-language".into()])
-        } else {
-            Forward::Safe
-        },
-        cookies: if keyed_only { Cookies::PassOn(vec!["session*".into()]) } else { Cookies::Forward },
-        x_cache: false,
-    }
+    preset.policy(Steer::Pool("main".into()))
 }
 
 /// A listener with this certificate, for both protocols.
