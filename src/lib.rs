@@ -14,6 +14,7 @@
 //! `ARCHITECTURE.md` has the invariants.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

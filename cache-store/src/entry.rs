@@ -126,11 +126,6 @@ impl StoredResponse {
         self.blob.get(..self.lines_len as usize).unwrap_or_default()
     }
 
-    /// [`StoredResponse::lines`], sharing the stored bytes.
-    pub fn shared_lines(&self) -> Bytes {
-        self.blob.slice(..(self.lines_len as usize).min(self.blob.len()))
-    }
-
     /// The header lines, the empty line and, if [`StoredResponse::is_inline`], the whole body: one write.
     pub fn lines_and_inline_body(&self) -> &[u8] {
         &self.blob

@@ -27,3 +27,52 @@ pub fn purge_method(purger: &dyn Purger, url: ResourceUrl, soft: bool) -> Reply 
         Err(error) => Problem::from(error).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PurgeError;
+
+    #[test]
+    fn softness() {
+        for (claim, values, soft) in [
+            ("no field is hard", &[][..], false),
+            ("one is soft", &[&b"1"[..]], true),
+            ("one of two is enough", &[b"0", b"1"], true),
+            ("zero is hard", &[b"0"], false),
+            ("other words are not understood", &[b"true"], false),
+        ] {
+            assert_eq!(asks_soft(values.iter().copied()), soft, "{claim}");
+        }
+    }
+
+    /// Holds one page of one site.
+    struct OnePage;
+
+    impl Purger for OnePage {
+        fn purge_urls(&self, urls: &[ResourceUrl], _: bool) -> Result<Applied, PurgeError> {
+            self.matched_urls(urls).map(|matched| Applied { sequence: 7, matched })
+        }
+
+        fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
+            match urls {
+                [url] if url.host() == "a" => Ok(u64::from(url.target() == "/x")),
+                [url] => Err(PurgeError::NoSite(url.host().into())),
+                _ => Err(PurgeError::Unavailable("more than one".into())),
+            }
+        }
+    }
+
+    #[test]
+    fn answers() {
+        for (claim, url, status, body) in [
+            ("what was stored is told", "http://a/x", 200, "{\"matched\":1,\"sequence\":7}\n"),
+            ("what was not is no error", "http://a/y", 200, "{\"matched\":0,\"sequence\":7}\n"),
+            ("another's host is one", "http://b/x", 422, "{\"code\":\"no-site\""),
+        ] {
+            let reply = purge_method(&OnePage, ResourceUrl::parse(url).unwrap(), false);
+            assert_eq!(reply.status, status, "{claim}");
+            assert!(String::from_utf8(reply.body).unwrap().starts_with(body), "{claim}");
+        }
+    }
+}

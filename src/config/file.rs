@@ -30,6 +30,8 @@ pub(super) struct Section<'t> {
     found: &'t Found,
     table: &'t DeTable<'t>,
     asked: RefCell<Vec<&'static str>>,
+    /// Those of them that cannot be used yet: known, but nothing to suggest.
+    not_yet: RefCell<Vec<&'static str>>,
     /// Keys are names that the writer chose.
     open: Cell<bool>,
 }
@@ -64,7 +66,15 @@ impl<'t> Section<'t> {
     }
 
     fn new(name: String, span: Range<usize>, table: &'t DeTable<'t>, found: &'t Found) -> Self {
-        Self { name, span, found, table, asked: RefCell::default(), open: Cell::new(false) }
+        Self {
+            name,
+            span,
+            found,
+            table,
+            asked: RefCell::default(),
+            not_yet: RefCell::default(),
+            open: Cell::new(false),
+        }
     }
 
     /// The value at `key`, if it is there.
@@ -103,6 +113,7 @@ impl<'t> Section<'t> {
     /// Refuses `key`, which we know and cannot do yet.
     pub(super) fn not_yet(&self, key: &'static str, help: &str) {
         self.ask(key);
+        self.not_yet.borrow_mut().push(key);
         if let Some((name, _)) = self.table.iter().find(|(name, _)| name.get_ref() == key) {
             let message = format!("`{key}` is not supported by this version yet");
             self.found
@@ -120,14 +131,15 @@ impl<'t> Section<'t> {
         if self.open.get() {
             return;
         }
-        let asked = self.asked.into_inner();
+        let (asked, not_yet) = (self.asked.into_inner(), self.not_yet.into_inner());
+        let usable: Vec<_> = asked.iter().copied().filter(|key| !not_yet.contains(key)).collect();
         for (name, _) in self.table {
             let key = name.get_ref().as_ref();
             if asked.contains(&key) {
                 continue;
             }
             let help = nearest(key, asked.iter().copied()).map_or_else(
-                || format!("{} knows {}", self.name, list(&asked)),
+                || format!("{} knows {}", self.name, list(&usable)),
                 |near| format!("did you mean `{near}`?"),
             );
             let message = format!("unknown key `{}` in {}", key.escape_debug(), self.name);
@@ -173,7 +185,7 @@ impl<'t> Item<'t> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let message = format!("`{}` is {what}, not {found}", self.key);
+        let message = format!("`{}` takes {what}, not {found}", self.key);
         self.tell(Complaint::new("type", message, format!("{found}, not {what}"), help));
     }
 
@@ -212,8 +224,14 @@ impl<'t> Item<'t> {
 
     /// As one of these words.
     pub(super) fn word<T: Clone>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        self.word_or(words, "")
+    }
+
+    /// As one of these words, where `other` says what else could stand there.
+    pub(super) fn word_or<T: Clone>(&self, words: &[(&'static str, T)], other: &str) -> Option<T> {
         let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let choice = format!("write {}", choice(&known));
+        let or = if other.is_empty() { "" } else { ", or " };
+        let choice = format!("write {}{or}{other}", choice(&known));
         let text = self.text(&choice)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone());
         if found.is_none() {
@@ -263,6 +281,10 @@ impl<'t> Item<'t> {
             );
             return None;
         }
+        if !self.value.is_str() {
+            self.expected("a size", "write a size, like \"512MiB\"");
+            return None;
+        }
         let bytes = self.parsed("write a size, like \"512MiB\"", units::size)?;
         self.in_range(Some(bytes), &range, self.value.as_str().unwrap_or_default(), |bytes| {
             units::size_text(*bytes)
@@ -273,6 +295,10 @@ impl<'t> Item<'t> {
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         if let DeValue::Integer(number) = self.value {
             self.expected("a duration", format!("write it with its unit and in quotes, like \"{number}s\""));
+            return None;
+        }
+        if !self.value.is_str() {
+            self.expected("a duration", "write a duration, like \"90s\" or \"10m\"");
             return None;
         }
         let duration = self.parsed("write a duration, like \"90s\" or \"10m\"", units::duration)?;
@@ -329,8 +355,10 @@ impl<'t> Item<'t> {
     /// As a table called `name` in messages.
     pub(super) fn section(&self, name: String) -> Option<Section<'t>> {
         let DeValue::Table(table) = self.value else {
-            let help =
-                if self.key.contains(' ') { String::new() } else { format!("write it as a table: {name}") };
+            let help = match name.strip_prefix('[') {
+                Some(_) => format!("write it as a table: {name}"),
+                None => format!("write {} = {{ … }}", self.key),
+            };
             self.expected("a table", help);
             return None;
         };

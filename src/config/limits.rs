@@ -220,3 +220,5 @@ pub const H2_COST_BYTES: u32 = 256;
 pub const H2_READ_BYTES: usize = 16 * KIB;
 /// Time to bring the last GOAWAY out on a connection that is being closed.
 pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Decoded heads of stored responses that a worker keeps for HTTP/2; a prime, so that addresses spread.
+pub const H2_HEADS_KEPT: usize = 251;

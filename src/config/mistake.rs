@@ -101,10 +101,16 @@ impl Mistakes {
         &self.list
     }
 
-    /// For people, `width` columns wide; with terminal colours if `colour`.
-    pub fn render(&self, width: usize, colour: bool) -> String {
+    /// The source.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// For people; with terminal colours if `colour`. Lines are not wrapped: what a help line says to write can be
+    /// copied.
+    pub fn render(&self, colour: bool) -> String {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_context_lines(1);
+        let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_context_lines(1);
         let mut text = String::new();
         for mistake in self.list.iter().take(MISTAKES_SHOWN_MAX) {
             // Writing to a string fails only where a span lies outside of the source, which `within` rules out.

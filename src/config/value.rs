@@ -185,6 +185,9 @@ pub fn host_field(text: &str) -> Result<Arc<str>, Complaint> {
         let help = "write a host name, with port if the origin needs it, like \"www.example.com\"";
         Complaint::new("host", format!("`{}` is not a host", text.escape_debug()), label, help)
     };
+    if text.contains('/') {
+        return Err(complaint("more than a host"));
+    }
     let (host, port) = host_and_port(text).map_err(complaint)?;
     Ok(port.map_or(host.clone(), |port| format!("{host}:{port}")).into())
 }
@@ -364,6 +367,9 @@ pub fn network(text: &str) -> Result<Network, Complaint> {
 
 /// Host in lower case and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
+    if text.contains('[') != text.contains(']') {
+        return Err("a bracket is missing");
+    }
     let (host, port) = match text.rfind(':') {
         Some(at) if !text.ends_with(']') => {
             let (host, port) = text.split_at(at);

@@ -13,7 +13,7 @@ pub(super) fn picture(slug: &str, title: &str) -> String {
         _ => ("#b9c5c9", "#e4e9e9", "#a9b9bd", "#7f949a", FOG),
     };
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 630" role="img"><title>{title}</title><defs><linearGradient id="a" x2="0" y2="1"><stop stop-color="{zenith}"/><stop offset="1" stop-color="{horizon}"/></linearGradient><linearGradient id="b" x2="0" y2="1"><stop stop-color="{sea}"/><stop offset="1" stop-color="{deep}"/></linearGradient></defs><path fill="url(#a)" d="M0 0h1200v390H0z"/><path fill="url(#b)" d="M0 380h1200v250H0z"/>{scene}</svg>"##
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 630" role="img"><title>{title}</title><defs><linearGradient id="a" x2="0" y2="1"><stop stop-color="{zenith}"/><stop offset="1" stop-color="{horizon}"/></linearGradient><linearGradient id="b" x2="0" y2="1"><stop stop-color="{sea}"/><stop offset="1" stop-color="{deep}"/></linearGradient></defs><path fill="url(#a)" d="M0 0h1200v390H0z"/><path fill="url(#b)" d="M0 380h1200v250H0z"/>{scene}</svg>"#
     )
 }
 

@@ -158,16 +158,13 @@ pub fn guide(node: SocketAddr, admin: SocketAddr) -> String {
     let mut guide = format!(
         "The Harbour Post is printing. Its pages, through the node:  http://{node}/\n\
          What the node makes of it, live:                            http://{admin}/\n\n\
-         Things to try in another terminal:\n"
+         Things to try in another terminal, this line first:\n\n    {LOOK}\n"
     );
     for (what, commands) in TO_TRY {
         let _ = write!(guide, "\n  {what}\n");
         for command in *commands {
-            let command = command
-                .replace("SHOW", "curl -so /dev/null -D -")
-                .replace("FIELDS", "grep -iE '^(http|cache-status|age|x-berth)'")
-                .replace("NODE", &format!("http://{node}"))
-                .replace("ADMIN", &admin.to_string());
+            let command =
+                command.replace("NODE", &format!("http://{node}")).replace("ADMIN", &admin.to_string());
             let _ = writeln!(guide, "    {command}");
         }
     }
@@ -175,47 +172,40 @@ pub fn guide(node: SocketAddr, admin: SocketAddr) -> String {
     guide
 }
 
+/// Shows the fields of an answer that tell about the cache.
+const LOOK: &str = "look() { curl -so /dev/null -D - \"$@\" | grep -iE '^(http|cache-status|age|x-berth)'; }";
+
 /// Headings and their commands; capital words are filled in by [`guide`].
+#[rustfmt::skip]
 const TO_TRY: &[(&str, &[&str])] = &[
-    (
-        "A miss, then a hit: the second answer comes from memory",
-        &["SHOW NODE/harbour/the-gate-holds | FIELDS", "SHOW NODE/harbour/the-gate-holds | FIELDS"],
-    ),
-    (
-        "Stale while revalidate: after six seconds the old page comes at once, the next one is new",
-        &["SHOW NODE/live | FIELDS; sleep 6; SHOW NODE/live | FIELDS; sleep 1; SHOW NODE/live | FIELDS"],
-    ),
-    (
-        "Five readers, one fetch: each waits the same two seconds",
-        &["for i in 1 2 3 4 5; do curl -s NODE/slow -o /dev/null -w '%{time_total} s\\n' & done; wait"],
-    ),
-    (
-        "A variant for each language",
-        &[
-            "curl -s -H 'Accept-Language: de' NODE/welcome | grep -o '<h1>.*</h1>'",
-            "curl -s -H 'Accept-Language: fr' NODE/welcome | grep -o '<h1>.*</h1>'",
-        ],
-    ),
-    (
-        "A purge, and what comes next",
-        &[
-            "tidegate purge --admin ADMIN NODE/harbour/the-gate-holds",
-            "SHOW NODE/harbour/the-gate-holds | FIELDS",
-        ],
-    ),
-    (
-        "A failover: one of the two origins goes dark, the other answers",
-        &["curl -s NODE/outage/quay", "SHOW NODE/town/an-anchor-with-no-ship | FIELDS"],
-    ),
-    (
-        "An outage: both answer 503, and readers keep reading what is stored",
-        &[
-            "curl -s NODE/ -o /dev/null; curl -s NODE/outage/on; sleep 11",
-            "SHOW NODE/ | FIELDS",
-            "curl -s NODE/outage/off",
-        ],
-    ),
-    ("Ask the node itself", &["tidegate explain --admin ADMIN NODE/live", "tidegate stat --admin ADMIN"]),
+    ("A miss, then a hit from memory", &[
+        "look NODE/harbour/the-gate-holds; look NODE/harbour/the-gate-holds",
+    ]),
+    ("Stale while revalidate: after six seconds the old page comes at once, the next one is new", &[
+        "look NODE/live; sleep 6; look NODE/live; sleep 1; look NODE/live",
+    ]),
+    ("Five readers, one fetch: each waits the same two seconds", &[
+        "for i in 1 2 3 4 5; do curl -s NODE/slow -o /dev/null -w '%{time_total} s\\n' & done; wait",
+    ]),
+    ("A variant for each language", &[
+        "curl -s -H 'Accept-Language: de' NODE/welcome | grep -o '<h1>.*</h1>'",
+        "curl -s -H 'Accept-Language: fr' NODE/welcome | grep -o '<h1>.*</h1>'",
+    ]),
+    ("A purge, and the miss after it", &[
+        "tidegate purge --admin ADMIN NODE/harbour/the-gate-holds",
+        "look NODE/harbour/the-gate-holds",
+    ]),
+    ("A failover: one of the two origins goes dark, the other answers", &[
+        "curl -s NODE/outage/quay; look NODE/town/an-anchor-with-no-ship",
+    ]),
+    ("An outage: both origins answer 503, readers still get what is stored", &[
+        "curl -s NODE/outage/off; look NODE/flaky",
+        "curl -s NODE/outage/on; sleep 2; look NODE/flaky; curl -s NODE/outage/off",
+    ]),
+    ("Ask the node itself", &[
+        "tidegate explain --admin ADMIN NODE/live",
+        "tidegate stat --admin ADMIN",
+    ]),
 ];
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

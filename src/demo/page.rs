@@ -95,18 +95,17 @@ impl Frame<'_> {
         let sections = SECTIONS.iter().map(|(slug, name, _)| (*slug, *name));
         for (slug, name) in pages.chain(sections).chain([("live", "Live"), ("welcome", "Welcome")]) {
             let href = format!("/{}", slug.trim_start_matches('/'));
-            let mark = if href == current { " aria-current=\"page\"" } else { "" };
+            let mark = if href == current { " aria-current=\"true\"" } else { "" };
             let class = if slug == "live" { " class=\"live\"" } else { "" };
             let _ = write!(nav, "<a href=\"{href}\"{class}{mark}>{name}</a>");
         }
         format!(
-            r#"<!doctype html>
+            r##"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><link rel="icon" href="/assets/icon.svg"><link rel="stylesheet" href="{style}"></head>
-<body><a class="skip" href="{skip}#content">To the content</a><div class="wrap"><header class="mast"><p class="name"><a href="/">The Harbour Post</a></p><p>{day} · Printed where the tide turns</p></header><nav aria-label="Sections">{nav}</nav><main id="content">{body}</main><footer>The Harbour Post is the demo site of Tidegate; its news is made up. More doors: <a href="/slow">a slow page</a>, <a href="/flaky">a flaky one</a>, <a href="/account">a private one</a>.</footer></div></body></html>
-"#,
+<body><a class="skip" href="#content">To the content</a><div class="wrap"><header class="mast"><p class="name"><a href="/">The Harbour Post</a></p><p>{day} · Printed where the tide turns</p></header><nav aria-label="Sections">{nav}</nav><main id="content">{body}</main><footer>The Harbour Post is the demo site of Tidegate; its news is made up. More doors: <a href="/slow">a slow page</a>, <a href="/flaky">a flaky one</a>, <a href="/account">a private one</a>.</footer></div></body></html>
+"##,
             style = self.style,
             day = self.day,
-            skip = current,
         )
     }
 }

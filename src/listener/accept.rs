@@ -110,8 +110,11 @@ impl AcceptLoop {
             }
         }
         for _ in 0..BACKLOG {
-            let Some(Ok((io, peer))) = accept_now(&acceptor).await else { return };
-            self.place(io, peer, &mut admit);
+            match accept_now(&acceptor).await {
+                Some(Ok((io, peer))) => self.place(io, peer, &mut admit),
+                Some(Err(error)) if is_of_one_connection(&error) => {}
+                _ => return,
+            }
         }
     }
 
@@ -171,5 +174,163 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         | Kind::PermissionDenied => true,
         // EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET have no kind of their own.
         _ => matches!(error.raw_os_error(), Some(71 | 92 | 112 | 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    use cache_store::timestamp::Timestamp;
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::super::deadline::Phase;
+    use super::*;
+
+    /// Answers by a script, then has nothing.
+    #[derive(Clone, Default)]
+    struct Script(Rc<RefCell<VecDeque<Result<u32, i32>>>>);
+
+    impl Accept for Script {
+        type Io = u32;
+
+        fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<(u32, SocketAddr)>> {
+            match self.0.borrow_mut().pop_front() {
+                Some(Ok(io)) => Poll::Ready(Ok((io, ([127, 0, 0, 1], 1).into()))),
+                Some(Err(code)) => Poll::Ready(Err(io::Error::from_raw_os_error(code))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    struct Stage {
+        script: Script,
+        clock: Clock,
+        stats: Arc<ListenerStats>,
+        deadlines: Deadlines,
+        drain: Drain,
+        admitted: Rc<RefCell<Vec<(u32, Slot)>>>,
+        ended: Rc<Cell<bool>>,
+    }
+
+    impl Stage {
+        fn new(script: impl IntoIterator<Item = Result<u32, i32>>, connections_max: usize) -> Self {
+            let stage = Self {
+                script: Script(Rc::new(RefCell::new(script.into_iter().collect()))),
+                clock: Clock::manual(Timestamp::from_secs(1000)),
+                stats: Arc::new(ListenerStats::new(([127, 0, 0, 1], 1).into())),
+                deadlines: Deadlines::default(),
+                drain: Drain::default(),
+                admitted: Rc::default(),
+                ended: Rc::default(),
+            };
+            let accept = AcceptLoop {
+                clock: stage.clock.clone(),
+                stats: Arc::clone(&stage.stats),
+                slots: Slots::new(connections_max),
+                deadlines: stage.deadlines.clone(),
+                drain: stage.drain.clone(),
+            };
+            let (script, admitted, ended) =
+                (stage.script.clone(), Rc::clone(&stage.admitted), Rc::clone(&stage.ended));
+            spawn_local(async move {
+                accept.run(script, |io, _, slot| admitted.borrow_mut().push((io, slot))).await;
+                ended.set(true);
+            });
+            stage
+        }
+
+        fn admitted(&self) -> Vec<u32> {
+            self.admitted.borrow().iter().map(|(io, _)| *io).collect()
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = 105;
+    const ECONNABORTED: i32 = 103;
+    const EPROTO: i32 = 71;
+
+    #[tokio::test]
+    async fn a_lack_of_descriptors_lets_one_client_go_pauses_and_goes_on() {
+        LocalSet::new()
+            .run_until(async {
+                for code in [EMFILE, ENFILE, ENOBUFS] {
+                    let stage = Stage::new([Ok(1), Err(code), Ok(2), Ok(3)], 10);
+                    settle().await;
+                    assert_eq!(stage.admitted(), [1], "2 was let go with the reserve, 3 waits");
+                    stage.clock.advance(ACCEPT_PAUSE);
+                    settle().await;
+                    assert_eq!(stage.admitted(), [1, 3]);
+                    assert_eq!(stage.stats.accept_failures.load(Ordering::Relaxed), 1);
+                }
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_gone_before_it_was_taken_does_not_pause_the_loop() {
+        LocalSet::new()
+            .run_until(async {
+                let stage = Stage::new([Err(ECONNABORTED), Ok(1), Err(EPROTO), Ok(2)], 10);
+                settle().await;
+                assert_eq!(stage.admitted(), [1, 2]);
+                assert_eq!(stage.stats.accept_failures.load(Ordering::Relaxed), 0);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_full_node_refuses_unless_someone_is_idle() {
+        LocalSet::new()
+            .run_until(async {
+                let stage = Stage::new([Ok(1), Ok(2)], 1);
+                settle().await;
+                assert_eq!(stage.admitted(), [1]);
+                assert_eq!(stage.stats.refused.load(Ordering::Relaxed), 1);
+
+                let stage = Stage::new([Ok(1), Err(EMFILE), Ok(2), Ok(3)], 1);
+                let deadline = stage.deadlines.register();
+                settle().await;
+                deadline.set(Timestamp::from_secs(2000), Phase::Idle);
+                stage.clock.advance(ACCEPT_PAUSE);
+                settle().await;
+                assert_eq!(stage.admitted(), [1, 3]);
+                assert_eq!(stage.stats.displaced.load(Ordering::Relaxed), 1);
+                assert_eq!(deadline.expired().await, Phase::Idle);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_place_is_free_again_when_its_connection_ends() {
+        let slots = Slots::new(1);
+        let one = slots.take();
+        assert!(one.is_some() && slots.take().is_none());
+        drop(one);
+        assert!(slots.take().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_drain_still_takes_what_waits_in_the_queue() {
+        LocalSet::new()
+            .run_until(async {
+                let stage = Stage::new([], 10);
+                settle().await;
+                stage.script.0.borrow_mut().extend([Ok(1), Ok(2)]);
+                stage.drain.begin();
+                settle().await;
+                assert_eq!(stage.admitted(), [1, 2]);
+                assert!(stage.ended.get());
+            })
+            .await;
     }
 }

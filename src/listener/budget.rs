@@ -1,6 +1,6 @@
 //! What an HTTP/2 connection may cost, kept as a ledger of the frames that pass.
 //!
-//! h2 answers PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown frames for as long as they come, and waits for windows
+//! h2 answers PING, SETTINGS, PRIORITY, window updates and unknown frames for as long as they come, and waits for windows
 //! for as long as a client likes (FAULTS §1.2). So the bytes of both directions are followed here, sans I/O:
 //!
 //! - **Credit.** Frames that bring nothing forward cost credit; answers that end, body bytes sent and passing
@@ -367,3 +367,228 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 0xb;
 pub(crate) const NO_ERROR: u32 = 0;
 const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
 const WINDOW_DEFAULT: i64 = 65_535;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::h2::frames::{END_HEADERS, END_STREAM, SETTINGS, WINDOW_UPDATE, frame};
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1000);
+
+    fn after(seconds: u64) -> Timestamp {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    fn connection() -> Budget {
+        let mut budget = Budget::new(START);
+        budget.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", START);
+        budget
+    }
+
+    fn request(stream: u32) -> Vec<u8> {
+        frame(HEADERS, END_HEADERS | END_STREAM, stream, b"x")
+    }
+
+    fn upload(stream: u32) -> Vec<u8> {
+        frame(HEADERS, END_HEADERS, stream, b"x")
+    }
+
+    fn head(stream: u32) -> Vec<u8> {
+        frame(HEADERS, END_HEADERS, stream, b"x")
+    }
+
+    fn update(stream: u32, by: u32) -> Vec<u8> {
+        frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
+    }
+
+    /// FAULTS B15: closed within 10 000 frames or 1 MB.
+    #[test]
+    fn every_kind_of_flood_ends_within_its_bound() {
+        let padded = |length: usize| {
+            let mut payload = vec![0; length];
+            payload[0] = u8::try_from(length - 1).expect("short");
+            frame(DATA, PADDED, 1, &payload)
+        };
+        let kinds: Vec<(&str, Vec<u8>)> = vec![
+            ("PING", frame(6, 0, 0, &[0; 8])),
+            ("PING acknowledged", frame(6, 1, 0, &[0; 8])),
+            ("empty SETTINGS", frame(SETTINGS, 0, 0, &[])),
+            ("long SETTINGS", frame(SETTINGS, 0, 0, &[0; 16_380])),
+            ("SETTINGS acknowledged", frame(SETTINGS, 1, 0, &[])),
+            ("PRIORITY", frame(2, 0, 1, &[0; 5])),
+            ("WINDOW_UPDATE of the connection", update(0, 1)),
+            ("WINDOW_UPDATE of a stream", update(1, 1)),
+            ("WINDOW_UPDATE of a stream that is gone", update(99, 1)),
+            ("WINDOW_UPDATE by nothing", update(1, 0)),
+            ("unknown", frame(0xbe, 0, 0, &[])),
+            ("long unknown", frame(0xbe, 0, 0, &[0; 16_384])),
+            ("RST_STREAM of a stream that is gone", frame(RST_STREAM, 0, 99, &[0; 4])),
+            ("CONTINUATION", frame(CONTINUATION, 0, 1, &[])),
+            ("empty DATA", frame(DATA, 0, 1, &[])),
+            ("padding only", padded(1)),
+            ("long padding only", padded(200)),
+            ("DATA behind the end of its stream", frame(DATA, 0, 99, b"x")),
+            ("GOAWAY", frame(7, 0, 0, &[0; 8])),
+        ];
+        for (kind, bytes) in kinds {
+            let mut budget = connection();
+            budget.received(&upload(1), START);
+            let mut frames = 0;
+            while !budget.is_overspent() {
+                budget.received(&bytes, START);
+                frames += 1;
+                assert!(frames <= 10_000 && frames * bytes.len() <= 1 << 20, "{kind}: {frames} frames");
+            }
+        }
+    }
+
+    #[test]
+    fn streams_that_are_opened_and_reset_end_within_the_bound() {
+        let mut budget = connection();
+        let mut stream = 1;
+        while !budget.is_overspent() {
+            budget.received(&request(stream), START);
+            budget.received(&frame(RST_STREAM, 0, stream, &[0; 4]), START);
+            stream += 2;
+            assert!(stream < 10_000);
+        }
+        assert_eq!(budget.streams(), 0, "nothing is kept of streams that are gone");
+    }
+
+    #[test]
+    fn honest_clients_never_run_out() {
+        // A browser: for each answer a priority, a reset now and then, a window update, a ping.
+        let mut browser = connection();
+        for stream in (1..200_000).step_by(2) {
+            browser.received(&request(stream), START);
+            browser.received(&frame(2, 0, stream, &[0; 5]), START);
+            browser.received(&update(stream, 100), START);
+            browser.received(&frame(6, 0, 0, &[0; 8]), START);
+            browser.sent(&head(stream), START);
+            browser.sent(&frame(DATA, END_STREAM, stream, b"body"), START);
+        }
+        assert!(!browser.is_overspent(), "a browser");
+        // A download: two window updates for each 16 KiB.
+        let mut download = connection();
+        download.received(&request(1), START);
+        download.sent(&head(1), START);
+        for _ in 0..10_000 {
+            download.sent(&frame(DATA, 0, 1, &[0; 16_384]), START);
+            download.received(&update(0, 16_384), START);
+            download.received(&update(1, 16_384), START);
+        }
+        assert!(!download.is_overspent(), "a download");
+        // An upload in small frames.
+        let mut uploading = connection();
+        uploading.received(&upload(1), START);
+        for _ in 0..100_000 {
+            uploading.received(&frame(DATA, 0, 1, b"x"), START);
+        }
+        assert!(!uploading.is_overspent(), "an upload");
+        // A ping a second for three hours, on a stream that waits.
+        let mut pinging = connection();
+        pinging.received(&request(1), START);
+        for second in 0..10_800 {
+            pinging.received(&frame(6, 0, 0, &[0; 8]), after(second));
+        }
+        assert!(!pinging.is_overspent(), "pings");
+    }
+
+    #[test]
+    fn a_shut_window_is_late_and_an_open_one_is_not() {
+        let limits = Limits::default();
+        let shut = |budget: &mut Budget| {
+            budget.received(&request(1), START);
+            budget.sent(&head(1), START);
+            for _ in 0..4 {
+                budget.sent(&frame(DATA, 0, 1, &[0; 16_383]), START);
+            }
+            budget.sent(&frame(DATA, 0, 1, &[0; 3]), START);
+        };
+        let mut both = connection();
+        shut(&mut both);
+        assert_eq!(both.late(after(29), &limits, 0), None);
+        assert_eq!(both.late(after(30), &limits, 0), Some(Phase::SendStall));
+        assert_eq!(both.late(after(30), &limits, 1), None, "excused by a source that waits");
+
+        let mut stream_only = connection();
+        stream_only.received(&update(0, 1), START);
+        shut(&mut stream_only);
+        assert_eq!(stream_only.late(after(30), &limits, 0), Some(Phase::SendStall), "the stream's window");
+
+        let mut connection_only = connection();
+        connection_only.received(&request(1), START);
+        connection_only.received(&update(1, 1), START);
+        shut(&mut connection_only);
+        assert_eq!(
+            connection_only.late(after(30), &limits, 0),
+            Some(Phase::SendStall),
+            "the connection's window"
+        );
+
+        let mut opened = connection();
+        shut(&mut opened);
+        opened.received(&update(0, 10), after(20));
+        opened.received(&update(1, 10), after(20));
+        assert_eq!(opened.late(after(60), &limits, 0), None, "it is our turn to send");
+
+        let mut by_settings = connection();
+        by_settings.received(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), START);
+        by_settings.received(&request(1), START);
+        by_settings.sent(&head(1), START);
+        assert_eq!(by_settings.late(after(30), &limits, 0), Some(Phase::SendStall), "an initial window of 0");
+    }
+
+    #[test]
+    fn an_answer_that_ended_is_late_with_nothing() {
+        let limits = Limits::default();
+        let mut budget = connection();
+        budget.received(&upload(1), START);
+        budget.sent(&frame(HEADERS, END_HEADERS | END_STREAM, 1, b"x"), START);
+        assert_eq!(budget.late(after(100_000), &limits, 0), None);
+        assert_eq!(budget.streams(), 0);
+    }
+
+    #[test]
+    fn a_request_that_outlasts_the_total_timeout_is_late() {
+        let limits = Limits::default();
+        let mut budget = connection();
+        budget.received(&request(1), START);
+        assert_eq!(budget.late(after(3599), &limits, 0), None);
+        assert_eq!(budget.late(after(3600), &limits, 0), Some(Phase::Total));
+    }
+
+    #[test]
+    fn an_upload_is_late_only_while_its_window_is_open() {
+        let limits = Limits::default();
+        let mut slow = connection();
+        slow.received(&upload(1), START);
+        assert_eq!(slow.late(after(10), &limits, 0), Some(Phase::BodyRate));
+
+        let mut held_back = connection();
+        held_back.received(&upload(1), START);
+        for _ in 0..5 {
+            held_back.received(&frame(DATA, 0, 1, &[0; 13_107]), START);
+        }
+        assert_eq!(held_back.late(after(10), &limits, 0), None, "fast enough so far");
+        assert_eq!(held_back.late(after(20), &limits, 0), None, "we have opened no window");
+        for stream in [0, 1] {
+            held_back.sent(&update(stream, 65_535), after(25));
+        }
+        assert_eq!(held_back.late(after(34), &limits, 0), None, "counted from the opening");
+        assert_eq!(held_back.late(after(35), &limits, 0), Some(Phase::BodyRate));
+    }
+
+    #[test]
+    fn the_last_frame_is_made_once_and_only_between_frames() {
+        let mut budget = connection();
+        budget.received(&request(7), START);
+        assert_eq!(budget.take_goaway(ENHANCE_YOUR_CALM), Some(goaway(7, ENHANCE_YOUR_CALM)));
+        assert_eq!(budget.take_goaway(ENHANCE_YOUR_CALM), None);
+        let mut within = connection();
+        within.sent(&frame(DATA, 0, 1, b"body")[..10], START);
+        assert_eq!(within.take_goaway(ENHANCE_YOUR_CALM), None);
+    }
+}

@@ -98,7 +98,9 @@ impl Deadlines {
     pub fn expire_idle(&self) {
         let idle: Vec<_> =
             self.0.borrow().iter().filter_map(Weak::upgrade).filter(|slot| slot.is_idle()).collect();
-        idle.iter().for_each(|slot| slot.expire());
+        for slot in idle {
+            slot.expire();
+        }
     }
 
     /// Sweeps for ever, every `DEADLINE_TICK`. Run once a worker.

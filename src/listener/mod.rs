@@ -14,11 +14,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle, LocalOptions};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -37,6 +37,8 @@ pub mod request;
 pub mod service;
 mod sever;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 mod watch;
 mod worker;
@@ -250,7 +252,7 @@ where
     S: Service + 'static,
     F: Fn(&Worker) -> S + Send + Sync + 'static,
 {
-    let (ready, started) = oneshot::channel();
+    let (ready, started) = mpsc::sync_channel(1);
     let participant = thread.shutdown.join();
     let handle =
         std::thread::Builder::new().name(format!("worker-{}", thread.worker.index)).spawn(move || {
@@ -270,7 +272,8 @@ where
             });
             // Whatever is still under way after the cut is dropped here, with the runtime.
         })?;
-    match started.blocking_recv() {
+    // Blocks for as long as a thread takes to start, also within a runtime.
+    match started.recv() {
         Ok(Ok(())) => Ok(handle),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("the worker ended before it had started")),

@@ -33,7 +33,7 @@ pub(super) async fn certificates(all: Vec<Arc<Certificates>>, clock: Clock) {
             match certificates.reload() {
                 Ok(()) => tracing::info!("certificates read again"),
                 Err(error) => {
-                    tracing::error!(%error, "certificates could not be read again, the old ones stay")
+                    tracing::error!(%error, "certificates could not be read again, the old ones stay");
                 }
             }
         }

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::accept::{AcceptLoop, Slots};
@@ -45,7 +45,7 @@ impl WorkerThread {
     pub(super) async fn run<S: Service + 'static>(
         self,
         service: Rc<S>,
-        ready: oneshot::Sender<io::Result<()>>,
+        ready: mpsc::SyncSender<io::Result<()>>,
     ) {
         let Self { clock, limits, slots, shutdown, doors, .. } = self;
         let deadlines = Deadlines::default();

@@ -170,7 +170,7 @@ fn origins(page: &mut Page, gauges: &Gauges) {
     }
     let families: [OriginFamily; 7] = [
         ("tidegate_origin_healthy", "gauge", "1 where requests are sent to the origin.", |one| {
-            u64::from(!one.ejected)
+            u64::from(!one.ejected && !one.drained)
         }),
         ("tidegate_origin_connections_in_use", "gauge", "Connections with a request under way.", |one| {
             one.connections_in_use as u64

@@ -119,7 +119,8 @@ fn origin(one: &OriginStats) -> Value {
     json!({
         "pool": &*one.pool,
         "origin": &*one.origin,
-        "healthy": !one.ejected,
+        "healthy": !one.ejected && !one.drained,
+        "drained": one.drained,
         "requests": requests_to(one),
         "failed": one.counts.failures + server_errors,
         "connections": one.connections_in_use + one.connections_idle,

@@ -208,6 +208,7 @@ fn gauges() -> Gauges {
             pool: "eu".into(),
             origin: "http://10.0.0.1:80".into(),
             ejected: true,
+            drained: false,
             connections_in_use: 1,
             connections_idle: 2,
             waiting: 3,

@@ -22,7 +22,7 @@ use crate::listener::request::Scheme;
 /// All sites, by host.
 #[derive(Debug)]
 pub(super) struct Sites {
-    sites: Vec<CompiledSite>,
+    compiled: Vec<CompiledSite>,
     exact: ByBytes<usize>,
     wildcard: ByBytes<usize>,
     any: Option<usize>,
@@ -50,8 +50,8 @@ pub(super) struct Matched<'t> {
 
 impl Sites {
     pub(super) fn new(sites: &[Site]) -> Self {
-        let mut compiled = Self {
-            sites: Vec::with_capacity(sites.len()),
+        let mut all = Self {
+            compiled: Vec::with_capacity(sites.len()),
             exact: HashMap::default(),
             wildcard: HashMap::default(),
             any: None,
@@ -60,25 +60,25 @@ impl Sites {
             for host in &site.hosts {
                 match host {
                     HostPattern::Exact(name) => {
-                        compiled.exact.entry(normal_host(name)).or_insert(at);
+                        all.exact.entry(normal_host(name)).or_insert(at);
                     }
                     HostPattern::Wildcard(parent) => {
-                        compiled.wildcard.entry(normal_host(parent)).or_insert(at);
+                        all.wildcard.entry(normal_host(parent)).or_insert(at);
                     }
                     HostPattern::Any => {
-                        compiled.any.get_or_insert(at);
+                        all.any.get_or_insert(at);
                     }
                 }
             }
-            compiled.sites.push(CompiledSite::new(at, site));
+            all.compiled.push(CompiledSite::new(at, site));
         }
-        compiled
+        all
     }
 
     /// The site that answers for a host, which is in normal form and without port.
     pub(super) fn of_host(&self, host: &[u8]) -> Option<&CompiledSite> {
         let at = self.exact.get(host).copied().or_else(|| self.of_parent(host)).or(self.any)?;
-        self.sites.get(at)
+        self.compiled.get(at)
     }
 
     fn of_parent(&self, host: &[u8]) -> Option<usize> {

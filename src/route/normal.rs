@@ -6,7 +6,7 @@
 //!
 //! - Authority: `authority.rs`.
 //! - Path: hexadecimal digits of `%XX` in upper case, encoded unreserved characters decoded, bytes that a URI cannot
-//!   hold (`"<>^`{|}`) encoded, then dot segments removed (RFC 3986 §5.2.4, §6.2.2). Nothing else is ever decoded:
+//!   hold (quotes, `<`, `>`, `^`, `{`, `|`, `}` and the backtick) encoded, then dot segments removed (RFC 3986 §5.2.4, §6.2.2). Nothing else is ever decoded:
 //!   `%2F`, `%5C`, `%00`, `%25` stay. `//` and `;parameters` stay: origins give them different meanings.
 //! - Query: the same without dot segments; a `%` that begins no encoding becomes `%25`, for browsers send `?q=100%`, and
 //!   so does a backslash. No query and an empty one differ. Which parameters count is the route's: `query.rs`.

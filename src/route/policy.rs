@@ -126,7 +126,7 @@ fn is_ambiguous(path: &[u8], by_ending: bool) -> bool {
         }
         match decoded(&reading) {
             Some(next) => reading = Cow::Owned(next),
-            None => return by_ending && has_delimiter(&reading),
+            None => return by_ending && (has_delimiter(&reading) || slashes(&reading) != slashes(path)),
         }
     }
     // Encoded more deeply than anyone has reason to.
@@ -144,6 +144,10 @@ fn has_parent_segment(path: &[u8]) -> bool {
 /// Whether an origin may end the path before its end.
 fn has_delimiter(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b';' | b'?' | b'#' | b'\\'))
+}
+
+fn slashes(path: &[u8]) -> usize {
+    memchr::memchr_iter(b'/', path).count()
 }
 
 /// The path with each `%XX` decoded once; `None` where there is none.

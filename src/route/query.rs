@@ -7,8 +7,6 @@
 //! Invariant: what is not in the forwarded query is not in the key, and the other way round; doing it twice changes
 //! nothing.
 
-use std::borrow::Cow;
-
 use super::normal::Target;
 use crate::config::Query;
 
@@ -16,32 +14,36 @@ use crate::config::Query;
 pub(super) fn treat<'a>(target: Target<'a>, settings: &Query) -> Target<'a> {
     let Some(query) = target.query() else { return target };
     match treated(query, settings) {
-        None => target,
-        Some(query) => target.with_query(query.as_deref()),
+        Treated::Same => target,
+        Treated::Other(query) => target.with_query(Some(&query)),
+        Treated::Gone => target.with_query(None),
     }
 }
 
-/// The query that remains, or `None` where it stays as it is.
-fn treated<'q>(query: &'q [u8], settings: &Query) -> Option<Option<Cow<'q, [u8]>>> {
+/// What becomes of a query.
+enum Treated {
+    Same,
+    Other(Vec<u8>),
+    Gone,
+}
+
+fn treated(query: &[u8], settings: &Query) -> Treated {
     if query.is_empty() {
-        return None;
+        return Treated::Same;
     }
     let removes = !settings.remove.is_empty() && parameters(query).any(|one| is_removed(one, settings));
     let sorts = settings.sort && !parameters(query).is_sorted_by_key(name);
     if !removes && !sorts {
-        return None;
+        return Treated::Same;
     }
     let mut kept: Vec<&[u8]> = parameters(query).filter(|one| !is_removed(one, settings)).collect();
-    if kept.is_empty() {
-        return Some(None);
-    }
     if settings.sort {
         // Stable: an origin may read repeated parameters in order.
         kept.sort_by_key(|one| name(one));
     }
-    // One parameter that is empty, as in `?utm_source=x&`, is no query either.
+    // What is left may be one empty parameter, as of `?utm_source=x&`: that is no query either.
     let query = kept.join(&b'&');
-    Some((!query.is_empty()).then_some(Cow::Owned(query)))
+    if query.is_empty() { Treated::Gone } else { Treated::Other(query) }
 }
 
 fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -135,7 +135,7 @@ function show(stat, when) {
     return box;
   }));
   rows("origins", stat.origins.map((one) => {
-    const name = [make("span", "dot " + (one.healthy ? "good" : "bad")), one.origin + (one.healthy ? "" : " (left out)")];
+    const name = [make("span", "dot " + (one.healthy ? "good" : "bad")), one.origin + (one.drained ? " (drained)" : one.healthy ? "" : " (left out)")];
     return [one.pool, name, count(one.requests), count(one.failed), time(one.duration_us.p50)];
   }), "No pools are configured.");
   rows("sites", stat.sites.map((one) => [one.site, count(one.requests), share(one.hit_ratio), bytes(one.bytes)]), "No sites.");
@@ -166,7 +166,7 @@ async function poll() {
   setTimeout(poll, document.hidden ? every * 5 : every);
 }
 
-at("token-form").addEventListener("submit", (event) => {
+$("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", $("token").value.trim());
   $("token").value = "";

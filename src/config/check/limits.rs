@@ -62,5 +62,5 @@ pub(super) fn timeout(section: &Section<'_>, key: &'static str, field: &mut Dura
     }
 }
 
-/// Field names are indexed with 16 bits, so a head ends below 64 KiB.
-const HEAD_RANGE: RangeInclusive<u64> = 1024..=65_535;
+/// Field names are indexed with 16 bits, so a head stays below 64 KiB.
+const HEAD_RANGE: RangeInclusive<u64> = 1024..=63 * 1024;

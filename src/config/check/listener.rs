@@ -12,7 +12,7 @@ pub(super) type Listeners<'t> = Vec<(Item<'t>, Listener)>;
 
 /// All listeners; at least one.
 pub(super) fn listeners<'t>(root: &Section<'t>, around: &Surroundings) -> Listeners<'t> {
-    let sections = tables(root, "listener");
+    let sections = tables(root, "listener", "listener");
     if sections.is_empty() {
         root.tell(Complaint::new(
             "missing-key",
@@ -52,7 +52,7 @@ fn certificates(section: &Section<'_>, around: &Surroundings) -> Option<Vec<Cert
 }
 
 fn certificate(item: &Item<'_>, around: &Surroundings) -> Option<Certificate> {
-    let section = item.section(CERTIFICATE_EXAMPLE.to_owned())?;
+    let section = item.section("this certificate".to_owned())?;
     let cert = section.required("cert", CERTIFICATE_EXAMPLE);
     let cert = cert.and_then(|item| file(&item, "write the path of the PEM file with the chain", around));
     let key = section.required("key", CERTIFICATE_EXAMPLE);
@@ -151,5 +151,5 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 const ADDRESS_EXAMPLE: &str = "write address = \"0.0.0.0:80\"";
-const CERTIFICATE_EXAMPLE: &str = "{ cert = \"www.pem\", key = \"www.key\" }";
+const CERTIFICATE_EXAMPLE: &str = "write { cert = \"www.pem\", key = \"www.key\" }";
 const TLS_EXAMPLE: &str = "tls = [ { cert = \"www.pem\", key = \"www.key\" } ]";

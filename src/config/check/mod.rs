@@ -89,11 +89,16 @@ pub fn check(name: &str, text: &str, around: &Surroundings) -> Result<Config, Mi
     let mut list = found.into_list();
     if !errors.is_empty() {
         // Behind an error of syntax a part may be missing or mangled: only what is certain is told.
-        let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or(0..0)).collect();
+        let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or(0..0).start).collect();
+        // The keys below a header that could not be read seem to belong elsewhere.
+        let strayed = broken.iter().filter(|at| line(text, **at).trim_start().starts_with('[')).min();
         list.retain(|mistake| {
-            !mistake.absence && !broken.iter().any(|span| same_line(text, span.start, mistake.span.start))
+            let at = mistake.span.start;
+            let certain =
+                mistake.complaint.code != "unknown-key" || strayed.is_none_or(|header| at < *header);
+            certain && !mistake.absence && !broken.iter().any(|error| same_line(text, *error, at))
         });
-        list.extend(errors.iter().map(syntax));
+        list.extend(errors.iter().map(|error| syntax(text, error)));
     }
     if list.is_empty() { Ok(config) } else { Err(Mistakes::new(name, text, list)) }
 }
@@ -139,6 +144,15 @@ fn admin(section: Section<'_>, around: &Surroundings) -> Admin {
         if item.as_text() == Some("off") {
             admin.address = None;
         } else if let Some(address) = item.parsed(ADMIN_EXAMPLE, value::admin_address) {
+            if matches!(address, AdminAddress::Unix(_)) {
+                let message = "an admin listener on a Unix socket is not supported by this version yet";
+                item.tell(Complaint::new(
+                    "not-supported",
+                    message,
+                    "not supported yet",
+                    "write \"127.0.0.1:9180\"",
+                ));
+            }
             admin.address = Some(address);
         }
     }
@@ -217,14 +231,14 @@ fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The tables of a `[[name]]`.
-fn tables<'t>(root: &Section<'t>, name: &'static str) -> Vec<(Item<'t>, Section<'t>)> {
-    let Some(item) = root.item(name) else { return Vec::new() };
+/// The tables of a `[[name]]`, whose last part is `key`.
+fn tables<'t>(parent: &Section<'t>, key: &'static str, name: &str) -> Vec<(Item<'t>, Section<'t>)> {
+    let Some(item) = parent.item(key) else { return Vec::new() };
     if item.is_table() {
         let help = format!("write [[{name}]] with two brackets: there may be several");
         item.tell(Complaint::new(
             "type",
-            format!("`{name}` is a list of tables, not a table"),
+            format!("`{key}` is a list of tables, not a table"),
             "one table",
             help,
         ));
@@ -237,16 +251,40 @@ fn tables<'t>(root: &Section<'t>, name: &'static str) -> Vec<(Item<'t>, Section<
 /// By name, the first place where it stood.
 type Places = BTreeMap<String, std::ops::Range<usize>>;
 
-fn syntax(error: &toml::de::Error) -> Mistake {
-    let message = error.message().lines().next().unwrap_or("not TOML").trim_end_matches(',').to_owned();
-    let help = if message.contains("duplicate key") {
-        "keep one of the two; a table may be opened once"
-    } else if message.contains("string") || message.contains("quote") {
-        "text stands in quotes: key = \"value\""
+/// An error of syntax, in words for people who do not know the grammar.
+fn syntax(text: &str, error: &toml::de::Error) -> Mistake {
+    let span = error.span().unwrap_or(0..0);
+    let said = error.message().lines().next().unwrap_or("not TOML");
+    let word = text.get(span.clone()).unwrap_or_default();
+    let value = said.starts_with("string values must be quoted") || said.starts_with("invalid boolean");
+    let complaint = if value && word.is_empty() {
+        Complaint::new(
+            "syntax",
+            "a value is missing",
+            "here",
+            "write a value behind the `=`; text stands in quotes",
+        )
+    } else if value && word.starts_with(|c: char| c.is_alphabetic() || "*/:.-".contains(c)) {
+        Complaint::new("syntax", "text without quotes", "here", format!("write \"{word}\" if text is meant"))
+    } else if said.contains("duplicate key") {
+        let help = "keep one of the two; a table is opened once, and its keys stand together";
+        Complaint::new(
+            "syntax",
+            format!("`{}` stands here a second time", word.escape_debug()),
+            "again",
+            help,
+        )
     } else {
-        "a line is `key = value`, `[table]` or `[[table]]`; text, sizes, durations and addresses stand in quotes"
+        let help = "a line is `key = value`, `[table]` or `[[table]]`; text, sizes, durations and addresses stand in quotes";
+        Complaint::new("syntax", said.trim_end_matches(','), "here", help)
     };
-    Complaint::new("syntax", message, "here", help).at(error.span().unwrap_or(0..0))
+    complaint.at(span)
+}
+
+/// The line that `at` lies in.
+fn line(text: &str, at: usize) -> &str {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default()
 }
 
 fn same_line(text: &str, one: usize, other: usize) -> bool {
@@ -254,8 +292,7 @@ fn same_line(text: &str, one: usize, other: usize) -> bool {
     text.as_bytes().get(from..to).is_some_and(|between| !between.contains(&b'\n'))
 }
 
-const ADMIN_EXAMPLE: &str =
-    "write an address, like \"127.0.0.1:9180\" or \"unix:/run/tidegate/admin.sock\", or \"off\"";
+const ADMIN_EXAMPLE: &str = "write an address, like \"127.0.0.1:9180\", or \"off\"";
 const NETWORKS_EXAMPLE: &str = "write a list of networks, like [\"10.0.0.0/8\", \"127.0.0.1\"]";
 const LOG_EXAMPLE: &str = "write \"stdout\", \"off\" or the path of a file";
 

@@ -124,7 +124,7 @@ fn query(section: Section<'_>, changes: &mut Changes) {
 
 fn cookies(item: &Item<'_>) -> Option<Cookies> {
     if !item.is_table() {
-        return item.word(&[("forward", Cookies::Forward)]);
+        return item.word_or(&[("forward", Cookies::Forward)], "{ pass_on = [\"session*\"] }");
     }
     let section = item.section("`cookies`".to_owned())?;
     let help = "write cookies = { pass_on = [\"session*\"] }: requests with one of these pass, others lose their cookies";
@@ -135,7 +135,8 @@ fn cookies(item: &Item<'_>) -> Option<Cookies> {
 
 fn forward(item: &Item<'_>) -> Option<Forward> {
     if !item.is_list() {
-        return item.word(&[("safe", Forward::Safe)]);
+        return item
+            .word_or(&[("safe", Forward::Safe)], "a list of fields, like [\"accept\", \"accept-language\"]");
     }
     let help = "write \"safe\" or a list of fields, like [\"accept\", \"accept-language\"]";
     let names = item.list_of(help, value::field_name)?;
@@ -144,7 +145,7 @@ fn forward(item: &Item<'_>) -> Option<Forward> {
 
 fn heuristic(item: &Item<'_>) -> Option<Option<Heuristic>> {
     if !item.is_table() {
-        return item.word(&[("off", None)]);
+        return item.word_or(&[("off", None)], "{ percent = 10, max = \"1d\" }");
     }
     let section = item.section("`heuristic`".to_owned())?;
     let percent = section.required("percent", HEURISTIC_EXAMPLE).and_then(|item| item.count(1..=100));

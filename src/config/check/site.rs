@@ -10,7 +10,7 @@ use super::{Places, tables};
 
 /// All sites; at least one.
 pub(super) fn sites(root: &Section<'_>, pools: &[Arc<str>], defaults: &Changes) -> Vec<Site> {
-    let sections = tables(root, "site");
+    let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
             "missing-key",
@@ -34,7 +34,7 @@ fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &m
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
-    for (item, section) in tables(&section, "route") {
+    for (item, section) in tables(&section, "route", "site.route") {
         let Some(route) = route(section, preset, &steer, pools, &changes) else { continue };
         let same = format!("{} {:?}", route.path, route.methods);
         if let Some(first) = paths.get(&same) {

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::Connection;
+use super::heads::FIELDS_USUAL;
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::respond::response::{Body, Cut, Lines, Outcome, Response, Stream};
@@ -56,6 +57,8 @@ pub(super) struct Answering<S: Service> {
     state: State,
 }
 
+// One a stream, alive for as long as the stream; a box would cost a hit an allocation.
+#[allow(clippy::large_enum_variant)]
 enum State {
     Here(Response),
     Coming(Pin<Box<dyn Future<Output = Response> + Send>>),
@@ -121,12 +124,16 @@ fn answer<S: Service>(
 ) -> http::Response<AnswerBody<S>> {
     let Response { status, extra, lines, body, outcome, .. } = response;
     let to_head = exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
-    let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
+    let mut fields = match (&lines, &exchange) {
+        (Lines::Stored(stored), Some(exchange)) => exchange.connection.heads.fields(stored),
+        (Lines::Stored(stored), None) => stored.fields(),
+        (Lines::Own(lines), _) => {
+            let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
+            append(&mut fields, lines);
+            fields
+        }
+    };
     append(&mut fields, &Bytes::from(extra));
-    match &lines {
-        Lines::Stored(stored) => append(&mut fields, &stored.shared_lines()),
-        Lines::Own(lines) => append(&mut fields, lines),
-    }
     let length = announced(status, &body, to_head);
     if let Some(length) = length {
         fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -159,9 +166,8 @@ fn answer<S: Service>(
 /// What `content-length` says, if anything.
 fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
     match (body, status) {
-        (_, StatusCode::NO_CONTENT) => None,
         (Body::Omitted(length), StatusCode::NOT_MODIFIED) => *length,
-        (_, StatusCode::NOT_MODIFIED) => None,
+        (_, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) => None,
         (body, _) if to_head => body.length(),
         (Body::None | Body::Omitted(_), _) => Some(0),
         (body, _) => body.length(),
@@ -170,7 +176,7 @@ fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
 
 /// Reads `name: value CRLF …` into `fields`; values share the bytes. Lines were rendered by us: what is no field is
 /// left out, and so is what only HTTP/1 may say.
-fn append(fields: &mut HeaderMap, lines: &Bytes) {
+pub(super) fn append(fields: &mut HeaderMap, lines: &Bytes) {
     let mut rest = &lines[..];
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let (line, later) = rest.split_at(end + 1);
@@ -329,5 +335,3 @@ impl<S: Service> Buf for Piece<S> {
 
 /// As nginx logs a client that left before an answer began.
 const STATUS_CLIENT_LEFT: u16 = 499;
-/// Room for the fields of a usual answer.
-const FIELDS_USUAL: usize = 16;

@@ -16,6 +16,7 @@
 mod exchange;
 pub(crate) mod frames;
 mod gather;
+mod heads;
 mod pipe;
 mod request;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use crate::config::limits::{
     H2_STREAMS_MAX,
 };
 use exchange::{AnswerBody, Answering};
+use heads::Heads;
 use pipe::{Pipe, Scratch};
 
 /// What the HTTP/2 connections of a worker share.
@@ -54,6 +56,7 @@ use pipe::{Pipe, Scratch};
 pub(crate) struct Worker {
     builder: Builder<LocalExec>,
     scratch: Scratch,
+    heads: Rc<Heads>,
 }
 
 /// How a connection ended.
@@ -90,7 +93,7 @@ impl Worker {
             .max_send_buf_size(H2_SEND_BUFFER_BYTES)
             .max_local_error_reset_streams(H2_ERROR_RESETS_MAX)
             .max_pending_accept_reset_streams(H2_EARLY_RESETS_MAX);
-        Self { builder, scratch: Scratch::default() }
+        Self { builder, scratch: Scratch::default(), heads: Rc::default() }
     }
 
     /// Serves one connection to its end. Dropping the future cuts it; every request begun is still reported to
@@ -114,6 +117,7 @@ impl Worker {
             client,
             scheme,
             stats: Arc::clone(stats),
+            heads: Rc::clone(&self.heads),
             requests: Cell::new(0),
             held_bytes: Cell::new(0),
             sources_waiting: Cell::new(0),
@@ -153,6 +157,7 @@ struct Connection {
     client: Arc<Client>,
     scheme: Scheme,
     stats: Arc<ListenerStats>,
+    heads: Rc<Heads>,
     /// Requests begun.
     requests: Cell<u64>,
     /// Bytes of heads held by requests under way.

@@ -38,20 +38,22 @@ struct Saw {
     served: Vec<(String, String)>,
     fields: Vec<Vec<(String, String)>>,
     refused: Vec<u16>,
-    finished: Vec<Ended3>,
+    finished: Vec<Report>,
 }
 
 /// Target, status, body bytes, whole or not.
-type Ended3 = (String, u16, u64, bool);
+type Report = (String, u16, u64, bool);
 
 /// Answers by path.
 #[derive(Clone, Default)]
 struct Scripted {
     saw: Rc<RefCell<Saw>>,
-    bodies: Rc<RefCell<VecDeque<mpsc::UnboundedReceiver<Result<Bytes, Cut>>>>>,
+    bodies: Rc<RefCell<VecDeque<Pieces>>>,
 }
 
-struct Pushed(mpsc::UnboundedReceiver<Result<Bytes, Cut>>);
+type Pieces = mpsc::UnboundedReceiver<Result<Bytes, Cut>>;
+
+struct Pushed(Pieces);
 
 impl Stream for Pushed {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {

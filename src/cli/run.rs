@@ -1,0 +1,242 @@
+//! `tidegate run`: the node of a settings file, from start to the last signal.
+//!
+//! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the certificates again, USR1
+//! reopens the access log. USR2 says that it cannot upgrade yet instead of killing the process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::talk::{Talk, chain};
+use super::{Ended, port};
+use crate::clock::Clock;
+use crate::config::load::load;
+use crate::config::{AdminAddress, Config};
+use crate::{Edge, Running, StartError, listener};
+
+/// Run the node that a settings file describes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tidegate run\n  tidegate run --config /etc/tidegate/tidegate.toml\n\nSignals: TERM and INT drain and exit (a second one: at once); HUP reads the certificates again."
+)]
+pub(crate) struct Run {
+    /// The file; default: tidegate.toml, then /etc/tidegate/tidegate.toml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+        match load(self.config.as_deref()) {
+            Ok(loaded) => {
+                talk.say(&format!("settings: {}", loaded.path.display()));
+                serve(loaded.config, talk, |_| ())
+            }
+            Err(error) => talk.unloaded(&error),
+        }
+    }
+}
+
+/// Runs a node until it ends; `started` is called when it answers.
+pub(super) fn serve(config: Config, talk: &Talk, started: impl FnOnce(&Running)) -> Ended {
+    match runtime() {
+        Ok(runtime) => serve_on(&runtime, config, talk, started),
+        Err(error) => {
+            talk.complain(&format!("cannot start: {error}"), "");
+            Ended::Failed
+        }
+    }
+}
+
+/// Where signals are waited for; the node brings threads of its own.
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// As [`serve`]. Starting a node blocks, so it happens outside of the runtime's tasks.
+pub(super) fn serve_on(
+    runtime: &tokio::runtime::Runtime,
+    config: Config,
+    talk: &Talk,
+    started: impl FnOnce(&Running),
+) -> Ended {
+    log_to_standard_error(talk);
+    let signals = {
+        let _context = runtime.enter();
+        Signals::new()
+    };
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            talk.complain(&format!("cannot listen to signals: {error}"), "");
+            return Ended::Failed;
+        }
+    };
+    if let Err((address, error)) = all_free(&config) {
+        return refused(talk, address, &error);
+    }
+    let (name, tls) =
+        (config.node.clone(), config.listeners.iter().map(|one| !one.tls.is_empty()).collect::<Vec<_>>());
+    let running = match Edge::start(config, Clock::system()) {
+        Ok(running) => running,
+        Err(StartError::Listener(listener::StartError::Listen { address, source })) => {
+            return refused(talk, address, &source);
+        }
+        Err(error) => {
+            talk.complain(&chain(&error), "");
+            return Ended::Failed;
+        }
+    };
+    talk.say(&format!("tidegate {} is node {name}", env!("CARGO_PKG_VERSION")));
+    for (address, tls) in running.addresses().iter().zip(tls) {
+        talk.say(&format!("  serving on  {}://{address}/", if tls { "https" } else { "http" }));
+    }
+    if let Some(address) = running.admin_address() {
+        talk.say(&format!("  admin on    http://{address}/"));
+    }
+    started(&running);
+    runtime.block_on(until_the_end(running, &mut signals, talk));
+    Ended::Done
+}
+
+async fn until_the_end(running: Running, signals: &mut Signals, talk: &Talk) {
+    let ending = running.ending().clone();
+    loop {
+        tokio::select! {
+            () = ending.begun() => break,
+            sign = signals.next() => match sign {
+                Sign::End(which) => {
+                    talk.say(&format!("{which}: no new connections, finishing what is under way; once more to end at once"));
+                    ending.begin();
+                }
+                Sign::Hup => match running.reload_certificates() {
+                    Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
+                    Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
+                },
+                Sign::Usr1 => {
+                    running.observe().log.reopen();
+                    talk.say("USR1: access log reopened");
+                }
+                Sign::Usr2 => talk.say("USR2: upgrading in place is not supported by this version yet; restart"),
+            },
+        }
+    }
+    let ended = running.ended();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => break,
+            sign = signals.next() => if let Sign::End(which) = sign {
+                talk.say(&format!("{which}: ending at once"));
+                ending.force();
+            },
+        }
+    }
+    talk.say("ended");
+}
+
+/// What a signal asks for.
+enum Sign {
+    End(&'static str),
+    Hup,
+    Usr1,
+    Usr2,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+    hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Sign {
+        tokio::select! {
+            _ = self.term.recv() => Sign::End("TERM"),
+            _ = self.int.recv() => Sign::End("INT"),
+            _ = self.quit.recv() => Sign::End("QUIT"),
+            _ = self.hup.recv() => Sign::Hup,
+            _ = self.usr1.recv() => Sign::Usr1,
+            _ = self.usr2.recv() => Sign::Usr2,
+        }
+    }
+}
+
+/// Whether every address can be had for ourselves. The node's sockets share their ports among its threads
+/// (`SO_REUSEPORT`), so a second node of this user would silently take half of the first one's clients.
+fn all_free(config: &Config) -> Result<(), (SocketAddr, io::Error)> {
+    let admin = match config.admin.address {
+        Some(AdminAddress::Tcp(address)) => Some(address),
+        _ => None,
+    };
+    let mut addresses = config.listeners.iter().map(|listener| listener.address).chain(admin);
+    addresses.try_for_each(|address| free(address).map_err(|error| (address, error)))
+}
+
+fn free(address: SocketAddr) -> io::Result<()> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier run that linger do not count; a listener does.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+/// Says why an address cannot be had, and what to do.
+fn refused(talk: &Talk, address: SocketAddr, error: &io::Error) -> Ended {
+    let port = address.port();
+    let (what, help) = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let by = port::holder(address).map_or_else(String::new, |holder| format!(" by {holder}"));
+            let other = if port < 65_535 { port + 1 } else { 8080 };
+            (
+                format!("port {port} is in use already{by}"),
+                format!("stop that, or listen elsewhere: proxy has --from {}:{other} and --admin, a file has `address`", address.ip()),
+            )
+        }
+        io::ErrorKind::PermissionDenied if port < 1024 => (
+            format!("this user may not listen on port {port}"),
+            "allow it: sudo setcap cap_net_bind_service=+ep \"$(command -v tidegate)\" (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)\n\
+             or use a port from 1024 on, like 8080"
+                .to_owned(),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            format!("no interface of this machine has the address {}", address.ip()),
+            format!("use one that `ip address` shows, or all of them: {}:{port}", if address.is_ipv4() { "0.0.0.0" } else { "[::]" }),
+        ),
+        _ => (format!("cannot listen on {address}: {error}"), String::new()),
+    };
+    talk.complain(&what, &help);
+    Ended::Failed
+}
+
+/// What the rooms have to say while the node runs.
+fn log_to_standard_error(talk: &Talk) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(talk.colour)
+        .with_target(false)
+        .without_time()
+        .finish();
+    // Set already only where a test runs two nodes in one process.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

@@ -1,0 +1,192 @@
+//! `tidegate stat`: a node's counters, once.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Ended;
+use super::client::Node;
+use super::talk::Talk;
+use crate::config::units::{duration_text, size_text};
+
+/// Print a running node's counters.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  tidegate stat\n  tidegate stat --admin 10.0.0.5:9180 --token-file token\n  tidegate stat --json | jq .hit_ratio"
+)]
+pub(crate) struct Stat {
+    #[command(flatten)]
+    node: Node,
+}
+
+impl Stat {
+    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+        match self.node.call(talk, "GET", "/v1/stat", None) {
+            Ok(stat) if self.node.json => talk.json(&stat),
+            Ok(stat) => talk.result(&text(&stat)),
+            Err(ended) => ended,
+        }
+    }
+}
+
+/// The counters for people. Whatever a node of another version does not tell is left out.
+fn text(stat: &Value) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text += &format!("{name:<12}  {value}\n");
+        }
+    };
+    let word = |name: &str| stat.get(name).and_then(Value::as_str).map(str::to_owned);
+    line(
+        "node",
+        word("node").map(|node| match word("version") {
+            Some(version) => format!("{node}, version {version}"),
+            None => node,
+        }),
+    );
+    let up = number(stat, "uptime_seconds").map(std::time::Duration::from_secs);
+    line("up", up.map(rounded));
+    line("requests", number(stat, "requests").map(|count| count.to_string()));
+    line(
+        "hit ratio",
+        stat.get("hit_ratio").and_then(Value::as_f64).map(|ratio| format!("{:.1} %", ratio * 100.0)),
+    );
+    line("sent", number(stat, "bytes").map(bytes));
+    line("outcomes", stat.get("cache").and_then(counted));
+    line("statuses", stat.get("status").and_then(counted));
+    line("duration", stat.get("duration_us").and_then(quantiles));
+    line("  of hits", stat.get("hit_duration_us").and_then(quantiles));
+    line("reasons", stat.get("reasons").and_then(counted));
+    for tier in list(stat, "tiers") {
+        let used = number(tier, "bytes").zip(number(tier, "bytes_max"));
+        let name = tier.get("tier").and_then(Value::as_str).unwrap_or("tier");
+        let objects = number(tier, "objects").unwrap_or_default();
+        let evicted = number(tier, "evictions").unwrap_or_default();
+        line(
+            name,
+            used.map(|(used, max)| {
+                format!("{} of {}, {objects} objects, {evicted} evicted", bytes(used), bytes(max))
+            }),
+        );
+    }
+    for origin in list(stat, "origins") {
+        let word = |name: &str| origin.get(name).and_then(Value::as_str).unwrap_or("?");
+        let state =
+            if origin.get("healthy").and_then(Value::as_bool).unwrap_or(true) { "up" } else { "left out" };
+        let requests = number(origin, "requests").unwrap_or_default();
+        let failed = number(origin, "failed").unwrap_or_default();
+        line(
+            "origin",
+            Some(format!(
+                "{} {} {state}, {requests} requests, {failed} failed",
+                word("pool"),
+                word("origin")
+            )),
+        );
+    }
+    for one in list(stat, "connections") {
+        let word = |name: &str| one.get(name).and_then(Value::as_str).unwrap_or("?");
+        let open = number(one, "open").unwrap_or_default();
+        let accepted = number(one, "accepted").unwrap_or_default();
+        line(
+            "connections",
+            Some(format!("{} {} {open} open, {accepted} accepted", word("listener"), word("protocol"))),
+        );
+    }
+    line(
+        "purges",
+        stat.get("purges").and_then(|purges| number(purges, "count")).map(|count| count.to_string()),
+    );
+    text
+}
+
+fn number(value: &Value, name: &str) -> Option<u64> {
+    value.get(name).and_then(Value::as_u64)
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// What was counted at all: `hit 12, miss 3`.
+fn counted(counts: &Value) -> Option<String> {
+    let mut counts: Vec<_> = counts
+        .as_object()?
+        .iter()
+        .filter_map(|(name, count)| Some((name, count.as_u64().filter(|count| *count > 0)?)))
+        .collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let words: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn quantiles(micros: &Value) -> Option<String> {
+    let one = |name: &str| {
+        number(micros, name).filter(|micros| *micros > 0).map(|micros| format!("{name} {micros} µs"))
+    };
+    let words: Vec<_> = ["p50", "p90", "p99"].into_iter().filter_map(one).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// Bytes to three digits or so.
+fn bytes(bytes: u64) -> String {
+    let shift = match bytes {
+        0..0x2800 => 0,
+        0x2800..0xA0_0000 => 10,
+        0xA0_0000..0x2_8000_0000 => 20,
+        _ => 30,
+    };
+    size_text((bytes >> shift) << shift)
+}
+
+/// The two largest units.
+fn rounded(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    let (large, small) = match seconds {
+        0..120 => return duration_text(duration),
+        120..7200 => (60, 1),
+        7200..172_800 => (3600, 60),
+        _ => (86_400, 3600),
+    };
+    let part = |seconds: u64| duration_text(std::time::Duration::from_secs(seconds));
+    let (whole, rest) = (seconds / large * large, seconds % large / small * small);
+    if rest == 0 { part(whole) } else { format!("{} {}", part(whole), part(rest)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counters_are_told_and_zeros_are_not() {
+        let stat = json!({
+            "node": "fra-1", "version": "0.1.0", "uptime_seconds": 90, "requests": 4, "hit_ratio": 0.75, "bytes": 2048,
+            "cache": { "hit": 3, "miss": 1, "stale": 0 },
+            "tiers": [{ "tier": "memory", "bytes": 1024, "bytes_max": 1_073_741_824, "objects": 1, "evictions": 0 }],
+            "origins": [{ "pool": "main", "origin": "http://a", "healthy": false, "requests": 1, "failed": 1 }],
+        });
+        assert_eq!(
+            text(&stat),
+            "node          fra-1, version 0.1.0\n\
+             up            90s\n\
+             requests      4\n\
+             hit ratio     75.0 %\n\
+             sent          2KiB\n\
+             outcomes      hit 3, miss 1\n\
+             memory        1KiB of 1GiB, 1 objects, 0 evicted\n\
+             origin        main http://a left out, 1 requests, 1 failed\n"
+        );
+    }
+
+    #[test]
+    fn times_up() {
+        for (seconds, expected) in
+            [(0, "0s"), (90, "90s"), (3700, "61m 40s"), (7200, "2h"), (93_784, "26h 3m"), (200_000, "2d 7h")]
+        {
+            let text = rounded(std::time::Duration::from_secs(seconds));
+            assert_eq!(text, expected, "{seconds} s");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The `tidegate` command as people and scripts meet it: what goes where, exit codes, what is refused and how.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// Exit code, standard output, standard error.
+fn tidegate(arguments: &[&str]) -> (i32, String, String) {
+    ended(command(arguments).output().expect("the command starts"))
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).env_remove("TIDEGATE_ADMIN").env_remove("TIDEGATE_TOKEN").stdin(Stdio::null());
+    command
+}
+
+fn ended(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).expect("it speaks UTF-8");
+    (output.status.code().expect("it exits by itself"), text(output.stdout), text(output.stderr))
+}
+
+fn settings(name: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name).display().to_string()
+}
+
+#[test]
+fn commands_end_with_their_codes_and_talk_on_standard_error() {
+    let good = settings("good/least.toml");
+    let bad = settings("bad/site_none.toml");
+    for (claim, arguments, code, said) in [
+        ("no argument is a usage error", &[][..], 2, "Usage:"),
+        ("an unknown command is a usage error", &["porxy"], 2, "unrecognized subcommand"),
+        ("a good file passes", &["check", &good], 0, "no mistakes; 1 site, 1 pool"),
+        ("-t checks too", &["-t", &good], 0, "no mistakes"),
+        ("a bad file is told", &["check", &bad], 2, "there is no site"),
+        ("a node does not start on a bad file", &["run", "--config", &bad], 2, "there is no site"),
+        ("a file that is not there is told", &["check", "/no/such.toml"], 2, "cannot read /no/such.toml"),
+        ("no effective form of a bad file", &["config", "--effective", &bad], 2, "there is no site"),
+        ("proxy needs an origin", &["proxy"], 2, "--to <URL>"),
+        (
+            "a wrong origin is told at its flag",
+            &["proxy", "--to", "localhost:3000"],
+            2,
+            "write \"http://localhost:3000\"",
+        ),
+        (
+            "a wrong address is told",
+            &["proxy", "--to", "http://a", "--from", "here"],
+            2,
+            "`here` is not an address",
+        ),
+        ("a wrong size is told", &["proxy", "--to", "http://a", "--memory", "1"], 2, "write \"1MiB\""),
+        (
+            "a wrong preset is told",
+            &["proxy", "--to", "http://a", "--preset", "new"],
+            2,
+            "did you mean \"news\"?",
+        ),
+        (
+            "disk is refused, not ignored",
+            &["proxy", "--to", "http://a", "--disk", "/d", "--disk-size", "1GiB"],
+            2,
+            "--disk is not supported by this version yet",
+        ),
+        ("a purge of nothing is refused", &["purge"], 2, "nothing to purge"),
+        ("a purge of a path is refused", &["purge", "/news"], 2, "`/news` cannot be purged"),
+        (
+            "a purge by tag is refused",
+            &["purge", "--tag", "a"],
+            2,
+            "--tag is not supported by this version yet",
+        ),
+        ("an explanation of a path is refused", &["explain", "/news"], 2, "`/news` cannot be explained"),
+        ("no node, no counters", &["stat", "--admin", "127.0.0.1:1"], 1, "no node answers at 127.0.0.1:1"),
+        ("no node, no purge", &["purge", "--admin", ":1", "http://a/"], 1, "is it running?"),
+        ("no node to stop", &["stop", "--admin", "127.0.0.1:1"], 1, "no node answers"),
+        ("no address is told", &["stat", "--admin", "nowhere"], 2, "`nowhere` is not an admin address"),
+        ("no token file is told", &["stat", "--token-file", "/no/token"], 2, "cannot read the token file"),
+    ] {
+        let (got, out, err) = tidegate(arguments);
+        assert_eq!(got, code, "{claim}: {err}");
+        assert!(err.contains(said), "{claim}: {err}");
+        assert!(out.is_empty(), "{claim}: {out}");
+        assert!(!err.contains('\u{1b}'), "{claim}: colour without a terminal");
+    }
+}
+
+#[test]
+fn without_a_file_the_places_that_were_looked_at_are_named() {
+    let empty = tempfile("empty");
+    let output = command(&["run"]).current_dir(&empty).output().expect("the command starts");
+    let (code, _, err) = ended(output);
+    assert_eq!(code, 2);
+    assert!(err.contains("tried tidegate.toml and /etc/tidegate/tidegate.toml"), "{err}");
+    assert!(err.contains("tidegate proxy --to"), "{err}");
+}
+
+#[test]
+fn help_shows_examples_and_only_what_works() {
+    let (code, out, _) = tidegate(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("tidegate proxy --to http://127.0.0.1:3000"), "{out}");
+    for later in ["  reload", "  upgrade", "  top ", "  log "] {
+        assert!(!out.contains(later), "{later} is listed: {out}");
+    }
+    let (_, out, _) = tidegate(&["proxy", "--help"]);
+    assert!(out.contains("--memory <SIZE>") && !out.contains("--disk"), "{out}");
+}
+
+#[test]
+fn the_effective_settings_can_be_checked_and_say_the_same_again() {
+    let (code, first, _) = tidegate(&["config", "--effective", &settings("good/least.toml")]);
+    assert_eq!(code, 0);
+    let path = tempfile("effective").join("tidegate.toml");
+    std::fs::write(&path, &first).expect("it can be written");
+    let (code, second, _) = tidegate(&["config", "--effective", path.to_str().expect("a plain path")]);
+    assert_eq!((code, second), (0, first));
+}
+
+#[test]
+fn mistakes_can_be_had_as_json() {
+    let (code, out, err) = tidegate(&["check", "--json", &settings("bad/pool_unknown.toml")]);
+    let list: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((code, err.as_str()), (2, ""));
+    assert_eq!(list[0]["code"], "unknown-pool");
+    assert_eq!((&list[0]["line"], &list[0]["column"]), (&12.into(), &8.into()));
+    let (code, out, _) = tidegate(&["check", "--json", &settings("good/least.toml")]);
+    assert_eq!((code, out.trim()), (0, "[]"));
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_holder() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let (code, out, err) =
+        tidegate(&["proxy", "--to", "http://127.0.0.1:1", "--from", &address, "--admin", "off"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("is in use already"), "{err}");
+    assert!(err.contains("--from"), "{err}");
+}
+
+#[test]
+fn a_node_serves_answers_its_clients_commands_and_ends_when_told() {
+    let (origin, answering) = origin();
+    let mut node = Node::start(&[
+        "proxy",
+        "--to",
+        &format!("http://{origin}"),
+        "--from",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    let url = format!("http://{}/page", node.address);
+    assert!(node.get("/page").contains("fwd=uri-miss"));
+    assert!(node.get("/page").contains("; hit"));
+    let ask = |arguments: &[&str]| {
+        let output =
+            command(arguments).env("TIDEGATE_ADMIN", &node.admin).output().expect("the command starts");
+        ended(output)
+    };
+    let (code, out, err) = ask(&["explain", &url]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("decision"), "{out}");
+    assert!(out.contains("hit: answered from the cache"), "{out}");
+    let (code, out, err) = ask(&["purge", &url]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("forgot 1 stored response under 1 URL"), "{out}");
+    let (code, out, err) = ask(&["stat", "--json"]);
+    let stat: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((code, &stat["requests"]), (0, &2.into()), "{err}{out}");
+    let (code, out, _) = ask(&["stat"]);
+    assert!(code == 0 && out.contains("hit 1, miss 1"), "{out}");
+    let (code, _, err) = ask(&["stop"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(node.child.wait().expect("it ends").success());
+    drop(answering);
+}
+
+/// A node in a process of its own; killed if the test leaves it.
+struct Node {
+    child: Child,
+    address: String,
+    admin: String,
+}
+
+impl Node {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child =
+            command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the node starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
+        let mut told = |word: &str| {
+            let line = lines
+                .by_ref()
+                .map_while(Result::ok)
+                .find(|line| line.contains(word))
+                .expect("it tells where it is");
+            line.rsplit("//").next().expect("a URL").trim_end_matches('/').to_owned()
+        };
+        let (address, admin) = (told("serving on"), told("admin on"));
+        // What it says later is read, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address, admin }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).expect("the node listens");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
+            .expect("the node reads");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("the node answers");
+        text
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An origin that answers everything alike.
+fn origin() -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let answering = std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(socket.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let answer = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+            if socket.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, answering)
+}
+
+/// A directory of the test's own.
+fn tempfile(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&path).expect("it can be made");
+    path
+}

@@ -1,0 +1,198 @@
+//! What settings mean and how mistakes in them are told.
+//!
+//! `config/bad/*.toml` stand beside what is said about them, `*.stderr`: without colour. Run with
+//! `TIDEGATE_BLESS=1` to write the latter anew, and read the difference. `config/good/*.toml` have no mistake.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tidegate::config::Config;
+use tidegate::config::check::{Surroundings, check};
+use tidegate::config::effective::effective;
+use tidegate::config::mistake::Mistakes;
+
+#[test]
+fn every_mistake_is_told_at_its_place() {
+    let bless = std::env::var_os("TIDEGATE_BLESS").is_some();
+    let files = files("bad");
+    assert!(files.len() >= 40, "only {} files were found", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let Err(mistakes) = read(&path) else { panic!("{} has no mistake", path.display()) };
+        let told = mistakes.render(false);
+        let expected = path.with_extension("stderr");
+        if bless {
+            fs::write(&expected, &told).expect("the golden file can be written");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != told {
+            wrong.push(format!("{}:\n{told}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nTIDEGATE_BLESS=1 writes them anew", wrong.join("\n"));
+}
+
+#[test]
+fn every_mistake_points_at_text_and_says_what_to_write() {
+    for path in files("bad") {
+        let Err(mistakes) = read(&path) else { panic!("{} has no mistake", path.display()) };
+        for mistake in mistakes.list() {
+            let complaint = &mistake.complaint;
+            let name = format!("{}: {}", path.display(), complaint.message);
+            assert!(!complaint.help.is_empty() && !complaint.label.is_empty(), "{name}");
+            assert!(!complaint.message.ends_with('.'), "{name}");
+            assert!(
+                mistakes.text().is_empty()
+                    || mistake.absence
+                    || complaint.code == "syntax"
+                    || !mistake.span.is_empty(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_effective_settings_mean_the_same_and_are_their_own_effective_form() {
+    for path in files("good") {
+        let config = good(&path);
+        let written = effective(&config);
+        let again = check("effective", &written, &around())
+            .unwrap_or_else(|mistakes| panic!("{}:\n{written}\n{}", path.display(), mistakes.render(false)));
+        assert_eq!(format!("{config:#?}"), format!("{again:#?}"), "{}", path.display());
+        assert_eq!(written, effective(&again), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_effective_settings_leave_nothing_out() {
+    let file = |path: PathBuf| fs::read_to_string(path).expect("the file is there");
+    let least = effective(&good(&Path::new(DIRECTORY).join("good/least.toml")));
+    let every = file(Path::new(DIRECTORY).join("good/every_key.toml"));
+    let sometimes = ["tls", "host", "server_name", "ca", "steer", "tokens"];
+    for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+        assert!(
+            sometimes.contains(&key)
+                || key == "path"
+                || key == "methods"
+                || least.contains(&format!("\n{key} = "))
+                || least.starts_with(key),
+            "`{key}` is missing from\n{least}"
+        );
+    }
+}
+
+#[test]
+fn the_nearest_that_is_written_decides() {
+    let text = |cache: &str, site: &str, route: &str| {
+        format!(
+            "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[cache]\n{cache}\n[[site]]\nhosts = \"*\"\n\
+             preset = \"news\"\n{site}\n[[site.route]]\npath = \"/*\"\n{route}\n"
+        )
+    };
+    for (claim, cache, site, route, expected) in [
+        ("the preset, where nothing is written", "", "", "", 10),
+        ("[cache] over the preset", "default_ttl = \"1s\"", "", "", 1),
+        ("the site over [cache]", "default_ttl = \"1s\"", "default_ttl = \"2s\"", "", 2),
+        (
+            "the route over the site",
+            "default_ttl = \"1s\"",
+            "default_ttl = \"2s\"",
+            "default_ttl = \"3s\"",
+            3,
+        ),
+        (
+            "what the site wrote stays when the route takes another preset",
+            "",
+            "default_ttl = \"2s\"",
+            "preset = \"static\"",
+            2,
+        ),
+        ("the route's preset, where nothing is written", "", "", "preset = \"static\"", 600),
+    ] {
+        let config = check("text", &text(cache, site, route), &around())
+            .unwrap_or_else(|mistakes| panic!("{claim}: {mistakes}"));
+        let ttl = config.sites[0].routes[0].policy.rules.default_ttl.map(|ttl| ttl.as_secs());
+        assert_eq!(ttl, Some(expected), "{claim}");
+    }
+}
+
+#[test]
+fn paths_start_at_the_settings_file() {
+    let config = good(&Path::new(DIRECTORY).join("good/interface.toml"));
+    assert_eq!(config.listeners[0].tls[0].cert, Path::new("/etc/tidegate/www.pem"));
+}
+
+#[test]
+fn scripts_get_line_and_column() {
+    let Err(mistakes) = check("a.toml", "# ü\nnode = \"ü b\"\n", &around()) else {
+        panic!("it has mistakes")
+    };
+    let json = mistakes.to_json();
+    let at = json
+        .as_array()
+        .and_then(|list| list.iter().find(|one| one["code"] == "node-name"))
+        .expect("it is told");
+    assert_eq!((&at["file"], &at["line"], &at["column"]), (&"a.toml".into(), &2.into(), &8.into()));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_the_checker(text in "(\\PC|\n){0,200}") {
+        let _ = tell(&text);
+    }
+
+    #[test]
+    fn no_mangled_settings_panic_the_checker(file in 0usize..100, cut in any::<prop::sample::Index>(), put in "[\\[\\]{}=\"'#.,a0\n-]{0,4}") {
+        let files = [files("bad"), files("good")].concat();
+        let text = fs::read_to_string(&files[file % files.len()]).expect("the file is there");
+        let mut at = cut.index(text.len() + 1);
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let end = (at..=text.len()).filter(|end| text.is_char_boundary(*end)).nth(put.len() / 2).unwrap_or(text.len());
+        let mangled = format!("{}{put}{}", &text[..at], &text[end..]);
+        if let Ok(config) = tell(&mangled) {
+            let written = effective(&config);
+            let again = tell(&written).map_err(|told| TestCaseError::fail(format!("{written}\n{told}")))?;
+            prop_assert_eq!(written, effective(&again));
+        }
+    }
+}
+
+fn tell(text: &str) -> Result<Config, String> {
+    check("text", text, &around()).map_err(|mistakes| mistakes.render(false))
+}
+
+fn good(path: &Path) -> Config {
+    read(path).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)))
+}
+
+fn read(path: &Path) -> Result<Config, Mistakes> {
+    let name = path.file_name().expect("it is a file").to_string_lossy();
+    check(&name, &fs::read_to_string(path).expect("the file is there"), &around())
+}
+
+/// A machine that is the same everywhere: files are there unless they are called missing, or lie in `no`.
+fn around() -> Surroundings {
+    Surroundings {
+        host_name: "test-host\n".to_owned(),
+        cores: 4,
+        base: PathBuf::from("/etc/tidegate"),
+        unreadable: |path| {
+            let text = path.to_string_lossy();
+            (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())
+        },
+    }
+}
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(DIRECTORY).join(kind)).expect("the directory is there");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("the directory can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config");
