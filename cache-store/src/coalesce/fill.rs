@@ -69,7 +69,7 @@ impl Fill {
         part: Option<Held>,
         window_bytes: u64,
     ) -> Writing {
-        let room = self.store.entry_bytes_max().saturating_sub(head.lines.len() as u64 + HEAD_SLACK_BYTES);
+        let room = self.store.body_bytes_max(head.lines.len() as u64 + HEAD_SLACK_BYTES);
         let keep = if length.is_none_or(|length| length <= room) {
             Reservation::take(&self.store, length.unwrap_or(0))
         } else {
