@@ -75,14 +75,19 @@ impl<'a> RequestLine<'a> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Refusal::LeadingWhiteSpace);
         }
-        let mut parts = line.split(|byte| *byte == b' ');
-        let method = parts.next().unwrap_or_default();
-        if method.is_empty() || !method.iter().all(|byte| is_token_byte(*byte)) {
+        let mut spaces = memchr::memchr_iter(b' ', line);
+        let first = spaces.next();
+        let method = first.and_then(|at| line.get(..at)).unwrap_or(line);
+        // The two methods of nearly every request need no look at their bytes.
+        let ordinary = matches!(method, b"GET" | b"HEAD");
+        if method.is_empty() || !(ordinary || method.iter().all(|byte| is_token_byte(*byte))) {
             return Err(Refusal::MethodByte);
         }
-        let (Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(first), Some(second), None) = (first, spaces.next(), spaces.next()) else {
             return Err(Refusal::RequestLine);
         };
+        let (target, version) =
+            (line.get(first + 1..second).unwrap_or_default(), line.get(second + 1..).unwrap_or_default());
         let minor = match version {
             b"HTTP/1.1" => 1,
             b"HTTP/1.0" => 0,
@@ -93,14 +98,16 @@ impl<'a> RequestLine<'a> {
             }
             _ => return Err(Refusal::RequestLine),
         };
-        check_method(method)?;
+        if !ordinary {
+            check_method(method)?;
+        }
         if target.len() > limits.target_bytes_max {
             return Err(Refusal::TargetTooLong);
         }
         if target.is_empty() {
             return Err(Refusal::RequestLine);
         }
-        if !target.iter().all(|byte| is_target_byte(*byte)) {
+        if !target.iter().all(|byte| TARGET_BYTES[usize::from(*byte)]) {
             return Err(Refusal::TargetByte);
         }
         Ok(Self { method, target, minor })
@@ -152,3 +159,16 @@ pub(in crate::listener) const fn is_target_byte(byte: u8) -> bool {
 const METHOD_BYTES_MAX: usize = 24;
 /// What a request line holds besides its target: method, two spaces, version, line end.
 const REQUEST_LINE_REST_BYTES_MAX: usize = METHOD_BYTES_MAX + 12;
+
+/// [`is_target_byte`] of every byte: the target is looked at byte by byte on every request.
+static TARGET_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = is_target_byte(byte);
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
