@@ -10,3 +10,5 @@ mod stage;
 mod staleness;
 mod storing;
 mod truncation;
+mod validation;
+mod variants;
