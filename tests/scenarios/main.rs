@@ -5,7 +5,9 @@
 
 mod coalescing;
 mod freshness;
+mod pools;
 mod purging;
+mod ranges;
 mod stage;
 mod staleness;
 mod storing;
