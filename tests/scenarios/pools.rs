@@ -272,8 +272,7 @@ async fn who_waits_too_long_for_a_connection_is_told_503() {
     stage.until(|count| count.requests == 1).await;
     let waiting = stage.client().get("/x");
     stage.until(|count| count.fills == 2).await;
-    stage.clock.advance(secs(6));
-    waiting.await.expect_status(503).cache_status("detail=queue-timeout");
+    stage.in_time(secs(6), waiting).await.expect_status(503).cache_status("detail=queue-timeout");
     stalled.leave();
 }
 
