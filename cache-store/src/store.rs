@@ -300,6 +300,11 @@ impl CacheStore {
         (self.objects.entry_weight_max() as u64).min(self.object_bytes_max)
     }
 
+    /// Longest body that is stored, bytes, where the rest of its entry weighs `beside_bytes` at most.
+    pub(crate) fn body_bytes_max(&self, beside_bytes: u64) -> u64 {
+        (self.objects.entry_weight_max() as u64).saturating_sub(beside_bytes).min(self.object_bytes_max)
+    }
+
     /// Figures for metrics and `stat`.
     pub fn usage(&self) -> Usage {
         Usage {

@@ -30,7 +30,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(error) => {

@@ -409,10 +409,11 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         (Ok(storable), Ok(held)) => (storable, held),
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
-            if answer.status != StatusCode::PARTIAL_CONTENT && !stale::is_error(answer.status) {
-                if let Some(stored) = &fill.stored {
-                    walk.edge.store.outdate(stored);
-                }
+            if answer.status != StatusCode::PARTIAL_CONTENT
+                && !stale::is_error(answer.status)
+                && let Some(stored) = &fill.stored
+            {
+                walk.edge.store.outdate(stored);
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);

@@ -5,6 +5,8 @@
 
 mod coalescing;
 mod freshness;
+mod purging;
 mod stage;
 mod staleness;
+mod storing;
 mod truncation;

@@ -43,13 +43,12 @@ impl Look {
             self.scanned = at + 1;
             self.line_at = at + 1;
             match (self.lines, line.first()) {
-                (0, None) => return Err(Refusal::LeadingWhiteSpace),
+                (0, None) | (1, Some(b' ' | b'\t')) => return Err(Refusal::LeadingWhiteSpace),
                 (0, Some(_)) => {
                     RequestLine::parse(line, limits)?;
                 }
                 (_, None) if self.scanned > limits.head_bytes_max => return Err(Refusal::HeadTooLong),
                 (_, None) => return Ok(Some(self.scanned)),
-                (1, Some(b' ' | b'\t')) => return Err(Refusal::LeadingWhiteSpace),
                 (_, Some(b' ' | b'\t')) => return Err(Refusal::Fold),
                 (lines, Some(_)) if lines > limits.fields_max => return Err(Refusal::TooManyFields),
                 (_, Some(_)) => {}
