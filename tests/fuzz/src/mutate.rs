@@ -6,7 +6,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,7 +17,7 @@ impl Random {
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % bound).unwrap_or_default()
+        usize::try_from(self.draw() % bound).unwrap_or_default()
     }
 
     /// One of them; the default of none.
@@ -66,7 +66,7 @@ impl Mutator {
         let span = at..input.len().min(at + 1 + random.below(longest));
         match random.below(14) {
             0 => flip(input, at, random),
-            1 => put(input, at..(at + 1).min(input.len()), &[random.next().to_le_bytes()[0]]),
+            1 => put(input, at..(at + 1).min(input.len()), &[random.draw().to_le_bytes()[0]]),
             2 => put(input, at..(at + 1).min(input.len()), random.pick(&BYTES).unwrap_or_default()),
             3 => put(input, at..at, random.pick(&BYTES).unwrap_or_default()),
             4 | 5 => put(input, at..at, random.pick(self.words).unwrap_or_default().as_bytes()),

@@ -30,7 +30,7 @@ pub struct Target {
     pub bytes_max: usize,
     /// Inputs in a smoke run.
     pub smoke_inputs: u64,
-    /// Outcomes that a smoke run comes to at least.
+    /// Outcomes that a smoke run comes to at least: a fifth below what it came to when this was written.
     pub outcomes_min: usize,
 }
 
@@ -49,29 +49,29 @@ pub const TARGETS: &[Target] = &[
     Target {
         shared: &["../config/good", "../config/bad"],
         bytes_max: 8192,
-        ..target("config_text", config::config_text, config::WORDS, 4_000, 1)
+        ..target("config_text", config::config_text, config::WORDS, 4_000, 27)
     },
     Target {
         made: files::databases,
         bytes_max: 16_384,
-        ..target("geo_database", files::geo_database, &[], 4_000, 1)
+        ..target("geo_database", files::geo_database, &[], 4_000, 22)
     },
-    target("tls_files", files::tls_files, files::PEM_WORDS, 3_000, 1),
-    target("h1_against_hyper", h1::h1_against_hyper, h1::WORDS, 40_000, 1),
-    target("h1_requests", h1::h1_requests, h1::WORDS, 40_000, 1),
-    target("chunked_body", h1::chunked_body, h1::CHUNK_WORDS, 60_000, 1),
-    target("origin_response", origin::origin_response, origin::WORDS, 40_000, 1),
-    target("origin_against_hyper", origin::origin_against_hyper, origin::WORDS, 30_000, 1),
-    target("forwarded_fields", origin::forwarded_fields, h1::WORDS, 20_000, 1),
-    target("url_and_key", route::url_and_key, route::WORDS, 40_000, 1),
-    target("header_values", rules::header_values, rules::WORDS, 60_000, 1),
-    target("caching_rules", rules::caching_rules, rules::WORDS, 30_000, 1),
-    target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 1),
-    target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 1),
-    target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 1),
-    target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 1),
-    target("h2_frames", h2::h2_frames, h2::WORDS, 40_000, 1),
-    target("access_log", log::access_log, h1::WORDS, 30_000, 1),
+    target("tls_files", files::tls_files, files::PEM_WORDS, 3_000, 12),
+    target("h1_against_hyper", h1::h1_against_hyper, h1::WORDS, 40_000, 124),
+    target("h1_requests", h1::h1_requests, h1::WORDS, 40_000, 153),
+    target("chunked_body", h1::chunked_body, h1::CHUNK_WORDS, 60_000, 31),
+    target("origin_response", origin::origin_response, origin::WORDS, 40_000, 18),
+    target("origin_against_hyper", origin::origin_against_hyper, origin::WORDS, 30_000, 17),
+    target("forwarded_fields", origin::forwarded_fields, h1::WORDS, 20_000, 49),
+    target("url_and_key", route::url_and_key, route::WORDS, 40_000, 13),
+    target("header_values", rules::header_values, rules::WORDS, 60_000, 3000),
+    target("caching_rules", rules::caching_rules, rules::WORDS, 30_000, 26),
+    target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
+    target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
+    target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 38),
+    target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),
+    target("h2_frames", h2::h2_frames, h2::WORDS, 40_000, 243),
+    target("access_log", log::access_log, h1::WORDS, 30_000, 19),
 ];
 
 /// The input in pieces: as a whole, byte by byte, or in pieces whose lengths the input itself decides.
