@@ -26,7 +26,7 @@ use crate::config::limits::BACKLOG;
 use crate::shutdown::Shutdown;
 
 mod accept;
-mod budget;
+pub(crate) mod budget;
 pub mod deadline;
 mod door;
 pub mod fields;
@@ -34,6 +34,7 @@ mod guard;
 pub mod h1;
 mod h2;
 mod proxied;
+pub(crate) mod h2;
 pub mod request;
 pub mod service;
 mod sever;
