@@ -4,6 +4,10 @@
 //! table over TCP and TLS and judge what reached an origin.
 
 mod cases;
+mod client;
+mod node;
+mod over_sockets;
+mod recorder;
 mod strict;
 
 use std::cell::RefCell;
