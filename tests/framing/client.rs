@@ -72,16 +72,29 @@ pub(crate) async fn exchange(io: &mut dyn Io, bytes: &[u8]) -> Vec<u8> {
     answers
 }
 
+/// Writes and flushes, which TLS needs.
+pub(crate) async fn send(io: &mut dyn Io, bytes: &[u8]) -> io::Result<()> {
+    io.write_all(bytes).await?;
+    io.flush().await
+}
+
+/// What can be read at once, when something can be.
+pub(crate) async fn piece(io: &mut dyn Io) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 16 * 1024];
+    let count = io.read(&mut buffer).await?;
+    buffer.truncate(count);
+    Ok(buffer)
+}
+
 /// Sends a request on a kept connection and reads its answer.
 pub(crate) async fn ask(io: &mut dyn Io, request: &str) -> Result<Answer, String> {
     let failed = |error: io::Error| format!("{request:?}: {error}");
-    io.write_all(request.as_bytes()).await.map_err(failed)?;
-    io.flush().await.map_err(failed)?;
+    send(io, request.as_bytes()).await.map_err(failed)?;
     let mut bytes = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
     loop {
-        let count = io.read(&mut buffer).await.map_err(failed)?;
-        bytes.extend_from_slice(&buffer[..count]);
+        let piece = piece(io).await.map_err(failed)?;
+        let count = piece.len();
+        bytes.extend(piece);
         match first(&bytes, "GET")? {
             Some((answer, used)) if used == bytes.len() => return Ok(answer),
             Some((_, used)) => {

@@ -5,6 +5,11 @@
 
 mod cases;
 mod client;
+mod downgrade;
+mod early_answers;
+mod frames;
+#[allow(unreachable_pub)] // the listener's own tests include it too
+mod h2_cases;
 mod node;
 mod over_sockets;
 mod recorder;
