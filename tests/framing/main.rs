@@ -4,6 +4,15 @@
 //! table over TCP and TLS and judge what reached an origin.
 
 mod cases;
+mod client;
+mod downgrade;
+mod early_answers;
+mod frames;
+#[allow(unreachable_pub)] // the listener's own tests include it too
+mod h2_cases;
+mod node;
+mod over_sockets;
+mod recorder;
 mod strict;
 
 use std::cell::RefCell;

@@ -30,6 +30,31 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Request>, Complaint> {
     Ok(requests)
 }
 
+/// Reads the whole requests of a connection that may have been cut: the requests, and at which byte the unfinished rest
+/// begins (the end of the bytes if there is none).
+pub(crate) fn read_cut(bytes: &[u8]) -> Result<(Vec<Request>, usize), Complaint> {
+    let mut reader = Reader { bytes, at: 0 };
+    let mut requests = Vec::new();
+    loop {
+        let from = reader.at;
+        if from == bytes.len() {
+            return Ok((requests, from));
+        }
+        match reader.request() {
+            Ok(request) => requests.push(request),
+            Err(complaint) if complaint.is_cut() => return Ok((requests, from)),
+            Err(complaint) => return Err(complaint),
+        }
+    }
+}
+
+impl Complaint {
+    /// Whether more bytes could still make it right.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self.what, ENDS_EARLY | BODY_SHORT)
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -41,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     fn next(&mut self) -> Result<u8, Complaint> {
-        let Some(byte) = self.bytes.get(self.at) else { return self.complain("the bytes end too early") };
+        let Some(byte) = self.bytes.get(self.at) else { return self.complain(ENDS_EARLY) };
         self.at += 1;
         Ok(*byte)
     }
@@ -137,7 +162,7 @@ impl<'a> Reader<'a> {
 
     fn exactly(&mut self, length: usize) -> Result<Vec<u8>, Complaint> {
         let Some(body) = self.at.checked_add(length).and_then(|end| self.bytes.get(self.at..end)) else {
-            return self.complain("body too short");
+            return self.complain(BODY_SHORT);
         };
         self.at += length;
         Ok(body.to_vec())
@@ -168,3 +193,6 @@ impl<'a> Reader<'a> {
 fn token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+const ENDS_EARLY: &str = "the bytes end too early";
+const BODY_SHORT: &str = "body too short";
