@@ -114,16 +114,13 @@ impl Growing {
         }
         let place = Place { at: offset, waker: None };
         let free = inner.readers.iter().position(Option::is_none);
-        let slot = match free.and_then(|slot| inner.readers.get_mut(slot).map(|free| (slot, free))) {
-            Some((slot, free)) => {
-                *free = Some(place);
-                slot
-            }
-            None => {
-                inner.readers.push(Some(place));
-                inner.readers.len() - 1
-            }
-        };
+        let slot = free.unwrap_or_else(|| {
+            inner.readers.push(None);
+            inner.readers.len() - 1
+        });
+        if let Some(free) = inner.readers.get_mut(slot) {
+            *free = Some(place);
+        }
         inner.readers_open += 1;
         Some(Reader { body: Arc::clone(self), slot, left })
     }

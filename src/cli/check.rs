@@ -23,7 +23,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match load(self.file.as_deref()) {
             Ok(_) if self.json => talk.json(&json!([])),
             Ok(loaded) => {

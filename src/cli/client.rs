@@ -3,6 +3,7 @@
 //! Blocking, because a client command does one thing. The admin listener frames every answer with `Content-Length`;
 //! an answer that ends early is a failure, never a result.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -19,11 +20,15 @@ use crate::config::limits::{ADMIN_ADDRESS, ADMIN_CLIENT_BYTES_MAX, ADMIN_CLIENT_
 /// Where the node is.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Node {
-    /// The node's admin listener: ADDRESS:PORT or unix:/PATH [env: TIDEGATE_ADMIN] [default: 127.0.0.1:9180]
-    #[arg(long, value_name = "ADDR")]
+    /// The node's admin listener.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "The node's admin listener [env: TIDEGATE_ADMIN] [default: 127.0.0.1:9180]"
+    )]
     pub(super) admin: Option<String>,
-    /// A file with the token [env: TIDEGATE_TOKEN holds a token itself]
-    #[arg(long, value_name = "FILE")]
+    /// A file with the token.
+    #[arg(long, value_name = "FILE", help = "A file with the token [env: TIDEGATE_TOKEN, the token itself]")]
     pub(super) token_file: Option<PathBuf>,
     /// Print the node's answer as JSON.
     #[arg(long)]
@@ -58,7 +63,7 @@ impl Node {
     /// Calls, and shows whatever goes wrong; `None` then, with how the command ended.
     pub(super) fn call(
         &self,
-        talk: &Talk,
+        talk: Talk,
         method: &str,
         path: &str,
         body: Option<&Value>,
@@ -99,12 +104,13 @@ impl Node {
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAccept: application/json\r\n"
         );
         if let Some(token) = token {
-            request += &format!("Authorization: Bearer {token}\r\n");
+            let _ = write!(request, "Authorization: Bearer {token}\r\n");
         }
         if let Some(body) = body {
             let body = body.to_string();
-            request +=
-                &format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let length = body.len();
+            let _ =
+                write!(request, "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
         } else if method == "POST" {
             request += "Content-Length: 0\r\n\r\n";
         } else {
@@ -210,7 +216,7 @@ pub(super) fn percent_encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out += &format!("%{byte:02X}");
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -23,7 +23,7 @@ pub(crate) struct Effective {
 }
 
 impl Effective {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match load(self.file.as_deref()) {
             Ok(loaded) => talk.result(&effective(&loaded.config)),
             Err(error) => talk.unloaded(&error),

@@ -1,5 +1,7 @@
 //! `tidegate explain`: what the node would do with a request, and why. Sends nothing to an origin.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use purge_api::ResourceUrl;
 use serde_json::{Map, Value};
@@ -27,7 +29,7 @@ pub(crate) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         if let Err(error) = ResourceUrl::parse(&self.url) {
             let what = format!("`{}` cannot be explained: it is {error}", self.url.escape_debug());
             talk.complain(&what, "write a URL as clients ask for it, like https://www.example.com/news");
@@ -39,7 +41,7 @@ impl Explain {
             percent_encoded(&self.method)
         );
         for field in &self.fields {
-            path += &format!("&header={}", percent_encoded(field));
+            let _ = write!(path, "&header={}", percent_encoded(field));
         }
         match self.node.call(talk, "GET", &path, None) {
             Ok(answer) if self.node.json => talk.json(&answer),

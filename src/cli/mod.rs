@@ -90,8 +90,8 @@ pub fn main() -> ExitCode {
     };
     let talk = Talk::new();
     let ended = match (arguments.command, arguments.test) {
-        (Some(command), _) => command.carry_out(&talk),
-        (None, Some(file)) => check::Check { file, json: false }.carry_out(&talk),
+        (Some(command), _) => command.carry_out(talk),
+        (None, Some(file)) => check::Check { file, json: false }.carry_out(talk),
         (None, None) => Ended::Usage,
     };
     match ended {
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn carry_out(self, talk: &Talk) -> Ended {
+    fn carry_out(self, talk: Talk) -> Ended {
         match self {
             Self::Proxy(command) => command.carry_out(talk),
             Self::Demo(command) => command.carry_out(talk),

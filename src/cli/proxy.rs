@@ -3,6 +3,7 @@
 //! The flags are written down as settings and go through the same check as a file, so they mean the same and are
 //! refused in the same words; a mistake is then shown at its flag.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -50,7 +51,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match self.config() {
             Ok(config) => serve(config, talk, |_| ()),
             Err(mistakes) => talk.mistakes(&mistakes),
@@ -145,7 +146,7 @@ impl Pages {
     }
 
     fn typed(&mut self, flag: &str, value: &str) -> Range<usize> {
-        self.line += &format!(" --{flag} ");
+        let _ = write!(self.line, " --{flag} ");
         let start = self.line.len();
         self.line += &value.escape_debug().to_string();
         start..self.line.len()

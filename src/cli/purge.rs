@@ -1,5 +1,7 @@
 //! `tidegate purge`: a node forgets what it stored under URLs, or makes it stale; prints the receipt.
 
+use std::fmt::Write as _;
+
 use clap::{Args, ValueEnum};
 use purge_api::ResourceUrl;
 use serde_json::{Value, json};
@@ -46,7 +48,7 @@ enum Wait {
 }
 
 impl Purge {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         let later = [
             ("--prefix", !self.prefix.is_empty()),
             ("--host", !self.host.is_empty()),
@@ -101,13 +103,13 @@ fn receipt_text(receipt: &Value, urls: usize) -> String {
     let matched = plural(number("matched").unwrap_or_default(), "stored response");
     let mut text = format!("{done} {matched} under {}", plural(urls as u64, "URL"));
     if let Some(sequence) = number("sequence") {
-        text += &format!("; purge {sequence}");
+        let _ = write!(text, "; purge {sequence}");
     }
     text.push('\n');
     for node in receipt.get("nodes").and_then(Value::as_array).into_iter().flatten() {
         let name = node.get("node").and_then(Value::as_str).unwrap_or("?");
         let ms = node.get("ms").and_then(Value::as_u64).unwrap_or_default();
-        text += &format!("  {name}  applied after {ms} ms\n");
+        let _ = writeln!(text, "  {name}  applied after {ms} ms");
     }
     text
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,7 +30,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match load(self.config.as_deref()) {
             Ok(loaded) => {
                 talk.say(&format!("settings: {}", loaded.path.display()));
@@ -41,7 +42,7 @@ impl Run {
 }
 
 /// Runs a node until it ends; `started` is called when it answers.
-pub(super) fn serve(config: Config, talk: &Talk, started: impl FnOnce(&Running)) -> Ended {
+pub(super) fn serve(config: Config, talk: Talk, started: impl FnOnce(&Running)) -> Ended {
     match runtime() {
         Ok(runtime) => serve_on(&runtime, config, talk, started),
         Err(error) => {
@@ -60,7 +61,7 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 pub(super) fn serve_on(
     runtime: &tokio::runtime::Runtime,
     config: Config,
-    talk: &Talk,
+    talk: Talk,
     started: impl FnOnce(&Running),
 ) -> Ended {
     log_to_standard_error(talk);
@@ -80,7 +81,8 @@ pub(super) fn serve_on(
     }
     let (name, tls) =
         (config.node.clone(), config.listeners.iter().map(|one| !one.tls.is_empty()).collect::<Vec<_>>());
-    let running = match Edge::start(config, Clock::system()) {
+    let clock = Clock::system();
+    let running = match Edge::start(config, clock.clone()) {
         Ok(running) => running,
         Err(StartError::Listener(listener::StartError::Listen { address, source })) => {
             return refused(talk, address, &source);
@@ -98,11 +100,11 @@ pub(super) fn serve_on(
         talk.say(&format!("  admin on    http://{address}/"));
     }
     started(&running);
-    runtime.block_on(until_the_end(running, &mut signals, talk));
+    runtime.block_on(until_the_end(running, &mut signals, &clock, talk));
     Ended::Done
 }
 
-async fn until_the_end(running: Running, signals: &mut Signals, talk: &Talk) {
+async fn until_the_end(running: Running, signals: &mut Signals, clock: &Clock, talk: Talk) {
     let ending = running.ending().clone();
     loop {
         tokio::select! {
@@ -124,14 +126,20 @@ async fn until_the_end(running: Running, signals: &mut Signals, talk: &Talk) {
             },
         }
     }
+    let begun = clock.now();
     let ended = running.ended();
     tokio::pin!(ended);
     loop {
         tokio::select! {
             () = &mut ended => break,
-            sign = signals.next() => if let Sign::End(which) = sign {
-                talk.say(&format!("{which}: ending at once"));
-                ending.force();
+            sign = signals.next() => match sign {
+                // Wrappers like `timeout` send the same signal to the process and to its group.
+                Sign::End(_) if clock.now().since(begun) < SAME_SIGNAL => {}
+                Sign::End(which) => {
+                    talk.say(&format!("{which}: ending at once"));
+                    ending.force();
+                }
+                Sign::Hup | Sign::Usr1 | Sign::Usr2 => {}
             },
         }
     }
@@ -202,7 +210,7 @@ fn free(address: SocketAddr) -> io::Result<()> {
 }
 
 /// Says why an address cannot be had, and what to do.
-fn refused(talk: &Talk, address: SocketAddr, error: &io::Error) -> Ended {
+fn refused(talk: Talk, address: SocketAddr, error: &io::Error) -> Ended {
     let port = address.port();
     let (what, help) = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -230,7 +238,7 @@ fn refused(talk: &Talk, address: SocketAddr, error: &io::Error) -> Ended {
 }
 
 /// What the rooms have to say while the node runs.
-fn log_to_standard_error(talk: &Talk) {
+fn log_to_standard_error(talk: Talk) {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(talk.colour)
@@ -240,3 +248,6 @@ fn log_to_standard_error(talk: &Talk) {
     // Set already only where a test runs two nodes in one process.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
+
+/// Two signals closer together than this are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);

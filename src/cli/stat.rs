@@ -1,5 +1,7 @@
 //! `tidegate stat`: a node's counters, once.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -19,7 +21,7 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match self.node.call(talk, "GET", "/v1/stat", None) {
             Ok(stat) if self.node.json => talk.json(&stat),
             Ok(stat) => talk.result(&text(&stat)),
@@ -33,7 +35,7 @@ fn text(stat: &Value) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            text += &format!("{name:<12}  {value}\n");
+            let _ = writeln!(text, "{name:<12}  {value}");
         }
     };
     let word = |name: &str| stat.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -17,7 +17,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn carry_out(self, talk: &Talk) -> Ended {
+    pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match self.node.call(talk, "POST", "/v1/stop", None) {
             Ok(answer) if self.node.json => talk.json(&answer),
             Ok(_) => {

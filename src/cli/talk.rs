@@ -1,7 +1,8 @@
 //! Where words go: results to standard output, talk to standard error, colour only on a terminal and never with
 //! `NO_COLOR`.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ impl Talk {
 
     /// Prints a result. That nobody reads it any more (`| head`) is no failure.
     #[allow(clippy::unused_self)] // one place to send words to
-    pub(crate) fn result(&self, text: &str) -> Ended {
+    pub(crate) fn result(self, text: &str) -> Ended {
         let mut out = io::stdout().lock();
         let end = if text.ends_with('\n') { "" } else { "\n" };
         match write!(out, "{text}{end}").and_then(|()| out.flush()) {
@@ -39,20 +40,20 @@ impl Talk {
     }
 
     /// Prints a result as JSON.
-    pub(crate) fn json(&self, value: &Value) -> Ended {
+    pub(crate) fn json(self, value: &Value) -> Ended {
         // Serialising a value with string keys cannot fail; alternate display is the indented form.
         self.result(&format!("{value:#}"))
     }
 
     /// Says something.
     #[allow(clippy::unused_self)] // one place to send words to
-    pub(crate) fn say(&self, text: &str) {
+    pub(crate) fn say(self, text: &str) {
         // Nobody listens: then nobody misses it.
         let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
     }
 
     /// Says what went wrong and what to do about it.
-    pub(crate) fn complain(&self, what: &str, help: &str) {
+    pub(crate) fn complain(self, what: &str, help: &str) {
         let (red, bold, end) = if self.colour { ("\x1b[31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
         self.say(&format!("{red}error:{end} {what}"));
         if !help.is_empty() {
@@ -61,13 +62,13 @@ impl Talk {
     }
 
     /// Shows mistakes in settings or arguments.
-    pub(crate) fn mistakes(&self, mistakes: &Mistakes) -> Ended {
+    pub(crate) fn mistakes(self, mistakes: &Mistakes) -> Ended {
         self.say(&mistakes.render(self.colour));
         Ended::Usage
     }
 
     /// Says why there are no settings.
-    pub(crate) fn unloaded(&self, error: &LoadError) -> Ended {
+    pub(crate) fn unloaded(self, error: &LoadError) -> Ended {
         match error {
             LoadError::Mistakes(mistakes) => return self.mistakes(mistakes),
             LoadError::NoFile { .. } => self.complain(
@@ -95,7 +96,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!(": {error}");
+        let _ = write!(text, ": {error}");
         cause = error.source();
     }
     text

@@ -176,7 +176,7 @@ impl Page {
         match &policy.cookies {
             Cookies::Forward => self.line("cookies", &quoted("forward")),
             Cookies::PassOn(names) => {
-                self.line("cookies", &format!("{{ pass_on = {} }}", strings(names.iter())))
+                self.line("cookies", &format!("{{ pass_on = {} }}", strings(names.iter())));
             }
         }
         match &policy.forward {

@@ -269,7 +269,7 @@ impl<'t> Item<'t> {
         };
         let digits = written.as_str().replace('_', "");
         let number = u64::from_str_radix(&digits, written.radix()).ok();
-        self.in_range(number, &range, written, |number| number.to_string())
+        self.in_range(number, &range, written, u64::to_string)
     }
 
     /// As a size in bytes, in `range`.

@@ -4,7 +4,7 @@
 //! line. Put at its place it becomes a [`Mistake`]; all of a file together are [`Mistakes`], rendered for people or
 //! listed for scripts. The one room beside `cli/` that knows miette.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
@@ -119,12 +119,15 @@ impl Mistakes {
         }
         let name = self.source.name();
         let count = self.list.len();
-        text += &match count {
-            1 => format!("1 mistake in {name}\n"),
+        let _ = match count {
+            1 => writeln!(text, "1 mistake in {name}"),
             _ if count > MISTAKES_SHOWN_MAX => {
-                format!("{count} mistakes in {name}, of which the first {MISTAKES_SHOWN_MAX} are shown\n")
+                writeln!(
+                    text,
+                    "{count} mistakes in {name}, of which the first {MISTAKES_SHOWN_MAX} are shown"
+                )
             }
-            _ => format!("{count} mistakes in {name}\n"),
+            _ => writeln!(text, "{count} mistakes in {name}"),
         };
         text
     }

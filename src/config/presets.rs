@@ -101,8 +101,8 @@ const TRACKING_PARAMETERS: &[&str] = &[
     "pk_*",
 ];
 
-/// Cookies that mean that someone is logged in, has a cart or a password-protected page open: WordPress, Drupal,
-/// Django, Rails, PHP, Java, Express, Laravel.
+/// Cookies that mean that someone is logged in, has a cart or a password-protected page open: `WordPress`,
+/// Drupal, Django, Rails, PHP, Java, Express, Laravel.
 const SESSION_COOKIES: &[&str] = &[
     "wordpress_logged_in_*",
     "wordpress_sec_*",

@@ -1,4 +1,7 @@
-//! What is asked of a request of any protocol before the walk sees it: did it come to the right connection?
+//! What is asked of a request of any protocol before the walk sees it: who sent it, and did it come to the right
+//! connection?
+//!
+//! Behind a trusted proxy the client is whom the proxy names (`proxied.rs`).
 //!
 //! A browser may send requests for every host that a connection's certificate covers (RFC 9113 §9.1.1); one that comes
 //! for a host which only *another* of our certificates covers is answered 421, and the browser opens a
@@ -9,20 +12,35 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::proxied;
 use super::request::{Client, Request};
 use super::service::{Finished, Served, Service, refusal};
 use super::tls::Certificates;
+use crate::config::Network;
 use crate::respond::response::Response;
 
 /// A service behind that question.
 pub(super) struct Guard<S> {
     service: S,
     certificates: Option<Arc<Certificates>>,
+    trusted_proxies: Arc<[Network]>,
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(service: S, certificates: Option<Arc<Certificates>>) -> Self {
-        Self { service, certificates }
+    pub(super) fn new(
+        service: S,
+        certificates: Option<Arc<Certificates>>,
+        trusted_proxies: Arc<[Network]>,
+    ) -> Self {
+        Self { service, certificates, trusted_proxies }
+    }
+
+    /// The client that a trusted proxy names, in place of the peer.
+    fn name_client(&self, request: &mut Request) {
+        if let Some(address) = proxied::client(request.client.address, &request.fields, &self.trusted_proxies)
+        {
+            request.client = Arc::new(Client { address, tls: request.client.tls.clone() });
+        }
     }
 
     fn is_misdirected(&self, request: &Request) -> bool {
@@ -34,6 +52,9 @@ impl<S> Guard<S> {
 
 impl<S: Service> Service for Guard<S> {
     fn serve(&self, request: &mut Request) -> Served {
+        if !self.trusted_proxies.is_empty() {
+            self.name_client(request);
+        }
         if self.is_misdirected(request) {
             return Served::Now(misdirected());
         }

@@ -33,6 +33,7 @@ pub mod fields;
 mod guard;
 pub mod h1;
 pub(crate) mod h2;
+mod proxied;
 pub mod request;
 pub mod service;
 mod sever;
@@ -48,7 +49,7 @@ use door::TlsDoor;
 use service::Service;
 use stats::ListenerStats;
 use tls::{Certificates, TlsError};
-use worker::{Door, WorkerThread};
+use worker::{Opening, WorkerThread};
 
 /// Starts the threads that serve clients.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Workers<'_> {
         let slots = Slots::new(self.config.limits.connections_max);
         let mut listeners = Vec::new();
         let mut certificates = Vec::new();
-        let mut doors: Vec<Vec<Door>> = std::iter::repeat_with(Vec::new).take(workers).collect();
+        let mut doors: Vec<Vec<Opening>> = std::iter::repeat_with(Vec::new).take(workers).collect();
         for listener in &self.config.listeners {
             let address = listener.address;
             let sockets = bind(address, workers).map_err(|source| StartError::Listen { address, source })?;
@@ -138,7 +139,12 @@ impl Workers<'_> {
             let stats = Arc::new(ListenerStats::new(bound));
             listeners.push(Arc::clone(&stats));
             for (socket, doors) in sockets.into_iter().zip(&mut doors) {
-                doors.push(Door { socket, stats: Arc::clone(&stats), tls: tls.clone() });
+                doors.push(Opening {
+                    socket,
+                    stats: Arc::clone(&stats),
+                    tls: tls.clone(),
+                    trusted_proxies: listener.trusted_proxies.as_slice().into(),
+                });
             }
         }
         let make_service = Arc::new(make_service);

@@ -62,6 +62,7 @@ impl<S: Service> Service for std::rc::Rc<S> {
 
 /// An answer, or the promise of one.
 // Moved once, from the walk to the listener; a box would cost a hit an allocation.
+// A box around the answer would be an allocation on every hit.
 #[allow(clippy::large_enum_variant)]
 pub enum Served {
     /// It is here.

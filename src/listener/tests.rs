@@ -359,8 +359,11 @@ async fn a_handshake_that_does_not_come_is_cut() {
     let node = Node::tls(vec![pair]);
     let mut silent = node.connect().await;
     ended(&mut silent, &node.clock).await;
-    assert_eq!(node.running.stats()[0].handshake_failures.load(Ordering::Relaxed), 1);
-    node.end().await;
+    let stats = Arc::clone(&node.running.stats()[0]);
+    // Counted once the socket is closed, so looked at when the worker has ended.
+    node.running.shutdown().begin();
+    node.running.shutdown().done().await;
+    assert_eq!(stats.handshake_failures.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

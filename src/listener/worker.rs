@@ -20,14 +20,15 @@ use super::service::Service;
 use super::stats::ListenerStats;
 use super::{Worker, h2};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Limits, Network};
 use crate::shutdown::{Drain, Shutdown};
 
 /// A listener's part on one worker.
-pub(super) struct Door {
+pub(super) struct Opening {
     pub(super) socket: StdListener,
     pub(super) stats: Arc<ListenerStats>,
     pub(super) tls: Option<TlsDoor>,
+    pub(super) trusted_proxies: Arc<[Network]>,
 }
 
 /// What a worker's thread starts with.
@@ -37,7 +38,7 @@ pub(super) struct WorkerThread {
     pub(super) limits: Arc<Limits>,
     pub(super) slots: Slots,
     pub(super) shutdown: Shutdown,
-    pub(super) doors: Vec<Door>,
+    pub(super) doors: Vec<Opening>,
 }
 
 impl WorkerThread {
@@ -53,7 +54,7 @@ impl WorkerThread {
         let tasks = Tasks::default();
         let h2 = h2::Worker::new();
         let date = Rc::new(DateLine::default());
-        for Door { socket, stats, tls } in doors {
+        for Opening { socket, stats, tls, trusted_proxies } in doors {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
                 Err(error) => {
@@ -70,7 +71,7 @@ impl WorkerThread {
             };
             let certificates = tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
             let door = Rc::new(door::Door {
-                service: Rc::new(Guard::new(Rc::clone(&service), certificates)),
+                service: Rc::new(Guard::new(Rc::clone(&service), certificates, trusted_proxies)),
                 clock: clock.clone(),
                 limits: Arc::clone(&limits),
                 deadlines: deadlines.clone(),

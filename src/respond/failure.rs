@@ -52,10 +52,9 @@ impl From<OriginError> for Failure {
     fn from(error: OriginError) -> Self {
         let status = match error {
             OriginError::Loop => StatusCode::LOOP_DETECTED,
-            OriginError::Target => StatusCode::BAD_REQUEST,
             OriginError::RequestBody(BodyError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             OriginError::RequestBody(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
-            OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,
+            OriginError::Target | OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,
             OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -92,9 +91,9 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: Request
          content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
     );
     if let Some(secs) = retry_after {
-        lines.push_str(&format!("retry-after: {secs}\r\n"));
+        lines.extend(["retry-after: ", itoa::Buffer::new().format(secs), "\r\n"]);
     }
-    lines.push_str(&format!("x-request-id: {name}\r\n"));
+    lines.extend(["x-request-id: ", name, "\r\n"]);
     Response {
         status,
         extra,

@@ -23,12 +23,11 @@ pub(crate) enum Ranged {
 /// Cuts `requested` out of a stored response.
 pub(crate) fn cut(stored: &StoredResponse, requested: Option<&Requested>) -> Ranged {
     let whole;
-    let held = match stored.held() {
-        Some(held) => held,
-        None => {
-            whole = Held::whole(stored.body_len());
-            &whole
-        }
+    let held = if let Some(held) = stored.held() {
+        held
+    } else {
+        whole = Held::whole(stored.body_len());
+        &whole
     };
     match held.answer(requested) {
         Answer::Whole | Answer::Missing(_) | Answer::Unknown => Ranged::Whole,

@@ -59,17 +59,17 @@ impl Fill {
         super::Follower::new(self.flight.phase.subscribe(), self.stored.clone(), self.why)
     }
 
-    /// Publishes a head that may be stored and shared. A body announced as longer than is kept is streamed through
+    /// Publishes a head that may be stored and shared; `part` says which part of the representation a 206 brings. A body announced as longer than is kept is streamed through
     /// a window of `window_bytes` and not stored.
     pub fn stream(
         self,
         head: FillHead,
         length: Option<u64>,
         tags: Box<[Box<str>]>,
-        held: Option<Held>,
+        part: Option<Held>,
         window_bytes: u64,
     ) -> Writing {
-        let room = self.store.entry_bytes_max().saturating_sub(head.lines.len() as u64 + HEAD_SLACK_BYTES);
+        let room = self.store.body_bytes_max(head.lines.len() as u64 + HEAD_SLACK_BYTES);
         let keep = if length.is_none_or(|length| length <= room) {
             Reservation::take(&self.store, length.unwrap_or(0))
         } else {
@@ -82,7 +82,7 @@ impl Fill {
             self.store.flights().shard(self.primary).end(&self.flight);
         }
         self.flight.phase.send_replace(Phase::Streaming(Arc::clone(&streaming)));
-        Writing { fill: self, writer, streaming, tags, held, keep_bytes_max: room, keep }
+        Writing { fill: self, writer, streaming, tags, held: part, keep_bytes_max: room, keep }
     }
 
     /// Stores a response that is complete already (one that a 304 confirmed, or a completed partial) and hands it to

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{Failure, Phase, Streaming};
 use crate::entry::StoredResponse;
 use crate::lookup::{Hit, Stale, Why};
-use crate::rules::reuse::by_time;
+use crate::rules::reuse::{NoMatch, by_time};
 use crate::rules::vary::Match;
 use crate::rules::{Fields, Freshness, Purged, RequestControl, RequestHead, Reuse, VarySpec};
 use crate::timestamp::Timestamp;
@@ -59,21 +59,21 @@ impl Follower {
                 }
                 Phase::Streaming(streaming) => {
                     let head = &streaming.head;
-                    return if answers(&head.freshness, &head.vary, request, control, Purged::No, now())
-                        .is_some()
-                    {
-                        Followed::Streaming(streaming)
-                    } else {
-                        Followed::Alone
+                    return match use_by(&head.freshness, &head.vary, request, control, Purged::No, now()) {
+                        Reuse::Fresh | Reuse::Stale(_) => Followed::Streaming(streaming),
+                        Reuse::MustValidate(_) | Reuse::NoMatch(_) => Followed::Alone,
                     };
                 }
+                Phase::Settled(stored) if stored.held().is_some() => return Followed::Alone,
                 Phase::Settled(stored) => {
-                    let use_ =
-                        answers(&stored.freshness, stored.vary(), request, control, stored.purged(), now());
-                    return match use_ {
-                        Some(stale) if stored.held().is_none() => Followed::Stored(Hit { stored, stale }),
-                        _ => Followed::Alone,
-                    };
+                    let purged = stored.purged();
+                    let stale =
+                        match use_by(&stored.freshness, stored.vary(), request, control, purged, now()) {
+                            Reuse::Fresh => None,
+                            Reuse::Stale(stale) => Some(Stale::Use(stale)),
+                            Reuse::MustValidate(_) | Reuse::NoMatch(_) => return Followed::Alone,
+                        };
+                    return Followed::Stored(Hit { stored, stale });
                 }
                 Phase::Freed => return Followed::Alone,
                 Phase::Failed(failure) => return Followed::Failed(failure),
@@ -83,21 +83,17 @@ impl Follower {
     }
 }
 
-/// Whether a response that has just come answers a request that waited for it, and if so how stale.
-fn answers<F: Fields>(
+/// How a response that has just come may be used by a request that waited for it.
+fn use_by<F: Fields>(
     freshness: &Freshness,
     vary: &VarySpec,
     request: &RequestHead<'_, F>,
     control: &RequestControl,
     purged: Purged,
     now: Timestamp,
-) -> Option<Option<Stale>> {
+) -> Reuse {
     if vary.matches(request.fields) == Match::No {
-        return None;
+        return Reuse::NoMatch(NoMatch::Vary);
     }
-    match by_time(freshness, control, purged, now) {
-        Reuse::Fresh => Some(None),
-        Reuse::Stale(stale) => Some(Some(Stale::Use(stale))),
-        Reuse::MustValidate(_) | Reuse::NoMatch(_) => None,
-    }
+    by_time(freshness, control, purged, now)
 }

@@ -1,6 +1,6 @@
 //! From the settings as written to the settings as meant: every mistake at once, each with its place.
 //!
-//! The walk below asks [`Section`](super::file::Section) for each key it knows, fills in defaults, and goes on with a
+//! The walk below asks `Section` for each key it knows, fills in defaults, and goes on with a
 //! default where a value is wrong, so that the next mistake is found too. A [`Config`] leaves this room only when
 //! nothing was found. What holds between parts of the file (hosts, addresses, pool names) is checked when both
 //! are read.

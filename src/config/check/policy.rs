@@ -15,7 +15,9 @@ use super::super::{Cookies, Forward, RoutePolicy, value};
 
 /// Keys that were written, as what they do to a policy.
 #[derive(Clone, Default)]
-pub(super) struct Changes(Vec<Arc<dyn Fn(&mut RoutePolicy)>>);
+pub(super) struct Changes(Vec<Change>);
+
+type Change = Arc<dyn Fn(&mut RoutePolicy)>;
 
 impl Changes {
     /// Lays `nearer` over these.
@@ -51,10 +53,10 @@ pub(super) fn rules(section: &Section<'_>) -> Changes {
     changes.note(flag("s_maxage_forbids_stale"), |policy, flag| policy.rules.s_maxage_forbids_stale = *flag);
     changes.note(flag("select_by_language"), |policy, flag| policy.rules.select_by_language = *flag);
     changes.note(section.item("set_cookie").and_then(|item| item.word(&SET_COOKIE)), |policy, choice| {
-        policy.rules.set_cookie = *choice
+        policy.rules.set_cookie = *choice;
     });
     changes.note(section.item("short_part").and_then(|item| item.word(&SHORT_PART)), |policy, choice| {
-        policy.rules.short_part = *choice
+        policy.rules.short_part = *choice;
     });
     changes.note(
         section.item("honour_request_cache_control").and_then(|item| honour(&item)),
@@ -66,7 +68,7 @@ pub(super) fn rules(section: &Section<'_>) -> Changes {
         |policy, fields| policy.rules.targets.clone_from(fields),
     );
     changes.note(fields("vary_ignore", "write a list of fields, like [\"user-agent\"]"), |policy, fields| {
-        policy.rules.vary_ignored.clone_from(fields)
+        policy.rules.vary_ignored.clone_from(fields);
     });
     changes
 }
@@ -104,10 +106,10 @@ pub(super) fn handling(section: &Section<'_>) -> Changes {
         query(section, &mut changes);
     }
     changes.note(section.item("cookies").and_then(|item| cookies(&item)), |policy, cookies| {
-        policy.cookies.clone_from(cookies)
+        policy.cookies.clone_from(cookies);
     });
     changes.note(section.item("forward").and_then(|item| forward(&item)), |policy, forward| {
-        policy.forward.clone_from(forward)
+        policy.forward.clone_from(forward);
     });
     changes
 }
@@ -143,6 +145,7 @@ fn forward(item: &Item<'_>) -> Option<Forward> {
     Some(Forward::Only(names.iter().map(|name| name.as_str().into()).collect()))
 }
 
+#[allow(clippy::option_option)] // wrong, off, or a share
 fn heuristic(item: &Item<'_>) -> Option<Option<Heuristic>> {
     if !item.is_table() {
         return item.word_or(&[("off", None)], "{ percent = 10, max = \"1d\" }");

@@ -7,7 +7,8 @@ use std::net::Ipv6Addr;
 
 /// Whether `text` is a host with an optional port from 1 to 65535.
 pub fn is_valid(text: &[u8]) -> bool {
-    split(text).is_some_and(|(host, port)| is_host(host) && port.is_none_or(is_port))
+    split(text)
+        .is_some_and(|(host, port)| is_host(host) && port.is_none_or(|port| parse_port(port).is_some()))
 }
 
 /// Whether both name one authority: equal without regard to case and to `default_port`.
@@ -45,12 +46,9 @@ fn is_host(host: &[u8]) -> bool {
         })
 }
 
-fn is_port(digits: &[u8]) -> bool {
-    parse_port(digits).is_some_and(|port| port != 0)
-}
-
+/// 1 to 65535 without needless zeros.
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
+    if !matches!(digits, [b'1'..=b'9', ..]) || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -104,6 +102,7 @@ mod tests {
             "a\\b",
             "\u{e9}",
             "a:080000",
+            "a:080",
             "*",
             "a;b",
             "a'b",

@@ -95,10 +95,10 @@ where
             let outcome = match head {
                 Ok(Some(head)) => self.exchange(head).await,
                 Ok(None) => match self.flush().await {
-                    Ok(()) => self.fill().await.map(|()| Next::Head),
+                    Ok(()) => self.fill().await,
                     Err(end) => Err(end),
                 },
-                Err(refusal) => self.refuse(refusal).await,
+                Err(refusal) => Ok(self.refuse(refusal)),
             };
             match outcome {
                 Ok(Next::Head) => {}
@@ -109,7 +109,7 @@ where
     }
 
     /// Waits for bytes of a head.
-    async fn fill(&mut self) -> Result<(), Stop> {
+    async fn fill(&mut self) -> Result<Next, Stop> {
         let begun = !self.socket.input.is_empty();
         if !begun && self.context.drain.is_begun() {
             return Err(ConnectionEnd::Idle);
@@ -146,13 +146,10 @@ where
                     self.head_began = true;
                     self.context.deadline.clear();
                 }
-                Ok(())
+                Ok(Next::Head)
             }
             Ok(Err(error)) => Err(failed(error)),
-            Err(Phase::Head) => match self.refuse(Refusal::HeadTimeout).await? {
-                Next::Close(end) => Err(self.close(end).await),
-                Next::Head => Err(ConnectionEnd::Closed),
-            },
+            Err(Phase::Head) => Ok(self.refuse(Refusal::HeadTimeout)),
             Err(_) => Err(ConnectionEnd::Idle),
         }
     }
@@ -345,7 +342,7 @@ where
     }
 
     /// Answers bytes that are no request.
-    async fn refuse(&mut self, refusal: Refusal) -> Result<Next, Stop> {
+    fn refuse(&mut self, refusal: Refusal) -> Next {
         self.total_due = Timestamp::from_millis(u64::MAX);
         let response = self.refused(refusal);
         let framing = Framing::of(&response, false, Protocol::Http11);
@@ -355,7 +352,7 @@ where
         if let (true, Body::Bytes(text)) = (framing.sends_body, &response.body) {
             self.socket.out.extend_from_slice(text);
         }
-        Ok(Next::Close(ConnectionEnd::Refused(refusal)))
+        Next::Close(ConnectionEnd::Refused(refusal))
     }
 
     /// Reads the rest of a body and drops it; false if that took too many bytes or too long, or it was malformed.

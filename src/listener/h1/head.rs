@@ -138,6 +138,8 @@ fn read(bytes: &Bytes, index: FieldIndex, scheme: Scheme, limits: &Limits) -> Re
 }
 
 /// What the fields that concern the connection say.
+// Independent facts, each set by its own field line.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Default)]
 struct Seen<'a> {
     host: Option<&'a [u8]>,

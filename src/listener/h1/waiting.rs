@@ -30,6 +30,8 @@ use crate::listener::service::Service;
 use crate::respond::response::Response;
 
 /// How the wait for an answer ended.
+// Moved once; a box would cost more.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Waited {
     Answer(Response),
     /// The body broke first, or was too slow.

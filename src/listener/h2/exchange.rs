@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,7 +20,8 @@ use http_body::{Frame, SizeHint};
 use super::Connection;
 use super::heads::FIELDS_USUAL;
 use crate::listener::request::Request;
-use crate::listener::service::{Finished, Served, Service};
+use crate::listener::service::{Finished, Served, Service, refusal};
+use crate::listener::stats::count;
 use crate::respond::response::{Body, Cut, Lines, Outcome, Response, Stream};
 
 /// One request under way.
@@ -40,6 +42,9 @@ pub(super) struct Exchange<S: Service> {
 impl<S: Service> Drop for Exchange<S> {
     fn drop(&mut self) {
         self.connection.release(self.held_bytes);
+        if std::thread::panicking() {
+            count(&self.connection.stats.panics);
+        }
         let finished = Finished {
             status: self.status.get(),
             body_bytes: self.sent.get(),
@@ -73,7 +78,11 @@ impl<S: Service> Answering<S> {
         mut request: Request,
         held_bytes: usize,
     ) -> Self {
-        let served = service.serve(&mut request);
+        // A panic costs the request that caused it, not the others on the connection.
+        let served = catch_unwind(AssertUnwindSafe(|| service.serve(&mut request))).unwrap_or_else(|_| {
+            count(&connection.stats.panics);
+            Served::Now(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+        });
         let exchange = Exchange {
             service: Rc::clone(service),
             connection: Rc::clone(connection),
