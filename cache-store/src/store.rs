@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::Method;
+use http::{Method, header};
 
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
@@ -19,7 +19,7 @@ use crate::purge::{Applied, Purge, Purges, Scope};
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::vary::write_key;
-use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead};
+use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::objects::{Objects, Slot};
 use crate::timestamp::Timestamp;
 
@@ -427,6 +427,7 @@ impl CacheStore {
                 if let Some(Slot::Response(other)) = self.objects.find(variant.key)
                     && other.purged() != Purged::Hard
                     && other.held().is_none()
+                    && may_stand_for_others(&variant.vary)
                     && !candidates.iter().any(|known| Arc::ptr_eq(known, &other))
                 {
                     candidates.push(other);
@@ -436,6 +437,13 @@ impl CacheStore {
         candidates.retain(|stored| has_validator(&stored.fields()));
         Fill { store: Arc::clone(self), flight, primary, stored, candidates, why, shared }
     }
+}
+
+/// Whether a variant may be asked about on behalf of a request that it does not match. Not where encodings differ: they may
+/// share a weak tag (RFC 9110 §8.8.3.3), and nginx confirms the tag of its compressed answer to a client that takes
+/// none, who would then be sent bytes it cannot read.
+fn may_stand_for_others(vary: &VarySpec) -> bool {
+    vary.names().all(|name| *name != header::ACCEPT_ENCODING)
 }
 
 /// What [`CacheStore::peek`] found.

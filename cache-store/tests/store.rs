@@ -68,6 +68,25 @@ fn text(lookup: &Lookup) -> Option<String> {
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 
+/// RFC 9110 §8.8.3.3: two encodings may share a weak tag, so a 304 to a client of one could name the other.
+#[tokio::test]
+async fn an_encoding_is_never_asked_about_for_a_client_of_another() {
+    for (claim, vary, asked_about) in
+        [("another encoding", "accept-encoding", 0), ("another language", "accept-language", 1)]
+    {
+        let store = store(1 << 24);
+        let key = CacheKey::from_bits(1);
+        let asked = fields(&[("accept-encoding", "gzip"), ("accept-language", "de")]);
+        let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("the first fetches") };
+        let lines = [("cache-control", "max-age=60"), ("vary", vary), ("etag", "W/\"1\"")];
+        fill_with(fill, &asked, &lines, "body").await;
+        let Lookup::Miss(fill) = look(&store, key, &HeaderMap::new(), NOW) else {
+            panic!("{claim} is no hit")
+        };
+        assert_eq!((fill.candidates.len(), fill.why.fwd()), (asked_about, "vary-miss"), "{claim}");
+    }
+}
+
 #[tokio::test]
 async fn of_many_that_ask_one_fetches_and_the_others_wait() {
     let store = store(1 << 24);

@@ -13,7 +13,7 @@
 mod body;
 mod guard;
 mod query;
-mod tokens;
+pub(crate) mod tokens;
 
 #[cfg(test)]
 mod tests;

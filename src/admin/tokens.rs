@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path) -> io::Result<Tokens> {
     parse(&text).map_err(|mistake| io::Error::new(io::ErrorKind::InvalidData, named(&mistake)))
 }
 
-fn parse(text: &str) -> Result<Tokens, String> {
+pub(crate) fn parse(text: &str) -> Result<Tokens, String> {
     let file: FileText = toml::from_str(text).map_err(|error| error.to_string())?;
     if file.token.is_empty() {
         return Err(

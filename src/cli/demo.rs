@@ -1,5 +1,7 @@
 //! `tidegate demo`: the node in front of a small news site inside this process.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use clap::Args;
 
 use super::Ended;
@@ -7,6 +9,7 @@ use super::proxy::Proxy;
 use super::run::{runtime, serve_on};
 use super::talk::Talk;
 use crate::clock::Clock;
+use crate::config::Network;
 use crate::demo;
 
 /// Put a cache in front of a small news site inside this process, and print what to try.
@@ -49,14 +52,23 @@ impl Demo {
             log: self.log,
             ..Proxy::default()
         };
-        let config = match flags.config() {
+        let mut config = match flags.config() {
             Ok(config) => config,
             Err(mistakes) => return talk.mistakes(&mistakes),
         };
+        // So that `curl -X PURGE` can be tried; a node for a site lets nobody do that until its settings say who.
+        config.purge.method_from = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+            .into_iter()
+            .filter_map(|here| Network::new(here, if here.is_ipv4() { 32 } else { 128 }))
+            .collect();
+        let program = std::env::args_os().next().map_or_else(
+            || env!("CARGO_PKG_NAME").to_owned(),
+            |program| program.to_string_lossy().into_owned(),
+        );
         serve_on(&runtime, config, talk, |running| {
             let serving = running.addresses();
             if let (Some(address), Some(admin)) = (serving.first(), running.admin_address()) {
-                talk.result(&demo::guide(*address, admin));
+                talk.result(&demo::guide(&program, *address, admin));
             }
         })
     }

@@ -153,8 +153,9 @@ impl http_body::Body for Whole {
     }
 }
 
-/// What to try, as commands to paste, given where the node and its admin listener are.
-pub fn guide(node: SocketAddr, admin: SocketAddr) -> String {
+/// What to try, as commands to paste, given how this program was called and where the node and its admin listener are.
+pub fn guide(program: &str, node: SocketAddr, admin: SocketAddr) -> String {
+    let program = shell_word(program);
     let mut guide = format!(
         "The Harbour Post is printing. Its pages, through the node:  http://{node}/\n\
          What the node makes of it, live:                            http://{admin}/\n\n\
@@ -163,13 +164,26 @@ pub fn guide(node: SocketAddr, admin: SocketAddr) -> String {
     for (what, commands) in TO_TRY {
         let _ = write!(guide, "\n  {what}\n");
         for command in *commands {
-            let command =
-                command.replace("NODE", &format!("http://{node}")).replace("ADMIN", &admin.to_string());
+            let command = command
+                .replace("NODE", &format!("http://{node}"))
+                .replace("ADMIN", &admin.to_string())
+                .replace("TIDEGATE", &program);
             let _ = writeln!(guide, "    {command}");
         }
     }
     guide.push_str("\nCtrl-C ends it.\n");
     guide
+}
+
+/// `text` as one word of a shell's command line.
+fn shell_word(text: &str) -> String {
+    if !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte))
+    {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Shows the fields of an answer that tell about the cache.
@@ -192,8 +206,9 @@ const TO_TRY: &[(&str, &[&str])] = &[
         "curl -s -H 'Accept-Language: fr' NODE/welcome | grep -o '<h1>.*</h1>'",
     ]),
     ("A purge, and the miss after it", &[
-        "tidegate purge --admin ADMIN NODE/harbour/the-gate-holds",
+        "TIDEGATE purge --admin ADMIN NODE/harbour/the-gate-holds",
         "look NODE/harbour/the-gate-holds",
+        "curl -X PURGE NODE/harbour/the-gate-holds",
     ]),
     ("A failover: one of the two origins goes dark, the other answers", &[
         "curl -s NODE/outage/quay; look NODE/town/an-anchor-with-no-ship",
@@ -203,8 +218,8 @@ const TO_TRY: &[(&str, &[&str])] = &[
         "curl -s NODE/outage/on; sleep 2; look NODE/flaky; curl -s NODE/outage/off",
     ]),
     ("Ask the node itself", &[
-        "tidegate explain --admin ADMIN NODE/live",
-        "tidegate stat --admin ADMIN",
+        "TIDEGATE explain --admin ADMIN NODE/live",
+        "TIDEGATE stat --admin ADMIN",
     ]),
 ];
 /// After a failed accept.

@@ -179,8 +179,9 @@ async fn the_slow_page_takes_two_seconds_of_the_clock() {
 #[test]
 fn every_page_in_the_guide_is_there() {
     let (node, admin) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:9180".parse().unwrap());
-    let guide = guide(node, admin);
-    for word in ["NODE", "ADMIN"] {
+    let guide = guide("target/release/tidegate", node, admin);
+    assert!(guide.contains(" target/release/tidegate purge --admin 127.0.0.1:9180 http"), "{guide}");
+    for word in ["NODE", "ADMIN", "TIDEGATE"] {
         assert!(!guide.contains(word), "{word} is not filled in:\n{guide}");
     }
     let mut found = 0;
@@ -190,4 +191,17 @@ fn every_page_in_the_guide_is_there() {
         found += 1;
     }
     assert!(found > 10, "{guide}");
+}
+
+#[test]
+fn a_program_with_a_strange_path_is_one_word_to_the_shell() {
+    for (path, word) in [
+        ("tidegate", "tidegate"),
+        ("/opt/tide-gate_1.0/tidegate", "/opt/tide-gate_1.0/tidegate"),
+        ("my builds/tidegate", "'my builds/tidegate'"),
+        ("it's", r"'it'\''s'"),
+        ("", "''"),
+    ] {
+        assert_eq!(shell_word(path), word, "{path}");
+    }
 }

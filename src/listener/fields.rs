@@ -198,13 +198,49 @@ pub struct FieldIndex(Vec<Entry>);
 impl FieldId {
     /// The id of a field name, in any case.
     pub fn of(name: &[u8]) -> Self {
-        // One comparison of length and then at most a few of text: the table is small and names differ in length.
-        for (known, id) in KNOWN {
-            if known.len() == name.len() && name.eq_ignore_ascii_case(known) {
-                return *id;
+        // By length first: at most four names share one, so a name is compared with few.
+        let known: &[(&[u8], Self)] = match name.len() {
+            2 => &[(b"te", Self::Te)],
+            3 => &[(b"via", Self::Via)],
+            4 => &[(b"host", Self::Host)],
+            5 => &[(b"range", Self::Range)],
+            6 => &[
+                (b"expect", Self::Expect),
+                (b"pragma", Self::Pragma),
+                (b"cookie", Self::Cookie),
+                (b"accept", Self::Accept),
+            ],
+            7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer), (b"referer", Self::Referer)],
+            8 => &[(b"if-range", Self::IfRange), (b"if-match", Self::IfMatch), (b"cdn-loop", Self::CdnLoop)],
+            9 => &[(b"forwarded", Self::Forwarded)],
+            10 => &[
+                (b"connection", Self::Connection),
+                (b"keep-alive", Self::KeepAlive),
+                (b"user-agent", Self::UserAgent),
+            ],
+            13 => &[
+                (b"cache-control", Self::CacheControl),
+                (b"if-none-match", Self::IfNoneMatch),
+                (b"authorization", Self::Authorization),
+            ],
+            14 => &[(b"content-length", Self::ContentLength)],
+            15 => &[
+                (b"accept-encoding", Self::AcceptEncoding),
+                (b"accept-language", Self::AcceptLanguage),
+                (b"x-forwarded-for", Self::XForwardedFor),
+            ],
+            16 => {
+                &[(b"proxy-connection", Self::ProxyConnection), (b"x-forwarded-host", Self::XForwardedHost)]
             }
-        }
-        Self::Other
+            17 => &[
+                (b"transfer-encoding", Self::TransferEncoding),
+                (b"if-modified-since", Self::IfModifiedSince),
+                (b"x-forwarded-proto", Self::XForwardedProto),
+            ],
+            19 => &[(b"if-unmodified-since", Self::IfUnmodifiedSince)],
+            _ => return Self::Other,
+        };
+        known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map_or(Self::Other, |(_, id)| *id)
     }
 }
 
@@ -213,37 +249,3 @@ impl cache_store::rules::Fields for Fields {
         self.named(name.as_str())
     }
 }
-
-const KNOWN: &[(&[u8], FieldId)] = &[
-    (b"host", FieldId::Host),
-    (b"connection", FieldId::Connection),
-    (b"content-length", FieldId::ContentLength),
-    (b"transfer-encoding", FieldId::TransferEncoding),
-    (b"expect", FieldId::Expect),
-    (b"upgrade", FieldId::Upgrade),
-    (b"te", FieldId::Te),
-    (b"trailer", FieldId::Trailer),
-    (b"keep-alive", FieldId::KeepAlive),
-    (b"proxy-connection", FieldId::ProxyConnection),
-    (b"cache-control", FieldId::CacheControl),
-    (b"pragma", FieldId::Pragma),
-    (b"range", FieldId::Range),
-    (b"if-range", FieldId::IfRange),
-    (b"if-match", FieldId::IfMatch),
-    (b"if-none-match", FieldId::IfNoneMatch),
-    (b"if-modified-since", FieldId::IfModifiedSince),
-    (b"if-unmodified-since", FieldId::IfUnmodifiedSince),
-    (b"authorization", FieldId::Authorization),
-    (b"cookie", FieldId::Cookie),
-    (b"accept", FieldId::Accept),
-    (b"accept-encoding", FieldId::AcceptEncoding),
-    (b"accept-language", FieldId::AcceptLanguage),
-    (b"user-agent", FieldId::UserAgent),
-    (b"referer", FieldId::Referer),
-    (b"forwarded", FieldId::Forwarded),
-    (b"x-forwarded-for", FieldId::XForwardedFor),
-    (b"x-forwarded-host", FieldId::XForwardedHost),
-    (b"x-forwarded-proto", FieldId::XForwardedProto),
-    (b"cdn-loop", FieldId::CdnLoop),
-    (b"via", FieldId::Via),
-];

@@ -26,13 +26,13 @@ use crate::config::limits::BACKLOG;
 use crate::shutdown::Shutdown;
 
 mod accept;
-mod budget;
+pub(crate) mod budget;
 pub mod deadline;
 mod door;
 pub mod fields;
 mod guard;
 pub mod h1;
-mod h2;
+pub(crate) mod h2;
 mod proxied;
 pub mod request;
 pub mod service;

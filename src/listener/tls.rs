@@ -17,8 +17,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::config::{Certificate, ListenerProtocol};
@@ -64,14 +64,9 @@ pub enum TlsError {
 /// What is shown at one time: never changed, only replaced.
 struct Shown {
     /// In the order of the settings; the first is the default.
-    all: Vec<Loaded>,
+    all: Vec<Arc<CertifiedKey>>,
     /// Lower-case names to indices into `all`; a wildcard stands as `*.example.org`.
     by_name: HashMap<Box<str>, Vec<usize>>,
-}
-
-struct Loaded {
-    key: Arc<CertifiedKey>,
-    leaf: CertificateDer<'static>,
 }
 
 impl Certificates {
@@ -110,9 +105,11 @@ impl Certificates {
             return false;
         }
         let shown = self.shown.load();
-        let asked = shown.indices(server_name);
-        let covers = |index: &usize| shown.all.get(*index).is_some_and(|loaded| loaded.covers(host));
-        !asked.iter().any(covers) && shown.all.iter().any(|loaded| loaded.covers(host))
+        // By the names read when the certificates were loaded: a certificate is not parsed for a request.
+        let Some(covering) = (shown.all.len() > 1).then(|| shown.covering(host)).flatten() else {
+            return false;
+        };
+        !shown.indices(server_name).iter().any(|asked| covering.contains(asked))
     }
 
     /// The settings of a listener that shows these certificates.
@@ -145,8 +142,7 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let shown = self.shown.load();
         let indices = shown.indices(hello.server_name());
-        let candidates =
-            || indices.iter().filter_map(|index| shown.all.get(*index)).map(|loaded| &loaded.key);
+        let candidates = || indices.iter().filter_map(|index| shown.all.get(*index));
         candidates()
             .find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some())
             .or_else(|| candidates().next())
@@ -165,8 +161,8 @@ impl Shown {
         let mut shown = Self { all: Vec::new(), by_name: HashMap::new() };
         for pair in files {
             let index = shown.all.len();
-            let (loaded, names) = load_pair(pair, provider)?;
-            shown.all.push(loaded);
+            let (key, names) = load_pair(pair, provider)?;
+            shown.all.push(key);
             for name in names {
                 shown.by_name.entry(name).or_default().push(index);
             }
@@ -176,29 +172,25 @@ impl Shown {
 
     /// The certificates for a server name, best first; the default for none and for a name nobody covers.
     fn indices(&self, server_name: Option<&str>) -> &[usize] {
-        let Some(name) = server_name else { return &[0] };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(found) = self.by_name.get(name.as_str()) {
-            return found;
-        }
-        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        wildcard.and_then(|name| self.by_name.get(name.as_str())).map_or(&[0], Vec::as_slice)
+        server_name.and_then(|name| self.covering(name)).unwrap_or(&[0])
     }
-}
 
-impl Loaded {
-    fn covers(&self, host: &str) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let (Ok(name), Ok(leaf)) = (ServerName::try_from(host), ParsedCertificate::try_from(&self.leaf))
-        else {
-            return false;
-        };
-        rustls::client::verify_server_name(&leaf, &name).is_ok()
+    /// The certificates whose DNS names cover a host.
+    fn covering(&self, host: &str) -> Option<&[usize]> {
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if let Some(found) = self.by_name.get(name.as_str()) {
+            return Some(found);
+        }
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"))?;
+        self.by_name.get(wildcard.as_str()).map(Vec::as_slice)
     }
 }
 
 /// One pair and the DNS names its leaf is good for, lower case.
-fn load_pair(pair: &Certificate, provider: &CryptoProvider) -> Result<(Loaded, Vec<Box<str>>), TlsError> {
+fn load_pair(
+    pair: &Certificate,
+    provider: &CryptoProvider,
+) -> Result<(Arc<CertifiedKey>, Vec<Box<str>>), TlsError> {
     let wrong = |path: &Path, what: String, help| TlsError::File { path: path.to_owned(), what, help };
     let chain = CertificateDer::pem_file_iter(&pair.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -221,7 +213,7 @@ fn load_pair(pair: &Certificate, provider: &CryptoProvider) -> Result<(Loaded, V
         }
         other => wrong(&pair.key, other.to_string(), HELP_KEY),
     })?;
-    Ok((Loaded { key: Arc::new(key), leaf }, names))
+    Ok((Arc::new(key), names))
 }
 
 /// HTTP/2's name in ALPN.

@@ -7,12 +7,12 @@
 //! Deliberately absent: traces of single requests; `tracing` carries what the operator should read, not traffic.
 
 pub mod access_log;
-mod calendar;
+pub(crate) mod calendar;
 pub mod escape;
 pub mod gauges;
 pub mod histogram;
 pub mod id;
-mod line;
+pub(crate) mod line;
 pub mod metrics;
 pub mod render;
 mod stat;

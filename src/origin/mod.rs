@@ -15,7 +15,7 @@ mod connect;
 mod connection;
 mod error;
 pub mod forward;
-mod framing;
+pub(crate) mod framing;
 mod health;
 mod pool;
 mod response;

@@ -382,6 +382,10 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 /// Everything else: an answer with a body of its own.
 async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
     let now = walk.edge.clock.now();
+    if answer.status == StatusCode::NOT_MODIFIED {
+        // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
+        return failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+    }
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
         return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
     }
@@ -458,8 +462,13 @@ fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
 }
 
 fn judge(walk: &Walk, head: &ResponseHead<'_>, answer: &OriginAnswer) -> Result<Storable, NotStored> {
+    let mut request = walk.head();
+    if walk.method == Method::HEAD {
+        // What a HEAD confirms or updates is the stored answer to a GET.
+        request.method = &Method::GET;
+    }
     storable(
-        &walk.head(),
+        &request,
         head,
         &walk.policy.rules,
         answer.requested_at,
@@ -476,7 +485,12 @@ fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
 /// An answer to HEAD updates or outdates what is stored for GET.
 fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &HeaderMap) {
     let Some(stored) = &fill.stored else { return };
-    let head = ResponseHead { status: answer.status, fields };
+    let mut described = fields.clone();
+    if let Some(length) = answer.length {
+        // Framing is taken out of an answer's fields; here it says something about the content.
+        described.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let head = ResponseHead { status: answer.status, fields: &described };
     walk.edge.store.head_answered(
         walk.key,
         stored,

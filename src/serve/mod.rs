@@ -95,8 +95,8 @@ impl Edge {
         let key = route.key(self.store.keyer());
         let now = self.clock.now();
         let looked = {
-            let (authority, path) = (route.authority_str(), route.path_str());
-            let head = walk::head(&request.method, request.scheme, authority, path, &request.fields);
+            // A look-up and a hit never look at the target.
+            let head = walk::head(&request.method, request.scheme, "", "", &request.fields);
             let policy = &route.policy.rules;
             match self.store.lookup(key, &head, policy, now) {
                 Lookup::Fresh(hit) => {

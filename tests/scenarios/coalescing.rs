@@ -191,8 +191,7 @@ async fn an_origin_that_says_nothing_in_time_gives_one_timeout_to_all() {
     stage.origin("a").on("/x", [reply(200).but(Trouble::Stalls)]);
     let crowd = stage.clients(16).get("/x");
     stage.until(|count| count.collapsed == 15 && count.requests == 1).await;
-    stage.clock.advance(secs(31));
-    for answer in crowd.await.0 {
+    for answer in stage.in_time(secs(31), crowd).await.0 {
         answer.expect_status(504).cache_status("detail=first-byte-timeout");
     }
     stage.origin("a").saw(1, "/x");

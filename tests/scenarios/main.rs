@@ -3,10 +3,20 @@
 //! A file a promise; each test's name is a sentence that can be false. Nothing here sleeps: a test waits on a
 //! [`stage::gate::Gate`] or a counter, and moves time with the stage's clock.
 
+#[path = "../framing/cases.rs"]
+mod cases;
 mod coalescing;
 mod freshness;
+mod hostile;
+mod limits;
+mod pools;
 mod purging;
+mod ranges;
+mod shutdown;
 mod stage;
 mod staleness;
 mod storing;
+mod time;
 mod truncation;
+mod validation;
+mod variants;

@@ -195,8 +195,7 @@ async fn an_origin_that_stalls_within_a_body_is_a_cut_when_its_time_is_over() {
     client.write(&stage.client().bytes("GET", "/x", b"")).await;
     client.head().await;
     client.read(10).await;
-    stage.clock.advance(secs(31));
-    let (rest, _) = client.rest().await;
+    let (rest, _) = stage.let_go(client, b"").await;
     assert_eq!(rest, b"");
     stage.until(|count| count.fills_under_way == 0).await;
     assert_eq!(stage.count().stored, 0);

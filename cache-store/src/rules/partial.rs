@@ -292,8 +292,8 @@ impl Held {
             (Some(ours), Some(theirs)) if ours != theirs => return false,
             (ours, theirs) => ours.or(theirs),
         };
-        let farthest =
-            self.spans.last().map_or(part.span, |last| (*last).max(part.span)).last.max(part.span.last);
+        // Spans are sorted and apart, so the last one reaches farthest; but it need not begin behind the part.
+        let farthest = self.spans.last().map_or(0, |held| held.last).max(part.span.last);
         if complete.is_some_and(|complete| farthest >= complete) {
             return false;
         }

@@ -50,14 +50,16 @@ impl Freshness {
     }
 }
 
-/// The windows a response is stored with: its own, else the policy's.
-pub fn windows(control: &CacheControl, policy: &Policy) -> Windows {
+/// The windows a response with this status is stored with: its own, else the policy's. The policy's are for content: an
+/// error that was kept for a second must not be told for an hour because stale content may be.
+pub fn windows(control: &CacheControl, policy: &Policy, status: StatusCode) -> Windows {
+    let default = |window| if status.as_u16() < 400 { clamp_secs(window) } else { 0 };
     Windows {
         while_revalidate_secs: control
             .stale_while_revalidate
             .seconds()
-            .unwrap_or(clamp_secs(policy.stale_while_revalidate)),
-        if_error_secs: control.stale_if_error.seconds().unwrap_or(clamp_secs(policy.stale_if_error)),
+            .unwrap_or_else(|| default(policy.stale_while_revalidate)),
+        if_error_secs: control.stale_if_error.seconds().unwrap_or_else(|| default(policy.stale_if_error)),
     }
 }
 

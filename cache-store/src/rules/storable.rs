@@ -126,7 +126,7 @@ pub fn storable<F: Fields>(
         received_at,
         initial_age(response.fields, requested_at, received_at, wall_now),
         capped(lifetime.seconds, policy),
-        stale::windows(&control, policy),
+        stale::windows(&control, policy, response.status),
         flags(&control, lifetime, policy),
     );
     useful(response.fields, &freshness, lifetime, policy, received_at)?;

@@ -49,7 +49,7 @@ pub enum Decoded {
 }
 
 /// The body cannot be read on; whose fault: the client's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum Malformed {
     /// A chunk size is not hexadecimal, too long, or followed by what is no extension.
     #[error("malformed chunk size")]

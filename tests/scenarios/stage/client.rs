@@ -133,7 +133,9 @@ pub(crate) fn gather(asked: Vec<Pending<Answer>>) -> Pending<Answers> {
 
 impl Connection {
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        self.journal.bytes("client", "sends", bytes);
+        if !bytes.is_empty() {
+            self.journal.bytes("client", "sends", bytes);
+        }
         // A peer that has refused the request already may be gone; what it said is still read.
         let _ = self.wire.stream.write_all(bytes).await;
     }
@@ -180,6 +182,12 @@ impl Connection {
     pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
         let end = within(self.wire.ended()).await;
         (std::mem::take(&mut self.wire.unread), end)
+    }
+
+    /// The same, if it comes so soon.
+    pub(crate) async fn rest_within(&mut self, time: Duration) -> Option<(Vec<u8>, End)> {
+        let end = tokio::time::timeout(time, self.wire.ended()).await.ok()?;
+        Some((std::mem::take(&mut self.wire.unread), end))
     }
 }
 

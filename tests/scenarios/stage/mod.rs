@@ -135,6 +135,45 @@ impl Stage {
         }
     }
 
+    /// Lets time go on, from `at_least` on, until `asked` is over.
+    pub(crate) async fn in_time<T: Send + 'static>(
+        &self,
+        at_least: Duration,
+        asked: client::Pending<T>,
+    ) -> T {
+        self.clock.advance(at_least);
+        self.until(|_| {
+            // The node may have begun to count only after the first step.
+            self.clock.advance(secs(1));
+            asked.is_over()
+        })
+        .await;
+        asked.await
+    }
+
+    /// Lets time go on until the node ends `connection`, which sends `drip` all the while; what it still said, and how
+    /// it ended. Time runs ahead of the node here, so this is no measure of how long it took.
+    pub(crate) async fn let_go(
+        &self,
+        mut connection: client::Connection,
+        drip: &'static [u8],
+    ) -> (Vec<u8>, wire::End) {
+        let ending = tokio::spawn(async move {
+            loop {
+                if let Some(ended) = connection.rest_within(TURN).await {
+                    return ended;
+                }
+                connection.write(drip).await;
+            }
+        });
+        self.until(|_| {
+            self.clock.advance(secs(1));
+            ending.is_finished()
+        })
+        .await;
+        ending.await.expect("it ends without a panic")
+    }
+
     /// The counters now.
     pub(crate) fn count(&self) -> Count {
         let requests = self.origins.iter().map(|(_, origin)| origin.seen().len()).sum();
@@ -149,6 +188,11 @@ impl Stage {
     /// The node's own address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells the node to end; what is under way goes on.
+    pub(crate) fn drain(&self) {
+        self.running.as_ref().expect("the node runs until the stage ends").ending().begin();
     }
 
     /// Ends the node; completes when it has ended.

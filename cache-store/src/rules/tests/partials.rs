@@ -174,6 +174,10 @@ fn parts_join_where_they_touch_and_lengths_must_agree() {
     assert_eq!(held.spans(), spans(&[(0, 12)]));
     let mut unknown = Held::new(part(10, 12, None));
     assert!(!unknown.add(part(0, 4, Some(10))), "what is held lies past the length now named");
+    assert!(
+        !unknown.add(part(11, 11, Some(12))),
+        "also where the part begins behind the start of what is held"
+    );
 }
 
 #[test]

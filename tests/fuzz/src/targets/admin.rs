@@ -1,0 +1,165 @@
+//! What callers of the admin listener send: `purge-api`, `admin/query.rs`, `admin/tokens.rs`.
+
+use cache_store::key::Keyer;
+use purge_api::{Applied, Call, PurgeError, PurgeRequest, Purger, ResourceUrl, purge};
+use tidegate::admin::ExplainQuery;
+use tidegate::listener::request::Scheme;
+use tidegate::route::Normal;
+
+use crate::reached;
+
+/// Serves one host.
+struct Node;
+
+impl Purger for Node {
+    fn purge_urls(&self, urls: &[ResourceUrl], _: bool) -> Result<Applied, PurgeError> {
+        self.matched_urls(urls).map(|matched| Applied { sequence: 7, matched })
+    }
+
+    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
+        let foreign = urls.iter().find(|url| url.host() != "a");
+        foreign.map_or(Ok(urls.len() as u64), |url| Err(PurgeError::NoSite(url.host().to_owned())))
+    }
+}
+
+/// A purge call is applied whole or refused whole, and what is answered is JSON; a URL that is taken reads the same again,
+/// and as the same resource however it is spelled to the key.
+pub fn purge_call(data: &[u8]) {
+    let reply = purge(&Node, Call { node: "n1", id: "x", millis: &|| 0 }, data);
+    let told: serde_json::Value =
+        serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {:?}", reply.body));
+    reached((reply.status.as_u16(), told["code"].as_str().map(str::to_owned)));
+    let parsed = PurgeRequest::parse(data);
+    match &parsed {
+        Ok(request) => {
+            reached((request.urls.len().min(3), request.soft, request.dry_run));
+            assert!(!request.urls.is_empty(), "an empty selection never means everything");
+            for url in &request.urls {
+                same_resource(url);
+            }
+            let foreign = request.urls.iter().any(|url| url.host() != "a");
+            assert_eq!(reply.status.is_success(), !foreign, "{told}");
+        }
+        Err(refusal) => assert!(!reply.status.is_success(), "{refusal:?} {told}"),
+    }
+}
+
+fn same_resource(url: &ResourceUrl) {
+    let written = url.to_string();
+    assert_eq!(ResourceUrl::parse(&written).as_ref(), Ok(url), "{written}");
+    assert!(url.target().starts_with('/') && !url.authority().is_empty());
+    let scheme = if url.is_https() { Scheme::Https } else { Scheme::Http };
+    let target = url.target();
+    let parts = Normal::of(scheme, url.authority().as_bytes(), target.as_bytes()).map(Normal::into_owned);
+    assert_eq!(Normal::from_url(&written), parts, "{written}");
+    if let Ok(normal) = parts {
+        Keyer::new([3; 32]).primary(
+            normal.scheme.as_str(),
+            normal.authority.as_bytes(),
+            normal.target.path(),
+            normal.target.query(),
+        );
+    }
+}
+
+/// A query is a request that could be sent, or a problem.
+pub fn explain_query(data: &[u8]) {
+    match ExplainQuery::parse(data) {
+        Ok(query) => {
+            reached((query.method.as_str().len().min(8), query.fields.len().min(4)));
+            same_resource(&query.url);
+            for (name, value) in &query.fields {
+                assert!(!name.as_str().is_empty());
+                assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+            }
+        }
+        Err(problem) => {
+            reached(problem.detail.split('`').next_back().map(str::to_owned));
+            let reply: purge_api::Reply = problem.into();
+            assert!(reply.status.is_client_error());
+            assert!(serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok());
+        }
+    }
+}
+
+/// A token file is one or is told to be none, by line.
+pub fn token_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match tidegate::fuzzing::tokens(text) {
+        Ok(()) => {
+            reached(text.matches("[[token]]").count().min(4));
+            assert!(text.contains("token"), "without tokens no one could call");
+        }
+        Err(message) => {
+            reached(
+                message
+                    .lines()
+                    .last()
+                    .map(|line| line.chars().filter(char::is_ascii_lowercase).take(12).collect::<String>()),
+            );
+            assert!(!message.is_empty());
+        }
+    }
+}
+
+/// Words of purge calls.
+pub const PURGE_WORDS: &[&str] = &[
+    "{\"urls\":[\"https://a/x\"]}",
+    "\"urls\":",
+    "\"http://a/\"",
+    "\"https://A:443/%7e?q\"",
+    "\"http://[::1]:80/\"",
+    "\"http://u:p@a/\"",
+    "\"prefixes\":[]",
+    "\"hosts\":[\"a\"]",
+    "\"tags\":[\"t\"]",
+    "\"everything\":true",
+    "\"soft\":true",
+    "\"dry_run\":true",
+    "\"wait\":\"fleet\"",
+    "null",
+    "true",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "\\u0000",
+    "\\ud800",
+    "%2e%2e/",
+    "//",
+    "#f",
+    "?",
+];
+/// Words of explain queries.
+pub const QUERY_WORDS: &[&str] = &[
+    "url=",
+    "http://a/",
+    "https%3A%2F%2Fa%2Fb%3Fc%3Dd",
+    "&",
+    "method=",
+    "HEAD",
+    "header=",
+    "Accept%3A+gzip",
+    "a:b",
+    "%0d%0a",
+    "%",
+    "%zz",
+    "%00",
+    "%ff",
+    "+",
+    "=",
+    "#",
+];
+/// Words of token files.
+pub const TOKEN_WORDS: &[&str] = &[
+    "[[token]]\n",
+    "name = \"deploy\"\n",
+    "sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n",
+    "may = [\"read\", \"purge\", \"control\"]\n",
+    "may = []\n",
+    "\"everything\"",
+    "\u{e4}",
+    "=",
+    "\"",
+];

@@ -1,0 +1,310 @@
+//! Which origin is asked, which is left out, and what is tried again (FAULTS F3).
+
+use std::sync::Arc;
+
+use crate::stage::client::gather;
+use crate::stage::reply::{Reply, Trouble, reply};
+use crate::stage::settings::pool;
+use crate::stage::{Stage, secs};
+use tidegate::config::Steer;
+
+#[tokio::test]
+async fn origins_are_asked_by_their_weight() {
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            main.origins[0].weight = 3;
+        })
+        .start()
+        .await;
+    everywhere(&stage, &["a", "b"], &reply(200).cache_control("no-store").body("x"));
+    for _ in 0..40 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    stage.origin("a").saw(30, "/x");
+    stage.origin("b").saw(10, "/x");
+}
+
+#[tokio::test]
+async fn pools_are_asked_by_their_weight() {
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .config(|config, addresses| {
+            for (name, address) in [("main", addresses[0]), ("other", addresses[1])] {
+                config.pools.insert(name.into(), pool(name, &[address]));
+            }
+            let site = &mut config.sites[0];
+            let mut policy = tidegate::config::RoutePolicy::clone(&site.defaults);
+            policy.steer = Steer::Weight(vec![("main".into(), 3), ("other".into(), 1)]);
+            site.defaults = Arc::new(policy);
+        })
+        .start()
+        .await;
+    everywhere(&stage, &["a", "b"], &reply(200).cache_control("no-store").body("x"));
+    for _ in 0..80 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    let main = stage.origin("a").seen_for("/x").len();
+    assert!((56..=64).contains(&main), "{main} of 80 where 60 were due");
+}
+
+#[tokio::test]
+async fn a_backup_is_asked_only_when_no_other_is_available() {
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            main.origins[1].backup = true;
+            main.eject_after = 1;
+        })
+        .start()
+        .await;
+    everywhere(&stage, &["a"], &reply(200).cache_control("no-store").body("main"));
+    everywhere(&stage, &["b"], &reply(200).cache_control("no-store").body("backup"));
+    for _ in 0..5 {
+        stage.client().get("/x").await.expect(200, "main");
+    }
+    stage.origin("a").refuses().await;
+    for _ in 0..5 {
+        stage.client().get("/x").await.expect(200, "backup");
+    }
+    stage.origin("a").listens().await;
+    stage.clock.advance(secs(11));
+    stage.client().get("/x").await.expect(200, "main");
+}
+
+#[tokio::test]
+async fn an_origin_that_fails_often_is_left_out_for_a_while_and_then_tried_by_one() {
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            main.eject_after = 3;
+        })
+        .start()
+        .await;
+    everywhere(&stage, &["a"], &reply(200).but(Trouble::Resets));
+    everywhere(&stage, &["b"], &reply(200).cache_control("no-store").body("b"));
+    // While it is in, each of its failures is made good by the other.
+    for _ in 0..12 {
+        stage.client().get("/x").await.expect(200, "b");
+    }
+    let before = stage.origin("a").seen_for("/x").len();
+    assert!((3..=6).contains(&before), "{before} requests before it was left out");
+    for _ in 0..10 {
+        stage.client().get("/x").await.expect(200, "b");
+    }
+    stage.origin("a").saw(before, "/x");
+    everywhere(&stage, &["a"], &reply(200).cache_control("no-store").body("a"));
+    stage.clock.advance(secs(11));
+    let bodies: Vec<_> = gather((0..8).map(|_| stage.client().get("/x")).collect()).await.0;
+    assert!(bodies.iter().any(|answer| answer.text() == "a"), "it is back");
+}
+
+#[tokio::test]
+async fn when_every_origin_is_left_out_all_are_tried() {
+    let stage = Stage::build()
+        .config(|config, _| {
+            config.pools.get_mut("main").expect("the stage's pool").eject_after = 1;
+        })
+        .start()
+        .await;
+    stage.origin("a").refuses().await;
+    for _ in 0..3 {
+        stage.client().get("/x").await.expect_status(502);
+    }
+    stage.origin("a").listens().await;
+    stage.origin("a").on("/x", [reply(200).body("back")]);
+    stage.client().get("/x").await.expect(200, "back");
+}
+
+#[tokio::test]
+async fn a_request_that_may_be_repeated_goes_elsewhere_and_one_that_may_not_does_not() {
+    let claims = [
+        ("GET", Trouble::Resets, true),
+        ("GET", Trouble::Closes, true),
+        ("HEAD", Trouble::Closes, true),
+        ("OPTIONS", Trouble::Closes, true),
+        ("DELETE", Trouble::Closes, true),
+        ("POST", Trouble::Closes, false),
+        ("POST", Trouble::Resets, false),
+        ("PATCH", Trouble::Closes, false),
+        ("POST", Trouble::Garbage(b"nonsense\r\n\r\n"), false),
+    ];
+    for (method, trouble, repeated) in claims {
+        let told = format!("{method} {trouble:?}");
+        let stage = Stage::build().origins(&["a", "b"]).start().await;
+        everywhere(&stage, &["a"], &reply(200).but(trouble));
+        everywhere(&stage, &["b"], &reply(200).cache_control("no-store").body("b"));
+        // Two requests: one of them meets `a` first.
+        let answers = [
+            stage.client().request(method, "/x", b"").await,
+            stage.client().request(method, "/x", b"").await,
+        ];
+        let failed = answers.iter().filter(|answer| answer.status == 502).count();
+        assert_eq!(failed, usize::from(!repeated), "{told}: {answers:?}");
+        let total = stage.origin("a").seen_for("/x").len() + stage.origin("b").seen_for("/x").len();
+        assert_eq!(total, if repeated { 3 } else { 2 }, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_never_made_is_no_reason_to_fail_whatever_the_method() {
+    for (method, body) in [("GET", ""), ("POST", "body"), ("PATCH", "body")] {
+        let stage = Stage::build().origins(&["a", "b"]).start().await;
+        stage.origin("a").refuses().await;
+        everywhere(&stage, &["b"], &reply(200).cache_control("no-store").body("b"));
+        for _ in 0..4 {
+            stage.client().request(method, "/x", body.as_bytes()).await.expect(200, "b");
+        }
+        assert!(stage.origin("b").seen_for("/x").iter().all(|seen| seen.body == body.as_bytes()), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_never_taken_up_by_another_origin() {
+    let stage = Stage::build().origins(&["a", "b"]).start().await;
+    everywhere(
+        &stage,
+        &["a", "b"],
+        &reply(200).cache_control("no-store").body("0123456789").but(Trouble::Truncates(5)),
+    );
+    stage.client().get("/x").await.expect_cut(200);
+    assert_eq!(stage.count().requests, 1);
+}
+
+/// FAULTS F3: no more than a tenth beyond what is asked, once the savings are spent.
+#[tokio::test]
+async fn a_pool_in_trouble_is_not_asked_much_more_than_one_that_is_well() {
+    let stage = Stage::build().origins(&["a", "b", "c"]).start().await;
+    everywhere(&stage, &["a", "b", "c"], &reply(200).but(Trouble::Closes));
+    for _ in 0..200 {
+        stage.client().get("/x").await.expect_status(502);
+    }
+    let asked = stage.count().requests;
+    assert!(asked <= 200 + 10 + 20 + 1, "{asked} requests for 200");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_origin_has_closed_costs_no_request() {
+    let stage = Stage::new().await;
+    stage.origin("a").on("/x", [reply(200).cache_control("no-store").body("x")]);
+    stage.client().get("/x").await.expect(200, "x");
+    stage.origin("a").refuses().await;
+    stage.origin("a").listens().await;
+    stage.client().get("/x").await.expect(200, "x");
+    stage.client().post("/x", "body").await.expect(200, "x");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request_and_not_beyond_its_time() {
+    let stage = Stage::build().config(|config, _| config.workers = 1).start().await;
+    stage.origin("a").on("/x", [reply(200).cache_control("no-store").body("x")]);
+    for _ in 0..5 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    assert_eq!(stage.origin("a").connections(), 1);
+    stage.clock.advance(secs(61));
+    stage.client().get("/x").await.expect(200, "x");
+    assert_eq!(stage.origin("a").connections(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_in_doubt_is_not_used_again() {
+    let doubtful = [
+        reply(200).body("0123456789").but(Trouble::Truncates(4)),
+        reply(200).body("x").but(Trouble::ExtraBytes(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")),
+        reply(200).field("connection", "close").body("x"),
+    ];
+    for doubtful in doubtful {
+        let stage = Stage::build().config(|config, _| config.workers = 1).start().await;
+        stage.origin("a").on("/x", [doubtful.clone()]);
+        stage.origin("a").on("/y", [reply(200).cache_control("no-store").body("y")]);
+        stage.client().get("/x").await;
+        for _ in 0..3 {
+            stage.client().get("/y").await.expect(200, "y");
+        }
+        let first = stage.origin("a").seen_for("/x")[0].connection;
+        let after = stage.origin("a").seen_for("/y")[0].connection;
+        assert_ne!(first, after, "{doubtful:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_whose_connections_are_all_taken_queues_within_bounds_and_refuses_beyond() {
+    let gate = crate::stage::gate::Gate::shut();
+    let stage = Stage::build()
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            (main.connections_max, main.queue_max) = (2, 3);
+            config.workers = 1;
+        })
+        .start()
+        .await;
+    stage.origin("a").answers("*", {
+        let gate = gate.clone();
+        move |_| reply(200).cache_control("no-store").body("x").head_after(&gate)
+    });
+    let taken: Vec<_> = (0..2).map(|nth| stage.client().get(&format!("/{nth}"))).collect();
+    stage.until(|count| count.requests == 2).await;
+    let waiting: Vec<_> = (2..5).map(|nth| stage.client().get(&format!("/{nth}"))).collect();
+    stage.until(|count| count.fills == 5).await;
+    let refused = stage.client().get("/5").await;
+    refused.expect_status(503).has("retry-after", "1");
+    gate.open();
+    gather(taken).await.expect_all(200, "x");
+    gather(waiting).await.expect_all(200, "x");
+}
+
+#[tokio::test]
+async fn who_waits_too_long_for_a_connection_is_told_503() {
+    let stage = Stage::build()
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            main.connections_max = 1;
+            config.workers = 1;
+        })
+        .start()
+        .await;
+    stage.origin("a").on("/stalls", [reply(200).but(Trouble::Stalls)]);
+    let stalled = stage.client().get("/stalls");
+    stage.until(|count| count.requests == 1).await;
+    let waiting = stage.client().get("/x");
+    stage.until(|count| count.fills == 2).await;
+    stage.in_time(secs(6), waiting).await.expect_status(503).cache_status("detail=queue-timeout");
+    stalled.leave();
+}
+
+#[tokio::test]
+async fn a_redirect_of_an_origin_is_an_answer_and_is_not_followed() {
+    let stage = Stage::build().origins(&["a", "b"]).start().await;
+    let trap = format!("http://{}/secret", stage.origin("b").address());
+    everywhere(&stage, &["a", "b"], &reply(302).field("location", &trap).body("moved"));
+    stage.client().get("/x").await.expect(302, "moved").has("location", &trap);
+    stage.origin("a").saw(0, "/secret");
+    stage.origin("b").saw(0, "/secret");
+}
+
+#[tokio::test]
+async fn interim_responses_are_passed_on_and_a_storm_of_them_is_no_answer() {
+    let stage = Stage::new().await;
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+    stage.origin("a").on("/x", [reply(200).cache_control("max-age=60").before(hints).body("x")]);
+    let answer = stage.client().get("/x").await;
+    answer.expect(200, "x");
+    assert!(answer.interim.iter().all(|head| head.start.starts_with("HTTP/1.1 103")), "{:?}", answer.interim);
+    stage.until(|count| count.stored == 1).await;
+    assert!(stage.client().get("/x").await.expect(200, "x").is_hit());
+    stage
+        .origin("a")
+        .on("/storm", [reply(200).cache_control("max-age=60").before(hints.repeat(1000)).body("x")]);
+    stage.client().get("/storm").await.expect_status(502);
+    stage.client().get("/x").await.expect(200, "x");
+}
+
+fn everywhere(stage: &Stage, origins: &[&str], answer: &Reply) {
+    for origin in origins {
+        stage.origin(origin).on("/x", [answer.clone()]);
+    }
+}
