@@ -9,6 +9,7 @@ pub mod h1;
 pub mod h2;
 pub mod log;
 pub mod origin;
+pub mod proxied;
 pub mod respond;
 pub mod route;
 pub mod rules;
@@ -69,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     target("caching_rules", rules::caching_rules, rules::WORDS, 30_000, 26),
     target("stored_answer", respond::stored_answer, rules::WORDS, 30_000, 90),
     target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
+    target("proxied_client", proxied::proxied_client, proxied::WORDS, 30_000, 4),
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
     target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 38),
     target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),
