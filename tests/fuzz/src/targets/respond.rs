@@ -96,7 +96,7 @@ pub fn stored_answer(data: &[u8]) {
     match answer.status {
         StatusCode::NOT_MODIFIED => assert!(sent.is_empty()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            assert!(sent.is_empty() && field(&fields, "content-range").is_some())
+            assert!(sent.is_empty() && field(&fields, "content-range").is_some());
         }
         StatusCode::PARTIAL_CONTENT => {
             let ranges = fields.iter().filter(|(name, _)| name == "content-range").count();
@@ -128,7 +128,7 @@ fn sent_fields(lines: &[u8]) -> Vec<Line<'_>> {
         let at =
             line.iter().position(|byte| *byte == b':').unwrap_or_else(|| panic!("{}", line.escape_ascii()));
         let (name, value) = line.split_at(at);
-        assert!(!name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic()));
+        assert!(!name.is_empty() && name.iter().all(u8::is_ascii_graphic));
         assert!(!line.iter().any(|byte| matches!(byte, b'\r' | 0)), "{}", line.escape_ascii());
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         assert!(!FRAMING.contains(&name.as_str()), "{name} is the listener's");
