@@ -120,3 +120,12 @@ pub fn log_lines(request: &Request, finished: &Finished<'_>, wall_millis: u64) -
 pub fn tokens(text: &str) -> Result<(), String> {
     crate::admin::tokens::parse(text).map(drop)
 }
+
+/// The client that these proxies name for a request from `peer`.
+pub fn proxied(
+    peer: std::net::SocketAddr,
+    fields: &crate::listener::fields::Fields,
+    trusted: &[crate::config::Network],
+) -> Option<std::net::SocketAddr> {
+    crate::listener::proxied::client(peer, fields, trusted)
+}

@@ -33,7 +33,7 @@ pub mod fields;
 mod guard;
 pub mod h1;
 pub(crate) mod h2;
-mod proxied;
+pub(crate) mod proxied;
 pub mod request;
 pub mod service;
 mod sever;

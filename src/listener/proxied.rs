@@ -14,7 +14,7 @@ use super::fields::{FieldId, Fields};
 use crate::config::Network;
 
 /// The client that trusted proxies name, or `None` if the peer is not one of them or names nobody.
-pub(super) fn client(peer: SocketAddr, fields: &Fields, trusted: &[Network]) -> Option<SocketAddr> {
+pub(crate) fn client(peer: SocketAddr, fields: &Fields, trusted: &[Network]) -> Option<SocketAddr> {
     let is_trusted = |address: SocketAddr| trusted.iter().any(|network| network.contains(address.ip()));
     if !is_trusted(peer) {
         return None;

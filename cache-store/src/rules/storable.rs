@@ -121,7 +121,7 @@ pub fn storable<F: Fields>(
     if *request.method == Method::POST && !answers_get(request, response, lifetime) {
         return Err(NotStored::Method);
     }
-    let strip = strip(response.fields, &control, lifetime, policy)?;
+    let strip = strip(response, &control, lifetime, policy)?;
     let freshness = Freshness::new(
         received_at,
         initial_age(response.fields, requested_at, received_at, wall_now),
@@ -290,19 +290,27 @@ fn answers_get<F: Fields>(
 
 /// The fields to leave out, or the refusal of a response that sets cookies.
 fn strip(
-    fields: &HeaderMap,
+    response: &ResponseHead<'_>,
     control: &CacheControl,
     lifetime: Decided,
     policy: &Policy,
 ) -> Result<Vec<HeaderName>, NotStored> {
     let mut strip = control.fields_withheld.clone();
-    let cookies = COOKIES.into_iter().any(|name| fields.contains_key(&name) && !strip.contains(&name));
+    let cookies =
+        COOKIES.into_iter().any(|name| response.fields.contains_key(&name) && !strip.contains(&name));
     if cookies {
         match policy.set_cookie {
             SetCookie::Strip => strip.extend(COOKIES),
             SetCookie::Store if lifetime.explicit => {}
             SetCookie::Store | SetCookie::Refuse => return Err(NotStored::SetCookie),
         }
+    }
+    // Elsewhere the field has no meaning (RFC 9110 §14.4), until a range is cut out of what is stored: then it would stand
+    // beside ours.
+    let has_range =
+        matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
+    if !has_range && response.fields.contains_key(header::CONTENT_RANGE) {
+        strip.push(header::CONTENT_RANGE);
     }
     Ok(strip)
 }

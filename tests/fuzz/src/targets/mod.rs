@@ -9,6 +9,8 @@ pub mod h1;
 pub mod h2;
 pub mod log;
 pub mod origin;
+pub mod proxied;
+pub mod respond;
 pub mod route;
 pub mod rules;
 pub mod second;
@@ -66,7 +68,9 @@ pub const TARGETS: &[Target] = &[
     target("url_and_key", route::url_and_key, route::WORDS, 40_000, 13),
     target("header_values", rules::header_values, rules::WORDS, 60_000, 3000),
     target("caching_rules", rules::caching_rules, rules::WORDS, 30_000, 26),
+    target("stored_answer", respond::stored_answer, rules::WORDS, 30_000, 90),
     target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
+    target("proxied_client", proxied::proxied_client, proxied::WORDS, 30_000, 4),
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
     target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 38),
     target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),

@@ -163,7 +163,8 @@ fn variants(request: &HeaderMap, response: &HeaderMap, other: &HeaderMap, policy
     reached((spec.names().count().min(4), format!("{:?}", spec.matches(other))));
 }
 
-fn map(pairs: &[(&[u8], &[u8])]) -> HeaderMap {
+/// The pairs that can be fields, as a map.
+pub fn map(pairs: &[(&[u8], &[u8])]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
