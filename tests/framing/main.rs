@@ -15,6 +15,7 @@ mod h2_cases;
 mod node;
 mod over_sockets;
 mod recorder;
+
 mod strict;
 
 use std::cell::RefCell;
