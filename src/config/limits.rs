@@ -100,8 +100,14 @@ pub const STREAM_WINDOW_BYTES: usize = MIB;
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Request header bytes that one HTTP/2 connection may hold in requests under way. FAULTS B16.
-pub const H2_HELD_HEAD_BYTES_MAX: usize = 512 * KIB;
+/// Memory that one HTTP/2 connection may hold for the heads of requests under way, by the costs below; beyond it 503.
+/// A hundred requests of a browser, with 25 fields of 2 KiB, fit; a hundred of as many fields as are allowed do not.
+/// FAULTS B16.
+pub const H2_HELD_HEAD_BYTES_MAX: usize = 2560 * KIB;
+/// What a field of such a head costs beside its bytes (measured with a hundred one-byte fields: up to 600).
+pub const H2_FIELD_COST_BYTES: usize = 512;
+/// How often its bytes are held: as received, as forwarded, and in a write buffer that grows by doubling.
+pub const H2_HEAD_COPIES: usize = 4;
 /// Response head of an origin, bytes, interim responses not counted; beyond it 502.
 pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Header fields in one response head of an origin; beyond it 502.

@@ -171,7 +171,7 @@ fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
 }
 
 fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
-    let mut fields = walk.forward.clone();
+    let mut fields = HeaderMap::clone(&walk.forward);
     for name in [
         header::IF_NONE_MATCH,
         header::IF_MODIFIED_SINCE,

@@ -26,7 +26,7 @@ use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.ask(walk.forward.clone()).await {
+    let mut answer = match walk.ask(HeaderMap::clone(&walk.forward)).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };

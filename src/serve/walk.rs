@@ -34,8 +34,8 @@ pub(super) struct Walk {
     pub(super) target: Bytes,
     /// The fields as received.
     pub(super) fields: Fields,
-    /// The fields to forward.
-    pub(super) forward: HeaderMap,
+    /// The fields to forward; shared, for they may be many and a client can make hundreds of requests wait.
+    pub(super) forward: Arc<HeaderMap>,
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
@@ -100,7 +100,7 @@ impl Walk {
             authority: Bytes::copy_from_slice(route.authority()),
             target: route.forward_target(),
             fields: request.fields.clone(),
-            forward,
+            forward: Arc::new(forward),
             policy: Arc::clone(route.policy),
             key,
             interim: request.interim.take(),

@@ -48,7 +48,6 @@ impl Tls {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
@@ -147,15 +146,13 @@ fn first(bytes: &[u8], method: &str) -> Result<Option<(Answer, usize)>, String> 
     };
     let Some(body) = bytes.get(start..start + length) else { return Ok(None) };
     let body = String::from_utf8_lossy(body).into_owned();
-    Ok(Some((Answer { status, fields, body }, start + length)))
+    Ok(Some((Answer { status, body }, start + length)))
 }
 
 /// Waits for what must come.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("waited in vain: {what}"),
-    }
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// Long enough for a busy machine; only a failing test waits for it.

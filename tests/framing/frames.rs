@@ -63,7 +63,7 @@ impl Http2 {
             if let Some(found) = take(&mut self.pending) {
                 return Some(found);
             }
-            let mut buffer = [0; 16 * 1024];
+            let mut buffer = vec![0; 16 * 1024];
             match self.io.read(&mut buffer).await {
                 Ok(count @ 1..) => self.pending.extend_from_slice(&buffer[..count]),
                 _ => return None,
@@ -92,17 +92,6 @@ impl Http2 {
             }
         }
         Ended::Closed(code)
-    }
-
-    /// Reads to the end of the connection and tells the code of its GOAWAY.
-    pub(crate) async fn closed(&mut self) -> Option<u32> {
-        let mut code = None;
-        while let Some(frame) = self.next().await {
-            if frame.kind == GOAWAY {
-                code = code_of(&frame.payload, 4);
-            }
-        }
-        code
     }
 
     /// Completes when everything sent so far has been read by the node, which answers a PING behind it.

@@ -1,7 +1,11 @@
-//! The framing table against the HTTP/1.1 connection over memory, and against a second, independent reader.
+//! Bytes that want to be misread, and clients that want to cost: tables, floods and stalls against the node.
 //!
-//! `cases.rs` (the table) and `strict.rs` (the reader) know nothing of the node, so that the scenarios send the same
-//! table over TCP and TLS and judge what reached an origin.
+//! Here the framing table goes through the HTTP/1.1 connection over memory, beside a second, independent reader. `cases.rs`
+//! and `h2_cases.rs` (the tables) and `strict.rs` (the reader) know nothing of the node. The other files send them, and
+//! worse, over TCP and TLS to a whole node (`node.rs`) whose origin (`recorder.rs`) keeps every byte it gets:
+//! `over_sockets.rs`, `early_answers.rs`, `downgrade.rs`, `floods.rs`, `bomb.rs`, `slow.rs`.
+//!
+//! Nothing sleeps and nothing is timed; what must come is waited for within a bound, and a failure names its case.
 
 mod bomb;
 mod cases;
@@ -15,6 +19,7 @@ mod h2_cases;
 mod node;
 mod over_sockets;
 mod recorder;
+mod slow;
 mod strict;
 
 use std::cell::RefCell;

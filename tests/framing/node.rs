@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::client::{Io, Tls, within};
 use crate::recorder::{Recorder, Script, Verdict};
 
+#[allow(clippy::duration_suboptimal_units)] // not ours to change here
 #[path = "../scenarios/stage/settings.rs"]
 mod settings;
 

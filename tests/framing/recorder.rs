@@ -82,13 +82,11 @@ impl Recorder {
             for request in requests {
                 let answer = script(&request);
                 self.with(|log| log.requests.push(request));
-                match answer {
-                    Some(answer) => stream.write_all(&answer).await?,
-                    None => {
-                        while stream.read(&mut buffer).await? > 0 {}
-                        return Ok(());
-                    }
-                }
+                let Some(answer) = answer else {
+                    while stream.read(&mut buffer).await? > 0 {}
+                    return Ok(());
+                };
+                stream.write_all(&answer).await?;
             }
         }
     }

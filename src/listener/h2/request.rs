@@ -18,6 +18,7 @@ use hyper::body::{Body, Incoming};
 
 use super::Connection;
 use crate::config::Limits;
+use crate::config::limits::{H2_FIELD_COST_BYTES, H2_HEAD_COPIES};
 use crate::listener::fields::{FieldIndex, Fields};
 use crate::listener::h1::{Refusal, authority, head};
 use crate::listener::request::{Protocol, Request, RequestBody};
@@ -34,7 +35,7 @@ pub(super) fn read(
     check_method(&parts.method)?;
     let (authority, target) = locate(&parts, connection)?;
     let fields = pack(&parts.headers);
-    let held_bytes = fields.held_bytes() + authority.len() + target.len();
+    let held_bytes = cost(&fields, authority.len() + target.len());
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
@@ -54,6 +55,14 @@ pub(super) fn read(
         interim: None,
     };
     Ok((request, held_bytes))
+}
+
+/// What a request under way costs in memory for its head: the bytes as received, as forwarded and as written to the
+/// origin, and a place for each field in every map it passes.
+fn cost(fields: &Fields, location_bytes: usize) -> usize {
+    let bytes = fields.held_bytes().saturating_add(location_bytes);
+    let places = fields.len().saturating_mul(H2_FIELD_COST_BYTES);
+    bytes.saturating_mul(H2_HEAD_COPIES).saturating_add(places)
 }
 
 fn check_size(fields: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
