@@ -96,6 +96,7 @@ impl Client {
     /// A connection to drive by hand.
     pub(crate) async fn connect(&self) -> Connection {
         let stream = within(TcpStream::connect(self.address)).await.expect("the node listens");
+        let _ = stream.set_nodelay(true);
         Connection { wire: Wire::new(stream), journal: self.journal.clone() }
     }
 
