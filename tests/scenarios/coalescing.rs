@@ -219,8 +219,11 @@ async fn a_body_that_is_cut_mid_way_reaches_everyone_as_a_cut() {
     }
 }
 
+/// What an origin gives to a user.
+type ForUser = fn(&str) -> Reply;
+
 /// The answers that are for the one who asked only, as an origin gives them to `user`.
-const UNSHAREABLE: [(&str, fn(&str) -> Reply); 14] = [
+const UNSHAREABLE: [(&str, ForUser); 14] = [
     ("private", |user| reply(200).cache_control("private").body(user)),
     ("private with a lifetime", |user| reply(200).cache_control("private, max-age=60").body(user)),
     ("no-store", |user| reply(200).cache_control("no-store").body(user)),

@@ -129,9 +129,8 @@ impl Stage {
                     let _ = tokio::time::timeout(TURN, turn).await;
                 }
             };
-            if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-                panic!("{at}: waited in vain, {:?}", self.count());
-            }
+            let waited = tokio::time::timeout(PATIENCE, waiting).await;
+            assert!(waited.is_ok(), "{at}: waited in vain, {:?}", self.count());
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
         connect_timeout: Duration::from_secs(5),
         first_byte_timeout: Duration::from_secs(30),
         between_bytes_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         eject_after: u32::MAX,
         eject_for: Duration::from_secs(10),
     }
@@ -63,15 +62,6 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
 /// What a preset decides, on the pool `main`.
 pub(crate) fn policy(preset: Preset) -> RoutePolicy {
     preset.policy(Steer::Pool("main".into()))
-}
-
-/// A listener with this certificate, for both protocols.
-pub(crate) fn encrypted(cert: PathBuf, key: PathBuf) -> Listener {
-    Listener {
-        tls: vec![tidegate::config::Certificate { cert, key }],
-        protocols: vec![ListenerProtocol::H2, ListenerProtocol::Http11],
-        ..plain()
-    }
 }
 
 fn plain() -> Listener {
