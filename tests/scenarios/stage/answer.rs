@@ -1,6 +1,6 @@
 //! What a client got, and what a test may claim about it.
 
-use super::wire::{End, Head};
+use super::wire::{End, FieldLines, Head};
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -22,6 +22,12 @@ impl Answer {
     pub(crate) fn none(interim: Vec<Head>) -> Self {
         let end = End::Cut("closed before an answer".to_owned());
         Self { status: 0, head: Head::default(), body: Vec::new(), end, interim }
+    }
+
+    /// An answer that came by another protocol.
+    pub(crate) fn made(status: u16, fields: FieldLines, body: Vec<u8>, end: End) -> Self {
+        let head = Head { start: status.to_string(), fields, raw: Vec::new() };
+        Self { status, head, body, end, interim: Vec::new() }
     }
 
     /// Claims status and body, and that it ended cleanly.

@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod gate;
+pub(crate) mod h2;
 pub(crate) mod journal;
 pub(crate) mod origin;
 pub(crate) mod reply;

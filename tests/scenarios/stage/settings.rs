@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,15 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
 /// What a preset decides, on the pool `main`.
 pub(crate) fn policy(preset: Preset) -> RoutePolicy {
     preset.policy(Steer::Pool("main".into()))
+}
+
+/// A listener with this certificate, for both protocols.
+pub(crate) fn encrypted(cert: PathBuf, key: PathBuf) -> Listener {
+    Listener {
+        tls: vec![tidegate::config::Certificate { cert, key }],
+        protocols: vec![ListenerProtocol::H2, ListenerProtocol::Http11],
+        ..plain()
+    }
 }
 
 fn plain() -> Listener {
