@@ -1,8 +1,9 @@
 //! Ends a connection so that nobody takes the end for the end of an answer.
 //!
 //! A body that is delimited by the end of its connection (HTTP/1.0 clients get such) looks complete when the connection is
-//! closed in order. So a socket whose answer was cut, or that is dropped within one, is reset instead (RFC 9112 §8:
-//! the recipient cannot tell otherwise). `door.rs` keeps the socket in here while HTTP/1 is spoken.
+//! closed in order. So a socket on which such an answer was cut, or that is dropped within any, is reset instead (RFC 9112
+//! §8: the recipient cannot tell otherwise). Where the head announced the end, an orderly close shows the cut and brings what
+//! came before it. `door.rs` keeps the socket in here while HTTP/1 is spoken.
 
 use std::time::Duration;
 
@@ -32,8 +33,11 @@ impl<IO> Severed<IO> {
 
     /// The connection ended like this; whatever it said is whole unless it says otherwise.
     pub(super) fn ended(mut self, end: &ConnectionEnd) {
-        self.resets =
-            matches!(end, ConnectionEnd::Cut | ConnectionEnd::TimedOut(Phase::SendStall | Phase::Total));
+        self.resets = matches!(
+            end,
+            ConnectionEnd::Cut { announced: false }
+                | ConnectionEnd::TimedOut(Phase::SendStall | Phase::Total)
+        );
     }
 }
 

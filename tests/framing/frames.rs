@@ -133,6 +133,13 @@ pub(crate) fn request<'a>(method: &'a [u8], path: &'a [u8]) -> Vec<(&'a [u8], &'
     vec![(b":method", method), (b":scheme", b"https"), (b":authority", b"a.example"), (b":path", path)]
 }
 
+/// The code of the last GOAWAY among these frames.
+pub(crate) fn goaway(bytes: &[u8]) -> Option<u32> {
+    let mut pending = bytes.to_vec();
+    let frames = std::iter::from_fn(|| take(&mut pending));
+    frames.filter(|frame| frame.kind == GOAWAY).last().and_then(|frame| code_of(&frame.payload, 4))
+}
+
 fn take(pending: &mut Vec<u8>) -> Option<Frame> {
     let head: [u8; 9] = pending.get(..9)?.try_into().ok()?;
     let [a, b, c, kind, flags, stream @ ..] = head;

@@ -3,10 +3,12 @@
 //! `cases.rs` (the table) and `strict.rs` (the reader) know nothing of the node, so that the scenarios send the same
 //! table over TCP and TLS and judge what reached an origin.
 
+mod bomb;
 mod cases;
 mod client;
 mod downgrade;
 mod early_answers;
+mod floods;
 mod frames;
 #[allow(unreachable_pub)] // the listener's own tests include it too
 mod h2_cases;

@@ -79,7 +79,10 @@ pub enum ConnectionEnd {
     /// A deadline passed within a request or an answer.
     TimedOut(Phase),
     /// An answer could not be brought to its end and was cut.
-    Cut,
+    Cut {
+        /// Whether its head told where the end would have been, so that the client sees that it is not there.
+        announced: bool,
+    },
     /// The socket failed.
     Failed(io::Error),
 }

@@ -6,7 +6,8 @@
 //!
 //! Invariant: an answer whose source is cut, or does not keep to the length announced, never ends in a way that looks
 //! whole: the last chunk is missing, or bytes of the `Content-Length` are. (Only an HTTP/1.0 client without a length
-//! cannot tell; for it the listener resets the connection on [`ConnectionEnd::Cut`].) RFC 9112 §7.1, §8.
+//! cannot tell; for it the listener resets the connection on
+//! [`ConnectionEnd::Cut`].) RFC 9112 §7.1, §8.
 
 use std::future::poll_fn;
 use std::io::Write;
@@ -34,6 +35,8 @@ enum Source {
     /// Has none now.
     Paused,
     Ended,
+    /// Failed: what came before goes out, and then the connection ends.
+    Cut,
 }
 
 impl<IO, S> Connection<'_, IO, S>
@@ -64,13 +67,20 @@ where
                 if state == Source::Paused {
                     state = Source::Open;
                 }
+                if state == Source::Cut && piece.is_empty() && socket.out.is_empty() {
+                    return Poll::Ready(Err(ConnectionEnd::Cut {
+                        announced: announced != Announced::UntilClose,
+                    }));
+                }
                 while state == Source::Open && piece.is_empty() && socket.out.len() < GATHER_BYTES_MAX {
                     match source.as_mut().poll_next(cx) {
                         Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
                         Poll::Ready(Some(Ok(bytes))) => {
                             *sent = sent.saturating_add(bytes.len() as u64);
                             if length.is_some_and(|length| *sent > length) {
-                                return Poll::Ready(Err(ConnectionEnd::Cut));
+                                *sent = sent.saturating_sub(bytes.len() as u64);
+                                state = Source::Cut;
+                                continue;
                             }
                             if chunked {
                                 // Writing to a vector does not fail.
@@ -92,7 +102,11 @@ where
                                 socket.out.extend_from_slice(b"0\r\n\r\n");
                             }
                         }
-                        Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Err(ConnectionEnd::Cut)),
+                        // Failed behind its last byte: that byte must not make it look whole.
+                        Poll::Ready(Some(Err(_))) if length == Some(*sent) => {
+                            return Poll::Ready(Err(ConnectionEnd::Cut { announced: false }));
+                        }
+                        Poll::Ready(None | Some(Err(_))) => state = Source::Cut,
                         Poll::Pending => state = Source::Paused,
                     }
                 }
@@ -132,7 +146,7 @@ where
                         }
                     }
                 }
-                if !socket.out.is_empty() {
+                if !socket.out.is_empty() || state == Source::Cut {
                     // The end of a chunk goes out before the wait for the next.
                     continue;
                 }

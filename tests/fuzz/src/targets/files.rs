@@ -93,7 +93,7 @@ pub fn databases() -> Vec<Vec<u8>> {
     [rich, flat]
         .into_iter()
         .map(|record| {
-            let mut writer = Writer::builder("Fuzz").build();
+            let mut writer = Writer::builder("Fuzz").build_epoch(std::time::UNIX_EPOCH).build();
             for network in ["81.2.69.0/24", "2a02::/16"] {
                 let network = network.parse::<IpNet>().unwrap_or_else(|error| panic!("{error}"));
                 writer.insert_value(network, record.clone()).unwrap_or_else(|error| panic!("{error}"));

@@ -1,0 +1,198 @@
+//! HTTP/2 Bomb: as many streams with as many fields as are allowed, before an origin that stalls and with no window for
+//! answers (FAULTS R3; B16). What the node holds is its own process's memory, so the node runs in one.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustls::pki_types::CertificateDer;
+use tokio::task::JoinHandle;
+
+use crate::client::{Tls, within};
+use crate::frames::{END_HEADERS, END_STREAM, Ended, HEADERS, Http2, RST_STREAM, request};
+use crate::h2_cases::{frame, section};
+use crate::recorder::{Recorder, answer};
+
+#[tokio::test]
+async fn a_field_bomb_holds_two_megabytes_a_connection_at_most() {
+    for (claim, bomb) in [
+        ("fields of one byte each", one_byte_fields as Bomb),
+        ("crumbs of a cookie", crumbs),
+        ("one long value, named again and again", long_value),
+    ] {
+        let recorder = Recorder::open(|request| {
+            (!request.target.starts_with("/stall")).then(|| answer(request, "Cache-Control: no-store\r\n"))
+        })
+        .await;
+        let node = Process::start(recorder.address);
+        let tls = Tls::new(&node.certificate, b"h2");
+        // Whatever is allocated once is there before we measure.
+        let mut good = Http2::open(tls.connect(node.address).await, &[]).await.expect("the node reads");
+        good.get(1, "/").await.expect("the node reads");
+        assert!(matches!(within(claim, good.ended(1)).await, Ended::Answer { status: 200, .. }), "{claim}");
+        let before = node.resident_bytes();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let mut held: Vec<JoinHandle<()>> = Vec::new();
+        for connections in [1, 10] {
+            while held.len() < connections {
+                let io = tls.connect(node.address).await;
+                held.push(attack(io, held.len(), bomb, Arc::clone(&refused)).await);
+            }
+            let streams = connections * STREAMS;
+            within(claim, async {
+                // Every stream is held at the origin or was refused. One request was the good client's.
+                while recorder.count() - 1 + refused.load(Ordering::Relaxed) < streams {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            let each = node.resident_bytes().saturating_sub(before) / connections;
+            let share = refused.load(Ordering::Relaxed);
+            println!("{claim}: {connections} connections, {share} of {streams} refused, {each} bytes each");
+            assert!(each <= HELD_BYTES_MAX, "{claim}: {connections} connections hold {each} bytes each");
+        }
+        good.get(3, "/").await.expect("the node reads");
+        let served = within(claim, good.ended(3)).await;
+        assert!(matches!(served, Ended::Answer { status: 200, .. }), "{claim}: {served:?}");
+        assert!(held.iter().all(|held| !held.is_finished()), "{claim}: a connection was closed, not held");
+        recorder.judge().expect("only what is right reached the origin");
+        held.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The header block of stream `n` of a connection, for this target.
+type Bomb = fn(n: usize, target: &str) -> Vec<u8>;
+
+/// Opens every stream and goes on reading heads of refusals, but opens no window.
+async fn attack(
+    io: Box<dyn crate::client::Io>,
+    number: usize,
+    bomb: Bomb,
+    refused: Arc<AtomicUsize>,
+) -> JoinHandle<()> {
+    let mut http2 = Http2::open(io, &[(INITIAL_WINDOW_SIZE, 0)]).await.expect("the node reads");
+    let mut bytes = Vec::new();
+    for n in 0..STREAMS {
+        let target = format!("/stall/{number}/{n}");
+        let stream = u32::try_from(2 * n + 1).expect("there are few");
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &bomb(n, &target)));
+    }
+    http2.send(&bytes).await.expect("the node reads");
+    tokio::spawn(async move {
+        while let Some(frame) = http2.next().await {
+            if matches!(frame.kind, HEADERS | RST_STREAM) {
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+}
+
+fn one_byte_fields(_: usize, target: &str) -> Vec<u8> {
+    let mut block = section(&request(b"GET", target.as_bytes()));
+    // `accept-encoding: gzip, deflate` of the static table.
+    block.extend([0x90; FIELDS]);
+    block
+}
+
+fn crumbs(n: usize, target: &str) -> Vec<u8> {
+    remembered(n, target, "cookie", "a=b", FIELDS)
+}
+
+fn long_value(n: usize, target: &str) -> Vec<u8> {
+    // Four of them are the most that fits into the list's 16 KiB.
+    remembered(n, target, "x-long", &"y".repeat(3900), 4)
+}
+
+/// A field that the first stream puts into the dynamic table, and all name by one byte.
+fn remembered(n: usize, target: &str, name: &str, value: &str, times: usize) -> Vec<u8> {
+    let mut block = section(&request(b"GET", target.as_bytes()));
+    let mut times = times;
+    if n == 0 {
+        // As a literal it has the same form but for its first bits (RFC 7541 §6.2.1).
+        let mut literal = section(&[(name.as_bytes(), value.as_bytes())]);
+        literal[0] = 0x40;
+        block.extend(literal);
+        times -= 1;
+    }
+    block.extend(std::iter::repeat_n(0xbe, times));
+    block
+}
+
+/// A node of its own; killed when dropped.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+}
+
+impl Process {
+    fn start(origin: SocketAddr) -> Self {
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bomb");
+        fs::create_dir_all(&directory).expect("it can be made");
+        let signed =
+            rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).expect("keys can be made");
+        fs::write(directory.join("cert.pem"), signed.cert.pem()).expect("it can be written");
+        fs::write(directory.join("key.pem"), signed.signing_key.serialize_pem()).expect("it can be written");
+        let settings = format!(
+            "workers = 1\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\ntls = [ {{ cert = \"cert.pem\", key = \"key.pem\" }} ]\n\
+             [admin]\naddress = \"off\"\n\
+             [log]\naccess = \"off\"\n\
+             [pool.main]\norigins = [\"http://{origin}\"]\nconnections_max = 4096\nqueue_max = 4096\n\
+             [[site]]\nhosts = [\"*\"]\n"
+        );
+        let path = directory.join("tidegate.toml");
+        fs::write(&path, settings).expect("it can be written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("run")
+            .arg("--config")
+            .arg(path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the node starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
+        let mut said = String::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("it tells where it is: {said}") };
+            said.push_str(&line);
+            if let Some((_, address)) = line.split_once("https://") {
+                break address.trim_end_matches('/').parse().expect("an address");
+            }
+        };
+        // What it says later is read, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address, certificate: signed.cert.der().clone() }
+    }
+
+    /// Memory of its own that is in use, bytes.
+    fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the node runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells it");
+        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the test will have told.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a connection may have open.
+const STREAMS: usize = 100;
+/// What a request may have, less the pseudo fields, which count among them nowhere.
+const FIELDS: usize = 100;
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+/// FAULTS B16.
+const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
