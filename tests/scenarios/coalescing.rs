@@ -173,12 +173,11 @@ async fn a_leader_that_fails_before_its_head_gives_one_failure_to_all() {
         stage.origin("a").on("/x", [reply(200).body("x").but(trouble).head_after(&gate)]);
         let crowd = stage.clients(16).get("/x");
         stage.until(|count| count.collapsed == 15).await;
-        let asked = stage.origin("a").seen_for("/x").len();
+        stage.until(|count| count.requests == 1).await;
         gate.open();
         for answer in crowd.await.0 {
             answer.expect_status(502);
         }
-        assert_eq!(asked, 1, "{told}");
         // One more where an idempotent request may be repeated on a fresh connection, never one a follower.
         let seen = stage.origin("a").seen_for("/x").len();
         assert!(seen <= 2, "{told}: {seen} requests");
@@ -211,10 +210,8 @@ async fn a_body_that_is_cut_mid_way_reaches_everyone_as_a_cut() {
             head.open();
             body.open();
             for answer in crowd.await.0 {
-                // A reset may overtake the head; then nobody was told anything at all.
-                if answer.status != 502 {
-                    answer.expect_cut(200);
-                }
+                // A reset may overtake the head: then nobody was told anything at all.
+                assert!(answer.status == 502 || answer.was_cut(), "{answer:?}");
             }
             assert_eq!(stage.count().stored, 0);
             stage.origin("a").saw(1, "/x");
@@ -222,8 +219,11 @@ async fn a_body_that_is_cut_mid_way_reaches_everyone_as_a_cut() {
     }
 }
 
+/// What an origin gives to a user.
+type ForUser = fn(&str) -> Reply;
+
 /// The answers that are for the one who asked only, as an origin gives them to `user`.
-const UNSHAREABLE: [(&str, fn(&str) -> Reply); 14] = [
+const UNSHAREABLE: [(&str, ForUser); 14] = [
     ("private", |user| reply(200).cache_control("private").body(user)),
     ("private with a lifetime", |user| reply(200).cache_control("private, max-age=60").body(user)),
     ("no-store", |user| reply(200).cache_control("no-store").body(user)),

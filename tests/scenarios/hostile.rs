@@ -523,7 +523,7 @@ async fn no_bytes_of_a_client_take_the_node_down() {
         .bytes("GET", "/x?a=b", b"");
     for _ in 0..400 {
         let mut bytes = valid.clone();
-        for _ in 0..1 + next() % 4 {
+        for _ in 0..=next() % 4 {
             let at = usize::try_from(next() % bytes.len() as u64).unwrap_or(0);
             match next() % 3 {
                 0 => bytes[at] = u8::try_from(next() & 0xff).unwrap_or(0),

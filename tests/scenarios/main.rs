@@ -8,6 +8,7 @@ mod cases;
 mod coalescing;
 mod freshness;
 mod hostile;
+mod http2;
 mod limits;
 mod pools;
 mod purging;

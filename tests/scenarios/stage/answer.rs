@@ -1,6 +1,6 @@
 //! What a client got, and what a test may claim about it.
 
-use super::wire::{End, FieldLines, Framing, Head};
+use super::wire::{End, FieldLines, Head};
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -8,7 +8,6 @@ pub(crate) struct Answer {
     /// 0 where the connection ended without one.
     pub(crate) status: u16,
     pub(crate) head: Head,
-    pub(crate) framing: Framing,
     pub(crate) body: Vec<u8>,
     pub(crate) end: End,
     /// Interim responses before it.
@@ -22,13 +21,13 @@ pub(crate) struct Answers(pub(crate) Vec<Answer>);
 impl Answer {
     pub(crate) fn none(interim: Vec<Head>) -> Self {
         let end = End::Cut("closed before an answer".to_owned());
-        Self { status: 0, head: Head::default(), framing: Framing::None, body: Vec::new(), end, interim }
+        Self { status: 0, head: Head::default(), body: Vec::new(), end, interim }
     }
 
     /// An answer that came by another protocol.
     pub(crate) fn made(status: u16, fields: FieldLines, body: Vec<u8>, end: End) -> Self {
         let head = Head { start: status.to_string(), fields, raw: Vec::new() };
-        Self { status, head, framing: Framing::None, body, end, interim: Vec::new() }
+        Self { status, head, body, end, interim: Vec::new() }
     }
 
     /// Claims status and body, and that it ended cleanly.

@@ -49,7 +49,7 @@ impl Client {
 
     /// Sends this field too.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.lines.push_str(&format!("{name}: {value}\r\n"));
+        self.lines.extend([name, ": ", value, "\r\n"]);
         self
     }
 
@@ -96,6 +96,7 @@ impl Client {
     /// A connection to drive by hand.
     pub(crate) async fn connect(&self) -> Connection {
         let stream = within(TcpStream::connect(self.address)).await.expect("the node listens");
+        let _ = stream.set_nodelay(true);
         Connection { wire: Wire::new(stream), journal: self.journal.clone() }
     }
 
@@ -159,7 +160,7 @@ impl Connection {
             let mut body = Vec::new();
             let end = self.wire.body(framing, &mut body).await.unwrap_or_else(|why| panic!("{why}"));
             self.journal.note("client", &format!("got {} body bytes, {end:?}", body.len()));
-            return Answer { status, head, framing, body, end, interim };
+            return Answer { status, head, body, end, interim };
         }
     }
 
@@ -219,10 +220,8 @@ impl<T: Send + 'static> IntoFuture for Pending<T> {
 
 /// `future`, which must not take longer than a test may hang.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("nothing came within {PATIENCE:?}"),
-    }
+    let came = tokio::time::timeout(PATIENCE, future).await;
+    came.unwrap_or_else(|_| panic!("nothing came within {PATIENCE:?}"))
 }
 
 fn status_of(head: &Head) -> u16 {

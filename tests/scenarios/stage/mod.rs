@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod gate;
+pub(crate) mod h2;
 pub(crate) mod journal;
 pub(crate) mod origin;
 pub(crate) mod reply;
@@ -129,9 +130,8 @@ impl Stage {
                     let _ = tokio::time::timeout(TURN, turn).await;
                 }
             };
-            if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-                panic!("{at}: waited in vain, {:?}", self.count());
-            }
+            let waited = tokio::time::timeout(PATIENCE, waiting).await;
+            assert!(waited.is_ok(), "{at}: waited in vain, {:?}", self.count());
         }
     }
 

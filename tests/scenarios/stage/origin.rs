@@ -159,6 +159,8 @@ impl Origin {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { continue };
+                        // A script's steps are writes of their own; none waits for the one before to be acknowledged.
+                        let _ = stream.set_nodelay(true);
                         let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
                         tokio::spawn(self.clone().converse(stream, number));
                     }

@@ -238,9 +238,8 @@ impl Reply {
         match &reply.trouble {
             Some(Trouble::ExtraBytes(bytes)) => steps.push(Step::Send(bytes.to_vec())),
             Some(Trouble::LiesAboutLength(_)) => steps.push(Step::Close),
-            Some(_) => {}
             None if reply.framing == Frame::Close && !bodiless => steps.push(Step::Close),
-            None => {}
+            _ => {}
         }
         steps
     }
@@ -253,10 +252,10 @@ impl Reply {
     fn head(&self, now: Timestamp) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         if self.date && !self.has("date") {
-            head.push_str(&format!("Date: {}\r\n", http_date(now)));
+            head.extend(["Date: ", &http_date(now), "\r\n"]);
         }
         for (name, value) in &self.fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         let own = self.has("content-length") || self.has("transfer-encoding");
         if !own && self.status != 304 && self.status != 204 {
@@ -264,7 +263,7 @@ impl Reply {
                 Frame::Length => {
                     let lie = if let Some(Trouble::LiesAboutLength(lie)) = self.trouble { lie } else { 0 };
                     let length = i64::try_from(self.body.len()).unwrap_or(i64::MAX) + lie;
-                    head.push_str(&format!("Content-Length: {length}\r\n"));
+                    head.extend(["Content-Length: ", &length.to_string(), "\r\n"]);
                 }
                 Frame::Chunks(_) => head.push_str("Transfer-Encoding: chunked\r\n"),
                 Frame::Close => head.push_str("Connection: close\r\n"),

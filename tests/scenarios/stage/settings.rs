@@ -54,7 +54,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
         connect_timeout: Duration::from_secs(5),
         first_byte_timeout: Duration::from_secs(30),
         between_bytes_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         eject_after: u32::MAX,
         eject_for: Duration::from_secs(10),
     }

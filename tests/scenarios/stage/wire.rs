@@ -103,10 +103,8 @@ impl<R: AsyncRead + Unpin> Wire<R> {
 
     /// More bytes; `Ok(false)` at the peer's end.
     pub(crate) async fn more(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 16 * 1024];
-        let read = self.stream.read(&mut buffer).await?;
-        self.unread.extend_from_slice(&buffer[..read]);
-        Ok(read > 0)
+        self.unread.reserve(16 * 1024);
+        Ok(self.stream.read_buf(&mut self.unread).await? > 0)
     }
 
     /// A head, or `None` where the peer ended (or broke) the connection before its first byte.
