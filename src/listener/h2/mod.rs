@@ -28,6 +28,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::StatusCode;
 use hyper::body::Incoming;
@@ -124,11 +125,12 @@ impl Worker {
         });
         let mut driver =
             Driver { pipe: pipe.clone(), connection: Rc::clone(&connection), deadline, mode: None };
+        let mut leaving = false;
+        let mut patience = DRAIN_TIMEOUT;
         let ended = {
             let handler = Handler { service, connection };
             let mut hyper = pin!(self.builder.serve_connection(pipe, handler));
             let mut draining = pin!(drain.begun());
-            let mut leaving = false;
             poll_fn(|cx| {
                 driver.begin_turn();
                 let mut turned = hyper.as_mut().poll(cx).is_ready();
@@ -137,6 +139,9 @@ impl Worker {
                     && (draining.as_mut().poll(cx).is_ready() || driver.has_served_enough())
                 {
                     leaving = true;
+                    if !driver.is_idle() {
+                        patience = driver.connection.limits.drain_timeout;
+                    }
                     driver.mode = None;
                     hyper.as_mut().graceful_shutdown();
                     turned = hyper.as_mut().poll(cx).is_ready();
@@ -146,6 +151,9 @@ impl Worker {
             .await
         };
         driver.say_goodbye(ended).await;
+        if leaving && ended == Ended::Closed {
+            driver.linger(patience).await;
+        }
         ended
     }
 }
@@ -257,6 +265,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
     }
 
+    /// Whether no request is under way and everything said is written.
+    fn is_idle(&self) -> bool {
+        let inner = self.pipe.inner();
+        inner.budget.streams() == 0 && inner.gather.unwritten() == 0
+    }
+
     /// Sets the deadline where what the connection does has changed.
     fn arm(&mut self, leaving: bool) {
         let mut inner = self.pipe.inner();
@@ -313,6 +327,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         });
         // Whoever does not take it in time does without.
         let _ = self.connection.clock.timeout(H2_GOODBYE_TIMEOUT, goodbye).await;
+    }
+
+    /// Waits for the client to close too. It still tells its windows while it reads the end of its answers, and bytes
+    /// that arrive at a closed socket reset it: what the kernel held for the client would be lost.
+    async fn linger(&self, patience: Duration) {
+        let closed = poll_fn(|cx| self.pipe.inner().poll_discard(cx));
+        // Who has not read to the end by then is cut, as a drain would.
+        let _ = self.connection.clock.timeout(patience, closed).await;
     }
 }
 

@@ -62,6 +62,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
         }
     }
 
+    /// Reads and drops what still comes, until the client closes its half.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = self.scratch.0.borrow_mut();
+        loop {
+            let mut read = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.gather.io).poll_read(cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
     /// What the client is too slow with at `now`; see [`Budget::late`].
     pub(super) fn late(&mut self, now: Timestamp, limits: &Limits, sources_waiting: usize) -> Option<Phase> {
         let stuck = self.stuck_since.is_some_and(|since| now.since(since) >= limits.send_stall_timeout);

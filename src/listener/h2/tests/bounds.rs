@@ -171,6 +171,10 @@ async fn a_drain_says_goaway_and_lets_what_is_open_end() {
         drop(sender);
         assert_eq!(stage.ending(1).await, Ok(b"last".to_vec()));
         assert!(stage.next_of(0xff, 0).await.is_none(), "the connection ends");
+        stage.send(&frame(8, 0, 0, &1000_u32.to_be_bytes())).await;
+        tokio::task::yield_now().await;
+        assert!(!stage.server.is_finished(), "the socket is kept for a client that still reads");
+        stage.io.shutdown().await.expect("the client closes too");
         assert_eq!(stage.server.await.expect("no panic"), Ended::Closed);
     })
     .await;
