@@ -1,7 +1,7 @@
 //! The store: one lookup, one way to fill, one way to purge.
 //!
 //! A fresh hit takes no lock but the memory tier's shared one. Everything else (a miss, a stale answer with its
-//! refresh, the end of a fill, a purge) happens under the lock of the key's shard in [`Flights`], so each sees
+//! refresh, the end of a fill, a purge) happens under the lock of the key's shard in `Flights`, so each sees
 //! the others whole. Locks are taken in this order: shard, then memory tier; none is held across an await.
 //!
 //! Invariant: at most one fill is open to followers for a key, and no response is inserted past a purge.

@@ -145,6 +145,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines)] // one table
     fn who_is_let_in() {
         let tokens = Door::Tokens(Tokens::new(vec![
             token("deploy", b"s3cret", &[Permission::Purge]),

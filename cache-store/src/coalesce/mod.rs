@@ -8,7 +8,7 @@
 //!              └─drop────► Abandoned                            the leader vanished: followers look up again
 //! ```
 //!
-//! A [`Flight`] is what leader and followers share; `Flights` is the table of those under way, one a flight key, in
+//! A `Flight` is what leader and followers share; `Flights` is the table of those under way, one a flight key, in
 //! shards whose lock also guards every lookup that is more than a fresh hit, every store and every purge of a key.
 //!
 //! Invariant: at most one flight for a key is open to followers; one that a purge has passed is closed to them.

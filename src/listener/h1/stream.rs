@@ -45,6 +45,7 @@ where
     S: Service,
 {
     /// Sends the body behind a head that is already rendered; counts its bytes in `sent`.
+    #[allow(clippy::too_many_lines)] // the one place where pulling, writing and waiting meet
     pub(super) async fn stream(
         &mut self,
         announced: Announced,
