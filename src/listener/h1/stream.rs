@@ -45,6 +45,7 @@ where
     S: Service,
 {
     /// Sends the body behind a head that is already rendered; counts its bytes in `sent`.
+    #[allow(clippy::too_many_lines)] // one state machine; every branch of it stands here
     pub(super) async fn stream(
         &mut self,
         announced: Announced,
