@@ -3,6 +3,8 @@
 //! `cases.rs` (the table) and `strict.rs` (the reader) know nothing of the node, so that the scenarios send the same
 //! table over TCP and TLS and judge what reached an origin.
 
+#![allow(clippy::large_futures)] // buffers on the stack of a test that has it to itself
+
 mod bomb;
 mod cases;
 mod client;
