@@ -3,6 +3,8 @@
 //! A file a promise; each test's name is a sentence that can be false. Nothing here sleeps: a test waits on a
 //! [`stage::gate::Gate`] or a counter, and moves time with the stage's clock.
 
+#![allow(clippy::large_futures)] // buffers on the stack of a test that has it to itself
+
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
