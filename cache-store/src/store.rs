@@ -208,9 +208,20 @@ impl CacheStore {
     /// Applies a purge. What is acknowledged is done: nothing older is served as fresh after this returns.
     pub fn purge(&self, purge: Purge, now: Timestamp) -> Applied {
         let Scope::Url(primary) = purge.scope;
+        self.purge_together(&[primary], purge.soft, now)
+    }
+
+    /// Applies one purge, under one number, to several resources.
+    pub fn purge_together(&self, primaries: &[CacheKey], soft: bool, now: Timestamp) -> Applied {
+        let sequence = self.purges.next();
+        let matched = primaries.iter().map(|primary| self.purge_one(sequence, *primary, soft, now)).sum();
+        Applied { sequence, matched }
+    }
+
+    fn purge_one(&self, sequence: Epoch, primary: CacheKey, soft: bool, now: Timestamp) -> u64 {
         let mut shard = self.flights.shard(primary);
-        let sequence = self.purges.record(primary, purge.soft, now);
-        let mark = if purge.soft { Purged::Soft(now) } else { Purged::Hard };
+        self.purges.record(sequence, primary, soft, now);
+        let mark = if soft { Purged::Soft(now) } else { Purged::Hard };
         let mut matched = 0;
         let mut keys = vec![primary];
         match self.objects.find(primary) {
@@ -229,7 +240,7 @@ impl CacheStore {
             }
             None => {}
         }
-        if !purge.soft {
+        if !soft {
             for key in &keys {
                 self.objects.remove(*key);
             }
@@ -237,7 +248,7 @@ impl CacheStore {
         shard.close(primary);
         shard.forget_failure(primary);
         drop(shard);
-        Applied { sequence, matched }
+        matched
     }
 
     /// The purge epoch now: what a fetch that begins now belongs to.

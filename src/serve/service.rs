@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
-use cache_store::purge::{Purge, Scope};
 use http::StatusCode;
 use parking_lot::Mutex;
 use purge_api::{Applied, Problem, PurgeError, Purger, ResourceUrl, compat};
@@ -158,13 +157,9 @@ impl Edge {
 impl Purger for Edge {
     fn purge_urls(&self, urls: &[ResourceUrl], soft: bool) -> Result<Applied, PurgeError> {
         let keys: Vec<Vec<CacheKey>> = urls.iter().map(|url| self.keys_of(url)).collect::<Result<_, _>>()?;
-        let now = self.clock.now();
-        let mut applied = Applied { sequence: self.store.epoch(), matched: 0 };
-        for key in keys.into_iter().flatten() {
-            let done = self.store.purge(Purge { scope: Scope::Url(key), soft }, now);
-            applied.sequence = applied.sequence.max(done.sequence);
-            applied.matched += done.matched;
-        }
+        let keys: Vec<CacheKey> = keys.into_iter().flatten().collect();
+        let done = self.store.purge_together(&keys, soft, self.clock.now());
+        let applied = Applied { sequence: done.sequence, matched: done.matched };
         let counter = if soft { &self.purges.url_soft } else { &self.purges.url_hard };
         counter.fetch_add(urls.len() as u64, Ordering::Relaxed);
         Ok(applied)

@@ -70,9 +70,13 @@ impl Purges {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// Takes the next number for a purge of `key`.
-    pub(crate) fn record(&self, key: CacheKey, soft: bool, now: Timestamp) -> Epoch {
-        let sequence = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
+    /// Takes the next number. What begins from now on is past that purge.
+    pub(crate) fn next(&self) -> Epoch {
+        self.sequence.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Notes that purge `sequence` takes `key`.
+    pub(crate) fn record(&self, sequence: Epoch, key: CacheKey, soft: bool, now: Timestamp) {
         let slot = slot(key);
         if soft {
             if let (Some(number), Some(at)) = (self.soft.get(slot), self.soft_at.get(slot)) {
@@ -82,7 +86,6 @@ impl Purges {
         } else if let Some(number) = self.hard.get(slot) {
             number.fetch_max(sequence, Ordering::AcqRel);
         }
-        sequence
     }
 
     /// What became of a response for `key` whose origin request started at `epoch`.
@@ -116,9 +119,9 @@ mod tests {
         let key = CacheKey::from_bits(7 << 64);
         let before = purges.sequence();
         assert_eq!(purges.since(key, before), Purged::No);
-        purges.record(key, true, Timestamp::from_secs(9));
+        purges.record(purges.next(), key, true, Timestamp::from_secs(9));
         assert_eq!(purges.since(key, before), Purged::Soft(Timestamp::from_secs(9)));
-        purges.record(key, false, Timestamp::from_secs(10));
+        purges.record(purges.next(), key, false, Timestamp::from_secs(10));
         assert_eq!(purges.since(key, before), Purged::Hard);
         assert_eq!(purges.since(key, purges.sequence()), Purged::No);
     }

@@ -50,7 +50,8 @@ impl EventListener for Evicted {
 impl Objects {
     /// A tier of `bytes` bytes, heads and overhead included.
     pub(crate) fn new(bytes: usize) -> Self {
-        let shards = (bytes / SHARD_BYTES).next_power_of_two().clamp(1, SHARDS_MAX);
+        // Rounded down: a larger budget never keeps less.
+        let shards = 1 << (bytes / SHARD_BYTES).clamp(1, SHARDS_MAX).ilog2();
         let evicted = Arc::new(Evicted::default());
         let cache = CacheBuilder::new(bytes)
             .with_name("memory")
@@ -147,7 +148,7 @@ impl Hasher for KeyHasher {
 }
 
 /// Memory per shard that is worth a lock of its own.
-const SHARD_BYTES: usize = 32 * 1024 * 1024;
+const SHARD_BYTES: usize = 64 * 1024 * 1024;
 const SHARDS_MAX: usize = 64;
 /// One response takes at most this part of its shard.
 const SHARE_OF_SHARD: usize = 4;

@@ -46,7 +46,6 @@ where
 {
     /// Sends the body behind a head that is already rendered; counts its bytes in `sent`.
     #[allow(clippy::too_many_lines)] // the one place where pulling, writing and waiting meet
-    #[allow(clippy::too_many_lines)] // one state machine; every branch of it stands here
     pub(super) async fn stream(
         &mut self,
         announced: Announced,

@@ -1,7 +1,6 @@
 //! The bytes of an HTTP/2 connection on their way between socket and h2: counted by the budget, gathered on the way out.
 //!
 //! hyper owns one end (`PipeEnd`), the connection's driver the other, so that it can settle, look at the ledger and
-//! hyper owns one [`Pipe`], the connection's driver its clone, so that it can settle, look at the ledger and
 //! say goodbye when hyper is gone. Reads go through one buffer that all connections of a worker share.
 
 use std::cell::{RefCell, RefMut};
