@@ -295,7 +295,7 @@ impl CacheStore {
             HeadEffect::Update => {
                 if let Some(parts) = updated() {
                     let flight = detached(primary, primary, parts.epoch);
-                    self.insert_response(&flight, primary, StoredResponse::new(parts));
+                    self.insert_response(&flight, primary, StoredResponse::new(parts), Some(stored));
                 }
             }
             HeadEffect::Invalidate => {
@@ -336,9 +336,14 @@ impl CacheStore {
         &self.flights
     }
 
-    /// Ends a fill with a complete response.
-    pub(crate) fn insert(&self, fill: &Fill, stored: StoredResponse) -> Arc<StoredResponse> {
-        self.insert_response(&fill.flight, fill.primary, stored)
+    /// Ends a fill with a complete response; `base` is the stored one that it was made from, if it was.
+    pub(crate) fn insert(
+        &self,
+        fill: &Fill,
+        stored: StoredResponse,
+        base: Option<&Arc<StoredResponse>>,
+    ) -> Arc<StoredResponse> {
+        self.insert_response(&fill.flight, fill.primary, stored, base)
     }
 
     fn insert_response(
@@ -346,13 +351,14 @@ impl CacheStore {
         flight: &Arc<Flight>,
         primary: CacheKey,
         stored: StoredResponse,
+        base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
         let stored = Arc::new(stored);
         let mut shard = self.flights.shard(primary);
         shard.end(flight);
         let purged = self.purges.since(primary, stored.epoch);
         stored.purge(purged);
-        if purged == Purged::Hard {
+        if purged == Purged::Hard || base.is_some_and(|base| self.is_replaced(primary, base)) {
             return stored;
         }
         shard.forget_hit_for_miss(flight.key);
@@ -369,11 +375,26 @@ impl CacheStore {
         stored
     }
 
-    /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
-    fn insert_variant(&self, primary: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+    /// Whether something else stands where `base` stood: a confirmation that was overtaken by a newer response must not
+    /// put the older body back. The shard is locked.
+    fn is_replaced(&self, primary: CacheKey, base: &Arc<StoredResponse>) -> bool {
+        let key = if base.varies() { self.variant_key(primary, base) } else { primary };
+        match self.objects.find(key) {
+            Some(Slot::Response(now)) => !Arc::ptr_eq(&now, base),
+            Some(Slot::Variants(_)) => true,
+            None => false,
+        }
+    }
+
+    fn variant_key(&self, primary: CacheKey, stored: &StoredResponse) -> CacheKey {
         let mut values = Vec::with_capacity(128);
         stored.vary().write_own_key(&mut |bytes| values.extend_from_slice(bytes));
-        let key = self.keyer.variant(primary, &values);
+        self.keyer.variant(primary, &values)
+    }
+
+    /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
+    fn insert_variant(&self, primary: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+        let key = self.variant_key(primary, stored);
         let known = match self.objects.find(primary) {
             Some(Slot::Variants(variants)) => variants,
             // A response that answered everything does so no longer: the origin now varies.

@@ -225,6 +225,21 @@ async fn while_the_origin_fails_something_stale_is_served_and_the_origin_left_al
     assert!(matches!(look(&store, key, &asked, after), Lookup::Miss(_)), "asked again after a second");
 }
 
+#[tokio::test]
+async fn a_confirmation_that_a_newer_response_overtook_does_not_put_the_older_body_back() {
+    let store = store(1 << 24);
+    let (key, asked) = (CacheKey::from_bits(1), HeaderMap::new());
+    let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("a miss") };
+    fill_with(fill, &asked, &[("cache-control", "max-age=1"), ("etag", "\"1\"")], "old").await;
+    let later = NOW.plus(Duration::from_secs(5));
+    let Lookup::Miss(confirming) = look(&store, key, &asked, later) else { panic!("it must be confirmed") };
+    let base = confirming.stored.clone().expect("something is stored");
+    let alone = store.fill_alone(key, &request(&asked), None, confirming.why);
+    fill_with(alone, &asked, FRESH, "new").await;
+    confirming.settle(base.to_parts(), &base);
+    assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some("new"));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Begin { key: u8, stale: bool },

@@ -280,7 +280,7 @@ fn confirm(
             parts.freshness = freshness;
             parts.vary = vary;
             parts.epoch = fill.epoch();
-            let stored = fill.settle(parts);
+            let stored = fill.settle(parts, &stored);
             send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true });
         }
         Err(why) => {
@@ -344,7 +344,7 @@ async fn combine(
                 held: (!whole.is_whole()).then_some(whole),
                 epoch: fill.epoch(),
             };
-            let stored = fill.settle(parts);
+            let stored = fill.settle(parts, &stored);
             send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
             Ok(())
         }

@@ -86,9 +86,10 @@ impl Fill {
     }
 
     /// Stores a response that is complete already (one that a 304 confirmed, or a completed partial) and hands it to
-    /// the followers.
-    pub fn settle(self, parts: Parts) -> Arc<StoredResponse> {
-        let stored = self.store.insert(&self, StoredResponse::new(parts));
+    /// the followers. `base` is the stored response that it was made from; where that has been replaced meanwhile, the
+    /// newer one stays.
+    pub fn settle(self, parts: Parts, base: &Arc<StoredResponse>) -> Arc<StoredResponse> {
+        let stored = self.store.insert(&self, StoredResponse::new(parts), Some(base));
         self.flight.phase.send_replace(Phase::Settled(Arc::clone(&stored)));
         stored
     }
@@ -185,6 +186,7 @@ impl Writing {
                 held,
                 epoch: fill.epoch(),
             }),
+            None,
         );
         Some(stored)
     }
