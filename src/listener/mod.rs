@@ -49,7 +49,7 @@ use door::TlsDoor;
 use service::Service;
 use stats::ListenerStats;
 use tls::{Certificates, TlsError};
-use worker::{Opening, WorkerThread};
+use worker::{Busy, Opening, WorkerThread};
 
 /// Starts the threads that serve clients.
 #[derive(Debug)]
@@ -150,6 +150,7 @@ impl Workers<'_> {
         let make_service = Arc::new(make_service);
         let mut running =
             Running { listeners, certificates, shutdown: self.shutdown.clone(), threads: Vec::new() };
+        let busy = Busy::none();
         for (index, doors) in doors.into_iter().enumerate() {
             let thread = WorkerThread {
                 worker: Worker { index, shared: self.shared.clone() },
@@ -158,6 +159,7 @@ impl Workers<'_> {
                 slots: slots.clone(),
                 shutdown: self.shutdown.clone(),
                 doors,
+                busy: Busy::join(&busy),
             };
             match spawn(thread, Arc::clone(&make_service)) {
                 Ok(thread) => running.threads.push(thread),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use super::accept::{AcceptLoop, Slots};
@@ -39,6 +39,32 @@ pub(super) struct WorkerThread {
     pub(super) slots: Slots,
     pub(super) shutdown: Shutdown,
     pub(super) doors: Vec<Opening>,
+    pub(super) busy: Busy,
+}
+
+/// Counts the workers that still serve, as long as it lives.
+///
+/// Connections to origins are shared: the one that a worker's client reads from may be driven by another worker's
+/// runtime. So a worker that has nothing left to serve stays until none has.
+pub(super) struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    /// None yet.
+    pub(super) fn none() -> watch::Sender<usize> {
+        watch::Sender::new(0)
+    }
+
+    /// One more.
+    pub(super) fn join(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
 }
 
 impl WorkerThread {
@@ -48,7 +74,7 @@ impl WorkerThread {
         service: Rc<S>,
         ready: mpsc::SyncSender<io::Result<()>>,
     ) {
-        let Self { clock, limits, slots, shutdown, doors, .. } = self;
+        let Self { clock, limits, slots, shutdown, doors, busy, .. } = self;
         let deadlines = Deadlines::default();
         let drain = Drain::default();
         let tasks = Tasks::default();
@@ -94,8 +120,15 @@ impl WorkerThread {
         shutdown.begun().await;
         drain.begin();
         deadlines.expire_idle();
+        let mut others = busy.0.subscribe();
         tokio::select! {
             () = tasks.ended() => {}
+            () = shutdown.forced() => {}
+        }
+        drop(busy);
+        tokio::select! {
+            // The sender lives in the other workers, and with the last of them the count is zero.
+            _ = others.wait_for(|count| *count == 0) => {}
             () = shutdown.forced() => {}
         }
     }

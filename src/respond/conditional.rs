@@ -65,9 +65,8 @@ pub(super) fn stored(
         Ranged::Part { status, lines: new, replaces_type, body } => {
             response.status = status;
             response.extra.extend_from_slice(&new);
-            if replaces_type {
-                response.lines =
-                    Lines::Own(lines(fields.iter().filter(|(name, _)| *name != header::CONTENT_TYPE)));
+            if replaces_type || fields.contains_key(header::CONTENT_RANGE) {
+                response.lines = Lines::Own(beside_a_range(&fields, replaces_type));
             }
             response.body = body;
         }
@@ -98,6 +97,7 @@ pub(super) fn streaming(
     match requested.resolve(length) {
         Resolved::Unsatisfiable => {
             if let Ranged::Part { status, lines: new, body, .. } = range::unsatisfiable(Some(length)) {
+                response.lines = Lines::Own(beside_a_range(&head.fields, true));
                 response.status = status;
                 response.extra.extend_from_slice(&new);
                 response.body = body;
@@ -109,6 +109,9 @@ pub(super) fn streaming(
             let [span] = spans.as_slice() else { return None };
             let reader = streaming.body.reader_of(span.first(), Some(span.length()))?;
             line(&mut response.extra, b"content-range", range::content_range(*span, Some(length)).as_bytes());
+            if head.fields.contains_key(header::CONTENT_RANGE) {
+                response.lines = Lines::Own(beside_a_range(&head.fields, false));
+            }
             response.status = StatusCode::PARTIAL_CONTENT;
             response.body =
                 Body::Stream { length: Some(span.length()), source: Box::pin(ReaderStream(reader)) };
@@ -116,6 +119,14 @@ pub(super) fn streaming(
         }
         Resolved::Ignore => None,
     }
+}
+
+/// The stored lines that go with a part. A `Content-Range` that the origin put where it has no meaning (RFC 9110 §14.4)
+/// would stand beside ours.
+fn beside_a_range(fields: &HeaderMap, replaces_type: bool) -> Bytes {
+    lines(fields.iter().filter(|(name, _)| {
+        **name != header::CONTENT_RANGE && !(replaces_type && **name == header::CONTENT_TYPE)
+    }))
 }
 
 /// A 304 repeats what a 200 would say but what describes the content it does not bring (RFC 9110 §15.4.5).

@@ -5,6 +5,8 @@ use crate::stage::gate::Gate;
 use crate::stage::reply::{Frame, reply};
 use crate::stage::wire::End;
 use crate::stage::{Stage, secs};
+use std::net::SocketAddr;
+use tidegate::config::Config;
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -25,6 +27,36 @@ async fn an_answer_under_way_is_finished_and_is_the_last_of_its_connection() {
     body.open();
     assert_eq!(reading.rest().await, (b"last".to_vec(), End::Clean));
     stage.shut_down().await;
+}
+
+/// Workers share connections to origins: the one that this client's worker reads from may be driven by the other's.
+#[tokio::test]
+async fn a_worker_without_clients_does_not_take_an_origin_connection_with_it() {
+    // Which worker takes a client is the kernel's choice: in one of these rounds it is not the same twice.
+    for _ in 0..12 {
+        let one_connection = |config: &mut Config, _: &[SocketAddr]| {
+            config.workers = 2;
+            for pool in config.pools.values_mut() {
+                pool.connections_max = 1;
+            }
+        };
+        let mut stage = Stage::build().config(one_connection).start().await;
+        let body = Gate::shut();
+        stage.origin("a").on("/first", [reply(200).cache_control("no-store").body("first")]);
+        stage.origin("a").on("/x", [reply(200).cache_control("no-store").body("firstlast").pause(5, &body)]);
+        stage.client().get("/first").await.expect(200, "first");
+        let mut reading = stage.client().connect().await;
+        reading.write(&stage.client().bytes("GET", "/x", b"")).await;
+        reading.head().await;
+        reading.read(5).await;
+        stage.drain();
+        let address = stage.address();
+        let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+        within(refused).await;
+        body.open();
+        assert_eq!(reading.rest().await, (b"last".to_vec(), End::Clean));
+        stage.shut_down().await;
+    }
 }
 
 #[tokio::test]

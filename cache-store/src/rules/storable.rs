@@ -305,13 +305,6 @@ fn strip(
             SetCookie::Store | SetCookie::Refuse => return Err(NotStored::SetCookie),
         }
     }
-    // Elsewhere the field has no meaning (RFC 9110 §14.4), until a range is cut out of what is stored: then it would stand
-    // beside ours.
-    let has_range =
-        matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
-    if !has_range && response.fields.contains_key(header::CONTENT_RANGE) {
-        strip.push(header::CONTENT_RANGE);
-    }
     Ok(strip)
 }
 

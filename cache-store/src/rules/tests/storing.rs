@@ -146,21 +146,6 @@ fn an_error_that_a_request_can_provoke_is_not_stored_by_default() {
 }
 
 #[test]
-fn a_content_range_is_kept_where_it_has_a_meaning_only() {
-    let lines: Lines<'_> =
-        &[("cache-control", "max-age=60"), ("content-range", "bytes 5-9/20"), ("etag", "\"a\"")];
-    for (status, is_kept) in [(200, false), (206, true)] {
-        let stored = Exchange::new(lines).status(status).store().unwrap();
-        let kept = fields(lines);
-        assert_eq!(
-            retained(&kept, &stored.strip).any(|(name, _)| name == "content-range"),
-            is_kept,
-            "{status}"
-        );
-    }
-}
-
-#[test]
 fn cookies_are_refused_stripped_or_stored_as_the_policy_says() {
     let policy = |set_cookie| Policy { set_cookie, ..Policy::rfc() };
     let named: Lines<'_> = &[("cache-control", "max-age=60"), ("set-cookie", "a=b")];
