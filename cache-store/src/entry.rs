@@ -60,7 +60,7 @@ enum StoredBody {
 pub struct Parts {
     /// Final status.
     pub status: StatusCode,
-    /// Fields to keep; hop-by-hop ones and `Content-Length` are left out by the constructor.
+    /// Fields to keep, without hop-by-hop ones (`rules::retained`); `Content-Length` and `Age` are left out here.
     pub fields: HeaderMap,
     /// The whole body, in pieces.
     pub body: Vec<Bytes>,
@@ -166,8 +166,8 @@ impl StoredResponse {
             let from = range.start.clamp(at, end) - at;
             let to = range.end.clamp(at, end) - at;
             if from < to {
-                // Both lie within the piece, whose length is a usize.
                 #[allow(clippy::cast_possible_truncation)]
+                // both lie within the piece, whose length is a usize
                 pieces.push(piece.slice(from as usize..to as usize));
             }
             at = end;

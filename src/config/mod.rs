@@ -118,7 +118,8 @@ impl Default for Admin {
 pub struct Cache {
     /// Memory budget, bytes; heads and overhead count.
     pub memory_bytes: u64,
-    /// Responses above this many bytes are passed through, not stored.
+    /// Responses above this many bytes are passed through, not stored; so is what would take more than a quarter of a
+    /// shard of the memory (16 MiB with the default 256 MiB), whatever this says.
     pub object_bytes_max: u64,
 }
 
