@@ -12,7 +12,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_store::timestamp::Timestamp;
 use tokio::sync::Notify;
@@ -23,7 +23,10 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { started: Instant, started_at: Timestamp },
+    /// The wall at the start, in microseconds, less the monotonic clock then (wrapping): what turns one into the other.
+    System {
+        offset_micros: u64,
+    },
     Manual(Arc<Manual>),
 }
 
@@ -42,9 +45,9 @@ pub struct Elapsed;
 
 impl Clock {
     /// The machine's clock.
-    #[allow(clippy::disallowed_methods)] // the one place that reads it
     pub fn system() -> Self {
-        Self(Source::System { started: Instant::now(), started_at: wall() })
+        let started_at = wall().as_millis().saturating_mul(1000);
+        Self(Source::System { offset_micros: started_at.wrapping_sub(monotonic_micros()) })
     }
 
     /// A clock that stands at `at` until [`Clock::advance`] moves it; for tests.
@@ -58,23 +61,18 @@ impl Clock {
 
     /// The steady time. Costs about 25 ns on the machine's clock.
     #[inline]
-    #[allow(clippy::disallowed_methods)] // the one place that reads it
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System { started, started_at } => started_at.plus(started.elapsed()),
+            Source::System { .. } => Timestamp::from_millis(self.micros() / 1000),
             Source::Manual(manual) => Timestamp::from_millis(manual.millis.load(Ordering::Acquire)),
         }
     }
 
     /// Microseconds on the steady time line, for durations in logs and metrics; zero point as for [`Clock::now`].
     #[inline]
-    #[allow(clippy::disallowed_methods)] // the one place that reads it
     pub fn micros(&self) -> u64 {
         match &self.0 {
-            Source::System { started, started_at } => {
-                let since = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                started_at.as_millis().saturating_mul(1000).saturating_add(since)
-            }
+            Source::System { offset_micros } => offset_micros.wrapping_add(monotonic_micros()),
             Source::Manual(manual) => manual.millis.load(Ordering::Acquire).saturating_mul(1000),
         }
     }
@@ -141,6 +139,14 @@ impl Clock {
             () = self.sleep(limit) => Err(Elapsed),
         }
     }
+}
+
+/// Microseconds on the machine's monotonic clock. Read without `Instant`, whose subtraction and conversion cost more
+/// than the reading.
+#[inline]
+fn monotonic_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.cast_unsigned().wrapping_mul(1_000_000).wrapping_add(time.tv_nsec.cast_unsigned() / 1000)
 }
 
 #[allow(clippy::disallowed_methods)] // the one place that reads it

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::fields::Fields;
-use crate::listener::request::{BodyError, Client, Protocol, Scheme};
+use crate::listener::request::{BodyError, Client, Interims, Protocol, Scheme};
 use crate::observe::metrics::Metrics;
 
 /// A node that remembers what it was asked to do.
@@ -128,9 +128,10 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         fields: Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
         body: RequestBody::Empty,
         protocol: Protocol::Http11,
-        client: Arc::new(Client { address: "127.0.0.1:5000".parse().unwrap(), tls: None }),
+        client: Arc::new(Client::new("127.0.0.1:5000".parse().unwrap(), None)),
         received_micros: 0,
-        interim: None,
+        interims: Interims::None,
+        spare: Vec::new(),
     }
 }
 
@@ -309,7 +310,7 @@ async fn without_tokens_only_this_machine_calls_and_only_by_its_own_name() {
         for target in ["/v1/stat", "/live", "/"] {
             let mut request = request("GET", target, lines);
             request.authority = Bytes::copy_from_slice(authority.as_bytes());
-            request.client = Arc::new(Client { address: client.parse().unwrap(), tls: None });
+            request.client = Arc::new(Client::new(client.parse().unwrap(), None));
             assert_eq!(stage.send(request).await.status, status, "{claim}: {target}");
         }
     }
@@ -343,7 +344,7 @@ async fn tokens_open_what_they_are_good_for() {
         let mut request = request(method, target, lines);
         // With tokens it does not matter whence and by what name.
         request.authority = Bytes::from_static(b"admin.example.com");
-        request.client = Arc::new(Client { address: "192.0.2.1:1".parse().unwrap(), tls: None });
+        request.client = Arc::new(Client::new("192.0.2.1:1".parse().unwrap(), None));
         let got = stage.send(request).await;
         assert_eq!(got.status, status, "{claim}");
         assert_eq!(got.lines.contains("www-authenticate: Bearer"), status == 401, "{claim}");

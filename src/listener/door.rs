@@ -111,7 +111,7 @@ impl<S: Service + 'static> Door<S> {
             clock: self.clock.clone(),
             limits: Arc::clone(&self.limits),
             deadline: self.deadlines.register(),
-            client: Arc::new(Client { address: SocketAddr::new(peer.ip().to_canonical(), peer.port()), tls }),
+            client: Arc::new(Client::new(SocketAddr::new(peer.ip().to_canonical(), peer.port()), tls)),
             scheme,
             drain: self.drain.clone(),
             date: Rc::clone(&self.date),

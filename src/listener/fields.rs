@@ -85,6 +85,7 @@ impl Fields {
 
     /// Records a line whose name and value lie at these ranges of the block's bytes, and says which field it is; a
     /// range outside the bytes is dropped and counts as [`FieldId::Other`].
+    #[inline]
     pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) -> FieldId {
         let Some(text) = self.bytes.get(name.clone()) else { return FieldId::Other };
         if self.bytes.get(value.clone()).is_none() {
@@ -146,20 +147,24 @@ impl Fields {
     }
 
     /// The values of all lines with this name, in order.
+    #[inline]
     pub fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
-        self.lines()
-            .filter(move |line| line.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|line| line.value)
+        let wanted = FieldId::of(name.as_bytes());
+        let is_named = move |entry: &&Entry| {
+            wanted != FieldId::Other || self.name_of(entry).eq_ignore_ascii_case(name.as_bytes())
+        };
+        self.index
+            .iter()
+            .filter(move |entry| entry.id == wanted)
+            .filter(is_named)
+            .map(|entry| self.value_of(entry))
     }
 
     /// Every line, in order.
     pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
         self.index.iter().map(|entry| FieldLine {
             id: entry.id,
-            name: self
-                .bytes
-                .get(entry.name_at as usize..entry.name_at as usize + usize::from(entry.name_len))
-                .unwrap_or_default(),
+            name: self.name_of(entry),
             value: self.value_of(entry),
         })
     }
@@ -185,6 +190,12 @@ impl Fields {
     }
 
     #[inline]
+    fn name_of(&self, entry: &Entry) -> &[u8] {
+        let at = entry.name_at as usize;
+        self.bytes.get(at..at + usize::from(entry.name_len)).unwrap_or_default()
+    }
+
+    #[inline]
     fn value_of(&self, entry: &Entry) -> &[u8] {
         let at = entry.value_at as usize;
         self.bytes.get(at..at + entry.value_len as usize).unwrap_or_default()
@@ -197,50 +208,47 @@ pub struct FieldIndex(Vec<Entry>);
 
 impl FieldId {
     /// The id of a field name, in any case.
+    #[inline]
     pub fn of(name: &[u8]) -> Self {
-        // By length first: at most four names share one, so a name is compared with few.
-        let known: &[(&[u8], Self)] = match name.len() {
-            2 => &[(b"te", Self::Te)],
-            3 => &[(b"via", Self::Via)],
-            4 => &[(b"host", Self::Host)],
-            5 => &[(b"range", Self::Range)],
-            6 => &[
-                (b"expect", Self::Expect),
-                (b"pragma", Self::Pragma),
-                (b"cookie", Self::Cookie),
-                (b"accept", Self::Accept),
-            ],
-            7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer), (b"referer", Self::Referer)],
-            8 => &[(b"if-range", Self::IfRange), (b"if-match", Self::IfMatch), (b"cdn-loop", Self::CdnLoop)],
-            9 => &[(b"forwarded", Self::Forwarded)],
-            10 => &[
-                (b"connection", Self::Connection),
-                (b"keep-alive", Self::KeepAlive),
-                (b"user-agent", Self::UserAgent),
-            ],
-            13 => &[
-                (b"cache-control", Self::CacheControl),
-                (b"if-none-match", Self::IfNoneMatch),
-                (b"authorization", Self::Authorization),
-            ],
-            14 => &[(b"content-length", Self::ContentLength)],
-            15 => &[
-                (b"accept-encoding", Self::AcceptEncoding),
-                (b"accept-language", Self::AcceptLanguage),
-                (b"x-forwarded-for", Self::XForwardedFor),
-            ],
-            16 => {
-                &[(b"proxy-connection", Self::ProxyConnection), (b"x-forwarded-host", Self::XForwardedHost)]
-            }
-            17 => &[
-                (b"transfer-encoding", Self::TransferEncoding),
-                (b"if-modified-since", Self::IfModifiedSince),
-                (b"x-forwarded-proto", Self::XForwardedProto),
-            ],
-            19 => &[(b"if-unmodified-since", Self::IfUnmodifiedSince)],
-            _ => return Self::Other,
-        };
-        known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map_or(Self::Other, |(_, id)| *id)
+        let mut lower = [0; NAME_BYTES_MAX];
+        let Some(lower) = lower.get_mut(..name.len()) else { return Self::Other };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        // The compiler goes by length first: a name is compared with the few that share its own.
+        match &*lower {
+            b"te" => Self::Te,
+            b"via" => Self::Via,
+            b"host" => Self::Host,
+            b"range" => Self::Range,
+            b"accept" => Self::Accept,
+            b"cookie" => Self::Cookie,
+            b"expect" => Self::Expect,
+            b"pragma" => Self::Pragma,
+            b"referer" => Self::Referer,
+            b"trailer" => Self::Trailer,
+            b"upgrade" => Self::Upgrade,
+            b"cdn-loop" => Self::CdnLoop,
+            b"if-match" => Self::IfMatch,
+            b"if-range" => Self::IfRange,
+            b"forwarded" => Self::Forwarded,
+            b"connection" => Self::Connection,
+            b"keep-alive" => Self::KeepAlive,
+            b"user-agent" => Self::UserAgent,
+            b"authorization" => Self::Authorization,
+            b"cache-control" => Self::CacheControl,
+            b"if-none-match" => Self::IfNoneMatch,
+            b"content-length" => Self::ContentLength,
+            b"accept-encoding" => Self::AcceptEncoding,
+            b"accept-language" => Self::AcceptLanguage,
+            b"x-forwarded-for" => Self::XForwardedFor,
+            b"proxy-connection" => Self::ProxyConnection,
+            b"x-forwarded-host" => Self::XForwardedHost,
+            b"if-modified-since" => Self::IfModifiedSince,
+            b"transfer-encoding" => Self::TransferEncoding,
+            b"x-forwarded-proto" => Self::XForwardedProto,
+            b"if-unmodified-since" => Self::IfUnmodifiedSince,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -249,3 +257,6 @@ impl cache_store::rules::Fields for Fields {
         self.named(name.as_str())
     }
 }
+
+/// Longest name with an id of its own: `if-unmodified-since`, and some.
+const NAME_BYTES_MAX: usize = 24;

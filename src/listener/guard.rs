@@ -39,7 +39,7 @@ impl<S> Guard<S> {
     fn name_client(&self, request: &mut Request) {
         if let Some(address) = proxied::client(request.client.address, &request.fields, &self.trusted_proxies)
         {
-            request.client = Arc::new(Client { address, tls: request.client.tls.clone() });
+            request.client = Arc::new(Client::new(address, request.client.tls.clone()));
         }
     }
 

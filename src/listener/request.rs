@@ -4,17 +4,19 @@
 //! protocol's own checks (framing, field syntax, one authority); it has *not* been normalised, which is `route/`'s
 //! work, nor are its fields safe to forward, which is `origin/forward.rs`'s.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fields::Fields;
+use crate::config::limits::INTERIM_MAX;
 
 /// One request.
 #[derive(Debug)]
@@ -37,8 +39,18 @@ pub struct Request {
     pub client: Arc<Client>,
     /// When the head was complete: `Clock::micros`.
     pub received_micros: u64,
-    /// Where interim (1xx) responses may be sent while the answer is awaited, if the protocol can carry them.
-    pub interim: Option<InterimSink>,
+    /// Where interim (1xx) responses may be sent while the answer is awaited.
+    pub interims: Interims,
+    /// Memory for the lines of the answer, from the request before.
+    pub spare: Vec<u8>,
+}
+
+impl Request {
+    /// When the head was complete, on the steady time line.
+    #[inline]
+    pub const fn received(&self) -> Timestamp {
+        Timestamp::from_millis(self.received_micros / 1000)
+    }
 }
 
 /// The client end of a connection.
@@ -48,6 +60,29 @@ pub struct Client {
     pub address: SocketAddr,
     /// Name of the TLS version and SNI name where the connection is encrypted.
     pub tls: Option<Tls>,
+    /// The address without port, for the log: written once a connection instead of once a request.
+    text: Box<str>,
+    /// The same with its host part zeroed.
+    masked: Box<str>,
+}
+
+impl Client {
+    /// The client at `address`.
+    pub fn new(address: SocketAddr, tls: Option<Tls>) -> Self {
+        let ip = address.ip().to_canonical();
+        // The last octet of IPv4, the last 80 bits of IPv6.
+        let masked = match ip {
+            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & !0xff).to_be_bytes()),
+            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & (u128::MAX << 80)).to_be_bytes()),
+        };
+        Self { address, tls, text: ip.to_string().into(), masked: masked.to_string().into() }
+    }
+
+    /// The address without port, as logs write it.
+    #[inline]
+    pub fn text(&self, masked: bool) -> &str {
+        if masked { &self.masked } else { &self.text }
+    }
 }
 
 /// What TLS told about a connection.
@@ -250,3 +285,35 @@ pub struct Interim {
 
 /// Where interim responses go; bounded, and what does not fit is dropped.
 pub type InterimSink = mpsc::Sender<Interim>;
+
+/// The way of interim responses to a client. A hit never asks for it, so it is made when the walk does.
+#[derive(Debug, Default)]
+pub enum Interims {
+    /// The protocol cannot carry them.
+    #[default]
+    None,
+    /// Nobody has asked yet.
+    Possible,
+    /// Somebody sends into it.
+    Asked(mpsc::Receiver<Interim>),
+}
+
+impl Interims {
+    /// Where to send them, if the protocol can carry them; for the first who asks.
+    pub fn sink(&mut self) -> Option<InterimSink> {
+        if !matches!(self, Self::Possible) {
+            return None;
+        }
+        let (sink, receiver) = mpsc::channel(INTERIM_MAX);
+        *self = Self::Asked(receiver);
+        Some(sink)
+    }
+
+    /// The listener's end, if somebody sends.
+    pub(super) fn asked(&mut self) -> Option<mpsc::Receiver<Interim>> {
+        match std::mem::take(self) {
+            Self::Asked(receiver) => Some(receiver),
+            Self::None | Self::Possible => None,
+        }
+    }
+}

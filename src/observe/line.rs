@@ -3,14 +3,14 @@
 //! Invariant: a line holds exactly one line feed, its last byte, whatever the client sent; every JSON line is one JSON
 //! object. Fields that do not apply are left out of the JSON rather than written as null.
 
-use std::net::IpAddr;
+use http::Method;
 
 use super::calendar::SecondText;
 use super::escape;
 use super::id::RequestId;
 use crate::config::limits::{LOG_PATH_BYTES_MAX, LOG_VALUE_BYTES_MAX};
 use crate::listener::fields::FieldId;
-use crate::listener::request::Request;
+use crate::listener::request::{Protocol, Request, Scheme};
 use crate::listener::service::Finished;
 
 /// What a line is written from.
@@ -38,18 +38,27 @@ impl Line<'_> {
         out.extend_from_slice(b"\",\"id\":\"");
         out.extend_from_slice(self.id.as_bytes());
         out.extend_from_slice(b"\",\"client\":\"");
-        self.client(out);
-        out.extend_from_slice(b"\",\"method\":\"");
-        // A method is an RFC 9110 token: nothing in it needs an escape.
-        out.extend_from_slice(clip(request.method.as_str().as_bytes(), LOG_VALUE_BYTES_MAX));
-        out.extend_from_slice(b"\",\"scheme\":\"");
-        out.extend_from_slice(request.scheme.as_str().as_bytes());
-        json_text(out, b"\",\"host\":\"", &request.authority);
-        out.extend_from_slice(b",\"path\":\"");
+        out.extend_from_slice(request.client.text(self.mask_client).as_bytes());
+        if let (&Method::GET, Scheme::Http) = (&request.method, request.scheme) {
+            // Nearly all, at once.
+            out.extend_from_slice(b"\",\"method\":\"GET\",\"scheme\":\"http\",\"host\":\"");
+        } else {
+            out.extend_from_slice(b"\",\"method\":\"");
+            // A method is an RFC 9110 token: nothing in it needs an escape.
+            out.extend_from_slice(clip(request.method.as_str().as_bytes(), LOG_VALUE_BYTES_MAX));
+            out.extend_from_slice(b"\",\"scheme\":\"");
+            out.extend_from_slice(request.scheme.as_str().as_bytes());
+            out.extend_from_slice(b"\",\"host\":\"");
+        }
+        escape::json(out, clip(&request.authority, LOG_VALUE_BYTES_MAX));
+        out.extend_from_slice(b"\",\"path\":\"");
         escape::json(out, clip(&request.target, LOG_PATH_BYTES_MAX));
-        out.extend_from_slice(b"\",\"protocol\":\"");
-        out.extend_from_slice(request.protocol.as_str().as_bytes());
-        number(out, b"\",\"status\":", finished.status);
+        out.extend_from_slice(match request.protocol {
+            Protocol::Http10 => b"\",\"protocol\":\"HTTP/1.0\",\"status\":",
+            Protocol::Http11 => b"\",\"protocol\":\"HTTP/1.1\",\"status\":",
+            Protocol::Http2 => b"\",\"protocol\":\"HTTP/2\",\"status\":".as_slice(),
+        });
+        number(out, b"", finished.status);
         number(out, b",\"bytes\":", finished.body_bytes);
         number(out, b",\"duration_us\":", finished.duration_micros);
         out.extend_from_slice(b",\"cache\":\"");
@@ -95,7 +104,7 @@ impl Line<'_> {
     /// field that they skip.
     pub(crate) fn combined(&self, time: &mut SecondText, out: &mut Vec<u8>) {
         let Self { request, finished, .. } = self;
-        self.client(out);
+        out.extend_from_slice(request.client.text(self.mask_client).as_bytes());
         out.extend_from_slice(b" - - [");
         out.extend_from_slice(time.clf(self.wall_millis));
         out.extend_from_slice(b"] \"");
@@ -114,35 +123,6 @@ impl Line<'_> {
         out.push(b' ');
         out.extend_from_slice(finished.outcome.cache.as_str().as_bytes());
         out.push(b'\n');
-    }
-
-    /// The client's address, without port.
-    #[inline]
-    fn client(&self, out: &mut Vec<u8>) {
-        let address = self.request.client.address.ip().to_canonical();
-        let address = if self.mask_client { masked(address) } else { address };
-        match address {
-            IpAddr::V4(v4) => {
-                let [a, b, c, d] = v4.octets();
-                number(out, b"", a);
-                for octet in [b, c, d] {
-                    number(out, b".", octet);
-                }
-            }
-            IpAddr::V6(v6) => {
-                use std::io::Write as _;
-                // Writing to a vector cannot fail.
-                let _ = write!(out, "{v6}");
-            }
-        }
-    }
-}
-
-/// The address with its last octet (IPv4) or its last 80 bits (IPv6) zeroed.
-fn masked(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & !0xff).to_be_bytes()),
-        IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & (u128::MAX << 80)).to_be_bytes()),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::{LogFormat, LogTarget};
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Protocol, RequestBody, Scheme, Tls};
+use crate::listener::request::{Client, Interims, Protocol, RequestBody, Scheme, Tls};
 use crate::listener::stats::ListenerStats;
 use crate::observe::calendar::SecondText;
 use crate::observe::gauges::{Applied, Gauges, Purges, Tier};
@@ -30,12 +30,13 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         fields: Fields::pack(lines.iter().copied()),
         body: RequestBody::Empty,
         protocol: Protocol::Http2,
-        client: Arc::new(Client {
-            address: SocketAddr::from(([192, 0, 2, 33], 5000)),
-            tls: Some(Tls { version: "TLSv1.3", server_name: None }),
-        }),
+        client: Arc::new(Client::new(
+            SocketAddr::from(([192, 0, 2, 33], 5000)),
+            Some(Tls { version: "TLSv1.3", server_name: None }),
+        )),
         received_micros: 1_000_000_000_000,
-        interim: None,
+        interims: Interims::None,
+        spare: Vec::new(),
     }
 }
 
@@ -89,7 +90,7 @@ fn a_json_line_has_the_fields_of_the_interface() {
 #[test]
 fn what_does_not_apply_is_left_out() {
     let mut plain = request(b"a", b"/", &[]);
-    plain.client = Arc::new(Client { address: "[::1]:1".parse().unwrap(), tls: None });
+    plain.client = Arc::new(Client::new("[::1]:1".parse().unwrap(), None));
     let outcome = Outcome::default();
     let line = written(true, false, &plain, &Finished { complete: false, ..finished(&outcome) });
     let line: BTreeMap<String, Value> = serde_json::from_str(&line).unwrap();
@@ -134,7 +135,7 @@ fn addresses_can_be_masked() {
         ("[::ffff:192.0.2.33]:1", "192.0.2.33", "192.0.2.0"),
     ] {
         let mut from = request(b"a", b"/", &[]);
-        from.client = Arc::new(Client { address: address.parse().unwrap(), tls: None });
+        from.client = Arc::new(Client::new(address.parse().unwrap(), None));
         for (mask, expected) in [(false, shown), (true, masked)] {
             let line: Value = serde_json::from_str(&written(true, mask, &from, &finished(&outcome))).unwrap();
             assert_eq!(line["client"], expected, "{address}");

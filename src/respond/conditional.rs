@@ -27,7 +27,7 @@ pub(super) fn stored(
 ) -> Result<Response, AskOrigin> {
     let fields = stored.fields();
     let head = ResponseHead { status: stored.status(), fields: &fields };
-    let received_wall = occasion.wall.minus(occasion.now.since(stored.freshness.received()));
+    let received_wall = occasion.clock.wall().minus(occasion.now.since(stored.freshness.received()));
     let mut response = Response {
         status: stored.status(),
         extra,
@@ -83,7 +83,7 @@ pub(super) fn streaming(
 ) -> Option<()> {
     let head = &streaming.head;
     let view = ResponseHead { status: head.status, fields: &head.fields };
-    if evaluate(occasion.request, &view, occasion.wall) == Precondition::NotModified {
+    if evaluate(occasion.request, &view, occasion.clock.wall()) == Precondition::NotModified {
         response.status = StatusCode::NOT_MODIFIED;
         response.lines = Lines::Own(not_modified_lines(&head.fields));
         response.body = Body::None;

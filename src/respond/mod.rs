@@ -28,6 +28,7 @@ use cache_store::rules::partial::{Held, Span};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
 use headers::CacheStatus;
 use response::{Body, CacheOutcome, Cut, Lines, Outcome, Response, Stream};
@@ -39,8 +40,8 @@ pub struct Occasion<'a> {
     pub request: &'a RequestHead<'a, Fields>,
     /// The steady time.
     pub now: Timestamp,
-    /// The calendar.
-    pub wall: Timestamp,
+    /// For the calendar, where an answer depends on it.
+    pub clock: &'a Clock,
     /// This node's name.
     pub node: &'a str,
     /// Whether `X-Cache` is wanted too.
@@ -51,11 +52,16 @@ pub struct Occasion<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AskOrigin;
 
-/// The answer from what is stored.
+/// The answer from what is stored. `extra` is memory for its lines.
 ///
 /// # Errors
 /// [`AskOrigin`]: the request must go to the origin although the stored response may be used.
-pub fn stored(hit: Hit, occasion: Occasion<'_>, cache: CacheOutcome) -> Result<Response, AskOrigin> {
+pub fn stored(
+    hit: Hit,
+    occasion: Occasion<'_>,
+    cache: CacheOutcome,
+    mut extra: Vec<u8>,
+) -> Result<Response, AskOrigin> {
     let Hit { stored, stale } = hit;
     let ttl = stored.freshness.ttl(occasion.now);
     let age = u64::from(stored.freshness.age(occasion.now));
@@ -64,7 +70,7 @@ pub fn stored(hit: Hit, occasion: Occasion<'_>, cache: CacheOutcome) -> Result<R
         CacheOutcome::Revalidated => CacheStatus::Revalidated { ttl },
         _ => CacheStatus::Hit { ttl, detail: stale.map(cache_store::lookup::Stale::as_str) },
     };
-    let mut extra = Vec::with_capacity(EXTRA_BYTES);
+    extra.reserve(EXTRA_BYTES);
     headers::age(&mut extra, age);
     status.write(&mut extra, occasion.node);
     if occasion.x_cache {

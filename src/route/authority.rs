@@ -115,13 +115,17 @@ fn significant(port: &[u8], scheme: Scheme) -> Result<&[u8], Malformed> {
     if port.is_empty() {
         return Ok(port);
     }
-    let plain = port.iter().all(u8::is_ascii_digit) && port.first() != Some(&b'0');
-    let text = std::str::from_utf8(port).map_err(|_| Malformed::Port)?;
-    let number: u16 = if plain { text.parse().map_err(|_| Malformed::Port)? } else { 0 };
-    match number {
-        0 => Err(Malformed::Port),
-        implied if implied == scheme.default_port() => Ok(&[]),
-        _ => Ok(port),
+    if !matches!(port, [b'1'..=b'9', ..])
+        || port.len() > PORT_DIGITS_MAX
+        || !port.iter().all(u8::is_ascii_digit)
+    {
+        return Err(Malformed::Port);
+    }
+    let number = port.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+    match u16::try_from(number) {
+        Err(_) => Err(Malformed::Port),
+        Ok(implied) if implied == scheme.default_port() => Ok(&[]),
+        Ok(_) => Ok(port),
     }
 }
 
@@ -132,6 +136,8 @@ fn push_port(port: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Of 65535.
+const PORT_DIGITS_MAX: usize = 5;
 /// RFC 1035 §2.3.4.
 const LABEL_BYTES_MAX: usize = 63;
 /// RFC 1035 §2.3.4, as text without the last dot.

@@ -93,20 +93,23 @@ impl Edge {
             Some(reason) => return self.pass(request, &route, reason.as_str()),
         }
         let key = route.key(self.store.keyer());
-        let now = self.clock.now();
+        // The listener has just read the clock: a hit reads it once more, when it has been sent.
+        let now = request.received();
+        let spare = std::mem::take(&mut request.spare);
         let looked = {
             // A look-up and a hit never look at the target.
             let head = walk::head(&request.method, request.scheme, "", "", &request.fields);
             let policy = &route.policy.rules;
             match self.store.lookup(key, &head, policy, now) {
                 Lookup::Fresh(hit) => {
-                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit) {
+                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
                         Ok(response) => return Served::Now(tagged(site, response)),
                         Err(AskOrigin) => None,
                     }
                 }
                 Lookup::Stale(hit, fill) => {
-                    let answer = respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Stale);
+                    let occasion = self.occasion(&head, &route, now);
+                    let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
                     if let Some(fill) = fill
                         && let Ok(walk) = Walk::fill(self, request, &route, key)
                     {
@@ -141,13 +144,7 @@ impl Edge {
         route: &Route<'_>,
         now: cache_store::timestamp::Timestamp,
     ) -> Occasion<'a> {
-        Occasion {
-            request,
-            now,
-            wall: self.clock.wall(),
-            node: &self.config.node,
-            x_cache: route.policy.x_cache,
-        }
+        Occasion { request, now, clock: &self.clock, node: &self.config.node, x_cache: route.policy.x_cache }
     }
 }
 
@@ -212,7 +209,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Stored(hit) => {
             let head = walk.head();
-            respond::stored(hit, walk.occasion(&head), CacheOutcome::Collapsed)
+            respond::stored(hit, walk.occasion(&head), CacheOutcome::Collapsed, Vec::new())
                 .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
         }
         Followed::Failed(failure) => {
@@ -278,7 +275,7 @@ async fn answer_led(
 async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
     let answer = {
         let head = walk.head();
-        respond::stored(hit, walk.occasion(&head), cache)
+        respond::stored(hit, walk.occasion(&head), cache, Vec::new())
     };
     match answer {
         Ok(response) => response,

@@ -103,7 +103,7 @@ impl Walk {
             forward: Arc::new(forward),
             policy: Arc::clone(route.policy),
             key,
-            interim: request.interim.take(),
+            interim: request.interims.sink(),
             body: Arc::new(Mutex::new(body)),
         })
     }
@@ -124,7 +124,7 @@ impl Walk {
         Occasion {
             request,
             now: self.edge.clock.now(),
-            wall: self.edge.clock.wall(),
+            clock: &self.edge.clock,
             node: &self.edge.config.node,
             x_cache: self.policy.x_cache,
         }

@@ -139,7 +139,7 @@ async fn talk(bytes: &[u8], then: &[u8], seen: &Rc<RefCell<Vec<String>>>) -> Vec
         clock: Clock::manual(Timestamp::from_secs(1_000_000)),
         limits: Arc::new(Limits::default()),
         deadline: deadlines.register(),
-        client: Arc::new(Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), tls: None }),
+        client: Arc::new(Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), None)),
         scheme: Scheme::Http,
         drain: Drain::default(),
         date: Rc::new(DateLine::default()),

@@ -21,7 +21,6 @@ use std::task::{Poll, ready};
 use cache_store::timestamp::Timestamp;
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 
 use super::answer::{Announced, Framing, append_head};
 use super::body::{Decoded, Decoder};
@@ -33,12 +32,11 @@ use super::socket::Socket;
 use super::waiting::Waited;
 use super::{ConnectionContext, ConnectionEnd};
 use crate::config::limits::{
-    BODY_READ_BYTES, COPY_BODY_BYTES_MAX, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, GATHER_BYTES_MAX, INTERIM_MAX,
-    READ_BUFFER_BYTES,
+    BODY_READ_BYTES, COPY_BODY_BYTES_MAX, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, GATHER_BYTES_MAX, READ_BUFFER_BYTES,
 };
 use crate::listener::deadline::Phase;
 use crate::listener::fields::FieldIndex;
-use crate::listener::request::{Interim, InterimSink, Protocol, Request, RequestBody};
+use crate::listener::request::{Interims, Protocol, Request, RequestBody};
 use crate::listener::service::{Served, Service};
 use crate::respond::response::{Body, Lines, Response};
 
@@ -52,7 +50,8 @@ pub(super) struct Connection<'s, IO, S: Service> {
     unfinished: Vec<Exchange<'s, S>>,
     /// Memory of finished requests.
     index: FieldIndex,
-    interim: Option<(InterimSink, mpsc::Receiver<Interim>)>,
+    /// Memory of finished answers.
+    spare: Vec<u8>,
     served: u64,
     /// Since when it has waited for a head, or its first byte; steady time.
     waiting_since: Timestamp,
@@ -76,7 +75,7 @@ where
             heads: HeadReader::default(),
             unfinished: Vec::new(),
             index: FieldIndex::default(),
-            interim: None,
+            spare: Vec::new(),
             served: 0,
             waiting_since,
             head_began: false,
@@ -93,7 +92,11 @@ where
                 &self.context.limits,
             );
             let outcome = match head {
-                Ok(Some(head)) => self.exchange(head).await,
+                Ok(Some(head)) => match self.begin(head) {
+                    Begun::Answered(next) if self.socket.out.len() < GATHER_BYTES_MAX => Ok(next),
+                    Begun::Answered(next) => self.flush().await.map(|()| next),
+                    Begun::Open(open) => self.go_on(open).await,
+                },
                 Ok(None) => match self.flush().await {
                     Ok(()) => self.fill().await,
                     Err(end) => Err(end),
@@ -154,12 +157,13 @@ where
         }
     }
 
-    /// Has one request answered and its answer rendered, and written unless a further head may be waiting.
-    async fn exchange(&mut self, head: Head) -> Result<Next, Stop> {
+    /// Asks the service. A hit with a short body is rendered here and now, without a future; all else goes on in
+    /// [`Connection::go_on`].
+    #[inline]
+    fn begin(&mut self, head: Head) -> Begun<'s, S> {
         self.served += 1;
-        let protocol = head.protocol;
         let keep_alive = head.keep_alive;
-        let (body, mut pump) = match head.body {
+        let (body, pump) = match head.body {
             BodyLength::None => (RequestBody::Empty, None),
             framed => {
                 let ConnectionContext { clock, limits, .. } = &self.context;
@@ -170,33 +174,47 @@ where
         let received_micros = self.context.clock.micros();
         self.total_due =
             Timestamp::from_millis(received_micros / 1000).plus(self.context.limits.total_timeout);
-        let (interim, mut interims) = self.interim.take().filter(|_| protocol == Protocol::Http11).unzip();
-        let mut request = Request {
-            method: head.method,
-            scheme: self.context.scheme,
-            authority: head.authority,
-            target: head.target,
-            fields: head.fields,
-            body,
-            protocol,
-            client: Arc::clone(&self.context.client),
-            received_micros,
-            interim,
-        };
-        if request.interim.is_none() && protocol == Protocol::Http11 {
-            let (sink, receiver) = mpsc::channel(INTERIM_MAX);
-            request.interim = Some(sink);
-            interims = Some(receiver);
-        }
-        let served = self.service.serve(&mut request);
-        let mut exchange = Exchange::new(self.service, &self.context.clock, request);
-        let response = match served {
-            Served::Now(response) => {
-                self.keep_interims(&mut exchange, interims);
-                response
+        let mut exchange = Exchange::new(
+            self.service,
+            &self.context.clock,
+            Request {
+                method: head.method,
+                scheme: self.context.scheme,
+                authority: head.authority,
+                target: head.target,
+                fields: head.fields,
+                body,
+                protocol: head.protocol,
+                client: Arc::clone(&self.context.client),
+                received_micros,
+                interims: match head.protocol {
+                    Protocol::Http11 => Interims::Possible,
+                    _ => Interims::None,
+                },
+                spare: std::mem::take(&mut self.spare),
+            },
+        );
+        let served = self.service.serve(&mut exchange.request);
+        if let (Served::Now(response), None) = (&served, &pump)
+            && let Some(close) = self.render_short(&mut exchange, response, keep_alive)
+        {
+            self.unfinished.push(exchange);
+            if let Served::Now(response) = served {
+                self.keep_spare(response.extra);
             }
+            return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
+        }
+        Begun::Open(Box::new(Open { exchange, served, pump, keep_alive }))
+    }
+
+    /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
+    async fn go_on(&mut self, open: Box<Open<'s, S>>) -> Result<Next, Stop> {
+        let Open { mut exchange, served, mut pump, keep_alive } = *open;
+        let response = match served {
+            Served::Now(response) => response,
             Served::Later(future) => {
                 self.flush().await?;
+                let interims = exchange.request.interims.asked();
                 match self.wait(future, pump.as_mut(), interims).await {
                     Waited::Answer(response) => response,
                     Waited::Broken(refusal) => self.refused(refusal),
@@ -204,11 +222,8 @@ where
                 }
             }
         };
-        let mut close = response.close
-            || !keep_alive
-            || self.context.drain.is_begun()
-            || self.served >= self.context.limits.requests_per_connection_max
-            || pump.as_ref().is_some_and(Pump::prevents_reuse);
+        let mut close =
+            self.ends_behind(&response, keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
         close |= self.send(&mut exchange, response, close, pump.as_mut()).await?;
         self.unfinished.push(exchange);
         if self.socket.out.len() >= GATHER_BYTES_MAX {
@@ -220,14 +235,53 @@ where
         Ok(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head })
     }
 
-    /// Keeps the interim channel for the next request, if this one has left it alone.
+    /// Whether the connection ends behind an answer, whatever became of the request's body.
     #[inline]
-    fn keep_interims(&mut self, exchange: &mut Exchange<'s, S>, receiver: Option<mpsc::Receiver<Interim>>) {
-        if let (Some(sink), Some(receiver)) = (exchange.request.interim.take(), receiver)
-            && receiver.sender_strong_count() == 1
-            && receiver.is_empty()
-        {
-            self.interim = Some((sink, receiver));
+    fn ends_behind(&self, response: &Response, keep_alive: bool) -> bool {
+        response.close
+            || !keep_alive
+            || self.context.drain.is_begun()
+            || self.served >= self.context.limits.requests_per_connection_max
+    }
+
+    /// Renders an answer that need not wait for the client: one with a short stored body. Tells whether the connection
+    /// must end behind it; `None`, and nothing is done, for every other.
+    #[inline]
+    fn render_short(
+        &mut self,
+        exchange: &mut Exchange<'s, S>,
+        response: &Response,
+        keep_alive: bool,
+    ) -> Option<bool> {
+        let (Body::Stored(stored), Lines::Stored(lines)) = (&response.body, &response.lines) else {
+            return None;
+        };
+        let body = stored.lines_and_inline_body();
+        if !stored.is_inline() || !Arc::ptr_eq(stored, lines) || body.len() > COPY_BODY_BYTES_MAX {
+            return None;
+        }
+        let Request { method, protocol, .. } = &exchange.request;
+        let framing = Framing::of(response, method == Method::HEAD, *protocol);
+        if !framing.sends_body {
+            return None;
+        }
+        let close = self.ends_behind(response, keep_alive);
+        let ConnectionContext { clock, date, .. } = &self.context;
+        self.socket.out.reserve(response.extra.len() + body.len() + HEAD_BYTES_USUAL);
+        append_head(&mut self.socket.out, response, framing, close, *protocol, (clock, date));
+        self.socket.out.extend_from_slice(body);
+        exchange.status = response.status.as_u16();
+        exchange.outcome = response.outcome.clone();
+        exchange.body_bytes = stored.body_len();
+        Some(close)
+    }
+
+    /// Keeps the memory of an answer's lines for the next.
+    #[inline]
+    fn keep_spare(&mut self, mut spare: Vec<u8>) {
+        if spare.capacity() <= SPARE_BYTES_MAX {
+            spare.clear();
+            self.spare = spare;
         }
     }
 
@@ -424,6 +478,22 @@ where
     }
 }
 
+/// A request that the service was asked.
+enum Begun<'s, S: Service> {
+    /// Its answer is rendered.
+    Answered(Next),
+    /// It takes waiting.
+    Open(Box<Open<'s, S>>),
+}
+
+/// A request whose answer is not rendered yet.
+struct Open<'s, S: Service> {
+    exchange: Exchange<'s, S>,
+    served: Served,
+    pump: Option<Pump>,
+    keep_alive: bool,
+}
+
 /// What comes after an exchange.
 enum Next {
     /// The next head.
@@ -446,3 +516,8 @@ pub(super) fn failed(error: io::Error) -> ConnectionEnd {
         _ => ConnectionEnd::Failed(error),
     }
 }
+
+/// Room for what an answer's head holds beside its lines: status, length, date.
+const HEAD_BYTES_USUAL: usize = 160;
+/// Memory for the lines of one answer that a connection keeps.
+const SPARE_BYTES_MAX: usize = 1024;

@@ -1,7 +1,8 @@
 //! Bytes -> the head of a request, with every ambiguity refused.
 //!
-//! `look.rs` finds the end of the head; here `httparse` takes it apart, and each field that speaks of framing, host
-//! or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`],
+//! A head that is all there (nearly every one) is taken apart by `httparse` at once, and that its lines end as they must
+//! is seen from where its parts lie; one that comes in pieces, or is refused, is walked line by line by `look.rs`. Each
+//! field that speaks of framing, host or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`],
 //! `authority`, `target` are slices of it). Called by `connection.rs`; hands on a [`Head`].
 //!
 //! Invariant: a [`Head`] has exactly one reading of its body's length and exactly one authority. hyper, Go, nginx or
@@ -13,9 +14,11 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
+use memchr::memmem::Finder;
 
 use super::authority;
 use super::look::{Look, RequestLine, is_token_byte};
@@ -63,6 +66,8 @@ pub struct HeadReader {
     look: Look,
     /// One empty line before the request has been skipped.
     skipped: bool,
+    /// The last `Host` that was found valid: on one connection they are nearly all the same.
+    host: Vec<u8>,
 }
 
 impl HeadReader {
@@ -86,15 +91,36 @@ impl HeadReader {
         if !self.skipped && input.as_ref() == b"\r" {
             return Ok(None);
         }
-        let Some(len) = self.look.advance(input, limits)? else { return Ok(None) };
-        *self = Self::default();
+        let whole = if self.look.is_begun() { None } else { HEAD_END.find(input) };
+        let len = match whole {
+            Some(at) => at + HEAD_END.needle().len(),
+            None => match self.look.advance(input, limits)? {
+                Some(len) => len,
+                None => return Ok(None),
+            },
+        };
+        self.look = Look::default();
+        self.skipped = false;
         let bytes = input.split_to(len).freeze();
-        read(&bytes, std::mem::take(index), scheme, limits).map(Some)
+        match read(&bytes, std::mem::take(index), &mut self.host, scheme, limits) {
+            Ok(head) => Ok(Some(head)),
+            // The look knows best what is wrong with a line.
+            Err(refusal) => Err(Look::default().advance(&bytes, limits).err().unwrap_or(refusal)),
+        }
     }
 }
 
-/// Reads a head that the look found complete.
-fn read(bytes: &Bytes, index: FieldIndex, scheme: Scheme, limits: &Limits) -> Result<Head, Refusal> {
+/// Reads a head that ends in an empty line.
+fn read(
+    bytes: &Bytes,
+    index: FieldIndex,
+    known_host: &mut Vec<u8>,
+    scheme: Scheme,
+    limits: &Limits,
+) -> Result<Head, Refusal> {
+    if bytes.len() > limits.head_bytes_max {
+        return Err(Refusal::HeadTooLong);
+    }
     // On the stack for every sensible setting; `fields_max` beyond it costs an allocation a request.
     let mut few = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
     let mut many = Vec::new();
@@ -111,7 +137,11 @@ fn read(bytes: &Bytes, index: FieldIndex, scheme: Scheme, limits: &Limits) -> Re
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
         Err(_) => return Err(diagnose(bytes)),
     }
-    let line = bytes.get(..memchr::memchr(b'\r', bytes).unwrap_or_default()).unwrap_or_default();
+    let first = parsed
+        .headers
+        .first()
+        .map_or(bytes.len().saturating_sub(2), |line| at_in(bytes, line.name.as_bytes()));
+    let line = line_before(bytes, first)?;
     let RequestLine { method, target, minor } = RequestLine::parse(line, limits)?;
     let method = Method::from_bytes(method).map_err(|_| Refusal::MethodByte)?;
     let protocol = if minor == 1 { Protocol::Http11 } else { Protocol::Http10 };
@@ -119,8 +149,10 @@ fn read(bytes: &Bytes, index: FieldIndex, scheme: Scheme, limits: &Limits) -> Re
     let mut fields = Fields::over(bytes.clone(), index);
     let mut seen = Seen::default();
     for line in &*parsed.headers {
-        let id = fields.push(range_in(bytes, line.name.as_bytes()), range_in(bytes, line.value));
-        seen.line(id, line.name.as_bytes(), line.value)?;
+        let name = range_in(bytes, line.name.as_bytes());
+        line_before(bytes, name.start)?;
+        let id = fields.push(name, range_in(bytes, line.value));
+        seen.line(id, line.name.as_bytes(), line.value, known_host)?;
     }
     let body = seen.body_length(protocol, limits)?;
     let (authority, target) = locate(bytes, target, seen.host, &method, protocol, scheme)?;
@@ -152,10 +184,21 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     #[inline]
-    fn line(&mut self, id: FieldId, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
+    fn line(
+        &mut self,
+        id: FieldId,
+        name: &[u8],
+        value: &'a [u8],
+        known_host: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         match id {
             FieldId::Host if self.host.is_some() => return Err(Refusal::HostRepeated),
-            FieldId::Host if authority::is_valid(value) => self.host = Some(value),
+            FieldId::Host if value == known_host && !value.is_empty() => self.host = Some(value),
+            FieldId::Host if authority::is_valid(value) => {
+                self.host = Some(value);
+                known_host.clear();
+                known_host.extend_from_slice(value);
+            }
             FieldId::Host => return Err(Refusal::HostInvalid),
             FieldId::ContentLength if self.length.is_some() => return Err(Refusal::LengthRepeated),
             FieldId::ContentLength => self.length = Some(decimal(value).ok_or(Refusal::LengthInvalid)?),
@@ -304,10 +347,23 @@ fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
+/// What stands in front of the line that begins at `at`, without its end, which must be CR LF: `httparse` takes a bare
+/// LF for one. (Of the field lines only the end is looked at here.)
+#[inline]
+fn line_before(bytes: &[u8], at: usize) -> Result<&[u8], Refusal> {
+    bytes.get(..at).and_then(|before| before.strip_suffix(b"\r\n")).ok_or(Refusal::BareLineFeed)
+}
+
+/// Where `part`, a slice of `whole`, begins in it.
+#[inline]
+fn at_in(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().saturating_sub(whole.as_ptr().addr()).min(whole.len())
+}
+
 /// Where `part`, a slice of `whole`, lies in it.
 #[inline]
 fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let at = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr()).min(whole.len());
+    let at = at_in(whole, part);
     at..at.saturating_add(part.len()).min(whole.len())
 }
 
@@ -333,6 +389,8 @@ fn blame(line: &[u8]) -> Option<Refusal> {
     }
 }
 
+/// Ends a head whose last line ends as it must.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 /// Fields whose lines `httparse` finds without an allocation.
 const FIELDS_ON_STACK: usize = 128;
 /// Names without a [`FieldId`] that carry identity, secrets or the meaning of the body.

@@ -33,6 +33,11 @@ pub(super) struct RequestLine<'a> {
 }
 
 impl Look {
+    /// Whether part of a head has been looked at.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.scanned > 0
+    }
+
     /// Looks at what is new in `input`; the length of the head with its empty line once it is complete.
     #[inline]
     pub(super) fn advance(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {

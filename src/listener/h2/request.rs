@@ -21,7 +21,7 @@ use crate::config::Limits;
 use crate::config::limits::{H2_FIELD_COST_BYTES, H2_HEAD_COPIES};
 use crate::listener::fields::{FieldIndex, Fields};
 use crate::listener::h1::{Refusal, authority, head};
-use crate::listener::request::{Protocol, Request, RequestBody};
+use crate::listener::request::{Interims, Protocol, Request, RequestBody};
 
 /// A request, and the bytes of its head that it holds.
 pub(super) fn read(
@@ -52,7 +52,8 @@ pub(super) fn read(
         client: connection.client.clone(),
         received_micros: connection.clock.micros(),
         // hyper's server cannot send interim responses on HTTP/2.
-        interim: None,
+        interims: Interims::None,
+        spare: Vec::new(),
     };
     Ok((request, held_bytes))
 }

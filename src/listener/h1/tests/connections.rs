@@ -292,7 +292,7 @@ async fn an_answer_before_the_expected_body_comes_alone_and_ends_the_connection(
 async fn interim_responses_pass_to_clients_that_know_them_and_100_and_101_do_not() {
     local(async {
         let stage = Stage::new(|request| {
-            let sink = request.interim.take();
+            let sink = request.interims.sink();
             assert_eq!(sink.is_some(), request.protocol == Protocol::Http11);
             later(async move {
                 if let Some(sink) = sink {

@@ -90,7 +90,7 @@ impl Stage {
             clock: self.clock.clone(),
             limits: Arc::new(self.limits.clone()),
             deadline: self.deadlines.register(),
-            client: Arc::new(Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), tls: None }),
+            client: Arc::new(Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), None)),
             scheme: Scheme::Http,
             drain: self.drain.clone(),
             date: Rc::new(DateLine::default()),

@@ -149,10 +149,10 @@ impl Stage {
             clock: clock.clone(),
             limits: Arc::new(limits),
             deadline: deadlines.register(),
-            client: Arc::new(Client {
-                address: ([127, 0, 0, 1], 1).into(),
-                tls: Some(Tls { version: "TLSv1.3", server_name: Some("a.example".into()) }),
-            }),
+            client: Arc::new(Client::new(
+                ([127, 0, 0, 1], 1).into(),
+                Some(Tls { version: "TLSv1.3", server_name: Some("a.example".into()) }),
+            )),
             scheme: Scheme::Https,
             drain: drain.clone(),
             date: Rc::new(DateLine::default()),

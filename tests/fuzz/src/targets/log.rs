@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate::fuzzing::log_lines;
 use tidegate::listener::fields::Fields;
-use tidegate::listener::request::{Client, Protocol, Request, RequestBody, Scheme, Tls};
+use tidegate::listener::request::{Client, Interims, Protocol, Request, RequestBody, Scheme, Tls};
 use tidegate::listener::service::Finished;
 use tidegate::observe::escape;
 use tidegate::respond::response::{CacheOutcome, Outcome};
@@ -33,12 +33,13 @@ pub fn access_log(data: &[u8]) {
         fields: Fields::pack(pairs.iter().copied()),
         body: RequestBody::Empty,
         protocol: Protocol::Http11,
-        client: Arc::new(Client {
-            address: SocketAddr::from(([192, 0, 2, 33], 5000)),
-            tls: Some(Tls { version: "TLSv1.3", server_name: None }),
-        }),
+        client: Arc::new(Client::new(
+            SocketAddr::from(([192, 0, 2, 33], 5000)),
+            Some(Tls { version: "TLSv1.3", server_name: None }),
+        )),
         received_micros: 1,
-        interim: None,
+        interims: Interims::None,
+        spare: Vec::new(),
     };
     let outcome =
         Outcome { cache: CacheOutcome::Miss, ttl: Some(-3), pool: Some("eu".into()), ..Outcome::default() };

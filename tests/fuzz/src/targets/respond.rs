@@ -12,6 +12,7 @@ use cache_store::rules::retained::retained;
 use cache_store::rules::{RequestHead, ResponseHead, Target, storable};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
+use tidegate::clock::Clock;
 use tidegate::listener::fields::Fields;
 use tidegate::respond::response::{Body, CacheOutcome};
 use tidegate::respond::{Occasion, stored};
@@ -75,9 +76,12 @@ pub fn stored_answer(data: &[u8]) {
     assert_eq!(response.body_len(), body.len() as u64);
     assert_eq!(response.body().collect::<Vec<_>>().concat(), body, "what is stored is what came");
     let ask = RequestHead { method: &method, target, fields: &request };
-    let occasion = Occasion { request: &ask, now, wall: now, node: "n1", x_cache: true };
+    let clock = Clock::manual(now);
+    let occasion = Occasion { request: &ask, now, clock: &clock, node: "n1", x_cache: true };
     let hit = Hit { stored: Arc::new(response), stale: None };
-    let Ok(answer) = stored(hit, occasion, CacheOutcome::Hit) else { return reached("ask the origin") };
+    let Ok(answer) = stored(hit, occasion, CacheOutcome::Hit, Vec::new()) else {
+        return reached("ask the origin");
+    };
 
     let mut fields = sent_fields(&answer.extra);
     fields.extend(sent_fields(answer.lines.as_bytes()));
