@@ -106,6 +106,7 @@ impl Torn {
         let next = Disk {
             seen: names.clone(),
             durable: names,
+            faults: disk.faults,
             random,
             calls: disk.calls,
             failed: disk.failed,
