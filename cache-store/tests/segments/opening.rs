@@ -151,7 +151,7 @@ fn what_was_read_outlives_its_segment_and_the_rest_goes() {
 #[test]
 fn a_full_index_makes_room_as_a_full_disk_does() {
     let disk = Torn::new(1);
-    let settings = Settings { entries_max: 160, ..settings(400) };
+    let settings = Settings { entries_max: 160, ..self::settings(400) };
     let log = Segments::open(Arc::new(disk), settings).expect("ours");
     let mut kept = 0;
     for number in 0..5000 {
@@ -160,6 +160,16 @@ fn a_full_index_makes_room_as_a_full_disk_does() {
         assert!(log.usage().entries <= 160);
     }
     assert!(kept > 4900, "{kept} of 5000 were kept");
+    // Fewer than one segment may hold.
+    let settings = Settings { entries_max: 16, ..self::settings(400) };
+    let log = Segments::open(Arc::new(Torn::new(2)), settings).expect("ours");
+    let mut kept = 0;
+    for number in 0..500 {
+        kept += u64::from(matches!(append(&log, number, 1, 10), Appended::Kept { .. }));
+        log.flush().expect("written");
+        assert!(log.usage().entries <= 16);
+    }
+    assert!(kept > 400, "{kept} of 500 were kept");
 }
 
 #[test]

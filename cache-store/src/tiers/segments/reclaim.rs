@@ -29,7 +29,16 @@ impl Segments {
                 let tail = self.tail.lock();
                 (tail.condemned, tail.unwritten_seq())
             };
-            let Some(oldest) = self.oldest(unwritten) else { break };
+            let Some(oldest) = self.oldest(unwritten) else {
+                if self.is_crowded() {
+                    // All that fills the index is in the segment that is written to: end it, so that it can go.
+                    let mut tail = self.tail.lock();
+                    let before = tail.seq;
+                    let _ = tail.turn();
+                    self.planned(&tail, before);
+                }
+                break;
+            };
             let given_up = oldest.seq <= condemned;
             if !given_up && !self.is_short(unwritten) {
                 break;
@@ -64,13 +73,17 @@ impl Segments {
         let many = live.len() as u64 > SEGMENTS_MAX - SEGMENTS_SPARE;
         drop(live);
         let whole = self.settings.segment_bytes;
-        let entries_max = self.settings.entries_max;
         many
             // The segment that is written to, and one that is free.
             || sealed.saturating_add(2 * whole) > self.settings.capacity_bytes
-            || self.index.entries() > entries_max - entries_max / ENTRIES_SPARE
+            || self.is_crowded()
             || (self.settings.free_bytes_min > 0
                 && self.files.free_bytes().is_ok_and(|free| free < self.settings.free_bytes_min.saturating_add(whole)))
+    }
+
+    fn is_crowded(&self) -> bool {
+        let entries_max = self.settings.entries_max;
+        self.index.entries() > entries_max - entries_max / ENTRIES_SPARE
     }
 
     fn reclaim(&self, writer: &mut Writer, oldest: &Arc<Segment>, keep: bool) -> io::Result<()> {

@@ -41,7 +41,8 @@ pub(super) struct Writer {
 }
 
 impl Segments {
-    /// Writes what waits in the buffers and makes room in the log. Blocks; one at a time.
+    /// Writes what waits in the buffers, a part of one too, and makes room in the log. Blocks; one at a time. Call it when
+    /// [`Segments::append`] asks for it, and now and then when it does not: what is in a buffer alone, a kill takes.
     ///
     /// # Errors
     /// As the disk says. All that was not written still waits: call again, after a while.
