@@ -14,5 +14,5 @@ pub mod lookup;
 pub mod purge;
 pub mod rules;
 pub mod store;
-mod tiers;
+pub mod tiers;
 pub mod timestamp;
