@@ -63,12 +63,11 @@ impl Content {
         Ok(())
     }
 
-    /// Writes a chunk, over whatever had its name. The file is open for reading.
-    pub(super) fn write(&self, id: ChunkId, bytes: &[u8]) -> io::Result<File> {
+    /// Writes a chunk, over whatever had its name.
+    pub(super) fn write(&self, id: ChunkId, bytes: &[u8]) -> io::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut draft = Draft { path: self.dir.join(TMP).join(format!("{number:016x}")), renamed: false };
-        let create =
-            || OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&draft.path);
+        let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&draft.path);
         let mut file = match create() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.prepare()?;
@@ -86,7 +85,7 @@ impl Content {
             renamed => renamed?,
         }
         draft.renamed = true;
-        Ok(file)
+        Ok(())
     }
 
     /// Opens a chunk's file for reading. Never follows a link and never waits for the other end of a pipe.
@@ -98,10 +97,10 @@ impl Content {
     }
 
     /// Whether the chunk's file holds exactly these bytes.
-    pub(super) fn holds(&self, id: ChunkId, bytes: &[u8]) -> Option<File> {
-        let file = self.open(id).ok()?;
-        (file.metadata().ok()?.len() == bytes.len() as u64 && read_whole(&file).ok()? == bytes)
-            .then_some(file)
+    pub(super) fn holds(&self, id: ChunkId, bytes: &[u8]) -> bool {
+        let Ok(file) = self.open(id) else { return false };
+        let as_long = file.metadata().is_ok_and(|found| found.len() == bytes.len() as u64);
+        as_long && read_whole(&file).is_ok_and(|held| held == bytes)
     }
 
     /// Unlinks a chunk; one that is not there is as good as unlinked.

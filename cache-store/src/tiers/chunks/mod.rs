@@ -237,14 +237,14 @@ impl ChunkStore {
         if self.is_here(id) {
             return Ok(true);
         }
-        let (file, shared) = match self.content.holds(id, bytes) {
-            Some(file) => (file, true),
-            None => (self.content.write(id, bytes)?, false),
-        };
+        let shared = self.content.holds(id, bytes);
+        if !shared {
+            self.content.write(id, bytes)?;
+        }
         self.table.insert(id, len, Entering::Verified, Some(room));
-        // A torn file of this name may be open from before.
+        // A file that had this name may be open from before. The new one is opened by who reads it: a fill of ten
+        // gibibytes would push out every hot file, and what is open for writing keeps a disk from being remounted.
         self.files.forget(id);
-        self.files.keep(id, Arc::new(file));
         Ok(shared)
     }
 

@@ -294,7 +294,8 @@ const VERIFIED: u32 = 1 << 30;
 const LEAVING: u32 = 1 << 31;
 /// No entry.
 const NONE: u32 = u32::MAX;
-const PAGE: usize = 64;
+/// As many as fill 4096 bytes, which no allocator rounds up.
+const PAGE: usize = 93;
 /// Entries that one look for a victim passes, and those among them that it spares for having been read.
 const LOOKED_AT_MAX: usize = 2048;
 const SPARED_MAX: usize = 1024;
