@@ -4,6 +4,8 @@
 //! that is under way, or the permit to fetch. [`rules`] decide what may be stored and used; [`coalesce`] lets
 //! many wait for one; [`body`] is what they read while it comes; [`purge`] makes it forget.
 //!
+//! Large bodies live on disk as chunks named by their content ([`tiers::chunks`]).
+//!
 //! The crate reads no clock, opens no socket and knows HTTP only by the `http` crate's types.
 
 pub mod body;
