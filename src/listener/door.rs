@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::accept::Slot;
 use super::deadline::Deadlines;
 use super::guard::Guard;
-use super::h1::{self, ConnectionContext, DateLine};
+use super::h1::{self, Buffers, ConnectionContext, DateLine};
 use super::h2;
 use super::request::{Client, Protocol, Scheme, Tls};
 use super::service::Service;
@@ -39,6 +39,7 @@ pub(super) struct Door<S> {
     pub(super) tls: Option<TlsDoor>,
     pub(super) h2: h2::Worker,
     pub(super) date: Rc<DateLine>,
+    pub(super) buffers: Rc<Buffers>,
 }
 
 /// What a listener with TLS has beside.
@@ -115,6 +116,7 @@ impl<S: Service + 'static> Door<S> {
             scheme,
             drain: self.drain.clone(),
             date: Rc::clone(&self.date),
+            buffers: Rc::clone(&self.buffers),
         }
     }
 }

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Announced, Framing, append_head};
 use super::body::{Decoded, Decoder};
+use super::buffers::Set;
 use super::exchange::Exchange;
 use super::head::{BodyLength, Head, HeadReader};
 use super::pump::Pump;
@@ -122,15 +123,26 @@ where
         if begun && std::mem::take(&mut self.head_began) && self.served > 0 {
             self.waiting_since = self.context.clock.now();
         }
-        let Self { socket, context, waiting_since, served, .. } = self;
+        let Self { socket, context, waiting_since, served, index, spare, .. } = self;
         let mut armed = false;
         let read = poll_fn(|cx| {
+            if socket.input.capacity() == 0 {
+                let set = context.buffers.take();
+                (socket.input, socket.out, *index, *spare) = (set.input, set.out, set.index, set.spare);
+            }
             if let Poll::Ready(read) = socket.poll_fill(cx, READ_BUFFER_BYTES) {
                 return Poll::Ready(Ok(read));
             }
+            if !begun {
+                context.buffers.give_back(Set {
+                    input: std::mem::take(&mut socket.input),
+                    out: std::mem::take(&mut socket.out),
+                    index: std::mem::take(index),
+                    spare: std::mem::take(spare),
+                });
+            }
             if !armed {
                 armed = true;
-                socket.shrink();
                 let (allowed, phase) = match (begun, *served) {
                     (true, _) => (context.limits.head_timeout, Phase::Head),
                     (false, 0) => (context.limits.head_timeout, Phase::Idle),

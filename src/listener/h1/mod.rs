@@ -17,6 +17,7 @@
 mod answer;
 pub mod authority;
 pub mod body;
+mod buffers;
 mod connection;
 mod date;
 mod exchange;
@@ -43,6 +44,7 @@ use crate::clock::Clock;
 use crate::config::limits::Limits;
 use crate::shutdown::Drain;
 
+pub use buffers::Buffers;
 pub use date::DateLine;
 pub use refusal::Refusal;
 
@@ -63,6 +65,8 @@ pub struct ConnectionContext {
     pub drain: Drain,
     /// The worker's `Date` line, rendered once a second.
     pub date: Rc<DateLine>,
+    /// What the worker's connections read into and write from.
+    pub buffers: Rc<Buffers>,
 }
 
 /// How a connection ended.

@@ -13,8 +13,6 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use crate::config::limits::READ_BUFFER_BYTES;
-
 /// An I/O object and its two buffers.
 #[derive(Debug)]
 pub(super) struct Socket<IO> {
@@ -89,17 +87,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     /// Ends the writing side.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    /// Gives back memory that a large request or answer took; for the moment when the connection turns idle.
-    #[inline]
-    pub(super) fn shrink(&mut self) {
-        if self.out.is_empty() && self.out.capacity() > READ_BUFFER_BYTES {
-            self.out = Vec::new();
-        }
-        if self.input.is_empty() && self.input.capacity() > READ_BUFFER_BYTES {
-            self.input = BytesMut::new();
-        }
     }
 }
 

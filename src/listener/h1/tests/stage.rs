@@ -94,6 +94,7 @@ impl Stage {
             scheme: Scheme::Http,
             drain: self.drain.clone(),
             date: Rc::new(DateLine::default()),
+            buffers: Rc::default(),
         };
         let service = Rc::clone(&self.service);
         let task =

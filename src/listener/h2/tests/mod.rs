@@ -156,6 +156,7 @@ impl Stage {
             scheme: Scheme::Https,
             drain: drain.clone(),
             date: Rc::new(DateLine::default()),
+            buffers: Rc::default(),
         };
         let stats = Arc::new(ListenerStats::new(([127, 0, 0, 1], 1).into()));
         let (handler, counted) = (Rc::new(service.clone()), Arc::clone(&stats));
