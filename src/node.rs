@@ -9,15 +9,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cache_store::store::{CacheStore, Settings};
+use cache_store::tiers::disk::Disk;
+use cache_store::tiers::segments::OpenError;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP};
-use crate::config::{AdminAddress, Config, Listener, ListenerProtocol};
+use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol};
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
 use crate::origin::{OriginPools, PoolSetupError};
@@ -49,6 +52,14 @@ pub enum StartError {
     /// The admin listener's tokens.
     #[error("cannot read the admin tokens")]
     Tokens(#[source] io::Error),
+    /// The disk cache.
+    #[error("cannot open the disk cache in {}", path.display())]
+    Disk {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
     /// The access log.
     #[error("cannot open the access log")]
     Log(#[source] io::Error),
@@ -75,13 +86,24 @@ impl Edge {
         let config = Arc::new(named(config));
         let observe = Arc::new(Observe::start(&config, &clock).map_err(StartError::Log)?);
         let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+        let disk = match &config.cache.disk {
+            None => None,
+            Some(DiskCache { path, bytes }) => Some(
+                Disk::open(path, *bytes, shared.handle().clone())
+                    .map_err(|source| StartError::Disk { path: path.clone(), source })?,
+            ),
+        };
+        let settings = Settings {
+            memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
+            object_bytes_max: config.cache.object_bytes_max,
+            secret: match &disk {
+                Some(disk) => disk.secret(),
+                None => secret().map_err(StartError::System)?,
+            },
+        };
         let edge = Arc::new(Edge {
             routes: RouteTable::new(&config.sites),
-            store: CacheStore::new(&Settings {
-                memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
-                object_bytes_max: config.cache.object_bytes_max,
-                secret: secret().map_err(StartError::System)?,
-            }),
+            store: CacheStore::over(&settings, disk),
             origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
             ids: observe.walk_ids(),
             purges: PurgeCounts::default(),
@@ -129,9 +151,32 @@ impl Edge {
                 origins.sweep();
             }
         });
+        if edge.store.disk().is_some() {
+            let (edge, clock) = (Arc::clone(&edge), edge.clock.clone());
+            shared.spawn(async move {
+                let mut known = None;
+                while let Some(disk) = edge.store.disk() {
+                    clock.sleep(DISK_TICK).await;
+                    disk.tend();
+                    tell_trouble(&mut known, disk.usage().trouble);
+                }
+            });
+        }
         running.shared = Some(shared);
         Ok(running)
     }
+}
+
+/// Says in the operator's log when the disk begins to fail, with what, and when it is well again.
+fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
+    match (&*known, &now) {
+        (before, Some(error)) if before.as_ref() != Some(error) => {
+            tracing::error!(%error, "the disk cache fails; serving from memory and origins, and trying again");
+        }
+        (Some(_), None) => tracing::info!("the disk cache is well again"),
+        _ => {}
+    }
+    *known = now;
 }
 
 /// Tells every route's rules this node's name, which `Surrogate-Control` may address.
@@ -206,13 +251,18 @@ impl Running {
         self.admin_shutdown.force();
         self.admin_shutdown.done().await;
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
-        let observe = Arc::clone(&self.observe);
-        // Joining threads and closing the log block.
+        let (observe, edge) = (Arc::clone(&self.observe), Arc::clone(&self.edge));
+        // Joining threads and closing files block.
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
             }
             observe.log.finish(LOG_FINISH);
+            if let Some(disk) = edge.store.disk()
+                && let Err(error) = disk.close()
+            {
+                tracing::warn!(%error, "the disk cache was not closed in order; the next start takes longer");
+            }
             if let Some(shared) = shared {
                 shared.shutdown_background();
             }
@@ -231,7 +281,7 @@ impl Drop for Running {
     }
 }
 
-/// What keys are hashed under: fresh for each process, since nothing outlives it yet.
+/// What keys are hashed under where nothing outlives the process.
 fn secret() -> io::Result<[u8; 32]> {
     use std::io::Read as _;
     let mut secret = [0; 32];
@@ -239,6 +289,8 @@ fn secret() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
+/// How often what waits for the disk is written, and a disk that failed is tried again.
+const DISK_TICK: std::time::Duration = std::time::Duration::from_secs(1);
 const SHARED_THREADS: usize = 2;
 /// How long the access log may take to write what it still holds.
 const LOG_FINISH: std::time::Duration = std::time::Duration::from_secs(5);

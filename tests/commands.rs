@@ -59,10 +59,10 @@ fn commands_end_with_their_codes_and_talk_on_standard_error() {
             "did you mean \"news\"?",
         ),
         (
-            "disk is refused, not ignored",
-            &["proxy", "--to", "http://a", "--disk", "/d", "--disk-size", "1GiB"],
+            "a disk without a size is told",
+            &["proxy", "--to", "http://a", "--disk", "cache"],
             2,
-            "--disk is not supported by this version yet",
+            "--disk-size <SIZE>",
         ),
         ("a purge of nothing is refused", &["purge"], 2, "nothing to purge"),
         ("a purge of a path is refused", &["purge", "/news"], 2, "`/news` cannot be purged"),
@@ -106,7 +106,7 @@ fn help_shows_examples_and_only_what_works() {
         assert!(!out.contains(later), "{later} is listed: {out}");
     }
     let (_, out, _) = tidegate(&["proxy", "--help"]);
-    assert!(out.contains("--memory <SIZE>") && !out.contains("--disk"), "{out}");
+    assert!(out.contains("--memory <SIZE>") && out.contains("--disk <DIR>"), "{out}");
 }
 
 #[test]

@@ -77,7 +77,64 @@ pub struct Parts {
     pub epoch: Epoch,
 }
 
+/// A response packed before, as a disk brings it back.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// Final status.
+    pub(crate) status: StatusCode,
+    /// Lines, an empty line, and the whole body.
+    pub(crate) blob: Bytes,
+    /// Length of the lines.
+    pub(crate) lines_len: u32,
+    /// Frozen times.
+    pub(crate) freshness: Freshness,
+    /// Request fields it depends on.
+    pub(crate) vary: VarySpec,
+    /// Surrogate keys.
+    pub(crate) tags: Box<[Box<str>]>,
+    /// For a stored partial: its spans.
+    pub(crate) held: Option<Held>,
+    /// The epoch it belongs to from now on.
+    pub(crate) epoch: Epoch,
+    /// [`StoredResponse::purge_mark`].
+    pub(crate) purge_mark: u64,
+}
+
 impl StoredResponse {
+    /// A response from its packed form, sharing the bytes; `None` where they are not such a form.
+    pub(crate) fn from_packed(packed: Packed) -> Option<Self> {
+        let Packed { status, blob, lines_len, freshness, vary, tags, held, epoch, purge_mark } = packed;
+        let end = (lines_len as usize).checked_add(2)?;
+        if blob.get(lines_len as usize..end)? != b"\r\n"
+            || (lines_len > 0 && !blob.get(..end - 2)?.ends_with(b"\r\n"))
+        {
+            return None;
+        }
+        let body = blob.slice(end..);
+        let spanned = held.as_ref().map(|held| held.spans().iter().map(|span| span.length()).sum::<u64>());
+        if spanned.is_some_and(|spanned| spanned != body.len() as u64) {
+            return None;
+        }
+        let (blob, body) = if body.len() <= INLINE_BODY_BYTES_MAX {
+            (blob, StoredBody::Inline)
+        } else {
+            let len = body.len() as u64;
+            (blob.slice(..end), StoredBody::Chunks { chunks: pack_chunks(&[body]), len })
+        };
+        let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
+            .then(|| Box::new(Rare { vary, tags, held }));
+        Some(Self {
+            blob,
+            lines_len,
+            status,
+            rare,
+            body,
+            freshness,
+            epoch,
+            purged: AtomicU64::new(purge_mark),
+        })
+    }
+
     /// Packs a response. Copies head and body once; pieces of larger buffers are let go.
     pub fn new(parts: Parts) -> Self {
         let Parts { status, fields, body, freshness, vary, tags, held, epoch } = parts;
@@ -265,6 +322,11 @@ impl StoredResponse {
             PURGED_HARD => Purged::Hard,
             at => Purged::Soft(Timestamp::from_millis(at)),
         }
+    }
+
+    /// What the purges say about it, as a number to write down.
+    pub(crate) fn purge_mark(&self) -> u64 {
+        self.purged.load(Ordering::Acquire)
     }
 
     /// Marks it purged. A hard purge stays; of several soft ones the first counts.

@@ -17,6 +17,7 @@ use crate::rules::validator::if_range_holds;
 use crate::rules::vary::Match;
 use crate::rules::{Fields, Purged, RequestControl, RequestHead, Reuse, VarySpec, reuse};
 use crate::tiers::objects::{Objects, Slot};
+use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
 
 /// What the store can do for a request.
@@ -28,6 +29,8 @@ pub enum Lookup {
     Stale(Hit, Option<Fill>),
     /// Another request is fetching it: wait and stream along.
     Filling(Follower),
+    /// Bring it from disk into memory, and look up again.
+    OnDisk(Promotion),
     /// Fetch it.
     Miss(Fill),
     /// The client wants it from the cache only, and it is not there.
@@ -114,6 +117,12 @@ pub(crate) struct Variant {
 }
 
 impl Variants {
+    /// A list as it was written down, newest first; what is beyond [`VARIANTS_MAX`] is left out.
+    pub(crate) fn from_list(mut list: Vec<Variant>) -> Self {
+        list.truncate(VARIANTS_MAX);
+        Self(list.into())
+    }
+
     /// With `variant` as the newest; the oldest goes when there are more than [`VARIANTS_MAX`]. Returns it too.
     pub(crate) fn with(&self, variant: Variant) -> (Self, Option<CacheKey>) {
         let mut list = Vec::with_capacity(self.0.len() + 1);
@@ -145,7 +154,8 @@ pub(crate) enum Found {
     Usable(Hit),
     /// There is something, but not to be sent as it is.
     Unusable(Arc<StoredResponse>, Why),
-    Nothing(Why),
+    /// Nothing in memory; where the disk may have it.
+    Nothing(Why, Option<CacheKey>),
 }
 
 /// Looks for a response that answers `request`, without any lock but the tier's own.
@@ -157,16 +167,19 @@ pub(crate) fn find<F: Fields>(
     now: Timestamp,
 ) -> Found {
     match objects.find(primary) {
-        None => Found::Nothing(Why::UriMiss),
+        None => Found::Nothing(Why::UriMiss, Some(primary)),
         Some(Slot::Response(stored)) => judge(stored, request, control, now),
         Some(Slot::Variants(variants)) => {
-            let mut second = None;
+            let (mut second, mut absent) = (None, None);
             for variant in variants.iter() {
                 let matched = variant.vary.matches(request.fields);
                 if matched == Match::No || (matched == Match::ByLanguage && second.is_some()) {
                     continue;
                 }
-                let Some(Slot::Response(stored)) = objects.find(variant.key) else { continue };
+                let Some(Slot::Response(stored)) = objects.find(variant.key) else {
+                    absent = absent.or(Some(variant.key).filter(|_| matched == Match::Exact));
+                    continue;
+                };
                 if stored.purged() == Purged::Hard {
                     continue;
                 }
@@ -177,7 +190,7 @@ pub(crate) fn find<F: Fields>(
             }
             match second {
                 Some(stored) => judge(stored, request, control, now),
-                None => Found::Nothing(Why::VaryMiss),
+                None => Found::Nothing(Why::VaryMiss, absent),
             }
         }
     }
@@ -195,16 +208,16 @@ fn judge<F: Fields>(
     {
         return match stored.purged() {
             Purged::No => Found::Unusable(stored, Why::Partial),
-            Purged::Soft(_) | Purged::Hard => Found::Nothing(Why::Purged),
+            Purged::Soft(_) | Purged::Hard => Found::Nothing(Why::Purged, None),
         };
     }
     match reuse(&stored.freshness, stored.vary(), request, control, stored.purged(), now) {
         Reuse::Fresh => Found::Usable(Hit { stored, stale: None }),
         Reuse::Stale(stale) => Found::Usable(Hit { stored, stale: Some(Stale::Use(stale)) }),
         Reuse::MustValidate(why) => Found::Unusable(stored, Why::Validate(why)),
-        Reuse::NoMatch(NoMatch::Purged) => Found::Nothing(Why::Purged),
-        Reuse::NoMatch(NoMatch::Vary) => Found::Nothing(Why::VaryMiss),
-        Reuse::NoMatch(NoMatch::Method) => Found::Nothing(Why::UriMiss),
+        Reuse::NoMatch(NoMatch::Purged) => Found::Nothing(Why::Purged, None),
+        Reuse::NoMatch(NoMatch::Vary) => Found::Nothing(Why::VaryMiss, None),
+        Reuse::NoMatch(NoMatch::Method) => Found::Nothing(Why::UriMiss, None),
     }
 }
 

@@ -20,7 +20,9 @@ use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::vary::write_key;
 use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
+use crate::tiers::disk::Disk;
 use crate::tiers::objects::{Objects, Slot};
+use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
 
 /// What a store is made with.
@@ -38,6 +40,7 @@ pub struct Settings {
 pub struct CacheStore {
     keyer: Keyer,
     objects: Objects,
+    disk: Option<Arc<Disk>>,
     flights: Flights,
     purges: Purges,
     object_bytes_max: u64,
@@ -52,6 +55,7 @@ struct Counters {
     fills: AtomicU64,
     stored: AtomicU64,
     collapsed: AtomicU64,
+    promoted: AtomicU64,
 }
 
 /// Figures about the store, read without stopping it.
@@ -75,6 +79,8 @@ pub struct Usage {
     pub stored: u64,
     /// Requests that waited for another's fetch.
     pub collapsed: u64,
+    /// Responses and variant lists brought from disk since the start.
+    pub promoted: u64,
     /// Number of the last purge.
     pub purge_sequence: u64,
 }
@@ -86,13 +92,19 @@ impl std::fmt::Debug for CacheStore {
 }
 
 impl CacheStore {
-    /// An empty store.
+    /// An empty store in memory.
     pub fn new(settings: &Settings) -> Arc<Self> {
+        Self::over(settings, None)
+    }
+
+    /// A store in memory over a disk. The secret must be the disk's ([`Disk::secret`]): keys are hashed under it.
+    pub fn over(settings: &Settings, disk: Option<Disk>) -> Arc<Self> {
         Arc::new(Self {
             keyer: Keyer::new(settings.secret),
             objects: Objects::new(settings.memory_bytes),
             flights: Flights::new(),
-            purges: Purges::new(),
+            purges: Purges::new(disk.as_ref().map_or(0, Disk::version)),
+            disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
             arriving_max: (settings.memory_bytes as u64 / ARRIVING_SHARE).max(ARRIVING_BYTES_MIN),
@@ -136,7 +148,12 @@ impl CacheStore {
                 return Lookup::Stale(hit, fill);
             }
             Found::Unusable(stored, why) => (Some(stored), why),
-            Found::Nothing(why) => (None, why),
+            Found::Nothing(why, elsewhere) => {
+                if let Some(found) = self.find_on_disk(&mut shard, primary, elsewhere, why, now) {
+                    return found;
+                }
+                (None, why)
+            }
         };
         if let Some(stored) = &stored
             && why != Why::Partial
@@ -170,6 +187,28 @@ impl CacheStore {
         Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
     }
 
+    /// The permit to bring a key from disk, or a place behind whoever has it.
+    fn find_on_disk(
+        self: &Arc<Self>,
+        shard: &mut Shard,
+        primary: CacheKey,
+        key: Option<CacheKey>,
+        why: Why,
+        now: Timestamp,
+    ) -> Option<Lookup> {
+        let (disk, key) = (self.disk.as_ref()?, key?);
+        if !disk.holds(key) {
+            return None;
+        }
+        let flight_key = self.keyer.variant(key, ON_DISK);
+        if let Some(flight) = shard.flight(flight_key) {
+            return Some(Lookup::Filling(Follower::new(flight.phase.subscribe(), None, why)));
+        }
+        let flight = shard.begin(flight_key, primary, self.purges.sequence());
+        let (store, disk) = (Arc::clone(self), Arc::clone(disk));
+        Some(Lookup::OnDisk(Promotion { store, disk, flight, primary, key, now }))
+    }
+
     /// A fill of one's own, for a follower that was sent away or a request that must not be shared.
     pub fn fill_alone<F: Fields>(
         self: &Arc<Self>,
@@ -182,9 +221,10 @@ impl CacheStore {
         self.fill(flight, primary, stored, why, false)
     }
 
-    /// What a look at the store finds for `explain`: no flight is begun or joined.
+    /// What a look at the store finds for `explain`: no fetch is begun or joined. What is on disk only is read, and so may
+    /// block.
     pub fn peek<F: Fields>(
-        &self,
+        self: &Arc<Self>,
         primary: CacheKey,
         request: &RequestHead<'_, F>,
         policy: &Policy,
@@ -196,13 +236,24 @@ impl CacheStore {
             let shard = self.flights.shard(primary);
             shard.flight(flight_key).is_some()
         };
-        match find(&self.objects, primary, request, &control, now) {
-            Found::Usable(hit) => Peek { stored: Some(hit.stored), stale: hit.stale, why: None, filling },
-            Found::Unusable(stored, why) => {
-                Peek { stored: Some(stored), stale: None, why: Some(why), filling }
-            }
-            Found::Nothing(why) => Peek { stored: None, stale: None, why: Some(why), filling },
+        let mut found = find(&self.objects, primary, request, &control, now);
+        let mut from_disk = false;
+        // A list of variants, and one of them.
+        for _ in 0..2 {
+            let Found::Nothing(_, Some(key)) = found else { break };
+            let Some(disk) = self.disk.as_ref().filter(|disk| disk.holds(key)) else { break };
+            let (store, disk) = (Arc::clone(self), Arc::clone(disk));
+            let flight = detached(self.keyer.variant(key, ON_DISK), primary, self.purges.sequence());
+            Promotion { store, disk, flight, primary, key, now }.wait();
+            from_disk = true;
+            found = find(&self.objects, primary, request, &control, now);
         }
+        let (stored, stale, why) = match found {
+            Found::Usable(hit) => (Some(hit.stored), hit.stale, None),
+            Found::Unusable(stored, why) => (Some(stored), None, Some(why)),
+            Found::Nothing(why, _) => (None, None, Some(why)),
+        };
+        Peek { stored, stale, why, filling, from_disk }
     }
 
     /// Applies a purge. What is acknowledged is done: nothing older is served as fresh after this returns.
@@ -235,20 +286,37 @@ impl CacheStore {
                     if let Some(Slot::Response(stored)) = self.objects.find(variant.key) {
                         stored.purge(mark);
                         matched += 1;
+                    } else {
+                        matched += u64::from(self.is_on_disk(variant.key));
                     }
                 }
             }
-            None => {}
+            None => matched += u64::from(self.is_on_disk(primary)),
         }
         if !soft {
             for key in &keys {
                 self.objects.remove(*key);
             }
         }
+        if let Some(disk) = &self.disk {
+            if !soft {
+                keys.iter().for_each(|key| disk.forget(*key));
+            } else if matched > 0 {
+                disk.mark_soft(primary, now);
+            }
+        }
         shard.close(primary);
         shard.forget_failure(primary);
         drop(shard);
         matched
+    }
+
+    /// Waits until every purge so far is durable, where there is a disk. Blocks.
+    ///
+    /// # Errors
+    /// As the disk says: the purges hold in this process, but may not after its end.
+    pub fn settle(&self) -> std::io::Result<()> {
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.settle())
     }
 
     /// The purge epoch now: what a fetch that begins now belongs to.
@@ -262,18 +330,59 @@ impl CacheStore {
     }
 
     /// The origin has shown that a stored response no longer stands: it is not used again.
-    pub fn outdate(&self, stored: &StoredResponse) {
+    pub fn outdate(&self, primary: CacheKey, stored: &StoredResponse) {
+        let _shard = self.flights.shard(primary);
         stored.purge(Purged::Hard);
+        if let Some(disk) = &self.disk {
+            disk.forget(if stored.varies() { self.variant_key(primary, stored) } else { primary });
+        }
+    }
+
+    /// What became of a response for a resource whose fetch began at `epoch`.
+    pub(crate) fn purged_since(&self, primary: CacheKey, epoch: Epoch) -> Purged {
+        self.purges.since(primary, epoch)
+    }
+
+    /// Puts what was read from disk into memory; `false` if it is too heavy. The shard is locked.
+    pub(crate) fn promote(&self, key: CacheKey, slot: Slot) -> bool {
+        self.counters.promoted.fetch_add(1, Ordering::Relaxed);
+        self.objects.insert(key, slot)
+    }
+
+    pub(crate) const fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The disk beneath, if there is one.
+    pub const fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
+    }
+
+    fn is_on_disk(&self, key: CacheKey) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.holds(key))
+    }
+
+    /// Keeps a slot in memory and on disk; `false` if memory does not take it, and then neither has it. The shard is locked.
+    fn keep(&self, key: CacheKey, slot: Slot) -> bool {
+        let Some(disk) = &self.disk else { return self.objects.insert(key, slot) };
+        let kept = self.objects.insert(key, slot.clone());
+        if kept {
+            disk.write(key, &slot);
+        } else {
+            disk.forget(key);
+        }
+        kept
     }
 
     /// Responses stored for a resource, its variants included, that a purge would reach.
     pub fn matched(&self, primary: CacheKey) -> u64 {
         match self.objects.find(primary) {
             Some(Slot::Response(_)) => 1,
-            Some(Slot::Variants(variants)) => {
-                variants.iter().filter(|variant| self.objects.find(variant.key).is_some()).count() as u64
-            }
-            None => 0,
+            Some(Slot::Variants(variants)) => variants
+                .iter()
+                .filter(|variant| self.objects.find(variant.key).is_some() || self.is_on_disk(variant.key))
+                .count() as u64,
+            None => u64::from(self.is_on_disk(primary)),
         }
     }
 
@@ -301,6 +410,9 @@ impl CacheStore {
             HeadEffect::Invalidate => {
                 let _shard = self.flights.shard(primary);
                 stored.purge(Purged::Soft(now));
+                if let Some(disk) = &self.disk {
+                    disk.mark_soft(primary, now);
+                }
             }
             HeadEffect::Nothing => {}
         }
@@ -328,6 +440,7 @@ impl CacheStore {
             fills: self.counters.fills.load(Ordering::Relaxed),
             stored: self.counters.stored.load(Ordering::Relaxed),
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
+            promoted: self.counters.promoted.load(Ordering::Relaxed),
             purge_sequence: self.purges.sequence(),
         }
     }
@@ -366,7 +479,7 @@ impl CacheStore {
         let kept = if stored.varies() {
             self.insert_variant(primary, &stored)
         } else {
-            self.objects.insert(primary, Slot::Response(Arc::clone(&stored)))
+            self.keep(primary, Slot::Response(Arc::clone(&stored)))
         };
         drop(shard);
         if kept {
@@ -403,9 +516,12 @@ impl CacheStore {
         let (variants, dropped) = known.with(Variant { key, vary: stored.vary().clone() });
         if let Some(dropped) = dropped {
             self.objects.remove(dropped);
+            if let Some(disk) = &self.disk {
+                disk.forget(dropped);
+            }
         }
-        self.objects.insert(key, Slot::Response(Arc::clone(stored)))
-            && self.objects.insert(primary, Slot::Variants(Arc::new(variants)))
+        self.keep(key, Slot::Response(Arc::clone(stored)))
+            && self.keep(primary, Slot::Variants(Arc::new(variants)))
     }
 
     /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant.
@@ -489,6 +605,8 @@ pub struct Peek {
     pub why: Option<Why>,
     /// Whether a fetch for it is under way.
     pub filling: bool,
+    /// Whether it lay on disk only, until this look.
+    pub from_disk: bool,
 }
 
 /// Room taken for a body that is arriving and will be stored; given back when dropped.
@@ -523,6 +641,8 @@ impl Drop for Reservation {
     }
 }
 
+/// Tells the flight that reads a key from disk from those that fetch it.
+const ON_DISK: &[u8] = b"disk";
 /// Stored responses whose validators are sent along with one request.
 const CANDIDATES_MAX: usize = 8;
 /// Bodies arriving at once take at most this part of the memory budget.

@@ -6,8 +6,8 @@ pub enum PurgeError {
     /// The caller named a host that nothing is stored for, ever.
     #[error("no site of this node serves the host `{0}`")]
     NoSite(String),
-    /// The purge cannot be recorded now; nothing was applied.
-    #[error("the purge cannot be recorded: {0}")]
+    /// The purge cannot be recorded now. It holds while the node runs; what it took may come back with the next start.
+    #[error("the purge cannot be recorded, so it may not outlast the node: {0}; send it again")]
     Unavailable(String),
 }
 

@@ -57,6 +57,9 @@ pub trait Node: Purger + 'static {
     /// The reason, for people.
     fn ready(&self) -> Result<(), String>;
 
+    /// What ails a node that serves all the same, a line each; empty where nothing does.
+    fn ailments(&self) -> Vec<String>;
+
     /// Begins to drain and stop; returns at once.
     fn stop(&self);
 }
@@ -198,7 +201,11 @@ impl Inner {
             }
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
             Route::Ready => match self.node.ready() {
-                Ok(()) => text("text/plain; charset=utf-8", "ok\n"),
+                Ok(()) => {
+                    let lines: String =
+                        self.node.ailments().iter().map(|ailment| format!("{ailment}\n")).collect();
+                    text("text/plain; charset=utf-8", format!("ok\n{lines}"))
+                }
                 Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why).into(),
             },
             Route::Metrics => {
@@ -218,15 +225,22 @@ impl Inner {
         }
     }
 
-    async fn purge(&self, body: RequestBody, id: RequestId) -> Reply {
+    async fn purge(self: Arc<Self>, body: RequestBody, id: RequestId) -> Reply {
         let body = match body::read(body, &self.clock).await {
             Ok(body) => body,
             Err(problem) => return problem.into(),
         };
-        let millis = || self.clock.micros() / 1000;
-        let id = id.to_string();
-        let call = Call { node: self.observe.node(), id: &id, millis: &millis };
-        purge_api::purge(&*self.node, call, &body)
+        // A purge is durable before it is acknowledged: it waits for the disk, so not on this thread.
+        let purging = tokio::task::spawn_blocking(move || {
+            let millis = || self.clock.micros() / 1000;
+            let id = id.to_string();
+            let call = Call { node: self.observe.node(), id: &id, millis: &millis };
+            purge_api::purge(&*self.node, call, &body)
+        });
+        purging.await.unwrap_or_else(|_| {
+            let detail = "the purge was lost on the way; send it again";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost", detail).into()
+        })
     }
 }
 

@@ -49,6 +49,10 @@ impl Node for Remembers {
         if self.not_ready.load(Ordering::Relaxed) { Err("draining".into()) } else { Ok(()) }
     }
 
+    fn ailments(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ use super::run::serve;
 use super::talk::Talk;
 use crate::config::check::{Surroundings, check};
 use crate::config::effective::quoted;
-use crate::config::mistake::{Complaint, Mistake, Mistakes};
+use crate::config::mistake::{Mistake, Mistakes};
 use crate::config::{Config, value};
 
 /// Put a cache in front of a site, without a settings file.
@@ -44,9 +44,11 @@ pub(crate) struct Proxy {
     /// The access log: stdout, off or a file.
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     pub(super) log: String,
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// A directory for what memory cannot hold, and for the next start [default: none, memory only]
+    #[arg(long, value_name = "DIR", requires = "disk_size")]
     pub(super) disk: Option<String>,
-    #[arg(long, value_name = "SIZE", hide = true)]
+    /// How much may lie in it.
+    #[arg(long, value_name = "SIZE", requires = "disk")]
     pub(super) disk_size: Option<String>,
 }
 
@@ -68,6 +70,9 @@ impl Proxy {
         if let Some(memory) = &self.memory {
             pages.toml("memory = ").flag("memory", memory);
         }
+        if let (Some(disk), Some(size)) = (&self.disk, &self.disk_size) {
+            pages.toml("[cache.disk]\npath = ").flag("disk", disk).toml("size = ").flag("disk-size", size);
+        }
         pages.toml("[pool.main]\norigins = [\n");
         for to in &self.to {
             pages.flag("to", to).toml(",\n");
@@ -81,11 +86,6 @@ impl Proxy {
         pages.toml("[[site]]\nhosts = [\"*\"]\n");
         if let Some(preset) = &self.preset {
             pages.toml("preset = ").flag("preset", preset);
-        }
-        for (flag, given) in [("disk", &self.disk), ("disk-size", &self.disk_size)] {
-            if let Some(given) = given {
-                pages.refused(flag, given);
-            }
         }
         pages.check()
     }
@@ -107,17 +107,11 @@ struct Pages {
     line: String,
     /// A value's place in the settings and on the line.
     places: Vec<(Range<usize>, Range<usize>)>,
-    refused: Vec<Mistake>,
 }
 
 impl Pages {
     fn new() -> Self {
-        Self {
-            toml: String::new(),
-            line: "tidegate proxy".to_owned(),
-            places: Vec::new(),
-            refused: Vec::new(),
-        }
+        Self { toml: String::new(), line: "tidegate proxy".to_owned(), places: Vec::new() }
     }
 
     /// Adds settings that nobody typed.
@@ -137,14 +131,6 @@ impl Pages {
         self
     }
 
-    /// Adds a flag that we know and cannot do yet.
-    fn refused(&mut self, flag: &str, value: &str) {
-        let typed = self.typed(flag, value);
-        let message = format!("--{flag} is not supported by this version yet");
-        let help = "leave it out; this version caches in memory only, see --memory";
-        self.refused.push(Complaint::new("not-supported", message, "not supported yet", help).at(typed));
-    }
-
     fn typed(&mut self, flag: &str, value: &str) -> Range<usize> {
         let _ = write!(self.line, " --{flag} ");
         let start = self.line.len();
@@ -152,15 +138,12 @@ impl Pages {
         start..self.line.len()
     }
 
-    fn check(mut self) -> Result<Config, Mistakes> {
+    fn check(self) -> Result<Config, Mistakes> {
         let checked = check("the settings", &self.toml, &Surroundings::here(Path::new("")));
-        let mistakes = match checked {
-            Ok(config) if self.refused.is_empty() => return Ok(config),
-            Ok(_) => Vec::new(),
-            Err(mistakes) => mistakes.list().iter().map(|mistake| self.moved(mistake)).collect(),
-        };
-        self.refused.extend(mistakes);
-        Err(Mistakes::new("the command line", &self.line, self.refused))
+        checked.map_err(|mistakes| {
+            let moved = mistakes.list().iter().map(|mistake| self.moved(mistake)).collect();
+            Mistakes::new("the command line", &self.line, moved)
+        })
     }
 
     fn moved(&self, mistake: &Mistake) -> Mistake {
@@ -195,6 +178,8 @@ mod tests {
         let config = Proxy {
             from: ":80".to_owned(),
             memory: Some("1GiB".to_owned()),
+            disk: Some("cache".to_owned()),
+            disk_size: Some("2GiB".to_owned()),
             preset: Some("news".to_owned()),
             log: "off".to_owned(),
             admin: "off".to_owned(),
@@ -204,6 +189,8 @@ mod tests {
         .expect("the flags are right");
         assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:80");
         assert_eq!(config.cache.memory_bytes, 1 << 30);
+        let disk = config.cache.disk.expect("a disk");
+        assert_eq!((disk.path.to_str(), disk.bytes), (Some("cache"), 2 << 30));
         assert_eq!(config.sites[0].defaults.preset, Preset::News);
         assert_eq!(config.log.target, LogTarget::Off);
         assert!(config.admin.address.is_none());
@@ -240,11 +227,12 @@ mod tests {
             from: "example.com:80".to_owned(),
             memory: Some("512".to_owned()),
             disk: Some("/var/cache".to_owned()),
+            disk_size: Some("many".to_owned()),
             ..proxy(&["10.0.0.1:3000"])
         };
         let mistakes = flags.config().expect_err("four flags are wrong");
         let places: Vec<_> =
             mistakes.list().iter().map(|mistake| &mistakes.text()[mistake.span.clone()]).collect();
-        assert_eq!(places, ["example.com:80", "512", "10.0.0.1:3000", "/var/cache"]);
+        assert_eq!(places, ["example.com:80", "512", "many", "10.0.0.1:3000"]);
     }
 }

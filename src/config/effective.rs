@@ -32,6 +32,10 @@ pub fn effective(config: &Config) -> String {
     out.table("[cache]");
     out.line("memory", &size(config.cache.memory_bytes));
     out.line("object_max", &size(config.cache.object_bytes_max));
+    if let Some(disk) = &config.cache.disk {
+        let path = quoted(&disk.path.display().to_string());
+        out.line("disk", &format!("{{ path = {path}, size = {} }}", size(disk.bytes)));
+    }
     out.limits(config);
     out.log(&config.log);
     out.table("[purge]");

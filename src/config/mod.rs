@@ -121,11 +121,26 @@ pub struct Cache {
     /// Responses above this many bytes are passed through, not stored; so is what would take more than a quarter of a
     /// shard of the memory (16 MiB with the default 256 MiB), whatever this says.
     pub object_bytes_max: u64,
+    /// The disk beneath the memory, if there is one.
+    pub disk: Option<DiskCache>,
+}
+
+/// Where the cache outlives the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskCache {
+    /// A directory of its own; made where it is missing.
+    pub path: PathBuf,
+    /// What may lie in it, bytes.
+    pub bytes: u64,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { memory_bytes: limits::CACHE_MEMORY_BYTES, object_bytes_max: limits::OBJECT_BYTES_MAX }
+        Self {
+            memory_bytes: limits::CACHE_MEMORY_BYTES,
+            object_bytes_max: limits::OBJECT_BYTES_MAX,
+            disk: None,
+        }
     }
 }
 

@@ -30,14 +30,7 @@ impl<'a> Authority<'a> {
         if received.first() == Some(&b'[') {
             return Self::of_v6(scheme, received);
         }
-        let (mut host, port) = match received.iter().position(|byte| *byte == b':') {
-            Some(at) => (received.get(..at).unwrap_or_default(), received.get(at + 1..).unwrap_or_default()),
-            None => (received, &[][..]),
-        };
-        if let Some(without_dot) = host.strip_suffix(b".") {
-            host = without_dot;
-        }
-        let has_capitals = check_name(host)?;
+        let (host, port, has_capitals) = split(received)?;
         let port = significant(port, scheme)?;
         let port_len = if port.is_empty() { 0 } else { port.len() + 1 };
         if !has_capitals && (port.is_empty() || host.len() + port_len == received.len()) {
@@ -91,23 +84,30 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Whether a name has capitals in it.
-fn check_name(host: &[u8]) -> Result<bool, Malformed> {
+/// The name without a dot behind it, the port's digits, and whether the name has capitals; in one pass over the name.
+#[inline]
+fn split(received: &[u8]) -> Result<(&[u8], &[u8], bool), Malformed> {
     let mut has_capitals = false;
-    let mut label_bytes = 0;
-    for byte in host {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label_bytes += 1,
-            b'A'..=b'Z' => {
-                has_capitals = true;
-                label_bytes += 1;
+    // Where the label under way begins.
+    let mut label_at = 0;
+    let mut end = received.len();
+    for (at, byte) in received.iter().enumerate() {
+        match BYTES[usize::from(*byte)] {
+            Byte::Label => {}
+            Byte::Capital => has_capitals = true,
+            Byte::Dot if (1..=LABEL_BYTES_MAX).contains(&(at - label_at)) => label_at = at + 1,
+            Byte::Colon => {
+                end = at;
+                break;
             }
-            b'.' if (1..=LABEL_BYTES_MAX).contains(&label_bytes) => label_bytes = 0,
-            _ => return Err(Malformed::Host),
+            Byte::Dot | Byte::None => return Err(Malformed::Host),
         }
     }
-    let whole = (1..=LABEL_BYTES_MAX).contains(&label_bytes) && host.len() <= NAME_BYTES_MAX;
-    if whole { Ok(has_capitals) } else { Err(Malformed::Host) }
+    // A last label of no bytes is the dot behind the name.
+    let host_end = if end == label_at && end > 0 { end - 1 } else { end };
+    let whole = host_end > 0 && host_end <= NAME_BYTES_MAX && end - label_at <= LABEL_BYTES_MAX;
+    let host = received.get(..host_end).filter(|_| whole).ok_or(Malformed::Host)?;
+    Ok((host, received.get(end + 1..).unwrap_or_default(), has_capitals))
 }
 
 /// The port's digits, or nothing where they say what the scheme says.
@@ -142,3 +142,31 @@ const PORT_DIGITS_MAX: usize = 5;
 const LABEL_BYTES_MAX: usize = 63;
 /// RFC 1035 §2.3.4, as text without the last dot.
 const NAME_BYTES_MAX: usize = 253;
+
+/// What a byte of a name means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    Label,
+    Capital,
+    Dot,
+    Colon,
+    None,
+}
+
+static BYTES: [Byte; 256] = {
+    let mut table = [Byte::None; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => Byte::Label,
+            b'A'..=b'Z' => Byte::Capital,
+            b'.' => Byte::Dot,
+            b':' => Byte::Colon,
+            _ => Byte::None,
+        };
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};

@@ -60,7 +60,9 @@ impl Edge {
             let peek = self.store.peek(key, &request, &route.policy.rules, now);
             answer["key"] = json!(key.to_string());
             answer["filling"] = json!(peek.filling);
-            answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| describe(stored, now));
+            answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| {
+                describe(stored, if peek.from_disk { "disk" } else { "memory" }, now)
+            });
             match (peek.why, peek.stale) {
                 (None, None) => ("hit", None),
                 (None, Some(stale)) => ("stale", Some(stale.as_str())),
@@ -77,7 +79,7 @@ impl Edge {
     }
 }
 
-fn describe(stored: &Arc<StoredResponse>, now: cache_store::timestamp::Timestamp) -> Value {
+fn describe(stored: &Arc<StoredResponse>, tier: &str, now: cache_store::timestamp::Timestamp) -> Value {
     let freshness = &stored.freshness;
     let windows = freshness.windows();
     let vary: Vec<Value> = stored
@@ -88,7 +90,7 @@ fn describe(stored: &Arc<StoredResponse>, now: cache_store::timestamp::Timestamp
     json!({
         "status": stored.status().as_u16(),
         "bytes": stored.body_len(),
-        "tier": "memory",
+        "tier": tier,
         "age": freshness.age(now),
         "lifetime": freshness.lifetime_secs(),
         "ttl": freshness.ttl(now),

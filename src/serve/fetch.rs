@@ -287,7 +287,7 @@ fn confirm(
             // Confirmed for this client, but no longer to be kept.
             parts.fields = kept_fields(walk, &fields, &[], answer);
             parts.epoch = fill.epoch();
-            walk.edge.store.outdate(&stored);
+            walk.edge.store.outdate(walk.key, &stored);
             fill.uncacheable(walk.edge.clock.now());
             let once = Arc::new(StoredResponse::new(parts));
             tracing::debug!(reason = why.as_str(), "a confirmed response may no longer be stored");
@@ -417,7 +417,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
                 && !stale::is_error(answer.status)
                 && let Some(stored) = &fill.stored
             {
-                walk.edge.store.outdate(stored);
+                walk.edge.store.outdate(walk.key, stored);
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);

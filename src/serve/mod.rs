@@ -3,6 +3,7 @@
 //! ```text
 //! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
 //!                  ├─ Stale ───► respond, and spawn the refresh
+//!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
 //!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
 //!                  └─ not cacheable ─► pass
@@ -26,9 +27,11 @@ use std::sync::{Arc, OnceLock};
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
+use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
-use cache_store::rules::{RequestControl, RequestHead};
+use cache_store::rules::{Policy, RequestControl, RequestHead};
 use cache_store::store::CacheStore;
+use cache_store::timestamp::Timestamp;
 use http::{Method, StatusCode};
 
 use crate::clock::Clock;
@@ -80,7 +83,7 @@ impl Edge {
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
         if *request.method.as_str() == *"PURGE" {
-            return Served::Now(tagged(route.site, self.purge_by_method(request)));
+            return self.purge_by_method(request, route.site);
         }
         let site = route.site;
         match route.bypass {
@@ -100,10 +103,11 @@ impl Edge {
             // A look-up and a hit never look at the target.
             let head = walk::head(&request.method, request.scheme, "", "", &request.fields);
             let policy = &route.policy.rules;
-            match self.store.lookup(key, &head, policy, now) {
+            let (looked, tier) = self.look_up(key, &head, policy, now);
+            match looked {
                 Lookup::Fresh(hit) => {
                     match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
-                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Ok(response) => return Served::Now(tagged(site, from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
@@ -116,18 +120,45 @@ impl Edge {
                         tokio::spawn(fetch::lead(walk, fill, None));
                     }
                     match answer {
-                        Ok(response) => return Served::Now(tagged(site, response)),
+                        Ok(response) => return Served::Now(tagged(site, from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
-                other => Some(other),
+                other => Some((other, tier)),
             }
         };
-        let Some(looked) = looked else { return self.pass(request, &route, "precondition") };
+        let Some((looked, tier)) = looked else { return self.pass(request, &route, "precondition") };
         match Walk::fill(self, request, &route, key) {
-            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked).await) })),
+            Ok(walk) => {
+                Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked, tier).await) }))
+            }
             Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
         }
+    }
+
+    /// A look-up, with what lies in the page cache promoted on the way; and the tier that the answer comes from.
+    #[inline]
+    fn look_up(
+        self: &Arc<Self>,
+        key: CacheKey,
+        head: &RequestHead<'_, Fields>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> (Lookup, Tier) {
+        let mut tier = Tier::Memory;
+        let mut looked = self.store.lookup(key, head, policy, now);
+        // A list of variants, one of them.
+        for _ in 0..PROMOTIONS_MAX {
+            looked = match looked {
+                Lookup::OnDisk(promotion) => match promotion.at_once() {
+                    Ok(()) => self.store.lookup(key, head, policy, now),
+                    Err(promotion) => return (Lookup::OnDisk(promotion), Tier::Disk),
+                },
+                found => return (found, tier),
+            };
+            tier = Tier::Disk;
+        }
+        (looked, tier)
     }
 
     fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_>, reason: &'static str) -> Served {
@@ -142,23 +173,36 @@ impl Edge {
         &'a self,
         request: &'a RequestHead<'a, Fields>,
         route: &Route<'_>,
-        now: cache_store::timestamp::Timestamp,
+        now: Timestamp,
     ) -> Occasion<'a> {
         Occasion { request, now, clock: &self.clock, node: &self.config.node, x_cache: route.policy.x_cache }
     }
 }
 
 /// Everything behind a lookup that was not a hit.
-async fn walk_on(walk: Walk, mut looked: Lookup) -> Response {
+async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     let mut turns = 0;
     loop {
         let follower = match looked {
-            Lookup::Fresh(hit) => return from_store(&walk, hit, CacheOutcome::Hit).await,
+            Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit).await),
             Lookup::Stale(hit, fill) => {
                 if let Some(fill) = fill {
                     tokio::spawn(fetch::lead(walk.clone(), fill, None));
                 }
-                return from_store(&walk, hit, CacheOutcome::Stale).await;
+                return from(tier, from_store(&walk, hit, CacheOutcome::Stale).await);
+            }
+            Lookup::OnDisk(promotion) if turns < TURNS_MAX => {
+                turns += 1;
+                tier = Tier::Disk;
+                promotion.run().await;
+                looked = walk.look_up();
+                continue;
+            }
+            // What is promoted is pushed out of memory before it can be looked at: go around.
+            Lookup::OnDisk(promotion) => {
+                drop(promotion);
+                let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::UriMiss);
+                return fetched(walk, fill).await;
             }
             Lookup::OnlyIfCached => {
                 return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
@@ -178,7 +222,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup) -> Response {
                     .failed(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "fill-abandoned").retry_after(1));
             }
         }
-        looked = walk.edge.store.lookup(walk.key, &walk.head(), &walk.policy.rules, walk.edge.clock.now());
+        looked = walk.look_up();
     }
 }
 
@@ -294,6 +338,14 @@ fn stale_if_error(walk: &Walk, stored: Option<&Arc<StoredResponse>>) -> Option<H
         .then(|| Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) })
 }
 
+/// Says which tier an answer from the store came from.
+fn from(tier: Tier, mut response: Response) -> Response {
+    if response.outcome.tier.is_some() && tier == Tier::Disk {
+        response.outcome.tier = Some("disk");
+    }
+    response
+}
+
 fn tagged(site: u16, mut response: Response) -> Response {
     response.outcome.site = Some(site);
     response
@@ -304,5 +356,14 @@ pub(crate) fn reads(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
 }
 
+/// Where a stored answer lay when it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    Memory,
+    Disk,
+}
+
+/// Promotions in one look-up: a list of variants, and one of them.
+const PROMOTIONS_MAX: usize = 2;
 /// How often a follower whose leader vanished looks up again.
 const TURNS_MAX: usize = 8;

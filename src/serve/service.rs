@@ -10,10 +10,10 @@ use bytes::Bytes;
 use cache_store::key::CacheKey;
 use http::StatusCode;
 use parking_lot::Mutex;
-use purge_api::{Applied, Problem, PurgeError, Purger, ResourceUrl, compat};
+use purge_api::{Applied, Problem, PurgeError, Purger, Reply, ResourceUrl, compat};
 use serde_json::Value;
 
-use super::Edge;
+use super::{Edge, tagged};
 use crate::admin::{ExplainQuery, Node};
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
 use crate::listener::Worker;
@@ -89,12 +89,13 @@ impl NotStoredMemory {
 }
 
 impl Edge {
-    /// `PURGE` on a client listener: for those that `purge.method_from` names.
-    pub(super) fn purge_by_method(&self, request: &Request) -> Response {
+    /// `PURGE` on a client listener: for those that `purge.method_from` names. Answered at once where purges are kept in
+    /// memory; over a disk it waits, elsewhere, until the disk has it.
+    pub(super) fn purge_by_method(self: &Arc<Self>, request: &Request, site: u16) -> Served {
         let client = request.client.address.ip();
         if !self.may_purge(client) {
             let failure = Failure::new(StatusCode::FORBIDDEN, "purge-not-allowed");
-            return self.failed(request, failure);
+            return Served::Now(tagged(site, self.failed(request, failure)));
         }
         let text = format!(
             "{}://{}{}",
@@ -103,10 +104,23 @@ impl Edge {
             String::from_utf8_lossy(&request.target)
         );
         let Ok(url) = ResourceUrl::parse(&text) else {
-            return self.failed(request, Failure::new(StatusCode::BAD_REQUEST, "target"));
+            let failure = Failure::new(StatusCode::BAD_REQUEST, "target");
+            return Served::Now(tagged(site, self.failed(request, failure)));
         };
         let soft = compat::asks_soft(compat::SOFT_FIELDS.iter().flat_map(|name| request.fields.named(name)));
-        let reply = compat::purge_method(self, url, soft);
+        let edge = Arc::clone(self);
+        let purge = move || tagged(site, edge.purge_reply(&compat::purge_method(&*edge, url, soft)));
+        let Some(disk) = self.store.disk() else { return Served::Now(purge()) };
+        let (edge, purging) = (Arc::clone(self), disk.pool().spawn_blocking(purge));
+        Served::Later(Box::pin(async move {
+            purging.await.unwrap_or_else(|_| {
+                let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost");
+                tagged(site, failure::response(failure, &edge.config.node, None, edge.ids.draw()))
+            })
+        }))
+    }
+
+    fn purge_reply(&self, reply: &Reply) -> Response {
         let mut lines = Vec::new();
         for (name, value) in &reply.fields {
             crate::respond::headers::line(&mut lines, name.as_bytes(), value.as_bytes());
@@ -118,7 +132,7 @@ impl Edge {
             status: reply.status,
             extra,
             lines: Lines::Own(Bytes::from(lines)),
-            body: Body::Bytes(Bytes::from(reply.body)),
+            body: Body::Bytes(Bytes::copy_from_slice(&reply.body)),
             outcome: Outcome { cache: CacheOutcome::Generated, reason: Some("purge"), ..Outcome::default() },
             close: false,
         }
@@ -159,6 +173,8 @@ impl Purger for Edge {
         let keys: Vec<Vec<CacheKey>> = urls.iter().map(|url| self.keys_of(url)).collect::<Result<_, _>>()?;
         let keys: Vec<CacheKey> = keys.into_iter().flatten().collect();
         let done = self.store.purge_together(&keys, soft, self.clock.now());
+        // Acknowledged is durable: waits for the disk, so callers are where waiting is allowed.
+        self.store.settle().map_err(|error| PurgeError::Unavailable(error.to_string()))?;
         let applied = Applied { sequence: done.sequence, matched: done.matched };
         let counter = if soft { &self.purges.url_soft } else { &self.purges.url_hard };
         counter.fetch_add(urls.len() as u64, Ordering::Relaxed);
@@ -179,14 +195,54 @@ impl Node for Edge {
         let usage = self.store.usage();
         let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
         let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
+        let disk = self.store.disk().map(|disk| disk.usage());
+        let mut tiers = vec![gauges::Tier {
+            tier: "memory",
+            bytes: usage.memory_bytes,
+            bytes_max: usage.memory_bytes_max,
+            objects: usage.memory_objects,
+            evictions: usage.memory_evictions,
+        }];
+        let mut on_disk = Vec::new();
+        if let Some(disk) = disk {
+            tiers.push(gauges::Tier {
+                tier: "disk",
+                bytes: disk.bytes,
+                bytes_max: disk.bytes_max,
+                objects: disk.objects,
+                evictions: disk.evictions,
+            });
+            on_disk = vec![
+                counter(
+                    "tidegate_disk_promoted_total",
+                    "Responses brought from disk to memory.",
+                    usage.promoted,
+                ),
+                counter(
+                    "tidegate_disk_written_bytes_total",
+                    "Bytes written to the disk.",
+                    disk.written_bytes,
+                ),
+                counter(
+                    "tidegate_disk_dropped_total",
+                    "Writes dropped by a slow or failing disk.",
+                    disk.dropped,
+                ),
+                counter(
+                    "tidegate_disk_damaged_total",
+                    "Records whose checksum failed; each a miss.",
+                    disk.damaged,
+                ),
+                counter("tidegate_disk_errors_total", "Reads and writes that the disk refused.", disk.failed),
+                gauge(
+                    "tidegate_disk_ok",
+                    "Whether the last write to the disk succeeded.",
+                    disk.trouble.is_none().into(),
+                ),
+            ];
+        }
         Gauges {
-            tiers: vec![gauges::Tier {
-                tier: "memory",
-                bytes: usage.memory_bytes,
-                bytes_max: usage.memory_bytes_max,
-                objects: usage.memory_objects,
-                evictions: usage.memory_evictions,
-            }],
+            tiers,
             origins: self.origins.stats(),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
             purges: gauges::Purges {
@@ -204,25 +260,28 @@ impl Node for Edge {
                     },
                 ],
             },
-            others: vec![
-                counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
-                counter("tidegate_stored_total", "Responses stored.", usage.stored),
-                counter(
-                    "tidegate_collapsed_total",
-                    "Requests that waited for another's fetch.",
-                    usage.collapsed,
-                ),
-                gauge(
-                    "tidegate_fills_under_way",
-                    "Fetches that others may wait for now.",
-                    usage.fills_under_way,
-                ),
-                gauge(
-                    "tidegate_arriving_bytes",
-                    "Bytes of bodies arriving to be stored.",
-                    usage.arriving_bytes,
-                ),
-            ],
+            others: on_disk
+                .into_iter()
+                .chain([
+                    counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
+                    counter("tidegate_stored_total", "Responses stored.", usage.stored),
+                    counter(
+                        "tidegate_collapsed_total",
+                        "Requests that waited for another's fetch.",
+                        usage.collapsed,
+                    ),
+                    gauge(
+                        "tidegate_fills_under_way",
+                        "Fetches that others may wait for now.",
+                        usage.fills_under_way,
+                    ),
+                    gauge(
+                        "tidegate_arriving_bytes",
+                        "Bytes of bodies arriving to be stored.",
+                        usage.arriving_bytes,
+                    ),
+                ])
+                .collect(),
         }
     }
 
@@ -235,6 +294,14 @@ impl Node for Edge {
             Phase::Serving => Ok(()),
             Phase::Draining | Phase::Cut => Err("the node is ending".to_owned()),
         }
+    }
+
+    fn ailments(&self) -> Vec<String> {
+        let trouble = self.store.disk().and_then(|disk| disk.usage().trouble);
+        trouble
+            .map(|trouble| format!("disk: {trouble}; serving from memory and origins"))
+            .into_iter()
+            .collect()
     }
 
     fn stop(&self) {

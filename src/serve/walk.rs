@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
+use cache_store::lookup::Lookup;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{RequestHead, Target};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -106,6 +107,11 @@ impl Walk {
             interim: request.interims.sink(),
             body: Arc::new(Mutex::new(body)),
         })
+    }
+
+    /// The store's answer now.
+    pub(super) fn look_up(&self) -> Lookup {
+        self.edge.store.lookup(self.key, &self.head(), &self.policy.rules, self.edge.clock.now())
     }
 
     /// The request as the rules read it.

@@ -60,9 +60,10 @@ pub(crate) struct Purges {
 }
 
 impl Purges {
-    pub(crate) fn new() -> Self {
+    /// Numbers go on from `sequence`.
+    pub(crate) fn new(sequence: Epoch) -> Self {
         let table = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
-        Self { sequence: AtomicU64::new(0), hard: table(), soft: table(), soft_at: table() }
+        Self { sequence: AtomicU64::new(sequence), hard: table(), soft: table(), soft_at: table() }
     }
 
     /// The number of the last purge: the epoch of what starts now.
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_fill_that_began_before_a_purge_learns_of_it_and_one_that_began_after_does_not() {
-        let purges = Purges::new();
+        let purges = Purges::new(0);
         let key = CacheKey::from_bits(7 << 64);
         let before = purges.sequence();
         assert_eq!(purges.since(key, before), Purged::No);

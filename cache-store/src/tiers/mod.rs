@@ -1,9 +1,18 @@
-//! Where stored responses live. Whole responses in memory; beneath it the parts of a disk tier: [`segments`] for what is small,
-//! [`chunks`] and the manifests that name them for large bodies. [`files`] is how a disk is reached, and how a test puts a
-//! failing one in its place.
+//! The ladder: where stored responses live. `objects` keeps what is asked for in memory, under a budget of bytes; [`disk`]
+//! keeps all of it beneath, so that memory may forget and a restart begins warm.
+//!
+//! ```text
+//! lookup ── objects ── (disk ── promotion ──► objects)        insert ──► objects, disk
+//! ```
+//!
+//! [`segments`] is the log under [`disk`]; [`chunks`] and [`manifest`] are for bodies too large for it. [`files`] is how a disk
+//! is reached, and how a test puts a failing one in its place.
 
 pub mod chunks;
+pub mod disk;
 pub mod files;
 pub mod manifest;
 pub(crate) mod objects;
+pub mod promotion;
+pub(crate) mod record;
 pub mod segments;

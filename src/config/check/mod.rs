@@ -27,7 +27,7 @@ pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
-use super::{Admin, AdminAddress, Cache, Config, Log, LogFormat, LogTarget, Purge, value};
+use super::{Admin, AdminAddress, Cache, Config, DiskCache, Log, LogFormat, LogTarget, Purge, value};
 
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
@@ -109,8 +109,9 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
     let workers = root.item("workers").and_then(|item| item.count(1..=WORKERS_MAX as u64));
     let listeners = listener::listeners(&root, around);
     let admin = root.section("admin").map_or_else(Admin::default, |section| admin(section, around));
-    let (cache, defaults) =
-        root.section("cache").map_or_else(|| (Cache::default(), policy::Changes::default()), cache);
+    let (cache, defaults) = root
+        .section("cache")
+        .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
     let sites = site::sites(&root, &pools.names, &defaults);
     let purge = root.section("purge").map_or_else(Purge::default, purge);
@@ -172,7 +173,7 @@ fn admin(section: Section<'_>, around: &Surroundings) -> Admin {
     admin
 }
 
-fn cache(section: Section<'_>) -> (Cache, policy::Changes) {
+fn cache(section: Section<'_>, around: &Surroundings) -> (Cache, policy::Changes) {
     let mut cache = Cache::default();
     if let Some(bytes) = section.item("memory").and_then(|item| item.size(CACHE_MEMORY_RANGE)) {
         cache.memory_bytes = bytes;
@@ -180,10 +181,30 @@ fn cache(section: Section<'_>) -> (Cache, policy::Changes) {
     if let Some(bytes) = section.item("object_max").and_then(|item| item.size(OBJECT_RANGE)) {
         cache.object_bytes_max = bytes;
     }
-    section.not_yet("disk", "remove it; this version caches in memory only: memory = \"4GiB\"");
+    cache.disk = section.item("disk").and_then(|item| disk(&item, around));
     let defaults = policy::rules(&section);
     section.close();
     (cache, defaults)
+}
+
+fn disk(item: &Item<'_>, around: &Surroundings) -> Option<DiskCache> {
+    let section = item.section("`disk`".to_owned())?;
+    let path = section.required("path", DISK_EXAMPLE).and_then(|item| {
+        let text = item.text(DISK_EXAMPLE)?;
+        if text.is_empty() {
+            item.tell(Complaint::new(
+                "disk-path",
+                "the path of the disk cache is empty",
+                "empty",
+                DISK_EXAMPLE,
+            ));
+            return None;
+        }
+        Some(around.base.join(text))
+    });
+    let bytes = section.required("size", DISK_EXAMPLE).and_then(|item| item.size(CACHE_DISK_RANGE));
+    section.close();
+    Some(DiskCache { path: path?, bytes: bytes? })
 }
 
 fn purge(section: Section<'_>) -> Purge {
@@ -298,6 +319,9 @@ const LOG_EXAMPLE: &str = "write \"stdout\", \"off\" or the path of a file";
 
 /// From what holds a few responses to what no machine has.
 const CACHE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 46);
+/// Below it a disk could not hold a few segments.
+const CACHE_DISK_RANGE: std::ops::RangeInclusive<u64> = (64 << 20)..=(1 << 50);
+const DISK_EXAMPLE: &str = "write disk = { path = \"/var/cache/tidegate\", size = \"50GiB\" }";
 const OBJECT_RANGE: std::ops::RangeInclusive<u64> = 1..=(1 << 46);
 
 /// A timeout that would end everything at once, or never, is a slip.

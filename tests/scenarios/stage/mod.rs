@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod directory;
 pub(crate) mod gate;
 pub(crate) mod h2;
 pub(crate) mod journal;
@@ -41,6 +42,7 @@ pub(crate) struct Stage {
     admin: SocketAddr,
     origins: Vec<(&'static str, Origin)>,
     journal: Journal,
+    config: Config,
 }
 
 /// A stage on its way.
@@ -195,6 +197,14 @@ impl Stage {
         self.running.as_ref().expect("the node runs until the stage ends").ending().begin();
     }
 
+    /// Ends the node and starts it again with the same settings, before the same origins.
+    pub(crate) async fn restart(&mut self) {
+        self.shut_down().await;
+        let running = running(self.config.clone(), &self.clock).await;
+        (self.address, self.admin) = addresses_of(&running);
+        self.running = Some(running);
+    }
+
     /// Ends the node; completes when it has ended.
     pub(crate) async fn shut_down(&mut self) {
         let running = self.running.take().expect("a node ends once");
@@ -252,14 +262,23 @@ impl Builder {
         for change in self.changes {
             change(&mut config, &addresses);
         }
-        let node_clock = clock.clone();
-        // Starting waits for the workers' threads, which a test's own runtime must not.
-        let started = tokio::task::spawn_blocking(move || Edge::start(config, node_clock)).await;
-        let running = started.expect("starting does not panic").expect("settings of a stage are good");
-        let address = *running.addresses().first().expect("a stage has a listener");
-        let admin = running.admin_address().expect("a stage has an admin listener");
-        Stage { clock, running: Some(running), address, admin, origins, journal }
+        let running = running(config.clone(), &clock).await;
+        let (address, admin) = addresses_of(&running);
+        Stage { clock, running: Some(running), address, admin, origins, journal, config }
     }
+}
+
+/// A node with these settings.
+async fn running(config: Config, clock: &Clock) -> Running {
+    let clock = clock.clone();
+    // Starting waits for the workers' threads, which a test's own runtime must not.
+    let started = tokio::task::spawn_blocking(move || Edge::start(config, clock)).await;
+    started.expect("starting does not panic").expect("settings of a stage are good")
+}
+
+fn addresses_of(running: &Running) -> (SocketAddr, SocketAddr) {
+    let client = *running.addresses().first().expect("a stage has a listener");
+    (client, running.admin_address().expect("a stage has an admin listener"))
 }
 
 /// So many seconds.

@@ -91,6 +91,13 @@ impl Segments {
         }
     }
 
+    /// The highest version of what the log holds, tombstones included; for whoever numbers on. Looks at every key.
+    pub fn version_max(&self) -> u64 {
+        let mut highest = 0;
+        self.index.each(|_, entry| highest = highest.max(entry.version));
+        highest
+    }
+
     /// What ails the log; `None` once a flush or a sync went well again.
     pub fn health(&self) -> Option<Trouble> {
         self.counters.trouble.lock().clone()

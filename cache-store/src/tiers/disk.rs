@@ -1,0 +1,284 @@
+//! Whole responses and lists of variants on disk: what memory forgets, and what a restart begins with.
+//!
+//! Everything that memory keeps is written down as well, when it is stored (`record.rs` says how, `segments/` where), so a
+//! kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge takes the record away and waits
+//! for that to be durable ([`Disk::settle`]); a soft purge of what is on disk only leaves a *mark* under a key derived from
+//! the resource's, which whoever reads the response later applies to it.
+//!
+//! ```text
+//! insert ── write ──► segments          purge ── forget | mark ── settle (fsync) ──► acknowledged
+//! ```
+//!
+//! The log writes when it is told to: [`Disk::tend`], which the node calls every second and a full buffer asks for, flushes it
+//! on the pool. A disk that fails is left alone until the next of those calls.
+//!
+//! Invariants: every record carries a version that rises over restarts, and of two records for a key the higher one
+//! counts; trouble with the disk costs hits, never the answer. Called with the lock of the key's shard held, but for `load`
+//! and `settle`, which wait.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::runtime::Handle;
+
+use super::files::{Directory, Files};
+use super::objects::Slot;
+use super::record;
+use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
+use crate::entry::{Epoch, INLINE_BODY_BYTES_MAX};
+use crate::key::CacheKey;
+use crate::rules::Purged;
+use crate::timestamp::Timestamp;
+
+/// The disk tier.
+pub struct Disk {
+    log: Arc<Log>,
+    secret: [u8; 32],
+    /// The version of the next record.
+    next: AtomicU64,
+    pool: Handle,
+    bytes_max: u64,
+}
+
+/// The log and whether somebody writes it.
+struct Log {
+    segments: Segments,
+    flushing: AtomicBool,
+    /// The last flush failed: only the next tick tries again.
+    failing: AtomicBool,
+}
+
+/// Figures about the tier.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DiskUsage {
+    /// Bytes that the files take.
+    pub bytes: u64,
+    /// Bytes that they may take.
+    pub bytes_max: u64,
+    /// Responses and variant lists in it.
+    pub objects: u64,
+    /// Those pushed out of it.
+    pub evictions: u64,
+    /// Writes that were refused because the disk was too slow or failed.
+    pub dropped: u64,
+    /// Records whose checksum failed.
+    pub damaged: u64,
+    /// Reads and writes that the disk refused.
+    pub failed: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// What ails it.
+    pub trouble: Option<String>,
+}
+
+/// What a read brought.
+pub(crate) enum Loaded {
+    Found(Slot),
+    /// Nothing, or nothing that can be trusted.
+    Missing,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens the tier in a directory of its own, made where it is missing; `bytes` is what may lie in it. Reads that wait are
+    /// made on `pool`. Blocks: until the index is there.
+    ///
+    /// # Errors
+    /// [`OpenError`]: somebody else has it open, or it is of another layout; or as the disk says.
+    pub fn open(path: &Path, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
+        // What clients were sent is nobody else's on this machine.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Self::over(Arc::new(Directory::new(path)), bytes, pool)
+    }
+
+    /// The same over any files.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn over(files: Arc<dyn Files>, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
+        let segments = Segments::open(Arc::clone(&files), Settings::for_capacity(bytes))?;
+        // Only whoever holds the log's lock comes here.
+        let secret = secret(&*files)?;
+        let next = AtomicU64::new(segments.version_max().saturating_add(1));
+        let log = Log { segments, flushing: AtomicBool::new(false), failing: AtomicBool::new(false) };
+        Ok(Self { log: Arc::new(log), secret, next, pool, bytes_max: bytes })
+    }
+
+    /// The secret under which the keys in it are hashed.
+    pub const fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// A number above that of every record in it: where purges are numbered on.
+    pub fn version(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Where to wait for it.
+    pub const fn pool(&self) -> &Handle {
+        &self.pool
+    }
+
+    /// Writes everything down and leaves the directory so that the next start is quick. Blocks.
+    ///
+    /// # Errors
+    /// As the disk says; what is not written is lost, nothing else.
+    pub fn close(&self) -> io::Result<()> {
+        self.log.segments.close()
+    }
+
+    /// Has what waits written, on the pool, unless somebody is at it. For a tick: tries again what failed before.
+    pub fn tend(&self) {
+        self.log.failing.store(false, Ordering::Release);
+        self.flush();
+    }
+
+    /// Figures for metrics and `stat`.
+    pub fn usage(&self) -> DiskUsage {
+        let usage = self.log.segments.usage();
+        DiskUsage {
+            bytes: usage.bytes,
+            bytes_max: self.bytes_max,
+            objects: usage.objects,
+            evictions: usage.evicted,
+            dropped: usage.dropped,
+            damaged: usage.damaged,
+            failed: usage.reads_failed.saturating_add(usage.writes_failed),
+            written_bytes: usage.written_bytes,
+            trouble: self.log.segments.health().map(|trouble| trouble.error),
+        }
+    }
+
+    /// Waits until what was forgotten and marked so far is durable. Blocks.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.log.segments.sync()
+    }
+
+    fn flush(&self) {
+        if self.log.failing.load(Ordering::Acquire) || self.log.flushing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        self.pool.spawn_blocking(move || {
+            // A full buffer that asked while we were at it has been written with the rest, or asks again.
+            let failed = log.segments.flush().is_err();
+            log.failing.store(failed, Ordering::Release);
+            log.flushing.store(false, Ordering::Release);
+        });
+    }
+
+    /// Whether there is a record for the key. No I/O.
+    #[inline]
+    pub(crate) fn holds(&self, key: CacheKey) -> bool {
+        self.log.segments.locate(key.bits()).is_some()
+    }
+
+    /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
+    pub(crate) fn write(&self, key: CacheKey, slot: &Slot) {
+        if let Slot::Response(stored) = slot
+            && stored.body_len() > INLINE_BODY_BYTES_MAX as u64
+        {
+            return self.forget(key);
+        }
+        let mut bytes = Vec::with_capacity(record::encoded_bytes(slot));
+        record::encode(slot, &mut bytes);
+        self.append(key.bits(), &bytes);
+    }
+
+    /// Takes the record away. Durable after [`Disk::settle`].
+    pub(crate) fn forget(&self, key: CacheKey) {
+        if self.holds(key) {
+            self.log.segments.forget(key.bits(), self.next_version());
+        }
+    }
+
+    /// Marks a resource as softly purged: every response of it that was written before. Durable after [`Disk::settle`].
+    pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) {
+        self.append(mark_of(primary), &now.as_millis().to_le_bytes());
+    }
+
+    /// Reads a slot; a response in it belongs to `epoch`. Blocks.
+    pub(crate) fn load(&self, key: CacheKey, primary: CacheKey, epoch: Epoch) -> Loaded {
+        let read = |key: u128| {
+            let location = self.log.segments.locate(key)?;
+            self.log.segments.read(&location)
+        };
+        self.judge(read(key.bits()), read(mark_of(primary)), key, epoch)
+    }
+
+    /// The same from the page cache alone; `None` where that has not all of it.
+    pub(crate) fn try_load(&self, key: CacheKey, primary: CacheKey, epoch: Epoch) -> Option<Loaded> {
+        let read = |key: u128| {
+            let Some(location) = self.log.segments.locate(key) else { return Some(None) };
+            match self.log.segments.try_read(&location) {
+                Read::Found(found) => Some(Some(found)),
+                Read::Miss => Some(None),
+                Read::WouldBlock => None,
+            }
+        };
+        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, epoch))
+    }
+
+    fn judge(&self, found: Option<Found>, mark: Option<Found>, key: CacheKey, epoch: Epoch) -> Loaded {
+        let Some(found) = found else { return Loaded::Missing };
+        let Some(slot) = record::decode(&found.payload, epoch) else {
+            // Of a format that this version does not read.
+            self.forget(key);
+            return Loaded::Missing;
+        };
+        if let (Slot::Response(stored), Some(mark)) = (&slot, mark)
+            && mark.version > found.version
+            && let Ok(at) = <[u8; 8]>::try_from(&mark.payload[..])
+        {
+            stored.purge(Purged::Soft(Timestamp::from_millis(u64::from_le_bytes(at))));
+        }
+        Loaded::Found(slot)
+    }
+
+    /// What the log refuses it forgets as well, so an older version never stands in.
+    fn append(&self, key: u128, payload: &[u8]) {
+        let record = Record { key, version: self.next_version(), flags: 0, meta: &[], payload: &[payload] };
+        if matches!(self.log.segments.append(&record), Appended::Kept { flush: true } | Appended::Full) {
+            self.flush();
+        }
+    }
+
+    fn next_version(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
+/// Under which key a resource's mark stands: its own with every bit turned, which no other key is but by a chance of 2^-128.
+fn mark_of(primary: CacheKey) -> u128 {
+    !primary.bits()
+}
+
+/// Reads the secret, or makes one.
+fn secret(files: &dyn Files) -> io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    match files.open(SECRET) {
+        Ok(file) => file.read_at(&mut secret, 0)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            getrandom::fill(&mut secret).map_err(io::Error::other)?;
+            let file = files.create(SECRET_NEW)?;
+            file.write_at(&secret, 0)?;
+            file.sync()?;
+            files.rename(SECRET_NEW, SECRET)?;
+            files.sync_directory("")?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(secret)
+}
+
+/// Where the secret stands, and where it is before it is whole.
+const SECRET: &str = "secret";
+const SECRET_NEW: &str = "secret.new";

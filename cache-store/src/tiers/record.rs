@@ -1,0 +1,358 @@
+//! What a key leads to, as bytes on a disk, and back.
+//!
+//! ```text
+//! format kind │ response: status times purged vary tags held lines-length │ lines CRLF body
+//!             │ variants: (key, vary) …
+//! ```
+//!
+//! Little endian, every list preceded by its length. The tail of a response is what memory keeps of it, so reading one
+//! back copies nothing: the lines and the body are slices of the record. Called by `disk.rs`, which checks a record's
+//! checksum before it comes here.
+//!
+//! Invariant: any bytes decode or do not; none panics, none makes a response that could not have been stored. What an
+//! older or newer format wrote does not decode, and is a miss.
+//!
+//! Deliberately absent: the purge epoch (a response read back belongs to the epoch in which the read began), and whose
+//! record it is (the log under it knows the key).
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use http::{HeaderName, StatusCode};
+
+use super::objects::Slot;
+use crate::entry::{Epoch, Packed, StoredResponse};
+use crate::key::CacheKey;
+use crate::lookup::{Variant, Variants};
+use crate::rules::freshness::Windows;
+use crate::rules::partial::{Held, Span};
+use crate::rules::{Freshness, VarySpec};
+use crate::timestamp::Timestamp;
+
+/// Appends a slot. Costs one copy of head and body.
+pub(crate) fn encode(slot: &Slot, out: &mut Vec<u8>) {
+    out.put_u8(FORMAT);
+    match slot {
+        Slot::Response(stored) => {
+            out.put_u8(RESPONSE);
+            response(stored, out);
+        }
+        Slot::Variants(variants) => {
+            out.put_u8(VARIANTS);
+            out.put_u16_le(count(variants.iter().count()));
+            for variant in variants.iter().take(LIST_MAX) {
+                out.put_u128_le(variant.key.bits());
+                vary(&variant.vary, out);
+            }
+        }
+    }
+}
+
+/// About how long [`encode`] makes a slot: what to reserve.
+pub(crate) fn encoded_bytes(slot: &Slot) -> usize {
+    match slot {
+        Slot::Response(stored) => {
+            stored.lines().len()
+                + usize::try_from(stored.body_len()).unwrap_or(usize::MAX).saturating_add(128)
+        }
+        Slot::Variants(variants) => variants.weight(),
+    }
+}
+
+/// Reads a slot back; a response belongs to `epoch`.
+pub(crate) fn decode(record: &Bytes, epoch: Epoch) -> Option<Slot> {
+    let mut from = Cursor { record, at: 0 };
+    if from.u8()? != FORMAT {
+        return None;
+    }
+    match from.u8()? {
+        RESPONSE => Some(Slot::Response(read_response(&mut from, epoch)?.into())),
+        VARIANTS => {
+            let mut variants = Vec::new();
+            for _ in 0..from.u16()? {
+                let key = CacheKey::from_bits(from.u128()?);
+                variants.push(Variant { key, vary: read_vary(&mut from)? });
+            }
+            (from.at == record.len()).then(|| Slot::Variants(Variants::from_list(variants).into()))
+        }
+        _ => None,
+    }
+}
+
+fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
+    let freshness = &stored.freshness;
+    let windows = freshness.windows();
+    out.put_u16_le(stored.status().as_u16());
+    out.put_u8(freshness.flags());
+    out.put_u64_le(freshness.received().as_millis());
+    out.put_u64_le(u64::try_from(freshness.initial_age().as_millis()).unwrap_or(u64::MAX));
+    out.put_u32_le(freshness.lifetime_secs());
+    out.put_u32_le(windows.while_revalidate_secs);
+    out.put_u32_le(windows.if_error_secs);
+    out.put_u64_le(stored.purge_mark());
+    vary(stored.vary(), out);
+    let tags = stored.tags();
+    out.put_u16_le(count(tags.len()));
+    for tag in tags.iter().take(LIST_MAX) {
+        text(tag.as_bytes(), out);
+    }
+    match stored.held() {
+        None => out.put_u8(0),
+        Some(held) => {
+            out.put_u8(1);
+            out.put_u64_le(held.complete().unwrap_or(u64::MAX));
+            out.put_u16_le(count(held.spans().len()));
+            for span in held.spans().iter().take(LIST_MAX) {
+                out.put_u64_le(span.first());
+                out.put_u64_le(span.last());
+            }
+        }
+    }
+    out.put_u32_le(u32::try_from(stored.lines().len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(stored.lines());
+    out.extend_from_slice(b"\r\n");
+    for piece in stored.body() {
+        out.extend_from_slice(&piece);
+    }
+}
+
+fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<StoredResponse> {
+    let status = StatusCode::from_u16(from.u16()?).ok()?;
+    let flags = from.u8()?;
+    let received = Timestamp::from_millis(from.u64()?);
+    let initial_age = Duration::from_millis(from.u64()?);
+    let lifetime_secs = from.u32()?;
+    let windows = Windows { while_revalidate_secs: from.u32()?, if_error_secs: from.u32()? };
+    let freshness = Freshness::new(received, initial_age, lifetime_secs, windows, flags);
+    let purge_mark = from.u64()?;
+    let vary = read_vary(from)?;
+    let mut tags = Vec::new();
+    for _ in 0..from.u16()? {
+        tags.push(std::str::from_utf8(from.text()?).ok()?.into());
+    }
+    let held = match from.u8()? {
+        0 => None,
+        1 => {
+            let complete = Some(from.u64()?).filter(|complete| *complete != u64::MAX);
+            let mut spans = Vec::new();
+            for _ in 0..from.u16()? {
+                spans.push(Span::new(from.u64()?, from.u64()?)?);
+            }
+            Some(Held::from_spans(spans, complete))
+        }
+        _ => return None,
+    };
+    let lines_len = from.u32()?;
+    let blob = from.record.slice(from.at..);
+    let packed =
+        Packed { status, blob, lines_len, freshness, vary, tags: tags.into(), held, epoch, purge_mark };
+    StoredResponse::from_packed(packed)
+}
+
+fn vary(vary: &VarySpec, out: &mut Vec<u8>) {
+    out.put_u16_le(count(vary.entries().count()));
+    for (name, value) in vary.entries().take(LIST_MAX) {
+        text(name.as_str().as_bytes(), out);
+        maybe(value, out);
+    }
+    maybe(vary.language(), out);
+}
+
+fn read_vary(from: &mut Cursor<'_>) -> Option<VarySpec> {
+    let mut entries = Vec::new();
+    for _ in 0..from.u16()? {
+        let name = HeaderName::from_bytes(from.text()?).ok()?;
+        entries.push((name, from.maybe()?.map(Into::into)));
+    }
+    let language = from.maybe()?.map(Into::into);
+    Some(VarySpec::from_entries(entries, language))
+}
+
+fn text(bytes: &[u8], out: &mut Vec<u8>) {
+    out.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(bytes);
+}
+
+fn maybe(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.put_u8(u8::from(bytes.is_some()));
+    text(bytes.unwrap_or_default(), out);
+}
+
+/// A length as written; everything that is listed is bounded far below.
+fn count(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// A place in a record. Every read moves it, and fails at the end.
+struct Cursor<'a> {
+    record: &'a Bytes,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(length)?;
+        let bytes = self.record.get(self.at..end)?;
+        self.at = end;
+        Some(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn u128(&mut self) -> Option<u128> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        self.take(length)
+    }
+
+    fn maybe(&mut self) -> Option<Option<&'a [u8]>> {
+        let there = match self.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let text = self.text()?;
+        Some(there.then_some(text))
+    }
+}
+
+/// Changes with every change of what is written.
+const FORMAT: u8 = 1;
+const RESPONSE: u8 = 1;
+const VARIANTS: u8 = 2;
+/// Entries of any one list: above every bound that the store itself keeps.
+const LIST_MAX: usize = u16::MAX as usize;
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Parts;
+
+    fn stored(body: &'static [u8], rare: bool) -> StoredResponse {
+        let mut fields = HeaderMap::new();
+        fields.insert("content-type", HeaderValue::from_static("text/plain"));
+        fields.append("x-a", HeaderValue::from_static("1"));
+        fields.append("x-a", HeaderValue::from_static("2"));
+        let vary = VarySpec::from_entries(
+            [(http::header::ACCEPT, Some(b"text/html".as_slice().into())), (http::header::COOKIE, None)],
+            Some(b"de".as_slice().into()),
+        );
+        let held = Held::from_spans(Span::new(3, 3 + body.len() as u64 - 1), Some(1000));
+        StoredResponse::new(Parts {
+            status: StatusCode::NOT_FOUND,
+            fields,
+            body: vec![Bytes::from_static(body)],
+            freshness: Freshness::new(
+                Timestamp::from_secs(7),
+                Duration::from_secs(2),
+                60,
+                Windows { while_revalidate_secs: 5, if_error_secs: 6 },
+                Freshness::EXPLICIT,
+            ),
+            vary: if rare { vary } else { VarySpec::default() },
+            tags: if rare { [Box::from("a"), Box::from("b c")].into() } else { Box::default() },
+            held: rare.then_some(held),
+            epoch: 9,
+        })
+    }
+
+    fn there_and_back(slot: &Slot) -> Slot {
+        let mut bytes = Vec::new();
+        encode(slot, &mut bytes);
+        decode(&Bytes::from(bytes), 11).expect("what was written is read")
+    }
+
+    #[test]
+    fn a_response_comes_back_as_it_was_but_for_its_epoch() {
+        for rare in [false, true] {
+            let before = stored(b"the body", rare);
+            let Slot::Response(after) = there_and_back(&Slot::Response(stored(b"the body", rare).into()))
+            else {
+                panic!("a response")
+            };
+            assert_eq!(after.status(), before.status());
+            assert_eq!(after.lines(), before.lines());
+            assert_eq!(after.lines_and_inline_body(), before.lines_and_inline_body());
+            assert_eq!(after.body().collect::<Vec<_>>(), before.body().collect::<Vec<_>>());
+            assert_eq!(after.freshness, before.freshness);
+            assert_eq!(after.vary(), before.vary());
+            assert_eq!(after.tags(), before.tags());
+            assert_eq!(after.held(), before.held());
+            assert_eq!(after.purged(), before.purged());
+            assert_eq!(after.epoch, 11);
+        }
+    }
+
+    #[test]
+    fn a_soft_purge_comes_back_with_its_moment() {
+        let before = stored(b"x", false);
+        before.purge(crate::rules::Purged::Soft(Timestamp::from_secs(8)));
+        let Slot::Response(after) = there_and_back(&Slot::Response(before.into())) else {
+            panic!("a response")
+        };
+        assert_eq!(after.purged(), crate::rules::Purged::Soft(Timestamp::from_secs(8)));
+    }
+
+    #[test]
+    fn a_list_of_variants_comes_back_in_its_order() {
+        let list =
+            |bits: u128| Variant { key: CacheKey::from_bits(bits), vary: stored(b"x", true).vary().clone() };
+        let before = Variants::from_list(vec![list(5), list(1 << 100)]);
+        let Slot::Variants(after) = there_and_back(&Slot::Variants(before.into())) else {
+            panic!("variants")
+        };
+        let keys: Vec<_> = after.iter().map(|variant| variant.key.bits()).collect();
+        assert_eq!(keys, [5, 1 << 100]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), valid in any::<bool>()) {
+            if valid && let [format, kind, ..] = bytes.as_mut_slice() {
+                *format = FORMAT;
+                *kind = 1 + *kind % 2;
+            }
+            let _ = decode(&Bytes::from(bytes), 0);
+        }
+
+        #[test]
+        fn a_record_cut_or_changed_anywhere_does_not_panic(at in 0_usize..400, bit in 0_u8..8, cut in any::<bool>()) {
+            let mut bytes = Vec::new();
+            encode(&Slot::Response(stored(b"the body", true).into()), &mut bytes);
+            if cut {
+                bytes.truncate(at);
+            } else if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0) {
+                let body: u64 = stored.body().map(|piece| piece.len() as u64).sum();
+                prop_assert_eq!(body, stored.body_len());
+                prop_assert!(stored.held().is_none_or(|held| held.spans().iter().map(|span| span.length()).sum::<u64>() == body));
+            }
+        }
+    }
+}
