@@ -143,6 +143,7 @@ async fn talk(bytes: &[u8], then: &[u8], seen: &Rc<RefCell<Vec<String>>>) -> Vec
         scheme: Scheme::Http,
         drain: Drain::default(),
         date: Rc::new(DateLine::default()),
+        buffers: Rc::default(),
     };
     let service = Reads(Rc::clone(seen));
     let mut answers = Vec::new();

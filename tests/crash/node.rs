@@ -1,0 +1,155 @@
+//! The real binary, and the least of a client for it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A node in a process of its own.
+pub(crate) struct Node {
+    address: SocketAddr,
+    admin: SocketAddr,
+    process: Mutex<Child>,
+    killed: AtomicBool,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) is_hit: bool,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Node {
+    /// Starts a node over the directory and waits until it serves. The memory is small beside the pages, so that hits come from
+    /// both tiers; so is the disk, so that it evicts.
+    pub(crate) fn start(origin: SocketAddr, directory: &Path) -> Self {
+        let (address, admin) = (free(), free());
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["proxy", "--to", &format!("http://{origin}"), "--from", &address.to_string()])
+            .args(["--admin", &admin.to_string(), "--memory", "2MiB", "--log", "off"])
+            .arg("--disk")
+            .arg(directory)
+            .args(["--disk-size", "64MiB"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the node starts");
+        let mut said = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+        let mut all = String::new();
+        // The last thing that it says when it is up.
+        while let Some(Ok(line)) = said.next() {
+            all += &line;
+            all.push('\n');
+            if line.contains("admin on") {
+                // What it says later is nobody's, and must not fill the pipe.
+                std::thread::spawn(move || said.for_each(drop));
+                return Self { address, admin, process: Mutex::new(process), killed: AtomicBool::new(false) };
+            }
+        }
+        panic!("the node did not start:\n{all}");
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        let mut process = self.process.lock().expect("no panic holds it");
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+    }
+
+    /// Whether it was told to end, so that it may fail whom it serves.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> io::Result<Answer> {
+        let mut stream = connect(self.address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: site.example\r\nConnection: close\r\n\r\n")?;
+        read(&mut stream)
+    }
+
+    /// Purges a path; returns when that is acknowledged.
+    pub(crate) fn purge(&self, path: &str, soft: bool) -> io::Result<()> {
+        let mut stream = connect(self.admin)?;
+        let body = format!("{{\"urls\": [\"http://site.example{path}\"], \"soft\": {soft}}}");
+        write!(
+            stream,
+            "POST /v1/purge HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.admin,
+            body.len()
+        )?;
+        let answer = read(&mut stream)?;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Ok(process) = self.process.get_mut() {
+            // Gone already where the test went well.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Reads an answer; an error where it is cut short, as by a kill.
+fn read(stream: &mut TcpStream) -> io::Result<Answer> {
+    let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(cut)?;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let body = bytes.split_off(end + 4);
+    let status = head.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(cut)?;
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    // Without its length an answer's end would be anybody's guess: the origin always tells it.
+    if length != Some(body.len()) {
+        return Err(cut());
+    }
+    Ok(Answer { status, is_hit: head.contains("; hit"), body })
+}
+
+/// A port that was free a moment ago.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("it is bound")
+}
+
+/// A directory that is removed when it is dropped.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-crash-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for a test");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left behind harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How long an answer may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
