@@ -96,17 +96,18 @@ impl Disk {
     pub fn open(path: &Path, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
         // What clients were sent is nobody else's on this machine.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Self::over(Arc::new(Directory::new(path)), bytes, pool)
+        let files: Arc<dyn Files> = Arc::new(Directory::new(path));
+        Self::over(&files, bytes, pool)
     }
 
     /// The same over any files.
     ///
     /// # Errors
     /// As [`Disk::open`].
-    pub fn over(files: Arc<dyn Files>, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
-        let segments = Segments::open(Arc::clone(&files), Settings::for_capacity(bytes))?;
+    pub fn over(files: &Arc<dyn Files>, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
+        let segments = Segments::open(Arc::clone(files), Settings::for_capacity(bytes))?;
         // Only whoever holds the log's lock comes here.
-        let secret = secret(&*files)?;
+        let secret = secret(&**files)?;
         let next = AtomicU64::new(segments.version_max().saturating_add(1));
         let log = Log { segments, flushing: AtomicBool::new(false), failing: AtomicBool::new(false) };
         Ok(Self { log: Arc::new(log), secret, next, pool, bytes_max: bytes })
@@ -191,6 +192,11 @@ impl Disk {
         let mut bytes = Vec::with_capacity(record::encoded_bytes(slot));
         record::encode(slot, &mut bytes);
         self.append(key.bits(), &bytes);
+    }
+
+    /// Spares the record once when its segment makes room.
+    pub(crate) fn touch(&self, key: CacheKey) {
+        self.log.segments.touch(key.bits());
     }
 
     /// Takes the record away. Durable after [`Disk::settle`].

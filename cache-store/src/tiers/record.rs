@@ -226,6 +226,7 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
+    #[allow(clippy::option_option)] // the outer one: the record ends; the inner one: it says there is none
     fn maybe(&mut self) -> Option<Option<&'a [u8]>> {
         let there = match self.u8()? {
             0 => false,
