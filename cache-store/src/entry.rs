@@ -1,8 +1,9 @@
 //! A response as the store keeps it: immutable, packed, ready to be written.
 //!
 //! Head lines and a small body lie in one run of bytes, in the order in which HTTP/1.1 sends them, so that a hit copies
-//! or writes them at once: `name: value CRLF … CRLF body`. A larger body is a list of chunks. Everything a hit must
-//! decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
+//! or writes them at once: `name: value CRLF … CRLF body`. A larger body is a list of chunks, in the memory tier's arena
+//! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). Everything a
+//! hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
@@ -16,6 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
 use crate::rules::{Freshness, VarySpec};
+pub use crate::tiers::arena::Lendable;
+use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
 
 /// Purge epoch: how many purges had been applied.
@@ -51,8 +54,17 @@ struct Rare {
 enum StoredBody {
     /// In the blob, behind the empty line.
     Inline,
-    /// Beside it, in order.
-    Chunks { chunks: Arc<[Bytes]>, len: u64 },
+    /// Beside it.
+    Chunks(Arc<Chunks>),
+}
+
+#[derive(Debug)]
+struct Chunks {
+    /// In order.
+    pieces: Box<[Bytes]>,
+    len: u64,
+    /// Where they lie, those for which there was room.
+    arena: Option<Arc<Arena>>,
 }
 
 /// What a [`StoredResponse`] is made from.
@@ -101,8 +113,9 @@ pub(crate) struct Packed {
 }
 
 impl StoredResponse {
-    /// A response from its packed form, sharing the bytes; `None` where they are not such a form.
-    pub(crate) fn from_packed(packed: Packed) -> Option<Self> {
+    /// A response from its packed form, sharing the bytes but for a body that is worth a place in `arena`; `None` where they
+    /// are not such a form.
+    pub(crate) fn from_packed(packed: Packed, arena: Option<&Arc<Arena>>) -> Option<Self> {
         let Packed { status, blob, lines_len, freshness, vary, tags, held, epoch, purge_mark } = packed;
         let end = (lines_len as usize).checked_add(2)?;
         if blob.get(lines_len as usize..end)? != b"\r\n"
@@ -115,11 +128,14 @@ impl StoredResponse {
         if spanned.is_some_and(|spanned| spanned != body.len() as u64) {
             return None;
         }
-        let (blob, body) = if body.len() <= INLINE_BODY_BYTES_MAX {
+        let (blob, body) = if is_inline(body.len(), arena) {
             (blob, StoredBody::Inline)
         } else {
-            let len = body.len() as u64;
-            (blob.slice(..end), StoredBody::Chunks { chunks: pack_chunks(&[body]), len })
+            let len = body.len();
+            let pieces = pack_chunks(&[body], len, arena);
+            let chunks = Chunks { pieces, len: len as u64, arena: arena.cloned() };
+            // A head of its own: the record's memory goes.
+            (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -135,11 +151,16 @@ impl StoredResponse {
         })
     }
 
-    /// Packs a response. Copies head and body once; pieces of larger buffers are let go.
+    /// Packs a response on the heap. Copies head and body once; pieces of larger buffers are let go.
     pub fn new(parts: Parts) -> Self {
+        Self::new_in(None, parts)
+    }
+
+    /// Packs a response, a body that is worth it in `arena`. A body that lies there already is shared.
+    pub(crate) fn new_in(arena: Option<&Arc<Arena>>, parts: Parts) -> Self {
         let Parts { status, fields, body, freshness, vary, tags, held, epoch } = parts;
         let body_len: usize = body.iter().map(Bytes::len).sum();
-        let inline = body_len <= INLINE_BODY_BYTES_MAX;
+        let inline = is_inline(body_len, arena);
         let lines_len: usize =
             stored_lines(&fields).map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let mut blob = Vec::with_capacity(lines_len + 2 + if inline { body_len } else { 0 });
@@ -157,7 +178,11 @@ impl StoredResponse {
             }
             StoredBody::Inline
         } else {
-            StoredBody::Chunks { chunks: pack_chunks(&body), len: body_len as u64 }
+            let pieces = match arena {
+                Some(arena) if body.iter().all(|piece| arena.is_extent(piece)) => body.into(),
+                _ => pack_chunks(&body, body_len, arena),
+            };
+            StoredBody::Chunks(Arc::new(Chunks { pieces, len: body_len as u64, arena: arena.cloned() }))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -197,8 +222,16 @@ impl StoredResponse {
     pub fn body_len(&self) -> u64 {
         match &self.body {
             StoredBody::Inline => (self.blob.len() as u64).saturating_sub(u64::from(self.lines_len) + 2),
-            StoredBody::Chunks { len, .. } => *len,
+            StoredBody::Chunks(chunks) => chunks.len,
         }
+    }
+
+    /// A piece of the body, or a part of one, as a socket may be lent it instead of a copy, if it lies where that can be
+    /// done.
+    #[inline]
+    pub fn lendable<'p>(&self, piece: &'p [u8]) -> Option<Lendable<'p>> {
+        let StoredBody::Chunks(chunks) = &self.body else { return None };
+        chunks.arena.as_ref()?.lendable(piece)
     }
 
     /// The body's pieces in order, sharing the stored bytes.
@@ -208,9 +241,7 @@ impl StoredResponse {
                 let at = (self.lines_len as usize + 2).min(self.blob.len());
                 BodyPieces { one: Some(self.blob.slice(at..)), chunks: None, next: 0 }
             }
-            StoredBody::Chunks { chunks, .. } => {
-                BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 }
-            }
+            StoredBody::Chunks(chunks) => BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 },
         }
     }
 
@@ -302,9 +333,7 @@ impl StoredResponse {
     pub fn weight(&self) -> usize {
         let body = match &self.body {
             StoredBody::Inline => 0,
-            StoredBody::Chunks { chunks, len } => {
-                usize::try_from(*len).unwrap_or(usize::MAX).saturating_add(chunks.len() * size_of::<Bytes>())
-            }
+            StoredBody::Chunks(chunks) => chunks.weight(),
         };
         let rare = self.rare.as_ref().map_or(0, |rare| {
             size_of::<Rare>()
@@ -344,7 +373,7 @@ impl StoredResponse {
 #[derive(Debug, Clone)]
 pub struct BodyPieces {
     one: Option<Bytes>,
-    chunks: Option<Arc<[Bytes]>>,
+    chunks: Option<Arc<Chunks>>,
     next: usize,
 }
 
@@ -355,9 +384,17 @@ impl Iterator for BodyPieces {
         if let Some(one) = self.one.take() {
             return Some(one);
         }
-        let piece = self.chunks.as_ref()?.get(self.next)?.clone();
+        let piece = self.chunks.as_ref()?.pieces.get(self.next)?.clone();
         self.next += 1;
         Some(piece)
+    }
+}
+
+/// Whether a body lies behind its head: one that no arena takes is copied more cheaply than it is written by itself.
+fn is_inline(body_len: usize, arena: Option<&Arc<Arena>>) -> bool {
+    match arena {
+        Some(_) => body_len < arena::BODY_BYTES_MIN,
+        None => body_len <= INLINE_BODY_BYTES_MAX,
     }
 }
 
@@ -370,36 +407,49 @@ fn vary_bytes(vary: &VarySpec) -> usize {
     vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
 }
 
-/// Copies pieces of any size into chunks of [`CHUNK_BYTES`], so that no stored byte pins a larger buffer.
-fn pack_chunks(pieces: &[Bytes]) -> Arc<[Bytes]> {
-    let mut chunks = Vec::new();
-    let mut left: usize = pieces.iter().map(Bytes::len).sum();
-    let mut chunk = Vec::with_capacity(left.min(CHUNK_BYTES));
-    for piece in pieces {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - chunk.len()));
-            chunk.extend_from_slice(now);
-            left -= now.len();
-            rest = later;
-            if chunk.len() == CHUNK_BYTES {
-                chunks.push(Bytes::from(std::mem::replace(
-                    &mut chunk,
-                    Vec::with_capacity(left.min(CHUNK_BYTES)),
-                )));
-            }
-        }
+impl Chunks {
+    fn weight(&self) -> usize {
+        let bytes = |piece: &Bytes| {
+            self.arena.as_ref().and_then(|arena| arena.weight(piece)).unwrap_or(piece.len())
+                + size_of::<Bytes>()
+        };
+        self.pieces.iter().map(bytes).fold(size_of::<Self>(), usize::saturating_add)
     }
-    if !chunk.is_empty() {
-        chunks.push(Bytes::from(chunk));
+}
+
+/// Copies pieces of any size into chunks of [`CHUNK_BYTES`], so that no stored byte pins a larger buffer.
+fn pack_chunks(pieces: &[Bytes], len: usize, arena: Option<&Arc<Arena>>) -> Box<[Bytes]> {
+    let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK_BYTES));
+    let mut pieces = pieces.iter().map(|piece| &piece[..]);
+    let mut rest: &[u8] = &[];
+    let mut left = len;
+    while left > 0 {
+        let chunk_len = left.min(CHUNK_BYTES);
+        left -= chunk_len;
+        // The slices that make this chunk.
+        let mut slices = Vec::new();
+        let mut wanted = chunk_len;
+        while wanted > 0 {
+            if rest.is_empty() {
+                let Some(next) = pieces.next() else { break };
+                rest = next;
+            }
+            let (now, later) = rest.split_at(rest.len().min(wanted));
+            slices.push(now);
+            wanted -= now.len();
+            rest = later;
+        }
+        let in_arena = arena.and_then(|arena| arena.store(chunk_len, slices.iter().copied()));
+        chunks.push(in_arena.unwrap_or_else(|| Bytes::from(slices.concat())));
     }
     chunks.into()
 }
 
-/// Bodies up to this length lie behind their head lines.
-pub const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bodies up to this length lie behind their head lines where there is no arena; where there is one, those shorter than
+/// its `BODY_BYTES_MIN` do.
+const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Length of the chunks of a longer body.
-pub const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 1024 * 1024;
 /// What the memory tier keeps about an entry besides the entry itself (measured, see `LIBRARIES`: foyer record), and
 /// the reference counts and allocator rounding of the record.
 const RECORD_OVERHEAD_BYTES: usize = 210;

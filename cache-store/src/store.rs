@@ -411,7 +411,7 @@ impl CacheStore {
             HeadEffect::Update => {
                 if let Some(parts) = updated() {
                     let flight = detached(primary, primary, parts.epoch);
-                    self.insert_response(&flight, primary, StoredResponse::new(parts), Some(stored));
+                    self.insert_response(&flight, primary, self.pack(parts), Some(stored));
                 }
             }
             HeadEffect::Invalidate => {
@@ -454,6 +454,11 @@ impl CacheStore {
 
     pub(crate) const fn flights(&self) -> &Flights {
         &self.flights
+    }
+
+    /// Makes of `parts` what the memory tier keeps.
+    pub(crate) fn pack(&self, parts: Parts) -> StoredResponse {
+        self.objects.pack(parts)
     }
 
     /// Ends a fill with a complete response; `base` is the stored one that it was made from, if it was.

@@ -89,7 +89,7 @@ impl Fill {
     /// the followers. `base` is the stored response that it was made from; where that has been replaced meanwhile, the
     /// newer one stays.
     pub fn settle(self, parts: Parts, base: &Arc<StoredResponse>) -> Arc<StoredResponse> {
-        let stored = self.store.insert(&self, StoredResponse::new(parts), Some(base));
+        let stored = self.store.insert(&self, self.store.pack(parts), Some(base));
         self.flight.phase.send_replace(Phase::Settled(Arc::clone(&stored)));
         stored
     }
@@ -176,7 +176,7 @@ impl Writing {
         };
         let stored = store.insert(
             &fill,
-            StoredResponse::new(Parts {
+            store.pack(Parts {
                 status,
                 fields,
                 body,
@@ -199,5 +199,5 @@ impl Writing {
     }
 }
 
-/// What an entry weighs beside head lines and body, at most.
-const HEAD_SLACK_BYTES: u64 = 4096;
+/// What an entry weighs beside head lines and body, at most; the rest of the body's last page is in it.
+const HEAD_SLACK_BYTES: u64 = 8192;

@@ -24,11 +24,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 
+use super::arena::Arena;
 use super::files::{Directory, Files};
 use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
-use crate::entry::{Epoch, INLINE_BODY_BYTES_MAX};
+use crate::entry::Epoch;
 use crate::key::CacheKey;
 use crate::rules::Purged;
 use crate::timestamp::Timestamp;
@@ -185,7 +186,7 @@ impl Disk {
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
     pub(crate) fn write(&self, key: CacheKey, slot: &Slot) {
         if let Slot::Response(stored) = slot
-            && stored.body_len() > INLINE_BODY_BYTES_MAX as u64
+            && stored.body_len() > BODY_BYTES_MAX
         {
             return self.forget(key);
         }
@@ -212,16 +213,28 @@ impl Disk {
     }
 
     /// Reads a slot; a response in it belongs to `epoch`. Blocks.
-    pub(crate) fn load(&self, key: CacheKey, primary: CacheKey, epoch: Epoch) -> Loaded {
+    pub(crate) fn load(
+        &self,
+        key: CacheKey,
+        primary: CacheKey,
+        epoch: Epoch,
+        arena: Option<&Arc<Arena>>,
+    ) -> Loaded {
         let read = |key: u128| {
             let location = self.log.segments.locate(key)?;
             self.log.segments.read(&location)
         };
-        self.judge(read(key.bits()), read(mark_of(primary)), key, epoch)
+        self.judge(read(key.bits()), read(mark_of(primary)), key, epoch, arena)
     }
 
     /// The same from the page cache alone; `None` where that has not all of it.
-    pub(crate) fn try_load(&self, key: CacheKey, primary: CacheKey, epoch: Epoch) -> Option<Loaded> {
+    pub(crate) fn try_load(
+        &self,
+        key: CacheKey,
+        primary: CacheKey,
+        epoch: Epoch,
+        arena: Option<&Arc<Arena>>,
+    ) -> Option<Loaded> {
         let read = |key: u128| {
             let Some(location) = self.log.segments.locate(key) else { return Some(None) };
             match self.log.segments.try_read(&location) {
@@ -230,12 +243,19 @@ impl Disk {
                 Read::WouldBlock => None,
             }
         };
-        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, epoch))
+        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, epoch, arena))
     }
 
-    fn judge(&self, found: Option<Found>, mark: Option<Found>, key: CacheKey, epoch: Epoch) -> Loaded {
+    fn judge(
+        &self,
+        found: Option<Found>,
+        mark: Option<Found>,
+        key: CacheKey,
+        epoch: Epoch,
+        arena: Option<&Arc<Arena>>,
+    ) -> Loaded {
         let Some(found) = found else { return Loaded::Missing };
-        let Some(slot) = record::decode(&found.payload, epoch) else {
+        let Some(slot) = record::decode(&found.payload, epoch, arena) else {
             // Of a format that this version does not read.
             self.forget(key);
             return Loaded::Missing;
@@ -288,3 +308,5 @@ fn secret(files: &dyn Files) -> io::Result<[u8; 32]> {
 /// Where the secret stands, and where it is before it is whole.
 const SECRET: &str = "secret";
 const SECRET_NEW: &str = "secret.new";
+/// Longer bodies are for chunks.
+const BODY_BYTES_MAX: u64 = 256 * 1024;

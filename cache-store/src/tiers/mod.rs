@@ -8,6 +8,7 @@
 //! [`segments`] is the log under [`disk`]; [`chunks`] and [`manifest`] are for bodies too large for it. [`files`] is how a disk
 //! is reached, and how a test puts a failing one in its place.
 
+pub(crate) mod arena;
 pub mod chunks;
 pub mod disk;
 pub mod files;

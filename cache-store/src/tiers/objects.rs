@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foyer_common::event::{Event, EventListener};
 use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
 
-use crate::entry::StoredResponse;
+use crate::entry::{Parts, StoredResponse};
 use crate::key::CacheKey;
 use crate::lookup::Variants;
+use crate::tiers::arena::Arena;
 
 /// What a key leads to.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum Slot {
 /// The memory tier.
 pub(crate) struct Objects {
     cache: Cache<CacheKey, Slot, KeyHash>,
+    /// For large bodies, if the system has one to give.
+    arena: Option<Arc<Arena>>,
     entry_weight_max: usize,
     evicted: Arc<Evicted>,
 }
@@ -61,7 +64,18 @@ impl Objects {
             .with_weighter(|_: &CacheKey, slot: &Slot| slot.weight())
             .with_event_listener(Arc::clone(&evicted) as Arc<dyn EventListener<Key = CacheKey, Value = Slot>>)
             .build();
-        Self { cache, entry_weight_max: bytes / shards / SHARE_OF_SHARD, evicted }
+        let arena = Arena::new(bytes);
+        Self { cache, arena, entry_weight_max: bytes / shards / SHARE_OF_SHARD, evicted }
+    }
+
+    /// Packs a response for this tier.
+    pub(crate) fn pack(&self, parts: Parts) -> StoredResponse {
+        StoredResponse::new_in(self.arena.as_ref(), parts)
+    }
+
+    /// Where large bodies lie, if there is such a place.
+    pub(crate) const fn arena(&self) -> Option<&Arc<Arena>> {
+        self.arena.as_ref()
     }
 
     /// The heaviest response that is kept.

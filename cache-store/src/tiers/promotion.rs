@@ -41,7 +41,7 @@ impl Promotion {
     /// # Errors
     /// The permit again, where that cannot be done.
     pub fn at_once(self) -> Result<(), Self> {
-        match self.disk.try_load(self.key, self.primary, self.flight.epoch) {
+        match self.disk.try_load(self.key, self.primary, self.flight.epoch, self.store.objects().arena()) {
             Some(loaded) => {
                 self.end(loaded);
                 Ok(())
@@ -53,7 +53,8 @@ impl Promotion {
     /// Promotes on the blocking pool. What goes wrong is counted and told by the disk, and means a miss here.
     pub async fn run(self) {
         let (disk, key, primary, epoch) = (Arc::clone(&self.disk), self.key, self.primary, self.flight.epoch);
-        let reading = self.disk.pool().spawn_blocking(move || disk.load(key, primary, epoch));
+        let arena = self.store.objects().arena().cloned();
+        let reading = self.disk.pool().spawn_blocking(move || disk.load(key, primary, epoch, arena.as_ref()));
         // A read that panicked or was cut off by the end of the node.
         let loaded = reading.await.unwrap_or(Loaded::Missing);
         self.end(loaded);
@@ -61,7 +62,8 @@ impl Promotion {
 
     /// Promotes and blocks.
     pub(crate) fn wait(self) {
-        let loaded = self.disk.load(self.key, self.primary, self.flight.epoch);
+        let arena = self.store.objects().arena();
+        let loaded = self.disk.load(self.key, self.primary, self.flight.epoch, arena);
         self.end(loaded);
     }
 

@@ -15,11 +15,13 @@
 //! Deliberately absent: the purge epoch (a response read back belongs to the epoch in which the read began), and whose
 //! record it is (the log under it knows the key).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use http::{HeaderName, StatusCode};
 
+use super::arena::Arena;
 use super::objects::Slot;
 use crate::entry::{Epoch, Packed, StoredResponse};
 use crate::key::CacheKey;
@@ -59,14 +61,14 @@ pub(crate) fn encoded_bytes(slot: &Slot) -> usize {
     }
 }
 
-/// Reads a slot back; a response belongs to `epoch`.
-pub(crate) fn decode(record: &Bytes, epoch: Epoch) -> Option<Slot> {
+/// Reads a slot back; a response belongs to `epoch`, and a large body gets its place in `arena`.
+pub(crate) fn decode(record: &Bytes, epoch: Epoch, arena: Option<&Arc<Arena>>) -> Option<Slot> {
     let mut from = Cursor { record, at: 0 };
     if from.u8()? != FORMAT {
         return None;
     }
     match from.u8()? {
-        RESPONSE => Some(Slot::Response(read_response(&mut from, epoch)?.into())),
+        RESPONSE => Some(Slot::Response(read_response(&mut from, epoch, arena)?.into())),
         VARIANTS => {
             let mut variants = Vec::new();
             for _ in 0..from.u16()? {
@@ -116,7 +118,7 @@ fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
     }
 }
 
-fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<StoredResponse> {
+fn read_response(from: &mut Cursor<'_>, epoch: Epoch, arena: Option<&Arc<Arena>>) -> Option<StoredResponse> {
     let status = StatusCode::from_u16(from.u16()?).ok()?;
     let flags = from.u8()?;
     let received = Timestamp::from_millis(from.u64()?);
@@ -146,7 +148,7 @@ fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<StoredResponse> 
     let blob = from.record.slice(from.at..);
     let packed =
         Packed { status, blob, lines_len, freshness, vary, tags: tags.into(), held, epoch, purge_mark };
-    StoredResponse::from_packed(packed)
+    StoredResponse::from_packed(packed, arena)
 }
 
 fn vary(vary: &VarySpec, out: &mut Vec<u8>) {
@@ -284,7 +286,7 @@ mod tests {
     fn there_and_back(slot: &Slot) -> Slot {
         let mut bytes = Vec::new();
         encode(slot, &mut bytes);
-        decode(&Bytes::from(bytes), 11).expect("what was written is read")
+        decode(&Bytes::from(bytes), 11, None).expect("what was written is read")
     }
 
     #[test]
@@ -337,7 +339,7 @@ mod tests {
                 *format = FORMAT;
                 *kind = 1 + *kind % 2;
             }
-            let _ = decode(&Bytes::from(bytes), 0);
+            let _ = decode(&Bytes::from(bytes), 0, None);
         }
 
         #[test]
@@ -349,7 +351,7 @@ mod tests {
             } else if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << bit;
             }
-            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0) {
+            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0, None) {
                 let body: u64 = stored.body().map(|piece| piece.len() as u64).sum();
                 prop_assert_eq!(body, stored.body_len());
                 prop_assert!(stored.held().is_none_or(|held| held.spans().iter().map(|span| span.length()).sum::<u64>() == body));
