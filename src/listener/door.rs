@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::accept::Slot;
 use super::deadline::Deadlines;
 use super::guard::Guard;
-use super::h1::{self, ConnectionContext, DateLine};
+use super::h1::{self, ConnectionContext, DateLine, Lending, Plain};
 use super::h2;
 use super::request::{Client, Protocol, Scheme, Tls};
 use super::service::Service;
@@ -39,6 +39,7 @@ pub(super) struct Door<S> {
     pub(super) tls: Option<TlsDoor>,
     pub(super) h2: h2::Worker,
     pub(super) date: Rc<DateLine>,
+    pub(super) lending: Rc<Lending>,
 }
 
 /// What a listener with TLS has beside.
@@ -68,7 +69,7 @@ impl<S: Service + 'static> Door<S> {
         match &self.tls {
             None => {
                 let _open = self.stats.opened(Protocol::Http11);
-                let mut io = Severed::new(io, |io| io);
+                let mut io = Severed::new(Plain::new(io, Rc::clone(&self.lending)), Plain::tcp);
                 let context = self.context(peer, Scheme::Http, None);
                 let end = h1::serve_connection(io.io(), &*self.service, context).await;
                 io.ended(&end);

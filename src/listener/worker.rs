@@ -15,7 +15,7 @@ use super::accept::{AcceptLoop, Slots};
 use super::deadline::Deadlines;
 use super::door::{self, TlsDoor};
 use super::guard::Guard;
-use super::h1::DateLine;
+use super::h1::{DateLine, Lending};
 use super::service::Service;
 use super::stats::ListenerStats;
 use super::{Worker, h2};
@@ -80,6 +80,7 @@ impl WorkerThread {
         let tasks = Tasks::default();
         let h2 = h2::Worker::new();
         let date = Rc::new(DateLine::default());
+        let lending = Rc::new(Lending::default());
         for Opening { socket, stats, tls, trusted_proxies } in doors {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
@@ -106,6 +107,7 @@ impl WorkerThread {
                 tls,
                 h2: h2.clone(),
                 date: Rc::clone(&date),
+                lending: Rc::clone(&lending),
             });
             let connections = tasks.clone();
             tasks.spawn(accept.run(socket, move |io, peer, slot| {

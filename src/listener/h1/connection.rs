@@ -20,7 +20,6 @@ use std::task::{Poll, ready};
 
 use cache_store::timestamp::Timestamp;
 use http::Method;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::answer::{Announced, Framing, append_head};
@@ -29,7 +28,8 @@ use super::exchange::Exchange;
 use super::head::{BodyLength, Head, HeadReader};
 use super::pump::Pump;
 use super::refusal::Refusal;
-use super::socket::Socket;
+use super::socket::{Socket, Tail};
+use super::transport::Transport;
 use super::waiting::Waited;
 use super::{ConnectionContext, ConnectionEnd};
 use crate::config::limits::{
@@ -64,7 +64,7 @@ pub(super) struct Connection<'s, IO, S: Service> {
 
 impl<'s, IO, S> Connection<'s, IO, S>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Transport,
     S: Service,
 {
     pub(super) fn new(io: IO, service: &'s S, context: ConnectionContext) -> Self {
@@ -265,7 +265,10 @@ where
                 } else {
                     self.append_lines(&response.lines);
                     for piece in stored.body() {
-                        self.send_piece(&piece).await?;
+                        match stored.lendable(&piece).filter(|_| piece.len() > COPY_BODY_BYTES_MAX) {
+                            None => self.send_piece(&piece).await?,
+                            lendable => self.write(Tail { bytes: &piece, lendable, sent: 0 }).await?,
+                        }
                     }
                 }
                 exchange.body_bytes = stored.body_len();
@@ -295,7 +298,7 @@ where
             self.socket.out.extend_from_slice(piece);
             return Ok(());
         }
-        self.write(piece).await
+        self.write(Tail { bytes: piece, ..Tail::default() }).await
     }
 
     /// Writes what is gathered and reports the requests that are thereby answered.
@@ -304,7 +307,7 @@ where
         if self.socket.out.is_empty() && self.unfinished.is_empty() {
             return Ok(());
         }
-        if let Err(end) = self.write(&[]).await {
+        if let Err(end) = self.write(Tail::default()).await {
             self.unfinished.drain(..).for_each(Exchange::abandon);
             return Err(end);
         }
@@ -317,12 +320,11 @@ where
     }
 
     /// Writes what is gathered and `tail`; each pause of the client's may last `send_stall_timeout`.
-    async fn write(&mut self, tail: &[u8]) -> Result<(), Stop> {
+    async fn write(&mut self, mut tail: Tail<'_>) -> Result<(), Stop> {
         let Self { socket, context, total_due, .. } = self;
-        let mut tail_sent = 0;
         let mut taken = None;
         poll_fn(|cx| {
-            if let Poll::Ready(written) = socket.poll_write(cx, tail, &mut tail_sent) {
+            if let Poll::Ready(written) = socket.poll_write(cx, &mut tail) {
                 return Poll::Ready(written.map_err(failed));
             }
             if taken.replace(socket.written()) != Some(socket.written()) {

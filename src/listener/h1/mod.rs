@@ -28,13 +28,12 @@ mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod waiting;
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::deadline::{Deadline, Phase};
 use super::request::{Client, Scheme};
@@ -45,6 +44,8 @@ use crate::shutdown::Drain;
 
 pub use date::DateLine;
 pub use refusal::Refusal;
+pub use transport::Transport;
+pub(super) use transport::{Lending, Plain};
 
 /// What a connection is given by its worker.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ pub enum ConnectionEnd {
 /// [`Service::finished`], exactly once.
 pub async fn serve_connection<IO, S>(io: IO, service: &S, context: ConnectionContext) -> ConnectionEnd
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Transport,
     S: Service,
 {
     connection::Connection::new(io, service, context).run().await

@@ -20,7 +20,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
@@ -28,6 +27,7 @@ use tokio::sync::oneshot;
 use super::body::{Decoded, Decoder, Malformed};
 use super::head::BodyLength;
 use super::socket::Socket;
+use super::transport::Transport;
 use crate::clock::Clock;
 use crate::config::limits::{BODY_PIECES_MAX, BODY_READ_BYTES, DRAIN_BYTES_MAX, Limits};
 use crate::listener::request::{BodyError, RequestBody};
@@ -103,7 +103,7 @@ impl Pump {
 
     /// Moves what can be moved. Ready only when the body broke; a body that came to its end, or that nobody pulls any
     /// more, stays pending. May render `100 Continue` into the socket's buffer.
-    pub(super) fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll<IO: Transport>(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket<IO>,

@@ -11,8 +11,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use cache_store::entry::Lendable;
+use tokio::io::AsyncReadExt;
 
+use super::transport::Transport;
 use crate::config::limits::READ_BUFFER_BYTES;
 
 /// An I/O object and its two buffers.
@@ -28,7 +30,17 @@ pub(super) struct Socket<IO> {
     written: u64,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+/// Bytes to be written from where they lie.
+#[derive(Debug, Default)]
+pub(super) struct Tail<'t> {
+    pub(super) bytes: &'t [u8],
+    /// The same bytes, if they can be lent.
+    pub(super) lendable: Option<Lendable<'t>>,
+    /// How many of them are written.
+    pub(super) sent: usize,
+}
+
+impl<IO: Transport> Socket<IO> {
     pub(super) fn new(io: IO) -> Self {
         Self { io, input: BytesMut::new(), out: Vec::new(), sent: 0, written: 0 }
     }
@@ -53,17 +65,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
     }
 
-    /// Writes what is rendered and then `tail`, of which `tail_sent` bytes are written, until all of it is handed on.
+    /// Writes what is rendered and then `tail`, until all of it is handed on.
     #[inline]
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        tail: &[u8],
-        tail_sent: &mut usize,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, tail: &mut Tail<'_>) -> Poll<io::Result<()>> {
+        if tail.lendable.is_some() {
+            ready!(self.poll_lend(cx, tail))?;
+        }
         loop {
             let front = self.out.get(self.sent..).unwrap_or_default();
-            let back = tail.get(*tail_sent..).unwrap_or_default();
+            let back = tail.bytes.get(tail.sent..).unwrap_or_default();
             let io = Pin::new(&mut self.io);
             let count = match (front.is_empty(), back.is_empty()) {
                 (true, true) => break,
@@ -78,12 +88,38 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             }
             self.written = self.written.saturating_add(count as u64);
             let from_front = count.min(front.len());
-            *tail_sent = tail_sent.saturating_add(count - from_front);
+            tail.sent = tail.sent.saturating_add(count - from_front);
             self.sent += from_front;
         }
         self.out.clear();
         self.sent = 0;
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Writes what is rendered by itself, then lends `tail`, as far as that goes; where it does not, the bytes that are
+    /// left are for [`Socket::poll_write`] to write, and to find out whether the connection is to blame.
+    ///
+    /// The head is not held back for the first of the body (`MSG_MORE`): the client begins to work a little sooner, which
+    /// on loopback saved a third of the cost of 100 KiB.
+    fn poll_lend(&mut self, cx: &mut Context<'_>, tail: &mut Tail<'_>) -> Poll<io::Result<()>> {
+        while let Some(front) = self.out.get(self.sent..).filter(|front| !front.is_empty()) {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, front))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written = self.written.saturating_add(count as u64);
+            self.sent += count;
+        }
+        while let Some(bytes) = tail.lendable.filter(|bytes| tail.sent < bytes.len()) {
+            match ready!(self.io.poll_lend(cx, bytes, tail.sent)) {
+                Ok(0) | Err(_) => tail.lendable = None,
+                Ok(count) => {
+                    self.written = self.written.saturating_add(count as u64);
+                    tail.sent = tail.sent.saturating_add(count);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Ends the writing side.

@@ -15,12 +15,13 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ConnectionEnd;
 use super::answer::Announced;
 use super::connection::{Connection, Stop, failed};
 use super::pump::{Broken, Pump};
+use super::socket::Tail;
+use super::transport::Transport;
 use super::waiting::{Due, poll_watch};
 use crate::config::limits::{COPY_BODY_BYTES_MAX, GATHER_BYTES_MAX};
 use crate::listener::deadline::Phase;
@@ -41,7 +42,7 @@ enum Source {
 
 impl<IO, S> Connection<'_, IO, S>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Transport,
     S: Service,
 {
     /// Sends the body behind a head that is already rendered; counts its bytes in `sent`.
@@ -124,7 +125,10 @@ where
                     }
                 }
                 if !socket.out.is_empty() || !piece.is_empty() {
-                    match socket.poll_write(cx, &piece, &mut piece_sent) {
+                    let mut tail = Tail { bytes: &piece, lendable: None, sent: piece_sent };
+                    let written = socket.poll_write(cx, &mut tail);
+                    piece_sent = tail.sent;
+                    match written {
                         Poll::Ready(Ok(())) => {
                             if chunked && !piece.is_empty() {
                                 socket.out.extend_from_slice(b"\r\n");

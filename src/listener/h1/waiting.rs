@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 
 use cache_store::timestamp::Timestamp;
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::answer::append_interim;
@@ -21,7 +20,8 @@ use super::body::Malformed;
 use super::connection::{Connection, Stop, failed};
 use super::pump::{Broken, Pump};
 use super::refusal::Refusal;
-use super::socket::Socket;
+use super::socket::{Socket, Tail};
+use super::transport::Transport;
 use super::{ConnectionContext, ConnectionEnd};
 use crate::config::limits::{INTERIM_MAX, READ_BUFFER_BYTES};
 use crate::listener::deadline::Phase;
@@ -46,7 +46,7 @@ pub(super) struct Due(Option<(Timestamp, Phase)>);
 
 impl<IO, S> Connection<'_, IO, S>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Transport,
     S: Service,
 {
     /// Waits for the answer. Everything gathered must have been written before.
@@ -84,7 +84,7 @@ where
                 });
             }
             if !socket.is_flushed()
-                && let Poll::Ready(Err(error)) = socket.poll_write(cx, &[], &mut 0)
+                && let Poll::Ready(Err(error)) = socket.poll_write(cx, &mut Tail::default())
             {
                 return Poll::Ready(Waited::Over(failed(error)));
             }
@@ -104,7 +104,7 @@ where
 
 /// Notices that the client has left. What it sends ahead is kept, up to a read buffer's length; beyond that it waits in
 /// the kernel. Not to be called while a pump reads: it would not learn of the bytes.
-pub(super) fn poll_watch<IO: AsyncRead + AsyncWrite + Unpin>(
+pub(super) fn poll_watch<IO: Transport>(
     cx: &mut Context<'_>,
     socket: &mut Socket<IO>,
 ) -> Poll<ConnectionEnd> {

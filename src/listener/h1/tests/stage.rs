@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::{JoinHandle, LocalSet};
 
-use super::super::{ConnectionContext, ConnectionEnd, DateLine, serve_connection};
+use super::super::{ConnectionContext, ConnectionEnd, DateLine, Transport, serve_connection};
 use crate::clock::Clock;
 use crate::config::limits::Limits;
 use crate::listener::deadline::Deadlines;
@@ -266,6 +266,8 @@ struct Counted {
     reads: Rc<Cell<usize>>,
     writes: Rc<Cell<usize>>,
 }
+
+impl Transport for Counted {}
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
