@@ -9,7 +9,8 @@ fn kept(body: impl Into<Vec<u8>>) -> Reply {
 
 /// Text of which no two stretches of a page are alike.
 fn text(name: &str, length: usize) -> String {
-    let mut text: String = (0..=length / 8).map(|nth| format!("{name}{nth:07}")).collect();
+    let words: Vec<_> = (0..=length / 8).map(|nth| format!("{name}{nth:07}")).collect();
+    let mut text = words.concat();
     text.truncate(length);
     text
 }
