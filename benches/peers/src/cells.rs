@@ -18,7 +18,9 @@ pub(crate) enum Kind {
     Latency,
     Cold,
     Slow,
+    SlowTls,
     Memory,
+    Churn,
 }
 
 /// One workload.
@@ -37,7 +39,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// All there are.
     pub(crate) fn all() -> Vec<Self> {
-        use Kind::{Cold, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, Tls};
+        use Kind::{Churn, Cold, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls, Tls};
         [
             ("hit-1k", Hit, 1_024, 64, 1, 0),
             ("hit-10k", Hit, 10_240, 64, 1, 0),
@@ -54,9 +56,12 @@ impl Cell {
             ("miss-nostore", Pass, 1_024, 32, 1, 0),
             ("latency-20k", Latency, 1_024, 128, 1, 20_000),
             ("latency-40k", Latency, 1_024, 128, 1, 40_000),
+            ("latency-60k", Latency, 1_024, 128, 1, 60_000),
             ("cold", Cold, 1_000_000, 1_000, 1, 0),
             ("slow", Slow, 1_024, 64, 1, 0),
+            ("slow-tls", SlowTls, 1_024, 64, 1, 0),
             ("memory", Memory, 1_024, 64, 1, 0),
+            ("churn", Churn, 0, 128, 1, 0),
         ]
         .into_iter()
         .enumerate()
@@ -70,7 +75,7 @@ impl Cell {
     /// The cells that `word` means: `hit-1k`, or `hit` for all that begin so.
     pub(crate) fn matching(word: &str) -> Vec<Self> {
         let exact: Vec<_> = Self::all().into_iter().filter(|cell| cell.name == word).collect();
-        if !exact.is_empty() && word != "miss" {
+        if !exact.is_empty() && !FAMILIES.contains(&word) {
             return exact;
         }
         Self::all().into_iter().filter(|cell| cell.name.split('-').next() == Some(word)).collect()
@@ -82,7 +87,7 @@ impl Cell {
     }
 
     pub(crate) fn tls(&self) -> bool {
-        matches!(self.kind, Kind::Tls | Kind::H2 | Kind::Handshake)
+        matches!(self.kind, Kind::Tls | Kind::H2 | Kind::Handshake | Kind::SlowTls)
     }
 
     pub(crate) fn warm(&self) -> bool {
@@ -122,6 +127,9 @@ impl Cell {
     }
 }
 
+/// Cells that have the name of their whole family.
+const FAMILIES: [&str; 2] = ["miss", "slow"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +140,7 @@ mod tests {
             ("hit-1k", vec!["hit-1k"]),
             ("h2", vec!["h2-8x32", "h2-64x1"]),
             ("miss", vec!["miss", "miss-nostore"]),
+            ("slow", vec!["slow", "slow-tls"]),
             ("cold", vec!["cold"]),
             ("hit-1", vec![]),
         ] {

@@ -12,6 +12,7 @@ use crate::cells::{Cell, Kind};
 use crate::load::{Sample, get, h2load, open, value, wrk};
 use crate::process::{LOAD_CORE, Process, machine_cpu, own_cpu};
 use crate::servers::{Name, Server, Stage};
+use crate::table::{latencies, loads, spread};
 use crate::time::{now, pause};
 
 /// What to compare.
@@ -29,19 +30,20 @@ impl Comparison {
     pub(crate) fn run(&self, tell: &mut dyn FnMut(String)) -> io::Result<()> {
         let origin = self.stage.start_origin()?;
         let tls = self.cells.iter().any(Cell::tls);
-        if self.cells.iter().any(|cell| cell.kind != Kind::Memory) {
+        let alone = |cell: &&Cell| matches!(cell.kind, Kind::Memory | Kind::Churn);
+        if self.cells.iter().any(|cell| !alone(&cell)) {
             let servers =
                 self.names.iter().map(|name| self.stage.start(*name, tls)).collect::<io::Result<Vec<_>>>()?;
-            for cell in self.cells.iter().filter(|cell| cell.kind != Kind::Memory) {
+            for cell in self.cells.iter().filter(|cell| !alone(cell)) {
                 tell(match cell.kind {
                     Kind::Cold => self.cold(&servers)?,
-                    Kind::Slow => self.slow(&servers, &origin)?,
+                    Kind::Slow | Kind::SlowTls => self.slow(cell, &servers, &origin)?,
                     _ => self.cell(cell, &servers, &origin)?,
                 });
             }
         }
-        if self.cells.iter().any(|cell| cell.kind == Kind::Memory) {
-            tell(self.memory()?);
+        for cell in self.cells.iter().filter(alone) {
+            tell(if cell.kind == Kind::Churn { self.churn()? } else { self.memory()? });
         }
         Ok(())
     }
@@ -73,7 +75,7 @@ impl Comparison {
             }
             for index in order {
                 let (sample, undisturbed) = self.sample(cell, rows[index], origin, round)?;
-                quiet &= undisturbed && !sample.lagged;
+                quiet &= undisturbed && sample.kept_time();
                 samples[index] = sample;
             }
             if quiet { &mut kept } else { &mut noisy }.push(samples);
@@ -84,11 +86,13 @@ impl Comparison {
         {
             kept.push(samples);
         }
-        Ok(table(&format!("{}{note}", cell.title(self.secs)), &rows, &kept))
+        let title = format!("{}{note}", cell.title(self.secs));
+        let names: Vec<_> = rows.iter().map(|server| (server.title, server.memory())).collect();
+        Ok(if cell.kind == Kind::Latency { latencies } else { loads }(&title, &names, &kept))
     }
 
     /// One run of one cell against one server; false when something else was at work meanwhile.
-    fn sample(
+    pub(crate) fn sample(
         &self,
         cell: &Cell,
         server: &Server,
@@ -112,9 +116,11 @@ impl Comparison {
             }
             Kind::Latency => {
                 let requests = u64::from(cell.rate) * u64::from(self.secs);
-                open(server.plain, &cell.path("warm"), cell.rate, requests)?
+                open(server.plain, &cell.path("warm"), cell.rate, requests, true)?
             }
-            Kind::Cold | Kind::Slow | Kind::Memory => unreachable!("these have rounds of their own"),
+            Kind::Cold | Kind::Slow | Kind::SlowTls | Kind::Memory | Kind::Churn => {
+                unreachable!("these have rounds of their own")
+            }
         };
         let spent = server.cpu().saturating_sub(cpu);
         let (busy_after, steal_after) = machine_cpu();
@@ -171,168 +177,6 @@ impl Comparison {
         }
         Ok(text)
     }
-
-    fn slow(&self, servers: &[Server], origin: &Process) -> io::Result<String> {
-        let mut text = format!(
-            "\n### slow: 1 KB hits before and while {SLOW_CLIENTS} slow clients (head, body, reading) are held\n\n\
-             | Server | req/s before | req/s during | ratio | CPU µs before | during | still held |\n\
-             |---|---|---|---|---|---|---|\n"
-        );
-        let hit = Cell::named("hit-1k");
-        for server in servers {
-            get(server.plain, &hit.path("warm"))?;
-            get(server.plain, "/o/slow?s=1000000")?;
-            let (before, _) = self.sample(&hit, server, origin, 0)?;
-            let file = self.stage.folder.join("slow");
-            let mut command = Stage::own(LOAD_CORE, "slow")?;
-            command.args([&server.plain.to_string(), "/o/slow?s=1000000"]);
-            command.args(["--clients", &SLOW_CLIENTS.to_string()]).stdout(std::fs::File::create(&file)?);
-            let mut holder = Process::start(&mut command)?;
-            let held = || std::fs::read_to_string(&file).unwrap_or_default();
-            for _ in 0..300 {
-                if held().contains('\n') || holder.ended() {
-                    break;
-                }
-                pause(100);
-            }
-            let (during, _) = self.sample(&hit, server, origin, 0)?;
-            let left = held().lines().last().map_or(0.0, |line| value(line, "held"));
-            holder.end();
-            text += &format!(
-                "| {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {left:.0} |\n",
-                server.title,
-                before.rate,
-                during.rate,
-                during.rate / before.rate.max(1.0),
-                before.cpu,
-                during.cpu,
-            );
-        }
-        Ok(text)
-    }
-
-    fn memory(&self) -> io::Result<String> {
-        let mut text = format!(
-            "\n### memory: {} objects of 1 KB\n\nProportional set size after the fill minus empty, per object; \
-             files are what the cache folder holds on disk (page cache, not counted as memory). \
-             HAProxy touches its whole cache at the start, so its difference says nothing: see `empty`.\n\n\
-             | Server | memory bytes/object | file bytes/object | empty MB | errors |\n|---|---|---|---|---|\n",
-            self.objects
-        );
-        for name in &self.names {
-            let server = self.stage.start(*name, false)?;
-            get(server.plain, "/o/first?s=1024")?;
-            let (empty, files) = (server.memory(), server.files());
-            // In parts, so that the log of one server can be emptied between them.
-            let (mut filled, mut errors) = (0, 0.0);
-            while filled < self.objects {
-                let part = (self.objects - filled).min(FILL_PART);
-                let path = format!("/o/fill-{filled}-{{n}}?s=1024");
-                errors += open(server.plain, &path, FILL_RATE, part)?.errors;
-                filled += part;
-                server.truncate_logs();
-            }
-            let objects = self.objects.max(1) as f64;
-            text += &format!(
-                "| {} | {:.0} | {:.0} | {:.1} | {errors:.0} |\n",
-                server.title,
-                server.memory().saturating_sub(empty) as f64 / objects,
-                server.files().saturating_sub(files) as f64 / objects,
-                empty as f64 / 1e6,
-            );
-        }
-        Ok(text)
-    }
-}
-
-/// One cell as a table: medians over the rounds; ratios with their range.
-fn table(title: &str, rows: &[&Server], rounds: &[Vec<Sample>]) -> String {
-    let mut text = format!(
-        "\n### {title}\n\n\
-         | Server | CPU µs/req | × floor | × nginx | × HAProxy | req/s | p50 µs | p99 µs | p99.9 µs | to origin | errors | memory MB |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n"
-    );
-    let place = |title: &str| rows.iter().position(|server| server.title == title);
-    for (index, server) in rows.iter().enumerate() {
-        let all = |of: &dyn Fn(&Sample) -> f64| -> Vec<f64> {
-            rounds.iter().filter_map(|round| round.get(index)).map(of).collect()
-        };
-        let against = |title: &str| {
-            let Some(other) = place(title) else { return "–".to_owned() };
-            let ratios: Vec<f64> = rounds
-                .iter()
-                .filter_map(|round| Some(round.get(index)?.cpu / round.get(other)?.cpu))
-                .filter(|ratio| ratio.is_finite())
-                .collect();
-            if other == index { "1".to_owned() } else { spread(&ratios, 2) }
-        };
-        let latency = |of: &dyn Fn(&Sample) -> Option<f64>| {
-            let values: Vec<f64> = rounds.iter().filter_map(|round| of(round.get(index)?)).collect();
-            if values.is_empty() { "–".to_owned() } else { format!("{:.0}", median(&values)) }
-        };
-        text += &format!(
-            "| {} | {:.2} | {} | {} | {} | {:.0} | {} | {} | {} | {:.0} | {:.0} | {:.0} |\n",
-            server.title,
-            median(&all(&|sample| sample.cpu)),
-            against("floor"),
-            against("nginx"),
-            against("HAProxy"),
-            median(&all(&|sample| sample.rate)),
-            latency(&|sample| sample.p50),
-            latency(&|sample| sample.p99),
-            latency(&|sample| sample.p999),
-            median(&all(&|sample| sample.through as f64)),
-            median(&all(&|sample| sample.errors)),
-            server.memory() as f64 / 1e6,
-        );
-    }
-    text
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle), values.len() % 2) {
-        (Some(upper), 0) => f64::midpoint(values.get(middle - 1).copied().unwrap_or(*upper), *upper),
-        (Some(value), _) => *value,
-        (None, _) => f64::NAN,
-    }
-}
-
-/// The median, and where values differ, their range.
-fn spread(values: &[f64], digits: usize) -> String {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let told = [median(values), low, high].map(|value| format!("{value:.digits$}"));
-    if values.is_empty() {
-        "–".to_owned()
-    } else if told[1] == told[2] {
-        told[0].clone()
-    } else {
-        format!("{} ({}–{})", told[0], told[1], told[2])
-    }
 }
 
 const COLD_CLIENTS: usize = 1000;
-const SLOW_CLIENTS: usize = 2000;
-/// Misses a second while filling; what a server cannot follow waits in the generator and is counted late.
-const FILL_RATE: u32 = 10_000;
-const FILL_PART: u64 = 100_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_stands_in_the_middle_and_its_range_beside_it() {
-        for (claim, values, wanted) in [
-            ("odd", vec![3.0, 1.0, 2.0], "2.00 (1.00–3.00)"),
-            ("even", vec![1.0, 2.0], "1.50 (1.00–2.00)"),
-            ("equal values have no range", vec![2.0, 2.0], "2.00"),
-            ("nothing measured", vec![], "–"),
-        ] {
-            assert_eq!(spread(&values, 2), wanted, "{claim}");
-        }
-    }
-}

@@ -19,6 +19,12 @@ impl Histogram {
         Self { buckets: vec![0; (PARTS * (65 - u64::from(PARTS_BITS))) as usize], count: 0, max: 0 }
     }
 
+    pub(crate) fn of(values: impl IntoIterator<Item = u64>) -> Self {
+        let mut histogram = Self::new();
+        values.into_iter().for_each(|value| histogram.add(value));
+        histogram
+    }
+
     pub(crate) fn add(&mut self, value: u64) {
         if let Some(bucket) = self.buckets.get_mut(bucket_of(value)) {
             *bucket += 1;

@@ -8,7 +8,7 @@ use std::io;
 
 use crate::load::{get, output};
 use crate::process::{LOAD_CORE, Process, SERVER_CORE, pinned};
-use crate::servers::{Stage, wait_for};
+use crate::servers::{MEMORY, Stage, wait_for};
 
 /// Whom to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,7 +32,7 @@ fn run(stage: &Stage, counted: Counted, requests: u64) -> io::Result<u64> {
     let valgrind = ["valgrind", "--quiet", "--tool=callgrind", &out];
     let (plain, admin) = stage.instructions();
     let mut command = match counted {
-        Counted::Tidegate => stage.tidegate_proxy(&valgrind, plain, admin),
+        Counted::Tidegate => stage.tidegate_proxy(&valgrind, plain, admin, MEMORY),
         Counted::Floor => {
             let mut command = pinned(SERVER_CORE, None, valgrind[0]);
             command.args(&valgrind[1..]).arg(std::env::current_exe()?);

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use crate::process::{LOAD_CORE, pinned};
+use crate::process::{LOAD_CORE, SERVER_CORE, pinned};
 use crate::reply::{Progress, Reply, find};
 use crate::servers::Stage;
 
@@ -21,12 +21,22 @@ pub(crate) struct Sample {
     pub(crate) p99: Option<f64>,
     pub(crate) p999: Option<f64>,
     pub(crate) errors: f64,
-    /// The generator could not keep its own schedule.
-    pub(crate) lagged: bool,
+    /// What of the latencies can be the generator's own, at its 99.9th percentile: late to send, late to read.
+    pub(crate) own: Option<f64>,
+    /// The share of the answers that stalls of the machine touched.
+    pub(crate) left_out: Option<f64>,
     /// Server CPU, µs a request.
     pub(crate) cpu: f64,
     /// Requests that came through to the origin.
     pub(crate) through: u64,
+}
+
+impl Sample {
+    /// Whether the generator kept its own schedule, and the machine let it.
+    pub(crate) fn kept_time(&self) -> bool {
+        self.own.is_none_or(|own| own <= OWN_MICROS_MAX)
+            && self.left_out.is_none_or(|share| share <= LEFT_OUT_MAX)
+    }
 }
 
 /// wrk for `secs`; each request its own path under `unique` where that is given.
@@ -89,9 +99,18 @@ pub(crate) fn h2load(url: &str, connections: u32, streams: u32, secs: u32) -> io
 }
 
 /// Our own open loop, as a process of its own on the load core.
-pub(crate) fn open(server: SocketAddr, path: &str, rate: u32, requests: u64) -> io::Result<Sample> {
+pub(crate) fn open(
+    server: SocketAddr,
+    path: &str,
+    rate: u32,
+    requests: u64,
+    watched: bool,
+) -> io::Result<Sample> {
     let mut command = Stage::own(LOAD_CORE, "open")?;
     command.args([&server.to_string(), path, "--rate", &rate.to_string()]);
+    if watched {
+        command.args(["--watch", SERVER_CORE]);
+    }
     let line = output(command.args(["--requests", &requests.to_string()]))?;
     let value = |name: &str| value(&line, name);
     Ok(Sample {
@@ -101,7 +120,8 @@ pub(crate) fn open(server: SocketAddr, path: &str, rate: u32, requests: u64) -> 
         p99: Some(value("p99")),
         p999: Some(value("p999")),
         errors: value("errors"),
-        lagged: value("lag_p99") > LAG_MICROS_MAX,
+        own: Some(value("lag_p999") + value("turn_p999")),
+        left_out: Some(value("left_out")),
         ..Sample::default()
     })
 }
@@ -167,8 +187,10 @@ fn micros(text: &str) -> Option<f64> {
     )
 }
 
-/// A generator later than this at its 99th percentile has measured itself.
-const LAG_MICROS_MAX: f64 = 200.0;
+/// A generator that is later than this at its 99.9th percentile has measured itself.
+const OWN_MICROS_MAX: f64 = 200.0;
+/// A machine that stalls through more than this part of a run is too disturbed to measure on.
+const LEFT_OUT_MAX: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {

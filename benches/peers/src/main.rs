@@ -28,6 +28,7 @@ mod cells;
 mod cold;
 mod compare;
 mod floor;
+mod held;
 mod histogram;
 mod instructions;
 mod load;
@@ -37,6 +38,7 @@ mod process;
 mod reply;
 mod servers;
 mod slow;
+mod table;
 mod time;
 
 use std::io::{self, Write};
@@ -62,7 +64,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "tidegate,nginx,haproxy,varnish,trafficserver")]
         peers: Vec<servers::Name>,
         /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
-        /// latency[-20k|-40k], cold, slow, memory
+        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn
         #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
         cells: Vec<String>,
         /// Rounds a cell; odd ones run in reverse order
@@ -77,6 +79,9 @@ enum Command {
         /// Turn the peers' access logs on too (Tidegate's always is)
         #[arg(long)]
         logs: bool,
+        /// The first port to try; 200 free ones in a row are taken
+        #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+        ports: u16,
         /// The Tidegate to measure
         #[arg(long, default_value = "target/release/tidegate")]
         tidegate: PathBuf,
@@ -85,6 +90,9 @@ enum Command {
     Instructions {
         #[arg(long, value_enum, default_value = "tidegate")]
         server: instructions::Counted,
+        /// The first port to try
+        #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+        ports: u16,
         #[arg(long, default_value = "target/release/tidegate")]
         tidegate: PathBuf,
     },
@@ -95,7 +103,7 @@ enum Command {
     /// The open-loop generator; prints one line, µs
     Open {
         server: SocketAddr,
-        /// `{n}` in it becomes the number of the request
+        /// `{n}` in it becomes the number of the request, `{mixed}` one with a size of 1 to 200 KB
         path: String,
         #[arg(long, default_value_t = 20_000.0)]
         rate: f64,
@@ -103,7 +111,12 @@ enum Command {
         requests: u64,
         #[arg(long, default_value_t = 128)]
         connections: usize,
+        /// The server's core: leave out what its stalls touched (needs real-time priority)
+        #[arg(long)]
+        watch: Option<String>,
     },
+    /// Tells the open-loop generator of stalls of this core (started by it)
+    Watch,
     /// Many clients ask at once for one object; prints one line, µs
     Cold {
         server: SocketAddr,
@@ -117,6 +130,9 @@ enum Command {
         path: String,
         #[arg(long, default_value_t = 2000)]
         clients: usize,
+        /// Speak TLS, believing any certificate
+        #[arg(long)]
+        tls: bool,
     },
 }
 
@@ -132,25 +148,26 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> io::Result<()> {
     match command {
-        Command::Compare { peers, cells, rounds, secs, objects, logs, tidegate } => {
+        Command::Compare { peers, cells, rounds, secs, objects, logs, ports, tidegate } => {
             let names = present(peers, &tidegate);
             let cells = chosen(&cells)?;
-            let stage = servers::Stage::new(tidegate, logs)?;
+            let stage = servers::Stage::new(tidegate, logs, ports)?;
             let comparison = compare::Comparison { stage, names, cells, rounds, secs, objects };
             comparison.run(&mut |table| {
                 println!("{table}");
             })
         }
-        Command::Instructions { server, tidegate } => {
-            let stage = servers::Stage::new(tidegate, false)?;
+        Command::Instructions { server, ports, tidegate } => {
+            let stage = servers::Stage::new(tidegate, false, ports)?;
             let count = instructions::per_hit(&stage, server)?;
             println!("instructions_per_hit={count:.0} server={server:?}");
             Ok(())
         }
         Command::Origin { address } => origin::serve(address),
         Command::Floor { address, size } => floor::serve(address, size),
-        Command::Open { server, path, rate, requests, connections } => {
-            let plan = open::Plan { server, path, rate, requests, connections };
+        Command::Watch => open::watch(),
+        Command::Open { server, path, rate, requests, connections, watch } => {
+            let plan = open::Plan { server, path, rate, requests, connections, watch };
             println!("{}", open::run(&plan)?.line());
             Ok(())
         }
@@ -158,8 +175,8 @@ fn run(command: Command) -> io::Result<()> {
             println!("{}", cold::run(server, &path, clients)?);
             Ok(())
         }
-        Command::Slow { server, path, clients } => {
-            slow::run(server, &path, clients, |held| println!("held={held}"))
+        Command::Slow { server, path, clients, tls } => {
+            slow::run(server, &path, clients, tls, |held| println!("held={held}"))
         }
     }
 }

@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::load::get;
 use crate::process::{LOAD_CORE, Process, SERVER_CORE, disk, pinned};
 use crate::time::pause;
 
@@ -48,11 +49,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Makes the folder and the P-256 certificate all share, and finds a range of free ports.
-    pub(crate) fn new(tidegate: PathBuf, logs: bool) -> io::Result<Self> {
+    pub(crate) fn new(tidegate: PathBuf, logs: bool, ports: u16) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("tidegate-peers-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         open_to_all(&folder)?;
-        let base = (BASE..BASE + 4000)
+        let base = (ports..ports.saturating_add(4000))
             .step_by(200)
             .find(|base| (*base..base + 200).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
             .ok_or_else(|| io::Error::other("no 200 free ports in a row"))?;
@@ -112,7 +113,15 @@ impl Stage {
         let process = Process::start(command.args([plain.to_string(), size.to_string()]))?;
         wait_for(plain)?;
         let folder = self.folder.clone();
-        Ok(Server { title: "floor", plain, tls: None, processes: vec![process], folder, logs: Vec::new() })
+        Ok(Server {
+            title: "floor",
+            plain,
+            tls: None,
+            admin: None,
+            processes: vec![process],
+            folder,
+            logs: Vec::new(),
+        })
     }
 
     /// Starts `name` afresh, its cache empty; `tls` says whether TLS will be asked for.
@@ -126,6 +135,7 @@ impl Stage {
         let mut server = Server {
             title: name.title(),
             plain,
+            admin: None,
             tls: (tls && name != Name::Varnish).then_some(secure),
             processes: Vec::new(),
             folder,
@@ -149,18 +159,40 @@ impl Stage {
         Ok(server)
     }
 
+    /// Tidegate without TLS, with a budget of `memory` bytes.
+    pub(crate) fn start_tidegate(&self, memory: u64) -> io::Result<Server> {
+        let folder = self.folder.join("budget");
+        fs::create_dir_all(&folder)?;
+        let (plain, admin) = (self.address(180), self.address(181));
+        let logs = vec![folder.join("out")];
+        let title = Name::Tidegate.title();
+        let mut server =
+            Server { title, plain, tls: None, admin: Some(admin), processes: Vec::new(), folder, logs };
+        server.run(&mut self.tidegate_proxy(&[], plain, admin, memory))?;
+        server.wait()?;
+        Ok(server)
+    }
+
     /// Tidegate without TLS, as its one command promises.
-    pub(crate) fn tidegate_proxy(&self, core: &[&str], plain: SocketAddr, admin: SocketAddr) -> Command {
+    pub(crate) fn tidegate_proxy(
+        &self,
+        core: &[&str],
+        plain: SocketAddr,
+        admin: SocketAddr,
+        memory: u64,
+    ) -> Command {
         let mut command = pinned(SERVER_CORE, None, core.first().copied().unwrap_or("env"));
         command.args(core.iter().skip(1)).arg(&self.tidegate).arg("proxy");
         command.args(["--to", &format!("http://{}", self.origin()), "--from", &plain.to_string()]);
-        command.args(["--memory", "2GiB", "--admin", &admin.to_string()]);
+        command.args(["--memory", &memory.to_string(), "--admin", &admin.to_string()]);
         command
     }
 
     fn tidegate(&self, server: &mut Server, admin: u16) -> io::Result<()> {
         server.logs.push(server.folder.join("out"));
-        server.run(&mut self.tidegate_proxy(&[], server.plain, self.address(admin)))?;
+        let admin = self.address(admin);
+        server.admin = Some(admin);
+        server.run(&mut self.tidegate_proxy(&[], server.plain, admin, MEMORY))?;
         if server.tls.is_some() {
             let file = self.fill(server, "tidegate.toml", include_str!("../config/tidegate.toml"))?;
             let mut command = pinned(SERVER_CORE, None, &self.tidegate.to_string_lossy());
@@ -267,6 +299,8 @@ pub(crate) struct Server {
     pub(crate) title: &'static str,
     pub(crate) plain: SocketAddr,
     pub(crate) tls: Option<SocketAddr>,
+    /// Where it tells what it counts; Tidegate only.
+    admin: Option<SocketAddr>,
     processes: Vec<Process>,
     folder: PathBuf,
     logs: Vec<PathBuf>,
@@ -297,6 +331,24 @@ impl Server {
     /// Proportional set size of all its processes, bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.processes.iter().map(Process::memory).sum()
+    }
+
+    /// The largest resident set so far of its largest process, bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        self.processes.iter().map(Process::peak).max().unwrap_or_default()
+    }
+
+    /// What its cache takes its objects to weigh, bytes, where it says so.
+    pub(crate) fn weight(&self) -> io::Result<Option<f64>> {
+        self.metric("tidegate_cache_bytes")
+    }
+
+    /// The first metric of that name, where there are metrics.
+    pub(crate) fn metric(&self, name: &str) -> io::Result<Option<f64>> {
+        let Some(admin) = self.admin else { return Ok(None) };
+        let text = get(admin, "/metrics")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split(' ').next_back());
+        Ok(line.and_then(|value| value.parse().ok()))
     }
 
     /// Bytes of files in its cache folder.
@@ -339,7 +391,8 @@ fn rooted() -> bool {
     fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
-const BASE: u16 = 21_000;
+/// Of Tidegate's cache, where no cell asks for less.
+pub(crate) const MEMORY: u64 = 2 << 30;
 
 const RUNROOT: &str = "prefix: @DIR@
 exec_prefix: /usr

@@ -18,6 +18,12 @@ pub(crate) fn pause(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
 
+/// Waits so many nanoseconds, in the watch on a core.
+#[allow(clippy::disallowed_methods, reason = "how late it wakes is what the watch measures")]
+pub(crate) fn rest(nanos: u64) {
+    std::thread::sleep(Duration::from_nanos(nanos));
+}
+
 /// The current date, as an origin must send it: a frozen one makes some caches revalidate or refuse.
 #[allow(clippy::disallowed_methods, reason = "the origin's Date is the real one, as the caches' clocks are")]
 pub(crate) fn http_date() -> String {
