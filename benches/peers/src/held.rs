@@ -8,6 +8,7 @@ use crate::load::{get, open, value};
 use crate::open::MIXED_MEAN;
 use crate::process::{LOAD_CORE, Process};
 use crate::servers::{Server, Stage};
+use crate::table::spread;
 use crate::time::pause;
 
 impl Comparison {
@@ -25,40 +26,49 @@ impl Comparison {
         for server in servers.iter().filter(|server| !tls || server.tls.is_some()) {
             get(server.plain, &hit.path("warm"))?;
             get(server.plain, "/o/slow?s=1000000")?;
-            let (before, _) = self.sample(&hit, server, origin, 0)?;
-            let empty = server.memory();
-            let file = self.stage.folder.join("slow");
-            let mut command = Stage::own(LOAD_CORE, "slow")?;
-            let address = server.tls.filter(|_| tls).unwrap_or(server.plain);
-            command.args([&address.to_string(), "/o/slow?s=1000000"]);
-            command.args(["--clients", &SLOW_CLIENTS.to_string()]).stdout(std::fs::File::create(&file)?);
-            if tls {
-                command.arg("--tls");
+            self.sample(&hit, server, origin, 0)?;
+            let mut rows: [Vec<f64>; 7] = Default::default();
+            for round in 0..self.rounds {
+                let (before, _) = self.sample(&hit, server, origin, round)?;
+                let empty = server.memory();
+                let (held, mut holder) = self.hold(server, tls)?;
+                let each = server.memory().saturating_sub(empty) as f64 / held().max(1.0);
+                let (during, _) = self.sample(&hit, server, origin, round)?;
+                let left = held();
+                holder.end();
+                let ratio = during.rate / before.rate.max(1.0);
+                let figures = [before.rate, during.rate, ratio, before.cpu, during.cpu, left, each];
+                rows.iter_mut().zip(figures).for_each(|(row, figure)| row.push(figure));
+                pause(1000);
             }
-            let mut holder = Process::start(&mut command)?;
-            let held = || std::fs::read_to_string(&file).unwrap_or_default();
-            for _ in 0..300 {
-                if held().contains('\n') || holder.ended() {
-                    break;
-                }
-                pause(100);
-            }
-            let left = || held().lines().last().map_or(0.0, |line| value(line, "held"));
-            let each = server.memory().saturating_sub(empty) as f64 / left().max(1.0);
-            let (during, _) = self.sample(&hit, server, origin, 0)?;
-            let left = left();
-            holder.end();
-            text += &format!(
-                "| {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {left:.0} | {each:.0} |\n",
-                server.title,
-                before.rate,
-                during.rate,
-                during.rate / before.rate.max(1.0),
-                before.cpu,
-                during.cpu,
-            );
+            let told: Vec<_> =
+                rows.iter().zip([0, 0, 2, 2, 2, 0, 0]).map(|(row, digits)| spread(row, digits)).collect();
+            text += &format!("| {} | {} |\n", server.title, told.join(" | "));
         }
         Ok(text)
+    }
+
+    /// Slow clients on `server`, and how many of them still stand.
+    fn hold(&self, server: &Server, tls: bool) -> io::Result<(impl Fn() -> f64, Process)> {
+        let file = self.stage.folder.join("slow");
+        let mut command = Stage::own(LOAD_CORE, "slow")?;
+        let address = server.tls.filter(|_| tls).unwrap_or(server.plain);
+        command.args([&address.to_string(), "/o/slow?s=1000000"]);
+        command.args(["--clients", &SLOW_CLIENTS.to_string()]).stdout(std::fs::File::create(&file)?);
+        if tls {
+            command.arg("--tls");
+        }
+        let mut holder = Process::start(&mut command)?;
+        let said = move || std::fs::read_to_string(&file).unwrap_or_default();
+        for _ in 0..300 {
+            if said().contains('\n') || holder.ended() {
+                break;
+            }
+            pause(100);
+        }
+        // To hold them is asked for, not to take them in: their requests and the first megabytes go by.
+        pause(2000);
+        Ok((move || said().lines().last().map_or(0.0, |line| value(line, "held")), holder))
     }
 
     /// What an object costs when nothing has been evicted.

@@ -184,7 +184,7 @@ impl Stage {
         let mut command = pinned(SERVER_CORE, None, core.first().copied().unwrap_or("env"));
         command.args(core.iter().skip(1)).arg(&self.tidegate).arg("proxy");
         command.args(["--to", &format!("http://{}", self.origin()), "--from", &plain.to_string()]);
-        command.args(["--memory", &memory.to_string(), "--admin", &admin.to_string()]);
+        command.args(["--memory", &format!("{}MiB", memory >> 20), "--admin", &admin.to_string()]);
         command
     }
 
