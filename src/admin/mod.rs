@@ -202,9 +202,9 @@ impl Inner {
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
             Route::Ready => match self.node.ready() {
                 Ok(()) => {
-                    let lines: String =
-                        self.node.ailments().iter().map(|ailment| format!("{ailment}\n")).collect();
-                    text("text/plain; charset=utf-8", format!("ok\n{lines}"))
+                    let mut lines = vec!["ok".to_owned()];
+                    lines.extend(self.node.ailments());
+                    text("text/plain; charset=utf-8", lines.join("\n") + "\n")
                 }
                 Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why).into(),
             },

@@ -52,6 +52,7 @@ impl Node {
                 return Self { address, admin, process: Mutex::new(process), killed: AtomicBool::new(false) };
             }
         }
+        let _ = process.wait();
         panic!("the node did not start:\n{all}");
     }
 

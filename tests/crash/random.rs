@@ -1,6 +1,6 @@
 //! Numbers that a seed replays.
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(crate) struct Random(u64);
 
 impl Random {
