@@ -102,7 +102,8 @@ pub const STREAM_WINDOW_BYTES: usize = MIB;
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
 pub const H2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Memory that one HTTP/2 connection may hold for the heads of requests under way, by the costs below; beyond it 503.
+/// Memory that one HTTP/2 connection may hold for the heads of requests under way, by the costs below; beyond it the stream is
+/// refused.
 /// A hundred requests of a browser, with 25 fields of 2 KiB, fit; a hundred of as many fields as are allowed do not.
 /// FAULTS B16.
 pub const H2_HELD_HEAD_BYTES_MAX: usize = 2560 * KIB;
@@ -224,8 +225,6 @@ pub const H2_SENT_BYTES_PER_CREDIT: u32 = 4096;
 pub const H2_CREDIT_PER_SECOND: u32 = 1;
 /// Payload bytes of a frame without progress that cost as much as a frame.
 pub const H2_COST_BYTES: u32 = 256;
-/// Bytes read from an HTTP/2 connection at once; one buffer a worker.
-pub const H2_READ_BYTES: usize = 16 * KIB;
 /// Time to bring the last GOAWAY out on a connection that is being closed.
 pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Decoded heads of stored responses that a worker keeps for HTTP/2; a prime, so that addresses spread.

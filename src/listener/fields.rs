@@ -87,21 +87,12 @@ impl Fields {
     /// range outside the bytes is dropped and counts as [`FieldId::Other`].
     #[inline]
     pub fn push(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) -> FieldId {
-        let Some(text) = self.bytes.get(name.clone()) else { return FieldId::Other };
-        if self.bytes.get(value.clone()).is_none() {
-            return FieldId::Other;
-        }
-        let id = FieldId::of(text);
-        let (Ok(name_at), Ok(name_len), Ok(value_at), Ok(value_len)) = (
-            u32::try_from(name.start),
-            u16::try_from(name.len()),
-            u32::try_from(value.start),
-            u32::try_from(value.len()),
-        ) else {
-            return FieldId::Other;
-        };
-        self.index.push(Entry { name_at, value_at, value_len, name_len, id });
-        id
+        push(&mut self.index, &self.bytes, name, value)
+    }
+
+    /// A block over `bytes`, of the lines that `index` was given over the same bytes.
+    pub(crate) fn of(bytes: Bytes, index: FieldIndex) -> Self {
+        Self { bytes, index: index.0 }
     }
 
     /// Packs name and value pairs into a block of its own.
@@ -205,6 +196,41 @@ impl Fields {
 /// The memory of an index, kept by a connection from one request to the next.
 #[derive(Debug, Default)]
 pub struct FieldIndex(Vec<Entry>);
+
+impl FieldIndex {
+    /// With room for as many lines.
+    pub(crate) fn with_capacity(lines: usize) -> Self {
+        Self(Vec::with_capacity(lines))
+    }
+
+    /// As [`Fields::push`], over bytes that will become the block's: they may grow, but not change.
+    pub(crate) fn push(&mut self, bytes: &[u8], name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+        push(&mut self.0, bytes, name, value);
+    }
+}
+
+fn push(
+    index: &mut Vec<Entry>,
+    bytes: &[u8],
+    name: std::ops::Range<usize>,
+    value: std::ops::Range<usize>,
+) -> FieldId {
+    let Some(text) = bytes.get(name.clone()) else { return FieldId::Other };
+    if bytes.get(value.clone()).is_none() {
+        return FieldId::Other;
+    }
+    let id = FieldId::of(text);
+    let (Ok(name_at), Ok(name_len), Ok(value_at), Ok(value_len)) = (
+        u32::try_from(name.start),
+        u16::try_from(name.len()),
+        u32::try_from(value.start),
+        u32::try_from(value.len()),
+    ) else {
+        return FieldId::Other;
+    };
+    index.push(Entry { name_at, value_at, value_len, name_len, id });
+    id
+}
 
 impl FieldId {
     /// The id of a field name, in any case.

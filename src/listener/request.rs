@@ -12,10 +12,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fields::Fields;
+use super::h2::Upload;
 use crate::config::limits::INTERIM_MAX;
 
 /// One request.
@@ -159,12 +159,7 @@ pub enum RequestBody {
         wanted: Option<oneshot::Sender<()>>,
     },
     /// An HTTP/2 stream.
-    H2 {
-        /// Its frames; h2 holds the client to its `content-length`.
-        incoming: Box<hyper::body::Incoming>,
-        /// Bytes that may still come before it is too long.
-        left: u64,
-    },
+    H2(Upload),
 }
 
 /// Why a request body ended before its end.
@@ -189,21 +184,6 @@ impl RequestBody {
     pub const fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
-
-    fn poll_h2(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Self::H2 { incoming, left } = self else { return Poll::Ready(None) };
-        let Some(frame) = ready!(Pin::new(incoming.as_mut()).poll_frame(cx)) else {
-            return Poll::Ready(None);
-        };
-        let Ok(frame) = frame else { return Poll::Ready(Some(Err(BodyError::Closed))) };
-        // Trailers of a request are dropped: FAULTS S6.
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-        let Some(after) = left.checked_sub(data.len() as u64) else {
-            return Poll::Ready(Some(Err(BodyError::TooLong)));
-        };
-        *left = after;
-        Poll::Ready(Some(Ok(data)))
-    }
 }
 
 impl http_body::Body for RequestBody {
@@ -211,10 +191,10 @@ impl http_body::Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
+        match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Channel { frames, length, ended, wanted } => {
                 if *ended {
@@ -245,11 +225,11 @@ impl http_body::Body for RequestBody {
                     Poll::Pending => Poll::Pending,
                 }
             }
-            this @ Self::H2 { .. } => {
-                let polled = ready!(this.poll_h2(cx));
+            Self::H2(upload) => {
+                let polled = ready!(upload.poll_next(cx));
                 if matches!(polled, Some(Err(_))) {
-                    // hyper would tell the error again and again.
-                    *this = Self::Empty;
+                    // h2 would tell the error again and again.
+                    self.set(Self::Empty);
                 }
                 Poll::Ready(polled.map(|data| data.map(http_body::Frame::data)))
             }
@@ -260,7 +240,7 @@ impl http_body::Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Channel { ended, .. } => *ended,
-            Self::H2 { incoming, .. } => incoming.is_end_stream(),
+            Self::H2(upload) => upload.is_end_stream(),
         }
     }
 
@@ -269,7 +249,9 @@ impl http_body::Body for RequestBody {
             Self::Empty => http_body::SizeHint::with_exact(0),
             Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
             Self::Channel { length: None, .. } => http_body::SizeHint::default(),
-            Self::H2 { incoming, .. } => incoming.size_hint(),
+            Self::H2(upload) => {
+                upload.length().map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::HeaderValue;
+
 use crate::clock::Clock;
 
 /// A worker's `Date` line.
@@ -12,25 +14,44 @@ use crate::clock::Clock;
 pub struct DateLine {
     second: Cell<u64>,
     line: RefCell<String>,
+    /// The same date for HTTP/2.
+    value: RefCell<HeaderValue>,
 }
 
 impl Default for DateLine {
     fn default() -> Self {
-        Self { second: Cell::new(u64::MAX), line: RefCell::new(String::new()) }
+        Self {
+            second: Cell::new(u64::MAX),
+            line: RefCell::default(),
+            value: RefCell::new(HeaderValue::from_static("")),
+        }
     }
 }
 
 impl DateLine {
     /// Appends `Date: …` and CRLF for the calendar time of now.
     pub fn append(&self, clock: &Clock, out: &mut Vec<u8>) {
+        self.turn(clock);
+        out.extend_from_slice(self.line.borrow().as_bytes());
+    }
+
+    /// The date alone, as a field's value.
+    pub fn value(&self, clock: &Clock) -> HeaderValue {
+        self.turn(clock);
+        self.value.borrow().clone()
+    }
+
+    fn turn(&self, clock: &Clock) {
         let second = clock.wall().as_secs();
-        let mut line = self.line.borrow_mut();
         if self.second.replace(second) != second {
             // HTTP dates have four digits for the year; a clock beyond them is held there.
             let moment = UNIX_EPOCH + Duration::from_secs(second.min(LAST_SECOND));
-            *line = format!("Date: {}\r\n", httpdate::fmt_http_date(moment));
+            let date = httpdate::fmt_http_date(moment);
+            *self.line.borrow_mut() = format!("Date: {date}\r\n");
+            if let Ok(date) = HeaderValue::try_from(date) {
+                self.value.replace(date);
+            }
         }
-        out.extend_from_slice(line.as_bytes());
     }
 }
 
@@ -53,6 +74,7 @@ mod tests {
         out.clear();
         line.append(&clock, &mut out);
         assert_eq!(out, b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");
+        assert_eq!(line.value(&clock), "Sun, 06 Nov 1994 08:49:38 GMT");
     }
 
     #[test]

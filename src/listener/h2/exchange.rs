@@ -1,28 +1,36 @@
 //! One request and its answer on an HTTP/2 stream, from the head to the last byte handed to the connection.
 //!
-//! The exchange is shared by everything that still has a part in it: the future that awaits the answer, the body that
-//! hyper pulls, and each piece of the body that h2 holds. When the last of them is gone, whole or cut, it is
+//! An answer that is here at once, and a body that fits into the send buffer, are handed to h2 within the connection's own
+//! turn: a hit costs no task. What must wait, for the walk or for room, is a task of the worker's thread.
+//!
+//! The exchange is shared by everything that still has a part in it: the task that awaits the answer, the one that pulls
+//! its body, and each piece of the body that h2 holds. When the last of them is gone, whole or cut, it is
 //! over, and is reported: so a reset, a stall or a lost connection is seen for what it is, and each request is reported
 //! once. Pieces count their bytes when h2 takes them, so what is reported as sent went to the wire's buffer.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use cache_store::entry::BodyPieces;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body::{Frame, SizeHint};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{Method, StatusCode};
+use tokio::task::spawn_local;
 
-use super::Connection;
-use super::heads::FIELDS_USUAL;
+use super::{Connection, heads};
+use crate::config::limits::H2_SEND_BUFFER_BYTES;
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service, refusal};
 use crate::listener::stats::count;
-use crate::respond::response::{Body, Cut, Lines, Outcome, Response, Stream};
+use crate::respond::response::{Body, Cut, Outcome, Response, Stream};
+
+/// Where the answer to a request goes.
+pub(super) type Respond<S> = SendResponse<Piece<S>>;
 
 /// One request under way.
 pub(super) struct Exchange<S: Service> {
@@ -56,174 +64,89 @@ impl<S: Service> Drop for Exchange<S> {
     }
 }
 
-/// The answer to come.
-pub(super) struct Answering<S: Service> {
-    exchange: Option<Rc<Exchange<S>>>,
-    state: State,
-}
-
-// One a stream, alive for as long as the stream; a box would cost a hit an allocation.
-#[allow(clippy::large_enum_variant)]
-enum State {
-    Here(Response),
-    Coming(Pin<Box<dyn Future<Output = Response> + Send>>),
-    Gone,
-}
-
-impl<S: Service> Answering<S> {
-    /// Asks the service. `held_bytes` have been taken from the connection's budget.
-    pub(super) fn ask(
-        service: &Rc<S>,
-        connection: &Rc<Connection>,
-        mut request: Request,
-        held_bytes: usize,
-    ) -> Self {
-        // A panic costs the request that caused it, not the others on the connection.
-        let served = catch_unwind(AssertUnwindSafe(|| service.serve(&mut request))).unwrap_or_else(|_| {
-            count(&connection.stats.panics);
-            Served::Now(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
-        });
-        let exchange = Exchange {
-            service: Rc::clone(service),
-            connection: Rc::clone(connection),
-            request,
-            held_bytes,
-            status: Cell::new(STATUS_CLIENT_LEFT),
-            handed: Cell::new(0),
-            sent: Cell::new(0),
-            ended: Cell::new(false),
-            outcome: RefCell::default(),
-        };
-        let state = match served {
-            Served::Now(response) => State::Here(response),
-            Served::Later(future) => State::Coming(future),
-        };
-        Self { exchange: Some(Rc::new(exchange)), state }
-    }
-
-    /// An answer to what never became a request.
-    pub(super) fn refuse(response: Response) -> Self {
-        Self { exchange: None, state: State::Here(response) }
+/// Asks the service. `held_bytes` have been taken from the connection's budget.
+pub(super) fn ask<S: Service + 'static>(
+    service: &Rc<S>,
+    connection: &Rc<Connection>,
+    mut request: Request,
+    held_bytes: usize,
+    respond: Respond<S>,
+) {
+    // A panic costs the request that caused it, not the others on the connection.
+    let served = catch_unwind(AssertUnwindSafe(|| service.serve(&mut request))).unwrap_or_else(|_| {
+        count(&connection.stats.panics);
+        Served::Now(refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+    });
+    let exchange = Exchange {
+        service: Rc::clone(service),
+        connection: Rc::clone(connection),
+        request,
+        held_bytes,
+        status: Cell::new(STATUS_CLIENT_LEFT),
+        handed: Cell::new(0),
+        sent: Cell::new(0),
+        ended: Cell::new(false),
+        outcome: RefCell::default(),
+    };
+    match served {
+        Served::Now(response) => exchange.answer(response, respond),
+        Served::Later(future) => {
+            spawn_local(exchange.answer_later(future, respond));
+        }
     }
 }
 
-impl<S: Service> Future for Answering<S> {
-    type Output = Result<http::Response<AnswerBody<S>>, std::convert::Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Here(response) => response,
-            State::Coming(mut future) => match future.as_mut().poll(cx) {
-                Poll::Ready(response) => response,
-                Poll::Pending => {
-                    self.state = State::Coming(future);
-                    return Poll::Pending;
-                }
-            },
-            State::Gone => return Poll::Pending,
-        };
-        Poll::Ready(Ok(answer(response, self.exchange.take())))
-    }
-}
-
-/// Turns an answer into hyper's form. RFC 9113 §8.3.2, §8.2.2: no reason phrase, no connection fields.
-fn answer<S: Service>(
+/// Answers what never became a request.
+pub(super) fn refuse<S: Service + 'static>(
+    connection: &Connection,
+    method: &Method,
     response: Response,
-    exchange: Option<Rc<Exchange<S>>>,
-) -> http::Response<AnswerBody<S>> {
-    let Response { status, extra, lines, body, outcome, .. } = response;
-    let to_head = exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
-    let mut fields = match (&lines, &exchange) {
-        (Lines::Stored(stored), Some(exchange)) => exchange.connection.heads.fields(stored),
-        (Lines::Stored(stored), None) => stored.fields(),
-        (Lines::Own(lines), _) => {
-            let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
-            append(&mut fields, lines);
-            fields
-        }
-    };
-    append(&mut fields, &Bytes::from(extra));
-    let length = announced(status, &body, to_head);
-    if let Some(length) = length {
-        fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    if let Some(exchange) = &exchange {
-        exchange.status.set(status.as_u16());
-        exchange.outcome.replace(outcome);
-    }
-    let bodiless = to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let (source, left) = match body {
-        _ if bodiless => (Source::None, Some(0)),
-        Body::None | Body::Omitted(_) => (Source::None, Some(0)),
-        Body::Bytes(bytes) => {
-            let left = bytes.len() as u64;
-            (Source::One(bytes), Some(left))
-        }
-        Body::Stored(stored) => (Source::Pieces(stored.body()), Some(stored.body_len())),
-        Body::Stream { length, source } => (Source::Stream(source), length),
-    };
-    let body = AnswerBody { source, left, waiting: false, exchange };
-    if body.left == Some(0) {
-        body.end();
-    }
-    let mut answer = http::Response::new(body);
-    *answer.status_mut() = status;
-    *answer.headers_mut() = fields;
-    answer
+    respond: Respond<S>,
+) {
+    let to_head = method == Method::HEAD;
+    let head = heads::head(connection, &response, to_head);
+    AnswerBody::of(response.status, response.body, to_head).send(head, None, respond);
 }
 
-/// What `content-length` says, if anything.
-fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
-    match (body, status) {
-        (Body::Omitted(length), StatusCode::NOT_MODIFIED) => *length,
-        (_, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) => None,
-        (body, _) if to_head => body.length(),
-        (Body::None | Body::Omitted(_), _) => Some(0),
-        (body, _) => body.length(),
-    }
-}
-
-/// Reads `name: value CRLF …` into `fields`; values share the bytes. Lines were rendered by us: what is no field is
-/// left out, and so is what only HTTP/1 may say.
-pub(super) fn append(fields: &mut HeaderMap, lines: &Bytes) {
-    let mut rest = &lines[..];
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let (line, later) = rest.split_at(end + 1);
-        rest = later;
-        let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-        let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
-        else {
-            continue;
-        };
-        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(lines.slice_ref(value)))
-        else {
-            continue;
-        };
-        if !is_of_http1(&name) {
-            fields.append(name, value);
+impl<S: Service + 'static> Exchange<S> {
+    async fn answer_later(
+        self,
+        mut future: Pin<Box<dyn Future<Output = Response> + Send>>,
+        mut respond: Respond<S>,
+    ) {
+        let response = poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            // Who resets the stream has given the answer up; so has a connection that is gone.
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        })
+        .await;
+        drop(future);
+        if let Some(response) = response {
+            self.answer(response, respond);
         }
     }
+
+    fn answer(mut self, response: Response, respond: Respond<S>) {
+        let to_head = self.request.method == Method::HEAD;
+        let head = heads::head(&self.connection, &response, to_head);
+        let Response { status, body, outcome, .. } = response;
+        self.status.set(status.as_u16());
+        *self.outcome.get_mut() = outcome;
+        let body = AnswerBody::of(status, body, to_head);
+        if body.left == Some(0) {
+            self.ended.set(true);
+            // No piece of a body will hold it: it is over when its head is handed over.
+            return body.send(head, None, respond);
+        }
+        body.send(head, Some(Rc::new(self)), respond);
+    }
 }
 
-fn is_of_http1(name: &HeaderName) -> bool {
-    use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == UPGRADE
-        || *name == TE
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-/// The body of an answer, pulled by hyper.
-pub(super) struct AnswerBody<S: Service> {
+/// The body of an answer on its way to h2.
+struct AnswerBody {
     source: Source,
     /// Bytes still to come, if their number is known.
     left: Option<u64>,
-    /// Counted among the connection's bodies that wait for their source.
-    waiting: bool,
-    exchange: Option<Rc<Exchange<S>>>,
 }
 
 enum Source {
@@ -233,89 +156,156 @@ enum Source {
     Stream(Pin<Box<dyn Stream>>),
 }
 
-impl<S: Service> AnswerBody<S> {
-    fn end(&self) {
-        if let Some(exchange) = &self.exchange {
-            exchange.ended.set(true);
+impl AnswerBody {
+    fn of(status: StatusCode, body: Body, to_head: bool) -> Self {
+        let bodiless = to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let (source, left) = match body {
+            _ if bodiless => (Source::None, Some(0)),
+            Body::None | Body::Omitted(_) => (Source::None, Some(0)),
+            Body::Bytes(bytes) => {
+                let left = bytes.len() as u64;
+                (Source::One(bytes), Some(left))
+            }
+            Body::Stored(stored) => (Source::Pieces(stored.body()), Some(stored.body_len())),
+            Body::Stream { length, source } => (Source::Stream(source), length),
+        };
+        Self { source, left }
+    }
+
+    /// Hands head and body over: at once if the body is here and short, else as fast as h2 takes it.
+    fn send<S: Service + 'static>(
+        mut self,
+        head: http::Response<()>,
+        exchange: Option<Rc<Exchange<S>>>,
+        mut respond: Respond<S>,
+    ) {
+        let ends = self.left == Some(0);
+        let Ok(mut stream) = respond.send_response(head, ends) else {
+            // The stream was reset meanwhile.
+            return respond.send_reset(Reason::INTERNAL_ERROR);
+        };
+        if ends {
+            return;
+        }
+        let short = self.left.is_some_and(|left| left <= H2_SEND_BUFFER_BYTES as u64);
+        if !short || matches!(self.source, Source::Stream(_)) {
+            spawn_local(self.pump(stream, exchange));
+            return;
+        }
+        while self.left != Some(0) {
+            let handed = self.next_here().ok_or(Cut).and_then(|bytes| self.hand(bytes, exchange.as_ref()));
+            let Ok(piece) = handed else { return stream.send_reset(Reason::INTERNAL_ERROR) };
+            if stream.send_data(piece, self.left == Some(0)).is_err() {
+                return;
+            }
         }
     }
 
-    fn wait(&mut self, waiting: bool) {
-        if self.waiting != waiting
-            && let Some(exchange) = &self.exchange
-        {
-            exchange.connection.source_waits(waiting);
-            self.waiting = waiting;
+    /// Pulls the body while h2 has room for it, until the stream is over.
+    async fn pump<S: Service>(mut self, mut stream: SendStream<Piece<S>>, exchange: Option<Rc<Exchange<S>>>) {
+        let mut waits = Waits::new(exchange.as_ref());
+        loop {
+            let next = poll_fn(|cx| match stream.poll_reset(cx) {
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending => {
+                    let polled = self.poll_next(cx);
+                    waits.set(polled.is_pending());
+                    polled.map(Some)
+                }
+            });
+            let Some(next) = next.await else { return };
+            let piece = match next {
+                Some(Ok(bytes)) => self.hand(bytes, exchange.as_ref()),
+                Some(Err(cut)) => Err(cut),
+                None if self.left.is_none() => {
+                    self.left = Some(0);
+                    self.hand(Bytes::new(), exchange.as_ref())
+                }
+                // Less than was announced.
+                None => Err(Cut),
+            };
+            let Ok(piece) = piece else { return stream.send_reset(Reason::INTERNAL_ERROR) };
+            if piece.has_remaining() {
+                // Asked for only now, with the piece in hand: room that waits for a slow source is taken from the
+                // connection's other answers.
+                stream.reserve_capacity(1);
+                while stream.capacity() == 0 {
+                    match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                        Some(Ok(_)) => {}
+                        Some(Err(_)) | None => return,
+                    }
+                }
+            }
+            let last = self.left == Some(0);
+            if stream.send_data(piece, last).is_err() || last {
+                return;
+            }
         }
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    /// The next bytes of a body that is all here.
+    fn next_here(&mut self) -> Option<Bytes> {
         match &mut self.source {
-            Source::None => Poll::Ready(None),
             Source::One(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::None;
-                Poll::Ready(Some(Ok(bytes)))
+                Some(bytes)
             }
-            Source::Pieces(pieces) => Poll::Ready(pieces.next().map(Ok)),
-            Source::Stream(stream) => {
-                let polled = stream.as_mut().poll_next(cx);
-                self.wait(polled.is_pending());
-                polled
-            }
+            Source::Pieces(pieces) => pieces.next(),
+            Source::None | Source::Stream(_) => None,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        match &mut self.source {
+            Source::Stream(stream) => stream.as_mut().poll_next(cx),
+            _ => Poll::Ready(self.next_here().map(Ok)),
+        }
+    }
+
+    /// Counts bytes as handed over. An error if they are more than was announced: the client would take the surplus for
+    /// what follows.
+    fn hand<S: Service>(
+        &mut self,
+        bytes: Bytes,
+        exchange: Option<&Rc<Exchange<S>>>,
+    ) -> Result<Piece<S>, Cut> {
+        let length = bytes.len() as u64;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(length).ok_or(Cut)?;
+        }
+        if let Some(exchange) = exchange {
+            exchange.handed.set(exchange.handed.get() + length);
+            exchange.ended.set(self.left == Some(0));
+        }
+        Ok(Piece { bytes, exchange: exchange.cloned() })
+    }
+}
+
+/// Counts an answer among the connection's that wait for their source, while it does.
+struct Waits {
+    connection: Option<Rc<Connection>>,
+    waiting: bool,
+}
+
+impl Waits {
+    fn new<S: Service>(exchange: Option<&Rc<Exchange<S>>>) -> Self {
+        Self { connection: exchange.map(|exchange| Rc::clone(&exchange.connection)), waiting: false }
+    }
+
+    fn set(&mut self, waiting: bool) {
+        if self.waiting != waiting
+            && let Some(connection) = &self.connection
+        {
+            connection.source_waits(waiting);
+            self.waiting = waiting;
         }
     }
 }
 
-impl<S: Service> http_body::Body for AnswerBody<S> {
-    type Data = Piece<S>;
-    type Error = Cut;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece<S>>, Cut>>> {
-        if self.left == Some(0) {
-            return Poll::Ready(None);
-        }
-        match ready!(self.poll_source(cx)) {
-            Some(Ok(bytes)) => {
-                let length = bytes.len() as u64;
-                if let Some(left) = &mut self.left {
-                    // More than was announced: cut, or the client would take the surplus for what follows.
-                    let Some(after) = left.checked_sub(length) else { return Poll::Ready(Some(Err(Cut))) };
-                    *left = after;
-                }
-                if self.left == Some(0) {
-                    self.end();
-                }
-                if let Some(exchange) = &self.exchange {
-                    exchange.handed.set(exchange.handed.get() + length);
-                }
-                Poll::Ready(Some(Ok(Frame::data(Piece { bytes, exchange: self.exchange.clone() }))))
-            }
-            Some(Err(cut)) => Poll::Ready(Some(Err(cut))),
-            None if self.left.is_none() => {
-                self.end();
-                Poll::Ready(None)
-            }
-            // Less than was announced.
-            None => Poll::Ready(Some(Err(Cut))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl<S: Service> Drop for AnswerBody<S> {
+impl Drop for Waits {
     fn drop(&mut self) {
-        self.wait(false);
+        self.set(false);
     }
 }
 

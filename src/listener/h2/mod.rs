@@ -1,17 +1,17 @@
-//! HTTP/2 connections: hyper's server under our own limits.
+//! HTTP/2 connections: h2's server under our own limits.
 //!
-//! hyper and h2 do frames, HPACK and flow control. Around them: `pipe.rs` under it counts what passes (`budget.rs`) and
-//! gathers what is written (`gather.rs`); `request.rs` checks what h2 lets pass; `exchange.rs` turns answers round and
-//! reports how they ended. The driver here turns hyper's connection and, after each turn, settles, looks at the ledger
-//! and at the deadline.
+//! h2 does frames, HPACK and flow control. Around it: `pipe.rs` under it counts what passes (`budget.rs`) and gathers
+//! what is written (`gather.rs`); `request.rs` checks what h2 lets pass; `exchange.rs` hands answers over and reports how
+//! they ended. The driver here turns h2's connection, asks the service for each request that comes out, and, after each
+//! turn, settles, looks at the ledger and at the deadline. What is answered at once is answered within that turn.
 //!
 //! ```text
-//! socket ── Pipe(budget, gather) ── hyper ── request.rs ──> Service ──> exchange.rs ── hyper ── Pipe ── socket
+//! socket ── Pipe(budget, gather) ── h2 ── request.rs ──> Service ──> exchange.rs ── h2 ── Pipe ── socket
 //! ```
 //!
 //! Invariant: a connection ends with GOAWAY wherever what was sent before allows it. Deliberately absent: server push,
-//! extended CONNECT, priorities, keep-alive PINGs (deadlines find dead peers), interim responses (hyper has no
-//! way to send them), cleartext HTTP/2. RFC 9113.
+//! extended CONNECT, priorities, keep-alive PINGs (deadlines find dead peers), interim responses (the ledger
+//! would take them for answers), cleartext HTTP/2. RFC 9113.
 
 mod exchange;
 pub(crate) mod frames;
@@ -21,23 +21,25 @@ mod pipe;
 mod request;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use h2::Reason;
+use h2::RecvStream;
+use h2::server::Builder;
 use http::StatusCode;
-use hyper::body::Incoming;
-use hyper::server::conn::http2::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::budget::{ENHANCE_YOUR_CALM, NO_ERROR};
 use super::deadline::{Deadline, Phase};
-use super::h1::ConnectionContext;
+use super::h1::{ConnectionContext, DateLine};
 use super::request::{Client, Scheme};
 use super::service::Service;
 use super::stats::{ListenerStats, count};
@@ -48,15 +50,15 @@ use crate::config::limits::{
     H2_HEADER_LIST_BYTES_MAX, H2_HELD_HEAD_BYTES_MAX, H2_SEND_BUFFER_BYTES, H2_STREAM_WINDOW_BYTES,
     H2_STREAMS_MAX,
 };
-use exchange::{AnswerBody, Answering};
+use exchange::{Piece, Respond};
 use heads::Heads;
-use pipe::{Pipe, Scratch};
+use pipe::Pipe;
+pub(crate) use upload::Upload;
 
 /// What the HTTP/2 connections of a worker share.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
-    builder: Builder<LocalExec>,
-    scratch: Scratch,
+    builder: Builder,
     heads: Rc<Heads>,
 }
 
@@ -85,16 +87,16 @@ impl Ended {
 impl Worker {
     /// For one worker thread.
     pub(crate) fn new() -> Self {
-        let mut builder = Builder::new(LocalExec);
+        let mut builder = Builder::new();
         builder
             .max_concurrent_streams(H2_STREAMS_MAX)
             .max_header_list_size(H2_HEADER_LIST_BYTES_MAX)
-            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-            .max_local_error_reset_streams(H2_ERROR_RESETS_MAX)
+            .max_send_buffer_size(H2_SEND_BUFFER_BYTES)
+            .max_local_error_reset_streams(Some(H2_ERROR_RESETS_MAX))
             .max_pending_accept_reset_streams(H2_EARLY_RESETS_MAX);
-        Self { builder, scratch: Scratch::default(), heads: Rc::default() }
+        Self { builder, heads: Rc::default() }
     }
 
     /// Serves one connection to its end. Dropping the future cuts it; every request begun is still reported to
@@ -110,8 +112,8 @@ impl Worker {
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service + 'static,
     {
-        let ConnectionContext { clock, limits, deadline, client, scheme, drain, .. } = context;
-        let pipe = Pipe::new(io, self.scratch.clone(), clock.now());
+        let ConnectionContext { clock, limits, deadline, client, scheme, drain, date, buffers: _ } = context;
+        let pipe = Pipe::new(io, clock.now());
         let connection = Rc::new(Connection {
             clock,
             limits,
@@ -119,6 +121,7 @@ impl Worker {
             scheme,
             stats: Arc::clone(stats),
             heads: Rc::clone(&self.heads),
+            date,
             requests: Cell::new(0),
             held_bytes: Cell::new(0),
             sources_waiting: Cell::new(0),
@@ -129,24 +132,22 @@ impl Worker {
         let mut patience = DRAIN_TIMEOUT;
         let ended = {
             let handler = Handler { service, connection };
-            let mut hyper = pin!(self.builder.serve_connection(pipe, handler));
+            let mut turning = Turning::Handshake(self.builder.handshake(pipe));
             let mut draining = pin!(drain.begun());
             poll_fn(|cx| {
                 driver.begin_turn();
-                let mut turned = hyper.as_mut().poll(cx).is_ready();
-                if !turned
-                    && !leaving
-                    && (draining.as_mut().poll(cx).is_ready() || driver.has_served_enough())
+                let mut over = turning.turn(cx, &handler);
+                if !over && !leaving && (draining.as_mut().poll(cx).is_ready() || driver.has_served_enough())
                 {
                     leaving = true;
                     if !driver.is_idle() {
                         patience = driver.connection.limits.drain_timeout;
                     }
                     driver.mode = None;
-                    hyper.as_mut().graceful_shutdown();
-                    turned = hyper.as_mut().poll(cx).is_ready();
+                    turning.leave();
+                    over = turning.turn(cx, &handler);
                 }
-                driver.end_turn(cx, turned, leaving)
+                driver.end_turn(cx, over, leaving)
             })
             .await
         };
@@ -166,6 +167,7 @@ struct Connection {
     scheme: Scheme,
     stats: Arc<ListenerStats>,
     heads: Rc<Heads>,
+    date: Rc<DateLine>,
     /// Requests begun.
     requests: Cell<u64>,
     /// Bytes of heads held by requests under way.
@@ -195,29 +197,76 @@ impl Connection {
     }
 }
 
-/// hyper's view of our service.
+/// What becomes of the requests that h2 brings.
 struct Handler<S> {
     service: Rc<S>,
     connection: Rc<Connection>,
 }
 
-impl<S: Service> hyper::service::Service<http::Request<Incoming>> for Handler<S> {
-    type Response = http::Response<AnswerBody<S>>;
-    type Error = std::convert::Infallible;
-    type Future = Answering<S>;
-
-    fn call(&self, request: http::Request<Incoming>) -> Answering<S> {
+impl<S: Service + 'static> Handler<S> {
+    fn handle(&self, request: http::Request<RecvStream>, mut respond: Respond<S>) {
         let Self { service, connection } = self;
         connection.requests.set(connection.requests.get() + 1);
-        let (status, reason) = match request::read(request, connection) {
+        let (parts, body) = request.into_parts();
+        let method = parts.method.clone();
+        let refusal = match request::read(parts, body, connection) {
             Ok((request, bytes)) if connection.hold(bytes) => {
-                return Answering::ask(service, connection, request, bytes);
+                return exchange::ask(service, connection, request, bytes, respond);
             }
-            Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "too many request heads held"),
-            Err(refusal) => (refusal.status(), refusal.reason()),
+            Ok(_) => None,
+            Err(refusal) => Some(refusal),
         };
         count(&connection.stats.malformed);
-        Answering::refuse(service.refused(status, reason, &connection.client))
+        let Some(refusal) = refusal else {
+            // Nothing was done about it, so the client may send it again. RFC 9113 §8.7.
+            let (status, reason) = (StatusCode::SERVICE_UNAVAILABLE, "too many request heads held");
+            service.refused(status, reason, &connection.client);
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        };
+        let response = service.refused(refusal.status(), refusal.reason(), &connection.client);
+        exchange::refuse(connection, &method, response, respond);
+    }
+}
+
+/// h2's connection.
+enum Turning<IO, S: Service> {
+    Handshake(h2::server::Handshake<Pipe<IO>, Piece<S>>),
+    Serving(h2::server::Connection<Pipe<IO>, Piece<S>>),
+    Over,
+}
+
+impl<IO, S> Turning<IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Service + 'static,
+{
+    /// Reads, answers and writes as far as that goes; true when the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>, handler: &Handler<S>) -> bool {
+        loop {
+            match self {
+                Self::Handshake(handshake) => match Pin::new(handshake).poll(cx) {
+                    Poll::Ready(Ok(serving)) => *self = Self::Serving(serving),
+                    Poll::Ready(Err(_)) => *self = Self::Over,
+                    Poll::Pending => return false,
+                },
+                // What was answered goes out when the next request is asked for.
+                Self::Serving(serving) => match serving.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => handler.handle(request, respond),
+                    Poll::Ready(None | Some(Err(_))) => return true,
+                    Poll::Pending => return false,
+                },
+                Self::Over => return true,
+            }
+        }
+    }
+
+    /// Says GOAWAY and lets what is open end.
+    fn leave(&mut self) {
+        match self {
+            Self::Serving(serving) => serving.graceful_shutdown(),
+            // Nothing was asked yet.
+            Self::Handshake(_) | Self::Over => *self = Self::Over,
+        }
     }
 }
 
@@ -232,16 +281,16 @@ struct Driver<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn begin_turn(&mut self) {
-        self.pipe.inner().now = self.connection.clock.now();
+        self.pipe.inner().begin_turn(self.connection.clock.now());
     }
 
     fn has_served_enough(&self) -> bool {
         self.connection.requests.get() >= self.connection.limits.requests_per_connection_max
     }
 
-    /// After hyper's turn: writes out what it said, then looks whether the connection may go on.
-    fn end_turn(&mut self, cx: &mut Context<'_>, turned: bool, leaving: bool) -> Poll<Ended> {
-        if turned {
+    /// After h2's turn: writes out what it said, then looks whether the connection may go on.
+    fn end_turn(&mut self, cx: &mut Context<'_>, over: bool, leaving: bool) -> Poll<Ended> {
+        if over {
             return Poll::Ready(Ended::Closed);
         }
         {
@@ -335,16 +384,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         let closed = poll_fn(|cx| self.pipe.inner().poll_discard(cx));
         // Who has not read to the end by then is cut, as a drain would.
         let _ = self.connection.clock.timeout(patience, closed).await;
-    }
-}
-
-/// Runs hyper's streams on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExec;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The bytes of an HTTP/2 connection on their way between socket and h2: counted by the budget, gathered on the way out.
 //!
-//! hyper owns one end (`PipeEnd`), the connection's driver the other, so that it can settle, look at the ledger and
-//! say goodbye when hyper is gone. Reads go through one buffer that all connections of a worker share.
+//! h2 owns one clone, the connection's driver the other, so that it can settle, look at the ledger and say goodbye when
+//! h2 is gone. h2 reads again before each request it hands over; once the socket had nothing more, it is not asked
+//! again in the same turn.
 
 use std::cell::{RefCell, RefMut};
 use std::io::{self, IoSlice};
@@ -10,23 +11,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use cache_store::timestamp::Timestamp;
-use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::gather::Gather;
-use crate::config::limits::{H2_READ_BYTES, Limits};
+use crate::config::limits::Limits;
 use crate::listener::budget::Budget;
 use crate::listener::deadline::Phase;
-
-/// A worker's read buffer.
-#[derive(Clone, Debug)]
-pub(super) struct Scratch(Rc<RefCell<Box<[u8]>>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self(Rc::new(RefCell::new(vec![0; H2_READ_BYTES].into_boxed_slice())))
-    }
-}
 
 /// One connection's bytes; clones share it.
 pub(super) struct Pipe<IO>(Rc<RefCell<Inner<IO>>>);
@@ -36,12 +26,19 @@ pub(super) struct Inner<IO> {
     pub(super) budget: Budget,
     /// The time of this turn.
     pub(super) now: Timestamp,
-    scratch: Scratch,
+    /// The socket had nothing more to read in this turn, and holds the waker.
+    drained: bool,
     /// Since when the socket has not taken a byte of what is gathered.
     stuck_since: Option<Timestamp>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
+    /// The beginning of a turn at `now`.
+    pub(super) fn begin_turn(&mut self, now: Timestamp) {
+        self.now = now;
+        self.drained = false;
+    }
+
     /// The end of a turn: writes out what was gathered.
     ///
     /// # Errors
@@ -64,7 +61,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
 
     /// Reads and drops what still comes, until the client closes its half.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = self.scratch.0.borrow_mut();
+        let mut scratch = [0; DISCARD_BYTES];
         loop {
             let mut read = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.gather.io).poll_read(cx, &mut read)) {
@@ -88,44 +85,41 @@ impl<IO> Clone for Pipe<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Pipe<IO> {
-    pub(super) fn new(io: IO, scratch: Scratch, now: Timestamp) -> Self {
+    pub(super) fn new(io: IO, now: Timestamp) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             gather: Gather::new(io),
             budget: Budget::new(now),
             now,
-            scratch,
+            drained: false,
             stuck_since: None,
         })))
     }
 
-    /// The inside, for the driver: never while hyper is being polled.
+    /// The inside, for the driver: never while h2 is being polled.
     pub(super) fn inner(&self) -> RefMut<'_, Inner<IO>> {
         self.0.borrow_mut()
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Pipe<IO> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Inner { gather, budget, now, scratch, .. } = &mut *self.0.borrow_mut();
-        if budget.is_overspent() {
-            // The driver looks at the ledger when this turn is over.
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pipe<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Inner { gather, budget, now, drained, .. } = &mut *self.0.borrow_mut();
+        if *drained || budget.is_overspent() {
+            // The socket wakes us, or the driver looks at the ledger when this turn is over.
             return Poll::Pending;
         }
-        let mut scratch = scratch.0.borrow_mut();
-        let want = into.remaining().min(scratch.len());
-        let mut read = ReadBuf::new(scratch.get_mut(..want).unwrap_or_default());
-        ready!(Pin::new(&mut gather.io).poll_read(cx, &mut read))?;
-        budget.received(read.filled(), *now);
-        into.put_slice(read.filled());
+        let before = into.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut gather.io).poll_read(cx, into) else {
+            *drained = true;
+            return Poll::Pending;
+        };
+        read?;
+        budget.received(into.filled().get(before..).unwrap_or_default(), *now);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Pipe<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pipe<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
@@ -168,3 +162,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Pipe<IO> {
         self.0.borrow_mut().gather.poll_shutdown(cx)
     }
 }
+
+/// Bytes dropped at once.
+const DISCARD_BYTES: usize = 4096;

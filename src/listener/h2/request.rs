@@ -1,4 +1,4 @@
-//! hyper's request -> [`Request`], with what h2 lets pass refused.
+//! h2's request -> [`Request`], with what h2 lets pass refused.
 //!
 //! h2 has already reset streams with upper-case or connection-specific names, misplaced or repeated pseudo fields,
 //! control bytes, and bodies that are not as long as they say. Here the rest of FAULTS S13 is checked, by the same
@@ -12,11 +12,11 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::{HeaderMap, Method};
-use hyper::body::{Body, Incoming};
 
-use super::Connection;
+use super::{Connection, Upload};
 use crate::config::Limits;
 use crate::config::limits::{H2_FIELD_COST_BYTES, H2_HEAD_COPIES};
 use crate::listener::fields::{FieldIndex, Fields};
@@ -25,21 +25,21 @@ use crate::listener::request::{Interims, Protocol, Request, RequestBody};
 
 /// A request, and the bytes of its head that it holds.
 pub(super) fn read(
-    request: http::Request<Incoming>,
+    parts: http::request::Parts,
+    body: RecvStream,
     connection: &Rc<Connection>,
 ) -> Result<(Request, usize), Refusal> {
     let limits = &connection.limits;
-    let (parts, body) = request.into_parts();
-    check_size(&parts.headers, limits)?;
-    check_fields(&parts.headers, &body, limits)?;
-    check_method(&parts.method)?;
-    let (authority, target) = locate(&parts, connection)?;
-    let fields = pack(&parts.headers);
+    let bodiless = body.is_end_stream();
+    let look = Look::at(&parts.headers, bodiless, limits)?;
+    head::check_method(parts.method.as_str().as_bytes())?;
+    let (authority, target) = locate(&parts, look.host, connection)?;
+    let fields = pack(&parts.headers, &look);
     let held_bytes = cost(&fields, authority.len() + target.len());
-    let body = if body.is_end_stream() {
+    let body = if bodiless {
         RequestBody::Empty
     } else {
-        RequestBody::H2 { incoming: Box::new(body), left: limits.request_body_bytes_max }
+        RequestBody::H2(Upload::new(body, look.length, limits.request_body_bytes_max))
     };
     let request = Request {
         method: parts.method,
@@ -51,7 +51,7 @@ pub(super) fn read(
         protocol: Protocol::Http2,
         client: connection.client.clone(),
         received_micros: connection.clock.micros(),
-        // hyper's server cannot send interim responses on HTTP/2.
+        // The ledger would take their heads for the answer's.
         interims: Interims::None,
         spare: Vec::new(),
     };
@@ -66,58 +66,65 @@ fn cost(fields: &Fields, location_bytes: usize) -> usize {
     bytes.saturating_mul(H2_HEAD_COPIES).saturating_add(places)
 }
 
-fn check_size(fields: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
-    if fields.len() > limits.fields_max {
-        return Err(Refusal::TooManyFields);
-    }
-    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes > limits.head_bytes_max { Err(Refusal::HeadTooLong) } else { Ok(()) }
+/// What one pass over the fields has found.
+struct Look<'f> {
+    host: Option<&'f [u8]>,
+    length: Option<u64>,
+    /// Bytes of names and values, and lines of `cookie` among them.
+    bytes: usize,
+    crumbs: usize,
 }
 
-fn check_fields(fields: &HeaderMap, body: &Incoming, limits: &Limits) -> Result<(), Refusal> {
-    for (name, value) in fields {
-        // RFC 9113 §8.2.1: white space around a value is not cut off but malformed.
-        let value = value.as_bytes();
-        if value.trim_ascii().len() != value.len() {
-            return Err(Refusal::LeadingWhiteSpace);
+impl<'f> Look<'f> {
+    fn at(fields: &'f HeaderMap, bodiless: bool, limits: &Limits) -> Result<Self, Refusal> {
+        if fields.len() > limits.fields_max {
+            return Err(Refusal::TooManyFields);
         }
-        if head::resembles_framing(name.as_str().as_bytes()) && *name != CONTENT_LENGTH {
-            return Err(Refusal::FramingAlias);
+        let mut look = Self { host: None, length: None, bytes: 0, crumbs: 0 };
+        let mut expects = false;
+        for (name, value) in fields {
+            let value = value.as_bytes();
+            look.bytes += name.as_str().len() + value.len();
+            // RFC 9113 §8.2.1: white space around a value is not cut off but malformed.
+            if value.trim_ascii().len() != value.len() {
+                return Err(Refusal::LeadingWhiteSpace);
+            }
+            if *name == HOST {
+                if look.host.replace(value).is_some() {
+                    return Err(Refusal::HostRepeated);
+                }
+            } else if *name == CONTENT_LENGTH {
+                let length = head::decimal(value).ok_or(Refusal::LengthInvalid)?;
+                if look.length.replace(length).is_some() {
+                    return Err(Refusal::LengthRepeated);
+                }
+            } else if *name == COOKIE {
+                look.crumbs += 1;
+            } else if *name == EXPECT {
+                if std::mem::replace(&mut expects, true) || !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal::Expectation);
+                }
+            } else if head::resembles_framing(name.as_str().as_bytes()) {
+                return Err(Refusal::FramingAlias);
+            }
+        }
+        if look.bytes > limits.head_bytes_max {
+            return Err(Refusal::HeadTooLong);
+        }
+        match look.length {
+            Some(length) if length > limits.request_body_bytes_max => Err(Refusal::BodyTooLong),
+            Some(length) if length > 0 && bodiless => Err(Refusal::LengthInvalid),
+            _ => Ok(look),
         }
     }
-    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        if lengths.next().is_some() {
-            return Err(Refusal::LengthRepeated);
-        }
-        let length = head::decimal(length.as_bytes()).ok_or(Refusal::LengthInvalid)?;
-        if length > limits.request_body_bytes_max {
-            return Err(Refusal::BodyTooLong);
-        }
-        if length > 0 && body.is_end_stream() {
-            return Err(Refusal::LengthInvalid);
-        }
-    }
-    let mut expectations = fields.get_all(EXPECT).iter();
-    if expectations.next().is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-        || expectations.next().is_some()
-    {
-        return Err(Refusal::Expectation);
-    }
-    Ok(())
-}
-
-fn check_method(method: &Method) -> Result<(), Refusal> {
-    head::check_method(method.as_str().as_bytes())
 }
 
 /// Authority and target, which are what `host`, `:authority` and `:path` agree on.
-fn locate(parts: &http::request::Parts, connection: &Connection) -> Result<(Bytes, Bytes), Refusal> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next().map(http::HeaderValue::as_bytes);
-    if hosts.next().is_some() {
-        return Err(Refusal::HostRepeated);
-    }
+fn locate(
+    parts: &http::request::Parts,
+    host: Option<&[u8]>,
+    connection: &Connection,
+) -> Result<(Bytes, Bytes), Refusal> {
     let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let authority = named.or(host).ok_or(Refusal::HostMissing)?;
     if !authority::is_valid(authority) {
@@ -150,40 +157,29 @@ fn locate(parts: &http::request::Parts, connection: &Connection) -> Result<(Byte
 
 /// The header block in our form: without `host`, which is the authority, and with the crumbs of the cookie joined
 /// (RFC 9113 §8.2.3).
-fn pack(fields: &HeaderMap) -> Fields {
-    let mut crumbs = fields.get_all(COOKIE).iter();
-    let joined = match (crumbs.next(), crumbs.next()) {
-        (Some(first), Some(second)) => {
-            let mut joined = first.as_bytes().to_vec();
-            for crumb in std::iter::once(second).chain(crumbs) {
-                joined.extend_from_slice(b"; ");
-                joined.extend_from_slice(crumb.as_bytes());
-            }
-            Some(joined)
-        }
-        _ => None,
-    };
-    let is_joined = joined.is_some();
-    let cookie = joined.as_deref().map(|value| (COOKIE.as_str().as_bytes(), value));
-    let lines = || {
-        fields
-            .iter()
-            .filter(move |(name, _)| *name != HOST && !(is_joined && *name == COOKIE))
-            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-            .chain(cookie)
-    };
-    let mut bytes = Vec::with_capacity(lines().map(|(name, value)| name.len() + value.len()).sum());
-    for (name, value) in lines() {
+fn pack(fields: &HeaderMap, look: &Look<'_>) -> Fields {
+    let joins = look.crumbs > 1;
+    let mut bytes = Vec::with_capacity(look.bytes + 2 * look.crumbs);
+    let mut index = FieldIndex::with_capacity(fields.len());
+    let mut add = |name: &[u8], values: &mut dyn Iterator<Item = &http::HeaderValue>| {
+        let at = bytes.len();
         bytes.extend_from_slice(name);
-        bytes.extend_from_slice(value);
+        let value_at = bytes.len();
+        for (nth, value) in values.enumerate() {
+            if nth > 0 {
+                bytes.extend_from_slice(b"; ");
+            }
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        index.push(&bytes, at..value_at, value_at..bytes.len());
+    };
+    for (name, value) in fields {
+        if *name != HOST && !(joins && *name == COOKIE) {
+            add(name.as_str().as_bytes(), &mut std::iter::once(value));
+        }
     }
-    let mut packed = Fields::over(Bytes::from(bytes), FieldIndex::default());
-    let mut at = 0;
-    for (name, value) in lines() {
-        let value_at = at + name.len();
-        let end = value_at + value.len();
-        packed.push(at..value_at, value_at..end);
-        at = end;
+    if joins {
+        add(COOKIE.as_str().as_bytes(), &mut fields.get_all(COOKIE).iter());
     }
-    packed
+    Fields::of(Bytes::from(bytes), index)
 }

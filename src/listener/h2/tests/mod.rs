@@ -423,6 +423,10 @@ async fn heads_held_by_waiting_requests_are_bounded() {
         let (served, refused) = stage.saw(|saw| (saw.served.len(), saw.refused.clone()));
         assert!(served * 15_000 <= H2_HELD_HEAD_BYTES_MAX, "{served} requests wait");
         assert_eq!(refused, vec![503; 50 - served]);
+        for stream in (1..100).step_by(2).skip(served) {
+            let (_, code) = stage.next_of(RST_STREAM, stream).await.expect("refused");
+            assert_eq!(code, 7u32.to_be_bytes(), "REFUSED_STREAM: the client may ask again");
+        }
         // What is given up is given back.
         for stream in (1..100).step_by(2) {
             stage.send(&frame(RST_STREAM, 0, stream, &8u32.to_be_bytes())).await;
