@@ -77,7 +77,8 @@ pub struct DiskUsage {
 
 /// What a read brought.
 pub(crate) enum Loaded {
-    Found(Slot),
+    /// A slot, and the version of its record.
+    Found(Slot, u64),
     /// Nothing, or nothing that can be trusted.
     Missing,
 }
@@ -183,6 +184,11 @@ impl Disk {
         self.log.segments.locate(key.bits()).is_some()
     }
 
+    /// Whether the key's record is still the one of this version. No I/O.
+    pub(crate) fn is_current(&self, key: CacheKey, version: u64) -> bool {
+        self.log.segments.locate(key.bits()).is_some_and(|location| location.version() == version)
+    }
+
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
     pub(crate) fn write(&self, key: CacheKey, slot: &Slot) {
         if let Slot::Response(stored) = slot
@@ -266,7 +272,7 @@ impl Disk {
         {
             stored.purge(Purged::Soft(Timestamp::from_millis(u64::from_le_bytes(at))));
         }
-        Loaded::Found(slot)
+        Loaded::Found(slot, found.version)
     }
 
     /// What the log refuses it forgets as well, so an older version never stands in.

@@ -69,10 +69,11 @@ impl Promotion {
 
     fn end(self, loaded: Loaded) {
         let Self { store, disk, flight, primary, key, now } = &self;
-        let Loaded::Found(slot) = loaded else { return };
+        let Loaded::Found(slot, version) = loaded else { return };
         let _shard = store.flights().shard(*primary);
         let purged = store.purged_since(*primary, flight.epoch);
-        if purged == Purged::Hard || store.objects().find(*key).is_some() {
+        // Overtaken while it was read: by a purge, or by a newer record, which may have left memory again by now.
+        if purged == Purged::Hard || !disk.is_current(*key, version) || store.objects().find(*key).is_some() {
             return;
         }
         if let Slot::Response(stored) = &slot {
@@ -98,3 +99,73 @@ impl Drop for Promotion {
 
 /// How far in the future a stored response may have been received: what a clock is corrected by from day to day.
 const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, StatusCode};
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::entry::{Parts, StoredResponse};
+    use crate::lookup::Lookup;
+    use crate::rules::freshness::Windows;
+    use crate::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
+    use crate::store::Settings;
+    use crate::tiers::files::{Files, Torn};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn page(body: &'static str) -> Slot {
+        Slot::Response(Arc::new(StoredResponse::new(Parts {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            body: vec![Bytes::from_static(body.as_bytes())],
+            freshness: Freshness::new(NOW, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
+            vary: VarySpec::default(),
+            tags: Box::default(),
+            held: None,
+            epoch: 0,
+        })))
+    }
+
+    fn look(store: &Arc<CacheStore>, key: CacheKey) -> Lookup {
+        let target = Target { scheme: "http", authority: "a", path: "/" };
+        let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
+        store.lookup(key, &request, &Policy::default(), NOW)
+    }
+
+    #[tokio::test]
+    async fn what_was_overtaken_while_it_was_read_is_not_promoted() {
+        for forgotten in [false, true] {
+            let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+            let disk = Disk::over(&files, 64 << 20, Handle::current()).expect("an empty disk");
+            let settings =
+                Settings { memory_bytes: 1 << 24, object_bytes_max: 1 << 30, secret: disk.secret() };
+            let store = CacheStore::over(&settings, Some(disk));
+            let disk = store.disk().expect("it has one");
+            let key = CacheKey::from_bits(7);
+            disk.write(key, &page("old"));
+            let Lookup::OnDisk(promotion) = look(&store, key) else { panic!("it is on disk") };
+            let loaded = disk.load(key, key, 0, None);
+            if forgotten {
+                disk.forget(key);
+            } else {
+                disk.write(key, &page("new"));
+            }
+            promotion.end(loaded);
+            assert!(store.objects().find(key).is_none(), "the older one is not in memory");
+            match look(&store, key) {
+                Lookup::Miss(_) if forgotten => {}
+                Lookup::OnDisk(promotion) if !forgotten => {
+                    assert!(promotion.at_once().is_ok(), "it lies in a buffer");
+                    let Lookup::Fresh(hit) = look(&store, key) else { panic!("it is in memory") };
+                    assert_eq!(hit.stored.body().collect::<Vec<_>>().concat(), b"new");
+                }
+                other => panic!("{forgotten}: {other:?}"),
+            }
+        }
+    }
+}
