@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinHandle;
 
+use crate::attacks::{BOMBS, Bomb, STREAMS, bomb_frames, no_fields};
 use crate::client::{Tls, within};
-use crate::frames::{END_HEADERS, END_STREAM, Ended, HEADERS, Http2, RST_STREAM, request};
-use crate::h2_cases::{frame, section};
+use crate::frames::{Ended, HEADERS, Http2, RST_STREAM};
 use crate::recorder::{Recorder, answer};
 
 #[tokio::test]
@@ -22,12 +22,7 @@ async fn what_fields_add_to_requests_that_wait_is_bounded() {
     // Requests without fields cost what a connection to the origin costs, which the pool bounds.
     let (plain, refused) = held("no fields", no_fields).await;
     assert_eq!(refused, 0, "a hundred plain requests may wait");
-    for (claim, bomb) in [
-        ("fields of one byte each", one_byte_fields as Bomb),
-        ("as many names as there are fields", many_names),
-        ("crumbs of a cookie", crumbs),
-        ("one long value, named again and again", long_value),
-    ] {
+    for (claim, bomb) in BOMBS {
         let (bombed, refused) = held(claim, bomb).await;
         let added = bombed.saturating_sub(plain);
         assert!(added <= ADDED_BYTES_MAX, "{claim}: {added} bytes a connection, {refused} streams refused");
@@ -70,9 +65,6 @@ async fn held(claim: &str, bomb: Bomb) -> (usize, usize) {
     (each, refused)
 }
 
-/// The header block of stream `n` of a connection, for this target.
-type Bomb = fn(n: usize, target: &str) -> Vec<u8>;
-
 /// Opens every stream and goes on reading heads of refusals, but opens no window.
 async fn attack(
     io: Box<dyn crate::client::Io>,
@@ -81,12 +73,7 @@ async fn attack(
     refused: Arc<AtomicUsize>,
 ) -> JoinHandle<()> {
     let mut http2 = Http2::open(io, &[(INITIAL_WINDOW_SIZE, 0)]).await.expect("the node reads");
-    let mut bytes = Vec::new();
-    for n in 0..STREAMS {
-        let target = format!("/stall/{number}/{n}");
-        let stream = u32::try_from(2 * n + 1).expect("there are few");
-        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &bomb(n, &target)));
-    }
+    let bytes = bomb_frames(number, bomb);
     http2.send(&bytes).await.expect("the node reads");
     tokio::spawn(async move {
         while let Some(frame) = http2.next().await {
@@ -95,61 +82,6 @@ async fn attack(
             }
         }
     })
-}
-
-fn no_fields(_: usize, target: &str) -> Vec<u8> {
-    section(&request(b"GET", target.as_bytes()))
-}
-
-fn one_byte_fields(_: usize, target: &str) -> Vec<u8> {
-    let mut block = section(&request(b"GET", target.as_bytes()));
-    // `accept-encoding: gzip, deflate` of the static table.
-    block.extend([0x90; FIELDS]);
-    block
-}
-
-fn crumbs(n: usize, target: &str) -> Vec<u8> {
-    remembered(n, target, "cookie", "a=b", FIELDS)
-}
-
-fn long_value(n: usize, target: &str) -> Vec<u8> {
-    // Four of them are the most that fits into the list's 16 KiB.
-    remembered(n, target, "x-long", &"y".repeat(3900), 4)
-}
-
-fn many_names(n: usize, target: &str) -> Vec<u8> {
-    let mut block = section(&request(b"GET", target.as_bytes()));
-    for name in 0..FIELDS {
-        if n == 0 {
-            let name = format!("x-{name}");
-            let mut literal = section(&[(name.as_bytes(), b"y")]);
-            literal[0] = 0x40;
-            block.extend(literal);
-        } else {
-            // The last hundred entries of the dynamic table, from 62 on; beyond 126 in two bytes.
-            let index = 62 + name;
-            match u8::try_from(index) {
-                Ok(small) if small < 127 => block.push(0x80 | small),
-                _ => block.extend([0xff, u8::try_from(index - 127).expect("below 128")]),
-            }
-        }
-    }
-    block
-}
-
-/// A field that the first stream puts into the dynamic table, and all name by one byte.
-fn remembered(n: usize, target: &str, name: &str, value: &str, times: usize) -> Vec<u8> {
-    let mut block = section(&request(b"GET", target.as_bytes()));
-    let mut times = times;
-    if n == 0 {
-        // As a literal it has the same form but for its first bits (RFC 7541 §6.2.1).
-        let mut literal = section(&[(name.as_bytes(), value.as_bytes())]);
-        literal[0] = 0x40;
-        block.extend(literal);
-        times -= 1;
-    }
-    block.extend(std::iter::repeat_n(0xbe, times));
-    block
 }
 
 /// A node of its own; killed when dropped.
@@ -218,10 +150,6 @@ impl Drop for Process {
     }
 }
 
-/// What a connection may have open.
-const STREAMS: usize = 100;
-/// What a request may have, less the pseudo fields, which count among them nowhere.
-const FIELDS: usize = 100;
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 /// Attackers.

@@ -5,8 +5,9 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::attacks::get;
 use crate::client::{Io, send};
-use crate::h2_cases::{PREFACE, frame, section};
+use crate::h2_cases::{PREFACE, frame};
 
 /// A connection.
 pub(crate) struct Http2 {
@@ -110,16 +111,6 @@ impl Http2 {
         // The node may have left before.
         let _ = self.io.shutdown().await;
     }
-}
-
-/// HEADERS of a GET that ends its stream.
-pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
-    frame(HEADERS, END_STREAM | END_HEADERS, stream, &section(&request(b"GET", path.as_bytes())))
-}
-
-/// The pseudo fields of a request to `a.example`.
-pub(crate) fn request<'a>(method: &'a [u8], path: &'a [u8]) -> Vec<(&'a [u8], &'a [u8])> {
-    vec![(b":method", method), (b":scheme", b"https"), (b":authority", b"a.example"), (b":path", path)]
 }
 
 /// The code of the last GOAWAY among these frames.

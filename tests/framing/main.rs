@@ -1,7 +1,7 @@
 //! Bytes that want to be misread, and clients that want to cost: tables, floods and stalls against the node.
 //!
 //! Here the framing table goes through the HTTP/1.1 connection over memory, beside a second, independent reader. `cases.rs`
-//! and `h2_cases.rs` (the tables) and `strict.rs` (the reader) know nothing of the node. The other files send them, and
+//! `h2_cases.rs` and `attacks.rs` (the tables) and `strict.rs` (the reader) know nothing of the node. The other files send them, and
 //! worse, over TCP and TLS to a whole node (`node.rs`) whose origin (`recorder.rs`) keeps every byte it gets:
 //! `over_sockets.rs`, `early_answers.rs`, `downgrade.rs`, `floods.rs`, `bomb.rs`, `slow.rs`.
 //!
@@ -9,6 +9,8 @@
 
 #![allow(clippy::large_futures)] // buffers on the stack of a test that has it to itself
 
+#[allow(unreachable_pub)] // a benchmark includes it too
+mod attacks;
 mod bomb;
 mod cases;
 mod client;

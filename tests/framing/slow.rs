@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::net::TcpSocket;
 
+use crate::attacks::{get, request};
 use crate::client::{Io, ask, piece, send, within};
-use crate::frames::{END_HEADERS, HEADERS, Http2, get, request};
+use crate::frames::{END_HEADERS, HEADERS, Http2};
 use crate::h2_cases::{frame, section};
 use crate::node::Node;
 use crate::recorder::{answer, echo};

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     SlowTls,
     Memory,
     Churn,
+    Flood,
+    Bomb,
 }
 
 /// One workload.
@@ -39,7 +41,9 @@ pub(crate) struct Cell {
 impl Cell {
     /// All there are.
     pub(crate) fn all() -> Vec<Self> {
-        use Kind::{Churn, Cold, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls, Tls};
+        use Kind::{
+            Bomb, Churn, Cold, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls, Tls,
+        };
         [
             ("hit-1k", Hit, 1_024, 64, 1, 0),
             ("hit-10k", Hit, 10_240, 64, 1, 0),
@@ -62,6 +66,8 @@ impl Cell {
             ("slow-tls", SlowTls, 1_024, 64, 1, 0),
             ("memory", Memory, 1_024, 64, 1, 0),
             ("churn", Churn, 0, 128, 1, 0),
+            ("flood", Flood, 0, 4, 1, 0),
+            ("bomb", Bomb, 0, 100, 1, 0),
         ]
         .into_iter()
         .enumerate()

@@ -30,7 +30,7 @@ impl Comparison {
     pub(crate) fn run(&self, tell: &mut dyn FnMut(String)) -> io::Result<()> {
         let origin = self.stage.start_origin()?;
         let tls = self.cells.iter().any(Cell::tls);
-        let alone = |cell: &&Cell| matches!(cell.kind, Kind::Memory | Kind::Churn);
+        let alone = |cell: &&Cell| matches!(cell.kind, Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb);
         if self.cells.iter().any(|cell| !alone(&cell)) {
             let servers =
                 self.names.iter().map(|name| self.stage.start(*name, tls)).collect::<io::Result<Vec<_>>>()?;
@@ -43,7 +43,12 @@ impl Comparison {
             }
         }
         for cell in self.cells.iter().filter(alone) {
-            tell(if cell.kind == Kind::Churn { self.churn()? } else { self.memory()? });
+            tell(match cell.kind {
+                Kind::Churn => self.churn()?,
+                Kind::Flood => self.floods()?,
+                Kind::Bomb => self.bombs()?,
+                _ => self.memory()?,
+            });
         }
         Ok(())
     }
@@ -118,7 +123,13 @@ impl Comparison {
                 let requests = u64::from(cell.rate) * u64::from(self.secs);
                 open(server.plain, &cell.path("warm"), cell.rate, requests, true)?
             }
-            Kind::Cold | Kind::Slow | Kind::SlowTls | Kind::Memory | Kind::Churn => {
+            Kind::Cold
+            | Kind::Slow
+            | Kind::SlowTls
+            | Kind::Memory
+            | Kind::Churn
+            | Kind::Flood
+            | Kind::Bomb => {
                 unreachable!("these have rounds of their own")
             }
         };

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! compare ── cells ── load: wrk, h2load, `peers open` ──► servers ──► `peers origin`
-//! instructions ── valgrind ── Tidegate          `peers cold`, `peers slow`, `peers floor`
+//! instructions ── valgrind ── Tidegate    `peers cold`, `slow`, `flood`, `bomb`, `floor`
 //! ```
 //!
 //! Every process is started by the harness and ended by its id, also when the harness is killed. The figures
@@ -24,10 +24,17 @@
     reason = "a benchmark: figures are rounded for people, and printing them is its purpose"
 )]
 
+mod attack;
+#[allow(dead_code, unreachable_pub)] // the tests share it, and want more
+#[path = "../../../tests/framing/attacks.rs"]
+mod attacks;
 mod cells;
 mod cold;
 mod compare;
 mod floor;
+#[allow(dead_code, unreachable_pub)] // of which a benchmark needs the writers of frames only
+#[path = "../../../tests/framing/h2_cases.rs"]
+mod h2_cases;
 mod held;
 mod histogram;
 mod instructions;
@@ -37,6 +44,7 @@ mod origin;
 mod process;
 mod reply;
 mod servers;
+mod siege;
 mod slow;
 mod table;
 mod time;
@@ -64,7 +72,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "tidegate,nginx,haproxy,varnish,trafficserver")]
         peers: Vec<servers::Name>,
         /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
-        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn
+        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb
         #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
         cells: Vec<String>,
         /// Rounds a cell; odd ones run in reverse order
@@ -124,6 +132,10 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         clients: usize,
     },
+    /// Floods with HTTP/2 frames for a while; prints one line
+    Flood { server: SocketAddr, kind: usize, secs: u64 },
+    /// Holds HTTP/2 header bombs until all are closed
+    Bomb { server: SocketAddr, kind: usize },
     /// Holds slow clients until killed
     Slow {
         server: SocketAddr,
@@ -174,6 +186,13 @@ fn run(command: Command) -> io::Result<()> {
         Command::Cold { server, path, clients } => {
             println!("{}", cold::run(server, &path, clients)?);
             Ok(())
+        }
+        Command::Flood { server, kind, secs } => {
+            println!("{}", attack::flood(server, kind, siege::ATTACKERS, secs)?);
+            Ok(())
+        }
+        Command::Bomb { server, kind } => {
+            attack::bomb(server, kind, siege::BOMBERS, |held, sent| println!("held={held} sent={sent}"))
         }
         Command::Slow { server, path, clients, tls } => {
             slow::run(server, &path, clients, tls, |held| println!("held={held}"))

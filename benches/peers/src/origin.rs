@@ -3,7 +3,7 @@
 //! `GET /o/ID?s=BYTES` answers with a body of that size made from ID, an `ETag`, the current `Date` and
 //! `Cache-Control: max-age=3600`. More switches: `delay=MS` before the head, `over=MS` spreads the body,
 //! `nostore`, `chunked` (no length given). `GET /count` says how many `/o/` requests came since `GET /reset`.
-//! A matching `If-None-Match` gets a 304, and is counted too.
+//! A matching `If-None-Match` gets a 304, and is counted too. `/hit` is such an object; `/stall…` is never answered.
 //!
 //! One thread and one epoll; an answer is a row of pieces, each with the moment it may leave.
 //! Invariant: pieces leave in order, so pipelined requests are answered in order.
@@ -122,7 +122,10 @@ impl Origin {
             }
             connection.input.drain(..end + 4 + body);
             let target = head.split(' ').nth(1).unwrap_or("/");
-            if target.starts_with("/o/") {
+            if target.starts_with("/stall") {
+                continue;
+            }
+            if target.starts_with("/o/") || target == "/hit" {
                 self.count += 1;
                 respond(&head, target, &mut connection.pieces);
                 continue;
@@ -180,7 +183,7 @@ fn respond(head: &str, target: &str, pieces: &mut VecDeque<Piece>) {
     };
     let size = switch("s").unwrap_or(1024).min(BODY_BYTES_MAX);
     let start = now() + switch("delay").unwrap_or(0).min(DELAY_MS_MAX) * MILLI;
-    let etag = format!("\"{}-{size}\"", &path[3..]);
+    let etag = format!("\"{}-{size}\"", path.trim_start_matches("/o/"));
     let control = if switch("nostore").is_some() { "no-store" } else { "max-age=3600" };
     let fields = format!("Date: {}\r\nETag: {etag}\r\nCache-Control: {control}\r\n", http_date());
     if field(head, "if-none-match").is_some_and(|value| value.contains(&etag)) {

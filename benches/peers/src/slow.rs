@@ -87,7 +87,7 @@ fn connect(
     Ok(Box::new(stream))
 }
 
-fn believing() -> io::Result<Arc<ClientConfig>> {
+pub(crate) fn believing() -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
