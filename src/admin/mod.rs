@@ -137,7 +137,7 @@ impl Service for AdminService {
             tracing::info!(
                 id = ?finished.outcome.id,
                 client = %request.client.address,
-                call = %String::from_utf8_lossy(path_of(&request.target).0),
+                call = %String::from_utf8_lossy(path_of(request.target()).0),
                 status = finished.status,
                 "admin call"
             );
@@ -149,10 +149,10 @@ impl Inner {
     /// Every check that does not need the body.
     fn admit(&self, request: &Request) -> Result<Route, Problem> {
         if matches!(self.door, Door::Loopback) {
-            guard::local_name(&request.authority)?;
+            guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
         }
-        let (path, _) = path_of(&request.target);
+        let (path, _) = path_of(request.target());
         let Some((_, method, route, needs)) = CALLS.iter().find(|(known, ..)| known.as_bytes() == path)
         else {
             let calls: Vec<_> = CALLS.iter().map(|(path, method, ..)| format!("{method} {path}")).collect();
@@ -165,7 +165,7 @@ impl Inner {
             return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).field("allow", allow));
         }
         if *method == "POST" {
-            guard::same_origin(&request.authority, &request.fields)?;
+            guard::same_origin(request.authority(), &request.fields)?;
         }
         if let Some(needs) = needs {
             let caller = Caller {
@@ -181,7 +181,7 @@ impl Inner {
 
     fn answer(&self, route: Route, request: &Request) -> Reply {
         match route {
-            Route::Explain => match ExplainQuery::parse(path_of(&request.target).1) {
+            Route::Explain => match ExplainQuery::parse(path_of(request.target()).1) {
                 Ok(query) => match self.node.explain(&query) {
                     Ok(answer) => Reply::json(StatusCode::OK, &answer),
                     Err(problem) => problem.into(),

@@ -127,8 +127,8 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
     Request {
         method: method.parse().unwrap(),
         scheme: Scheme::Http,
-        authority: Bytes::from_static(b"localhost:9180"),
-        target: Bytes::copy_from_slice(target.as_bytes()),
+        authority: Bytes::from_static(b"localhost:9180").into(),
+        target: Bytes::copy_from_slice(target.as_bytes()).into(),
         fields: Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
         body: RequestBody::Empty,
         protocol: Protocol::Http11,
@@ -313,7 +313,7 @@ async fn without_tokens_only_this_machine_calls_and_only_by_its_own_name() {
     ] {
         for target in ["/v1/stat", "/live", "/"] {
             let mut request = request("GET", target, lines);
-            request.authority = Bytes::copy_from_slice(authority.as_bytes());
+            request.authority = Bytes::copy_from_slice(authority.as_bytes()).into();
             request.client = Arc::new(Client::new(client.parse().unwrap(), None));
             assert_eq!(stage.send(request).await.status, status, "{claim}: {target}");
         }
@@ -347,7 +347,7 @@ async fn tokens_open_what_they_are_good_for() {
     ] {
         let mut request = request(method, target, lines);
         // With tokens it does not matter whence and by what name.
-        request.authority = Bytes::from_static(b"admin.example.com");
+        request.authority = Bytes::from_static(b"admin.example.com").into();
         request.client = Arc::new(Client::new("192.0.2.1:1".parse().unwrap(), None));
         let got = stage.send(request).await;
         assert_eq!(got.status, status, "{claim}");

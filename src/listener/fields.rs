@@ -65,6 +65,36 @@ struct Entry {
     id: FieldId,
 }
 
+/// A part of a head that is no field: where it lies in the block's bytes, or bytes of its own. A place costs no count of
+/// who shares the bytes, which a hit would feel.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// In the bytes of the [`Fields`] beside it.
+    Place {
+        /// Where it begins.
+        at: u32,
+        /// How long it is.
+        len: u32,
+    },
+    /// Beside them.
+    Own(Bytes),
+}
+
+impl Part {
+    /// The part at this range of the block's bytes; an impossible one is empty.
+    #[inline]
+    pub fn place(range: std::ops::Range<usize>) -> Self {
+        let at = u32::try_from(range.start).unwrap_or(u32::MAX);
+        Self::Place { at, len: u32::try_from(range.len()).unwrap_or(0) }
+    }
+}
+
+impl From<Bytes> for Part {
+    fn from(bytes: Bytes) -> Self {
+        Self::Own(bytes)
+    }
+}
+
 /// One field line.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldLine<'a> {
@@ -112,6 +142,18 @@ impl Fields {
             fields.push(name, value);
         }
         fields
+    }
+
+    /// The bytes of a part of the same head.
+    #[inline]
+    pub fn part<'s>(&'s self, part: &'s Part) -> &'s [u8] {
+        match part {
+            Part::Place { at, len } => {
+                let at = *at as usize;
+                self.bytes.get(at..at.saturating_add(*len as usize)).unwrap_or_default()
+            }
+            Part::Own(bytes) => bytes,
+        }
     }
 
     /// The value of the first line with this well-known name.
@@ -204,8 +246,18 @@ impl FieldIndex {
     }
 
     /// As [`Fields::push`], over bytes that will become the block's: they may grow, but not change.
-    pub(crate) fn push(&mut self, bytes: &[u8], name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
-        push(&mut self.0, bytes, name, value);
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        name: std::ops::Range<usize>,
+        value: std::ops::Range<usize>,
+    ) -> FieldId {
+        push(&mut self.0, bytes, name, value)
+    }
+
+    /// Forgets all lines, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -45,7 +45,7 @@ impl<S> Guard<S> {
 
     fn is_misdirected(&self, request: &Request) -> bool {
         let (Some(certificates), Some(tls)) = (&self.certificates, &request.client.tls) else { return false };
-        let Ok(authority) = std::str::from_utf8(&request.authority) else { return false };
+        let Ok(authority) = std::str::from_utf8(request.authority()) else { return false };
         certificates.misdirected(tls.server_name.as_deref(), host_of(authority))
     }
 }

@@ -14,7 +14,7 @@ use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::fields::Fields;
+use super::fields::{Fields, Part};
 use super::h2::Upload;
 use crate::config::limits::INTERIM_MAX;
 
@@ -26,9 +26,9 @@ pub struct Request {
     /// `http` or `https`, by the connection.
     pub scheme: Scheme,
     /// Host and optional port as the client named them: absolute-form, `Host` or `:authority`, which agreed.
-    pub authority: Bytes,
+    pub authority: Part,
     /// Path and query as the client sent them, origin-form, starting with `/`; or `*` for OPTIONS.
-    pub target: Bytes,
+    pub target: Part,
     /// The header block, without pseudo fields; `Host` is in it for HTTP/1.
     pub fields: Fields,
     /// The body, or none.
@@ -46,6 +46,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// The bytes of [`Request::authority`].
+    #[inline]
+    pub fn authority(&self) -> &[u8] {
+        self.fields.part(&self.authority)
+    }
+
+    /// The bytes of [`Request::target`].
+    #[inline]
+    pub fn target(&self) -> &[u8] {
+        self.fields.part(&self.target)
+    }
+
     /// When the head was complete, on the steady time line.
     #[inline]
     pub const fn received(&self) -> Timestamp {

@@ -30,7 +30,7 @@ struct Says(usize);
 
 impl Service for Says {
     fn serve(&self, request: &mut Request) -> Served {
-        if request.target == "/wait" {
+        if request.target() == b"/wait" {
             return Served::Later(Box::pin(std::future::pending()));
         }
         Served::Now(Response {

@@ -50,9 +50,9 @@ impl Line<'_> {
             out.extend_from_slice(request.scheme.as_str().as_bytes());
             out.extend_from_slice(b"\",\"host\":\"");
         }
-        escape::json(out, clip(&request.authority, LOG_VALUE_BYTES_MAX));
+        escape::json(out, clip(request.authority(), LOG_VALUE_BYTES_MAX));
         out.extend_from_slice(b"\",\"path\":\"");
-        escape::json(out, clip(&request.target, LOG_PATH_BYTES_MAX));
+        escape::json(out, clip(request.target(), LOG_PATH_BYTES_MAX));
         out.extend_from_slice(match request.protocol {
             Protocol::Http10 => b"\",\"protocol\":\"HTTP/1.0\",\"status\":",
             Protocol::Http11 => b"\",\"protocol\":\"HTTP/1.1\",\"status\":",
@@ -110,7 +110,7 @@ impl Line<'_> {
         out.extend_from_slice(b"] \"");
         out.extend_from_slice(clip(request.method.as_str().as_bytes(), LOG_VALUE_BYTES_MAX));
         out.push(b' ');
-        escape::combined(out, clip(&request.target, LOG_PATH_BYTES_MAX));
+        escape::combined(out, clip(request.target(), LOG_PATH_BYTES_MAX));
         out.push(b' ');
         out.extend_from_slice(request.protocol.as_str().as_bytes());
         number(out, b"\" ", finished.status);

@@ -25,8 +25,8 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
     Request {
         method: http::Method::GET,
         scheme: Scheme::Https,
-        authority: Bytes::copy_from_slice(authority),
-        target: Bytes::copy_from_slice(target),
+        authority: Bytes::copy_from_slice(authority).into(),
+        target: Bytes::copy_from_slice(target).into(),
         fields: Fields::pack(lines.iter().copied()),
         body: RequestBody::Empty,
         protocol: Protocol::Http2,

@@ -45,7 +45,7 @@ pub struct RouteTable {
 
 /// Where a request goes and what may be done with it.
 #[derive(Clone, Debug)]
-pub struct Route<'t> {
+pub struct Route<'t, 'r> {
     /// The site's place in the settings.
     pub site: u16,
     /// The site's name in metrics.
@@ -55,12 +55,12 @@ pub struct Route<'t> {
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
     scheme: Scheme,
-    authority: Bytes,
+    authority: Cow<'r, [u8]>,
     /// What is forwarded.
-    target: Bytes,
+    target: Cow<'r, [u8]>,
     path_len: usize,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
-    keyed: Option<Bytes>,
+    keyed: Option<Box<[u8]>>,
 }
 
 /// Why a request has no route.
@@ -98,12 +98,12 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RouteRefusal`]: always the client's fault.
-    pub fn route(&self, request: &Request) -> Result<Route<'_>, RouteRefusal> {
+    pub fn route<'r>(&self, request: &'r Request) -> Result<Route<'_, 'r>, RouteRefusal> {
         self.route_parts(
             &request.method,
             request.scheme,
-            &request.authority,
-            &request.target,
+            request.authority(),
+            request.target(),
             &request.fields,
         )
     }
@@ -112,14 +112,14 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RouteRefusal`]
-    pub fn route_parts(
+    pub fn route_parts<'r>(
         &self,
         method: &Method,
         scheme: Scheme,
-        received_authority: &Bytes,
-        received_target: &Bytes,
+        received_authority: &'r [u8],
+        received_target: &'r [u8],
         fields: &Fields,
-    ) -> Result<Route<'_>, RouteRefusal> {
+    ) -> Result<Route<'_, 'r>, RouteRefusal> {
         refuse_nominations(fields)?;
         let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
@@ -131,7 +131,7 @@ impl RouteTable {
         } else {
             let keyed = keyed(site, &target, &Method::GET);
             let differs = keyed.as_bytes() != target.as_bytes();
-            let keyed = differs.then(|| Bytes::copy_from_slice(keyed.as_bytes()));
+            let keyed = differs.then(|| keyed.as_bytes().into());
             (target, keyed)
         };
         Ok(Route {
@@ -140,8 +140,8 @@ impl RouteTable {
             policy: matched.policy,
             bypass,
             scheme,
-            authority: shared(authority.into_bytes(), received_authority),
-            target: shared(target.into_bytes(), received_target),
+            authority: authority.into_bytes(),
+            target: target.into_bytes(),
             path_len,
             keyed,
         })
@@ -184,7 +184,14 @@ impl RouteTable {
     }
 }
 
-impl Route<'_> {
+impl<'t> Route<'t, '_> {
+    /// The same with bytes of its own, for whoever will change the request.
+    pub fn detached(self) -> Route<'t, 'static> {
+        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed } = self;
+        let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
+        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed }
+    }
+
     /// Host and port in normal form: for `Host`, the rules, purges and the log.
     pub fn authority(&self) -> &[u8] {
         &self.authority
@@ -205,14 +212,14 @@ impl Route<'_> {
         self.target.get(..self.path_len).unwrap_or_default()
     }
 
-    /// What stands in the request line towards the origin. Shares the bytes.
+    /// What stands in the request line towards the origin.
     pub fn forward_target(&self) -> Bytes {
-        self.target.clone()
+        Bytes::copy_from_slice(&self.target)
     }
 
     /// The primary key of what the request asks for; of a request that passes, the key that a `GET` for it would have.
     pub fn key(&self, keyer: &Keyer) -> CacheKey {
-        let target = self.keyed.as_ref().unwrap_or(&self.target);
+        let target = self.keyed.as_deref().unwrap_or(&self.target);
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
         keyer.primary(self.scheme.as_str(), &self.authority, path, query)
@@ -234,15 +241,6 @@ impl Route<'_> {
 fn keyed<'n>(site: &CompiledSite, target: &Target<'n>, method: &Method) -> Target<'n> {
     let matched = site.route(target.path(), method);
     query::treat(target.clone(), &matched.policy.query)
-}
-
-/// A part of the request in normal form as bytes: shared with what was received where it is a prefix of that.
-fn shared(normal: Cow<'_, [u8]>, received: &Bytes) -> Bytes {
-    match normal {
-        Cow::Borrowed(part) if part.len() <= received.len() => received.slice(..part.len()),
-        Cow::Borrowed(part) => Bytes::copy_from_slice(part),
-        Cow::Owned(part) => Bytes::from(part),
-    }
 }
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).

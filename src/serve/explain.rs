@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::rules::Purged;
 use purge_api::Problem;
@@ -25,18 +24,19 @@ impl Edge {
         let lines: Vec<_> =
             query.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         let fields = Fields::pack(lines.iter().copied());
-        let target = Bytes::from(query.url.target());
-        let authority = Bytes::copy_from_slice(query.url.authority().as_bytes());
-        let route = self.routes.route_parts(&query.method, scheme, &authority, &target, &fields).map_err(
-            |refusal| {
+        let target = query.url.target();
+        let authority = query.url.authority().as_bytes();
+        let route = self
+            .routes
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields)
+            .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
                     failure.status,
                     failure.reason,
                     "no answer would be looked for: the request is refused",
                 )
-            },
-        )?;
+            })?;
         let key = route.key(self.store.keyer());
         let (authority, path) = (route.authority_str(), route.path_str());
         let request = head(&query.method, scheme, authority, path, &fields);

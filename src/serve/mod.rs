@@ -78,6 +78,7 @@ pub struct Edge {
 impl Edge {
     /// Answers a request, or promises to.
     pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
+        let spare = std::mem::take(&mut request.spare);
         let route = match self.routes.route(request) {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
@@ -93,12 +94,11 @@ impl Edge {
                     self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
                 );
             }
-            Some(reason) => return self.pass(request, &route, reason.as_str()),
+            Some(reason) => return self.pass(request, &route.detached(), reason.as_str()),
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
         let now = request.received();
-        let spare = std::mem::take(&mut request.spare);
         let looked = {
             // A look-up and a hit never look at the target.
             let head = walk::head(&request.method, request.scheme, "", "", &request.fields);
@@ -114,19 +114,21 @@ impl Edge {
                 Lookup::Stale(hit, fill) => {
                     let occasion = self.occasion(&head, &route, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
+                    let route = route.detached();
                     if let Some(fill) = fill
                         && let Ok(walk) = Walk::fill(self, request, &route, key)
                     {
                         tokio::spawn(fetch::lead(walk, fill, None));
                     }
-                    match answer {
-                        Ok(response) => return Served::Now(tagged(site, from(tier, response))),
-                        Err(AskOrigin) => None,
-                    }
+                    return match answer {
+                        Ok(response) => Served::Now(tagged(site, from(tier, response))),
+                        Err(AskOrigin) => self.pass(request, &route, "precondition"),
+                    };
                 }
                 other => Some((other, tier)),
             }
         };
+        let route = route.detached();
         let Some((looked, tier)) = looked else { return self.pass(request, &route, "precondition") };
         match Walk::fill(self, request, &route, key) {
             Ok(walk) => {
@@ -161,7 +163,7 @@ impl Edge {
         (looked, tier)
     }
 
-    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_>, reason: &'static str) -> Served {
+    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, reason: &'static str) -> Served {
         let site = route.site;
         match Walk::pass(self, request, route) {
             Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
@@ -172,7 +174,7 @@ impl Edge {
     fn occasion<'a>(
         &'a self,
         request: &'a RequestHead<'a, Fields>,
-        route: &Route<'_>,
+        route: &Route<'_, '_>,
         now: Timestamp,
     ) -> Occasion<'a> {
         Occasion { request, now, clock: &self.clock, node: &self.config.node, x_cache: route.policy.x_cache }

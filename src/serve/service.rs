@@ -100,8 +100,8 @@ impl Edge {
         let text = format!(
             "{}://{}{}",
             request.scheme.as_str(),
-            String::from_utf8_lossy(&request.authority),
-            String::from_utf8_lossy(&request.target)
+            String::from_utf8_lossy(request.authority()),
+            String::from_utf8_lossy(request.target())
         );
         let Ok(url) = ResourceUrl::parse(&text) else {
             let failure = Failure::new(StatusCode::BAD_REQUEST, "target");

@@ -52,7 +52,7 @@ impl Walk {
     pub(super) fn fill(
         edge: &Arc<Edge>,
         request: &mut Request,
-        route: &Route<'_>,
+        route: &Route<'_, '_>,
         key: CacheKey,
     ) -> Result<Self, Failure> {
         let own = Conditions::Own { etag: None, last_modified: None, range: None };
@@ -63,7 +63,11 @@ impl Walk {
     ///
     /// # Errors
     /// The request runs in a loop.
-    pub(super) fn pass(edge: &Arc<Edge>, request: &mut Request, route: &Route<'_>) -> Result<Self, Failure> {
+    pub(super) fn pass(
+        edge: &Arc<Edge>,
+        request: &mut Request,
+        route: &Route<'_, '_>,
+    ) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
         Self::new(edge, request, route, key, Conditions::Client, body)
@@ -72,7 +76,7 @@ impl Walk {
     fn new(
         edge: &Arc<Edge>,
         request: &mut Request,
-        route: &Route<'_>,
+        route: &Route<'_, '_>,
         key: CacheKey,
         conditions: Conditions<'_>,
         body: RequestBody,

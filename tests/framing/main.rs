@@ -182,7 +182,7 @@ struct Reads(Rc<RefCell<Vec<String>>>);
 
 impl Service for Reads {
     fn serve(&self, request: &mut Request) -> Served {
-        self.0.borrow_mut().push(String::from_utf8_lossy(&request.target).into_owned());
+        self.0.borrow_mut().push(String::from_utf8_lossy(request.target()).into_owned());
         let mut body = std::mem::take(&mut request.body);
         Served::Later(Box::pin(async move {
             let mut status = StatusCode::OK;

@@ -2,8 +2,8 @@
 //!
 //! A head that is all there (nearly every one) is taken apart by `httparse` at once, and that its lines end as they must
 //! is seen from where its parts lie; one that comes in pieces, or is refused, is walked line by line by `look.rs`. Each
-//! field that speaks of framing, host or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`],
-//! `authority`, `target` are slices of it). Called by `connection.rs`; hands on a [`Head`].
+//! field that speaks of framing, host or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`];
+//! `authority` and `target` are places in it). Called by `connection.rs`; hands on a [`Head`].
 //!
 //! Invariant: a [`Head`] has exactly one reading of its body's length and exactly one authority. hyper, Go, nginx or
 //! Apache reading the same bytes come to the same method, target, fields and body, or refuse.
@@ -25,7 +25,7 @@ use super::look::{Look, RequestLine, is_token_byte};
 pub(in crate::listener) use super::look::{check_method, is_target_byte};
 use super::refusal::Refusal;
 use crate::config::limits::Limits;
-use crate::listener::fields::{FieldId, FieldIndex, Fields};
+use crate::listener::fields::{FieldId, FieldIndex, Fields, Part};
 use crate::listener::request::{Protocol, Scheme};
 
 /// The head of one request.
@@ -34,9 +34,9 @@ pub struct Head {
     /// Method, in capitals.
     pub method: Method,
     /// The one authority of target and `Host`.
-    pub authority: Bytes,
+    pub authority: Part,
     /// Origin-form, or `*`.
-    pub target: Bytes,
+    pub target: Part,
     /// All field lines.
     pub fields: Fields,
     /// 1.0 or 1.1.
@@ -102,18 +102,23 @@ impl HeadReader {
         self.look = Look::default();
         self.skipped = false;
         let bytes = input.split_to(len).freeze();
-        match read(&bytes, std::mem::take(index), &mut self.host, scheme, limits) {
-            Ok(head) => Ok(Some(head)),
+        index.clear();
+        match read(&bytes, index, &mut self.host, scheme, limits) {
+            Ok(mut head) => {
+                // Moved, not shared: each count of sharers costs as much as ten comparisons.
+                head.fields = Fields::of(bytes, std::mem::take(index));
+                Ok(Some(head))
+            }
             // The look knows best what is wrong with a line.
             Err(refusal) => Err(Look::default().advance(&bytes, limits).err().unwrap_or(refusal)),
         }
     }
 }
 
-/// Reads a head that ends in an empty line.
+/// Reads a head that ends in an empty line; its field lines go to `index`.
 fn read(
-    bytes: &Bytes,
-    index: FieldIndex,
+    bytes: &[u8],
+    index: &mut FieldIndex,
     known_host: &mut Vec<u8>,
     scheme: Scheme,
     limits: &Limits,
@@ -146,12 +151,11 @@ fn read(
     let method = Method::from_bytes(method).map_err(|_| Refusal::MethodByte)?;
     let protocol = if minor == 1 { Protocol::Http11 } else { Protocol::Http10 };
 
-    let mut fields = Fields::over(bytes.clone(), index);
     let mut seen = Seen::default();
     for line in &*parsed.headers {
         let name = range_in(bytes, line.name.as_bytes());
         line_before(bytes, name.start)?;
-        let id = fields.push(name, range_in(bytes, line.value));
+        let id = index.push(bytes, name, range_in(bytes, line.value));
         seen.line(id, line.name.as_bytes(), line.value, known_host)?;
     }
     let body = seen.body_length(protocol, limits)?;
@@ -160,7 +164,7 @@ fn read(
         method,
         authority,
         target,
-        fields,
+        fields: Fields::default(),
         protocol,
         body,
         keep_alive: !seen.close && (protocol == Protocol::Http11 || seen.keep_alive),
@@ -247,19 +251,19 @@ impl<'a> Seen<'a> {
 
 /// Authority and origin-form target. RFC 9112 §3.2, §3.3.
 fn locate(
-    bytes: &Bytes,
+    bytes: &[u8],
     target: &[u8],
     host: Option<&[u8]>,
     method: &Method,
     protocol: Protocol,
     scheme: Scheme,
-) -> Result<(Bytes, Bytes), Refusal> {
+) -> Result<(Part, Part), Refusal> {
     if host.is_none() && protocol == Protocol::Http11 {
         return Err(Refusal::HostMissing);
     }
     if target.first() == Some(&b'/') || (target == b"*" && method == Method::OPTIONS) {
         let host = host.ok_or(Refusal::HostMissing)?;
-        return Ok((bytes.slice(range_in(bytes, host)), bytes.slice(range_in(bytes, target))));
+        return Ok((Part::place(range_in(bytes, host)), Part::place(range_in(bytes, target))));
     }
     let (named, rest) = if let Some(rest) = strip_prefix_ignore_case(target, b"http://") {
         (Scheme::Http, rest)
@@ -281,13 +285,13 @@ fn locate(
         return Err(Refusal::SchemeDisagrees);
     }
     let target = match path.first() {
-        Some(b'/') => bytes.slice(range_in(bytes, path)),
-        Some(_) => [b"/", path].concat().into(),
+        Some(b'/') => Part::place(range_in(bytes, path)),
+        Some(_) => Part::Own([b"/", path].concat().into()),
         // RFC 9112 §3.2.4.
-        None if method == Method::OPTIONS => Bytes::from_static(b"*"),
-        None => Bytes::from_static(b"/"),
+        None if method == Method::OPTIONS => Part::Own(Bytes::from_static(b"*")),
+        None => Part::Own(Bytes::from_static(b"/")),
     };
-    Ok((bytes.slice(range_in(bytes, authority)), target))
+    Ok((Part::place(range_in(bytes, authority)), target))
 }
 
 /// `1*DIGIT` without needless zeros that fits. RFC 9110 §8.6.

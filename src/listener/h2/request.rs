@@ -44,8 +44,8 @@ pub(super) fn read(
     let request = Request {
         method: parts.method,
         scheme: connection.scheme,
-        authority,
-        target,
+        authority: authority.into(),
+        target: target.into(),
         fields,
         body,
         protocol: Protocol::Http2,

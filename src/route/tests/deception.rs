@@ -76,7 +76,7 @@ fn by_climbing() -> Vec<String> {
     variants
 }
 
-fn found<'t>(table: &'t super::RouteTable, target: &str) -> Result<Route<'t>, RouteRefusal> {
+fn found<'t>(table: &'t super::RouteTable, target: &str) -> Result<Route<'t, 'static>, RouteRefusal> {
     routed(table, "GET", b"a.example", target.as_bytes(), &[])
 }
 

@@ -9,7 +9,6 @@ mod treatment;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Method;
 
 use super::{Route, RouteRefusal, RouteTable};
@@ -60,8 +59,7 @@ fn routed<'t>(
     authority: &[u8],
     target: &[u8],
     lines: &[(&str, &str)],
-) -> Result<Route<'t>, RouteRefusal> {
-    let (authority, target) = (Bytes::copy_from_slice(authority), Bytes::copy_from_slice(target));
+) -> Result<Route<'t, 'static>, RouteRefusal> {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    table.route_parts(&method, Scheme::Http, &authority, &target, &fields(lines))
+    table.route_parts(&method, Scheme::Http, authority, target, &fields(lines)).map(Route::detached)
 }

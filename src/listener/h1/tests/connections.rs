@@ -63,7 +63,7 @@ async fn a_stored_body_in_chunks_arrives_whole() {
 async fn a_thousand_pipelined_requests_are_answered_in_order_and_in_few_writes() {
     local(async {
         let stage = Stage::new(|request| {
-            let target = String::from_utf8_lossy(&request.target).into_owned();
+            let target = String::from_utf8_lossy(request.target()).into_owned();
             // Every third must be awaited.
             if target.ends_with('3') {
                 later(async move { text(200, &target) })

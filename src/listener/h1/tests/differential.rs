@@ -64,10 +64,11 @@ fn our_reading(bytes: &[u8]) -> Option<Reading> {
     };
     let (body, ended, _) = decode(decoder, &input, 64).ok()?;
     // hyper does not tell `http://a` from `http://a/`, which mean different things to OPTIONS (RFC 9112 §3.2.4).
-    let asterisk = head.method == http::Method::OPTIONS && head.target == "/";
+    let target = head.fields.part(&head.target);
+    let asterisk = head.method == http::Method::OPTIONS && target == b"/";
     ended.then(|| Reading {
         method: head.method.to_string(),
-        target: String::from_utf8_lossy(if asterisk { b"*" } else { &head.target }).into_owned(),
+        target: String::from_utf8_lossy(if asterisk { b"*" } else { target }).into_owned(),
         fields: sorted(
             head.fields
                 .lines()

@@ -152,13 +152,13 @@ impl Talk {
 
 impl Service for Script {
     fn serve(&self, request: &mut Request) -> Served {
-        self.seen.borrow_mut().push(String::from_utf8_lossy(&request.target).into_owned());
+        self.seen.borrow_mut().push(String::from_utf8_lossy(request.target()).into_owned());
         (self.serve)(request)
     }
 
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         self.finished.borrow_mut().push(Done {
-            target: String::from_utf8_lossy(&request.target).into_owned(),
+            target: String::from_utf8_lossy(request.target()).into_owned(),
             status: finished.status,
             body_bytes: finished.body_bytes,
             complete: finished.complete,

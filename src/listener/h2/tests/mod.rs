@@ -76,7 +76,7 @@ fn reply(body: Body) -> Response {
 impl Service for Scripted {
     fn serve(&self, request: &mut Request) -> Served {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (authority, target) = (text(&request.authority), text(&request.target));
+        let (authority, target) = (text(request.authority()), text(request.target()));
         let mut saw = self.saw.borrow_mut();
         saw.served.push((authority, target.clone()));
         saw.fields.push(request.fields.lines().map(|line| (text(line.name), text(line.value))).collect());
@@ -111,7 +111,7 @@ impl Service for Scripted {
     }
 
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
-        let target = String::from_utf8_lossy(&request.target).into_owned();
+        let target = String::from_utf8_lossy(request.target()).into_owned();
         self.saw.borrow_mut().finished.push((
             target,
             finished.status,

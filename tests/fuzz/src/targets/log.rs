@@ -28,8 +28,8 @@ pub fn access_log(data: &[u8]) {
     let request = Request {
         method,
         scheme: Scheme::Https,
-        authority: authority.clone(),
-        target: target.clone(),
+        authority: authority.clone().into(),
+        target: target.clone().into(),
         fields: Fields::pack(pairs.iter().copied()),
         body: RequestBody::Empty,
         protocol: Protocol::Http11,
