@@ -98,6 +98,8 @@ pub const DEADLINE_TICK: Duration = Duration::from_millis(250);
 pub const HOPS_MAX: usize = 16;
 /// Bytes of a body in flight between origin and clients when it is streamed through without being kept.
 pub const STREAM_WINDOW_BYTES: usize = MIB;
+/// How long a fill waits for the disk to take a chunk before it goes on without it.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// HTTP/2 streams open at once on one client connection.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
