@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderValue, Method, header};
 
-use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
+use crate::coalesce::{Fill, Flight, Flights, Follower, Phase, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
 use crate::large::{self, Large};
@@ -193,11 +193,27 @@ impl CacheStore {
                 false,
             ));
         }
-        if let Some(flight) = shard.flight(flight_key) {
+        if let Some(flight) = shard.flight(flight_key).or_else(|| self.whole_for(&shard, primary, request)) {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
             return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
         }
         Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
+    }
+
+    /// For a range of a large body that is just being fetched whole: that fetch.
+    fn whole_for<'s, F: Fields>(
+        &self,
+        shard: &'s Shard,
+        primary: CacheKey,
+        request: &RequestHead<'_, F>,
+    ) -> Option<&'s Arc<Flight>> {
+        if !request.has(&header::RANGE) {
+            return None;
+        }
+        let flight = shard.flight(self.whole_key(primary, request))?;
+        let streams =
+            matches!(&*flight.phase.borrow(), Phase::Streaming(streaming) if streaming.is_sliceable());
+        streams.then_some(flight)
     }
 
     /// The permit to bring a key from disk, or a place behind whoever has it.
@@ -622,14 +638,12 @@ impl CacheStore {
             && self.keep(primary, Slot::Variants(Arc::new(variants)))
     }
 
-    /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant.
+    /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.
     fn flight_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
-        let mut values = Vec::new();
-        if let Some(Slot::Variants(variants)) = self.objects.find(primary)
-            && let Some(newest) = variants.newest()
-        {
-            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+        if !request.has(&header::RANGE) {
+            return self.whole_key(primary, request);
         }
+        let mut values = self.variant_values(primary, request);
         // A range is fetched as asked for, so it is a flight of its own.
         let wanted = if self.large_bytes_max() > 0 && !request.has(&header::IF_RANGE) {
             requested(request).as_ref().and_then(large::aligned)
@@ -640,7 +654,7 @@ impl CacheStore {
             // It is asked for by whole chunks: one fetch for all who begin in the same one.
             values.extend_from_slice(b"\nslice\0");
             values.extend_from_slice(&wanted.start.to_le_bytes());
-        } else if request.has(&http::header::RANGE) {
+        } else {
             values.extend_from_slice(b"\nrange\0");
             for range in request.fields.values(&http::header::RANGE) {
                 values.extend_from_slice(range);
@@ -650,7 +664,23 @@ impl CacheStore {
                 values.extend_from_slice(value);
             }
         }
+        self.keyer.variant(primary, &values)
+    }
+
+    /// The flight key of a request for the whole.
+    fn whole_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
+        let values = self.variant_values(primary, request);
         if values.is_empty() { primary } else { self.keyer.variant(primary, &values) }
+    }
+
+    fn variant_values<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> Vec<u8> {
+        let mut values = Vec::new();
+        if let Some(Slot::Variants(variants)) = self.objects.find(primary)
+            && let Some(newest) = variants.newest()
+        {
+            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+        }
+        values
     }
 
     fn begin(

@@ -167,8 +167,8 @@ pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
 pub const DEMO_CONNECTIONS_MAX: usize = 256;
 /// Memory of the cache where the settings do not say, bytes.
 pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
-/// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
-pub const OBJECT_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Largest response kept where the settings do not say, bytes; memory and disk may keep less.
+pub const OBJECT_BYTES_MAX: u64 = 10 * 1024 * MIB as u64;
 /// Where the admin listener is if the settings do not say: this machine only.
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// Worker threads at most.

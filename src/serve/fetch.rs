@@ -417,7 +417,9 @@ async fn slice(
     let Some((stored, slice)) = fill.adopt(parts, complete, asked.start..end) else {
         return Err((fill, led));
     };
-    let Ok(writing) = slice.begin(asked.start) else { return Err((fill, led)) };
+    let Ok(writing) = slice.begin(asked.start, &walk.edge.store, STREAM_WINDOW_BYTES as u64) else {
+        return Err((fill, led));
+    };
     let told = Told::of(&answer);
     fill.settled(&stored);
     send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });

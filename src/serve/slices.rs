@@ -143,7 +143,7 @@ async fn lead(walk: Walk, slice: Slice) {
         }
         Fitting::Failure => return slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "slice"))),
     };
-    match slice.begin(first) {
+    match slice.begin(first, &walk.edge.store, WINDOW) {
         Ok(writing) => bring(&walk, answer.body, writing, length).await,
         Err(slice) => slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "content-range"))),
     }
@@ -205,7 +205,6 @@ pub(super) async fn bring(walk: &Walk, mut body: OriginBody, mut writing: SliceW
 
 /// Waits until more may come; `false` when nobody wants it.
 async fn room(walk: &Walk, writing: &mut SliceWriting) -> bool {
-    const WINDOW: u64 = STREAM_WINDOW_BYTES as u64;
     let clock = &walk.edge.clock;
     if writing.spills() {
         match clock.timeout(DISK_PATIENCE, writing.room(WINDOW)).await {
@@ -234,3 +233,5 @@ fn fields_for(walk: &Walk, slice: &Slice) -> HeaderMap {
 fn told(failure: Failure) -> coalesce::Failure {
     coalesce::Failure { status: failure.status.as_u16(), reason: failure.reason }
 }
+
+const WINDOW: u64 = STREAM_WINDOW_BYTES as u64;

@@ -216,6 +216,31 @@ async fn an_answer_of_one_version_is_cut_when_the_origin_has_another() {
     is(&stage.client().get("/x").await, 200, &new);
 }
 
+/// Who seeks in a body that is just being fetched does not wait until the fetch gets there.
+#[tokio::test]
+async fn a_range_far_ahead_of_a_fetch_has_its_own_place_fetched() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = bytes(10 * CHUNK, 21);
+    let gate = Gate::shut();
+    let (whole, held) = (body.clone(), gate.clone());
+    stage.origin("a").answers("/x", move |seen| match seen.field("range") {
+        Some(_) => large(&whole).ranged(),
+        None => large(&whole).pause(CHUNK, &held),
+    });
+    let all = stage.client().get("/x");
+    stage.until(|count| count.requests == 1 && count.arriving_bytes > 0).await;
+    let near = stage.client().header("range", "bytes=5-9").get("/x").await;
+    is(&near, 206, &body[5..10]);
+    let far = stage.client().header("range", "bytes=8388608-8388617").get("/x").await;
+    is(&far, 206, &body[8 * CHUNK..8 * CHUNK + 10]);
+    assert_eq!(asked(&stage), ["all", "bytes=8388608-9437183"]);
+    gate.open();
+    is(&all.await, 200, &body);
+    stage.until(|count| count.stored == 1).await;
+    stage.origin("a").saw(2, "/x");
+}
+
 /// Without a strong validator nothing is put together: as if there were no chunks.
 #[tokio::test]
 async fn a_large_body_without_a_strong_validator_is_not_sliced() {
@@ -415,6 +440,21 @@ async fn a_confirmed_large_body_keeps_its_chunks() {
         stage.restart().await;
     }
     assert!(stage.origin("a").seen_for("/x")[1..].iter().all(|seen| seen.field("if-none-match").is_some()));
+}
+
+#[tokio::test]
+async fn explain_tells_what_is_here_of_a_large_body() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = bytes(LENGTH, 22);
+    stage.origin("a").on("/x", [large(&body).ranged()]);
+    is(&stage.client().header("range", "bytes=0-9").get("/x").await, 206, &body[..10]);
+    stage.until(|count| count.arriving_bytes == 0).await;
+    let told = stage.operator().get("/v1/explain?url=http://www.example.test/x").await.text();
+    assert!(told.contains("\"tier\":\"disk\""), "{told}");
+    assert!(told.contains("\"chunks\":{\"held\":1,\"missing\":3}"), "{told}");
+    let told = stage.operator().get("/metrics").await.text();
+    assert!(told.contains("tidegate_chunks_written_total 1"), "{told}");
 }
 
 fn asked(stage: &Stage) -> Vec<String> {

@@ -15,7 +15,7 @@ use super::{Failure, FillHead, Flight, Phase, Streaming};
 use crate::body::{Unread, Writer, growing};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::CacheKey;
-use crate::large::{self, Slice, Spill};
+use crate::large::{self, SPILL_BYTES, Slice, Spill};
 use crate::lookup::Why;
 use crate::rules::partial::Held;
 use crate::rules::validator::strong_validator;
@@ -372,6 +372,3 @@ impl Writing {
 
 /// What an entry weighs beside head lines and body, at most; the rest of the body's last page is in it.
 const HEAD_SLACK_BYTES: u64 = 8192;
-/// What a body on its way to disk holds in memory at most: a chunk that is gathered, one that is put, and the pieces that
-/// they are made of.
-const SPILL_BYTES: u64 = 4 << 20;

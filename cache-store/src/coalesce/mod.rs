@@ -70,6 +70,15 @@ pub struct Streaming {
     pub large: Option<Arc<Large>>,
 }
 
+impl Streaming {
+    /// Whether any part of it can be had at any time: its own place in it, or from the origin.
+    pub(crate) fn is_sliceable(&self) -> bool {
+        self.head.status == StatusCode::OK
+            && self.length.is_some()
+            && self.large.as_ref().is_some_and(|large| large.validator().is_some())
+    }
+}
+
 /// The head of a response that is being filled.
 #[derive(Debug)]
 pub struct FillHead {

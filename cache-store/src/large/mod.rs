@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 pub use reader::LargeReader;
 pub use slice::{Slice, SliceWriting};
-pub(crate) use spill::Spill;
+pub(crate) use spill::{SPILL_BYTES, Spill};
 
 use crate::body::{Growing, Reader};
 use crate::coalesce::Failure;

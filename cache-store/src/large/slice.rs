@@ -16,10 +16,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::spill::Spill;
+use super::spill::{SPILL_BYTES, Spill};
 use super::{CHUNK, Flight, Large, Stage};
 use crate::body::{Unread, Writer, growing};
 use crate::coalesce::Failure;
+use crate::store::{CacheStore, Reservation};
 
 /// The right and the duty to fetch some chunks of a body.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct SliceWriting {
     slice: Slice,
     writer: Writer,
     spill: Option<Spill>,
+    /// Room for what is on its way to disk; without it, it is for those who read along.
+    room: Option<Reservation>,
 }
 
 impl Slice {
@@ -62,15 +65,18 @@ impl Slice {
     ///
     /// # Errors
     /// The permit again, where it begins behind the run or within a chunk: it is of no use.
-    pub fn begin(self, first: u64) -> Result<SliceWriting, Self> {
+    pub fn begin(self, first: u64, store: &Arc<CacheStore>, window_bytes: u64) -> Result<SliceWriting, Self> {
         if !first.is_multiple_of(CHUNK) || first > self.range().start {
             return Err(self);
         }
-        let (writer, body) = growing(None);
-        let spill = Spill::new(&self.large, first);
+        let (writer, body) = growing(Some(window_bytes));
+        let room = Reservation::take(store, SPILL_BYTES);
+        let spill = room.as_ref().map(|_| Spill::new(&self.large, first));
+        if spill.is_some() {
+            writer.keep_from(0);
+        }
         self.flight.stage.send_replace(Stage::Coming { first, body });
-        writer.keep_from(0);
-        Ok(SliceWriting { slice: self, writer, spill: Some(spill) })
+        Ok(SliceWriting { slice: self, writer, spill, room })
     }
 
     /// The origin has another representation.
@@ -124,7 +130,7 @@ impl SliceWriting {
 
     /// The disk is too slow or fails: what still comes is for those who read along.
     pub fn give_up_disk(&mut self, window_bytes: u64) {
-        self.spill = None;
+        (self.spill, self.room) = (None, None);
         self.writer.keep_only(window_bytes);
     }
 

@@ -148,3 +148,7 @@ impl Spill {
         writer.seal(self.sealed);
     }
 }
+
+/// What a body on its way to disk holds in memory at most: a chunk that is gathered, one that is put, and the pieces that
+/// they are made of.
+pub(crate) const SPILL_BYTES: u64 = 4 << 20;

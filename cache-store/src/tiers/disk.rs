@@ -62,9 +62,9 @@ struct Log {
 /// Figures about the tier.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DiskUsage {
-    /// Bytes that the files take.
+    /// Bytes that the files of the log take.
     pub bytes: u64,
-    /// Bytes that they may take.
+    /// Bytes that log and chunks may take together.
     pub bytes_max: u64,
     /// Responses and variant lists in it.
     pub objects: u64,
@@ -190,7 +190,10 @@ impl Disk {
             damaged: usage.damaged,
             failed: usage.reads_failed.saturating_add(usage.writes_failed),
             written_bytes: usage.written_bytes,
-            trouble: self.log.segments.health().map(|trouble| trouble.error),
+            trouble: self.log.segments.health().map(|trouble| trouble.error).or_else(|| {
+                let failing = chunks.is_some_and(|(_, health)| health.failing);
+                failing.then(|| "chunks of large bodies are refused".to_owned())
+            }),
         }
     }
 
