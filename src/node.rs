@@ -264,7 +264,8 @@ impl Running {
                 tracing::warn!(%error, "the disk cache was not closed in order; the next start takes longer");
             }
             if let Some(shared) = shared {
-                shared.shutdown_background();
+                // Whoever starts the next node finds the disk's lock free: what holds it ends with the tasks.
+                shared.shutdown_timeout(SHARED_FINISH);
             }
         });
         drop(joined.await);
@@ -292,5 +293,7 @@ fn secret() -> io::Result<[u8; 32]> {
 /// How often what waits for the disk is written, and a disk that failed is tried again.
 const DISK_TICK: std::time::Duration = std::time::Duration::from_secs(1);
 const SHARED_THREADS: usize = 2;
+/// How long what still waits for the disk may take at the end.
+const SHARED_FINISH: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long the access log may take to write what it still holds.
 const LOG_FINISH: std::time::Duration = std::time::Duration::from_secs(5);

@@ -5,8 +5,9 @@
 //!    └─────fail / drop──► Failed      every reader is cut, never ended
 //! ```
 //!
-//! While the response is going to be stored, all pieces are kept and nobody holds up the origin. A body that will not
-//! be stored is kept as a window: the writer waits when even the fastest reader is a window behind, and a reader
+//! While the response is going to be stored in memory, all pieces are kept and nobody holds up the origin. A body that goes
+//! to disk is kept as far as it is not there yet; a reader that is farther behind reads there (`large/reader.rs`). A body that
+//! will not be stored is kept as a window: the writer waits when even the fastest reader is a window behind, and a reader
 //! that falls out of the window is cut: the origin is throttled by a bounded buffer, never by the slowest
 //! reader.
 //!
@@ -34,10 +35,11 @@ struct Inner {
     /// Offset behind the last byte written.
     end: u64,
     state: State,
-    /// `None`: everything is kept.
-    window: Option<u64>,
+    kept: Kept,
     readers: Vec<Option<Place>>,
     readers_open: usize,
+    /// Somebody has read, or is about to.
+    read: bool,
     writer: Option<Waker>,
 }
 
@@ -45,6 +47,16 @@ struct Inner {
 struct Place {
     at: u64,
     waker: Option<Waker>,
+}
+
+/// What is kept of what has been written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kept {
+    All,
+    /// What lies behind this offset; before it the disk has it.
+    From(u64),
+    /// So many bytes, and what no reader has had.
+    Window(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,9 +102,10 @@ pub fn growing(window_bytes: Option<u64>) -> (Writer, Arc<Growing>) {
             start: 0,
             end: 0,
             state: State::Filling,
-            window: window_bytes,
+            kept: window_bytes.map_or(Kept::All, Kept::Window),
             readers: Vec::new(),
             readers_open: 0,
+            read: false,
             writer: None,
         }),
     });
@@ -122,6 +135,10 @@ impl Growing {
             *free = Some(place);
         }
         inner.readers_open += 1;
+        inner.read = true;
+        if let Some(writer) = inner.writer.take() {
+            writer.wake();
+        }
         Some(Reader { body: Arc::clone(self), slot, left })
     }
 
@@ -129,6 +146,17 @@ impl Growing {
     pub fn held_bytes(&self) -> u64 {
         let inner = self.inner.lock();
         inner.end - inner.start
+    }
+
+    /// Whether the byte at `offset` has come or may still come.
+    pub(crate) fn may_bring(&self, offset: u64) -> bool {
+        let inner = self.inner.lock();
+        offset < inner.end || inner.state == State::Filling
+    }
+
+    /// Bytes that have come so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.inner.lock().end
     }
 
     fn fail(&self) {
@@ -155,11 +183,14 @@ impl Inner {
 
     /// Drops what lies more than a window behind the end and what the fastest reader has had.
     fn trim(&mut self) {
-        let Some(window) = self.window else { return };
-        let fastest = self.fastest().unwrap_or(u64::MAX);
+        let (until, fastest) = match self.kept {
+            Kept::All => return,
+            Kept::From(offset) => (offset, u64::MAX),
+            Kept::Window(window) => (self.end.saturating_sub(window), self.fastest().unwrap_or(u64::MAX)),
+        };
         while let Some(first) = self.pieces.front() {
             let after = self.start + first.len() as u64;
-            if self.end - after < window || after > fastest {
+            if after > until || after > fastest {
                 return;
             }
             self.start = after;
@@ -189,6 +220,12 @@ impl Writer {
     /// # Errors
     /// [`Unread`] when the body is kept as a window and its last reader has left.
     pub async fn write(&self, piece: Bytes) -> Result<(), Unread> {
+        self.push(piece);
+        poll_fn(|cx| self.poll_room(cx)).await
+    }
+
+    /// Adds a piece and wakes the readers, without waiting for any.
+    pub(crate) fn push(&self, piece: Bytes) {
         if !piece.is_empty() {
             let mut inner = self.0.inner.lock();
             inner.end += piece.len() as u64;
@@ -196,16 +233,18 @@ impl Writer {
             inner.trim();
             inner.wake_readers();
         }
-        poll_fn(|cx| self.poll_room(cx)).await
     }
 
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Unread>> {
+    /// Ready when there is room for more.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Unread>> {
         let mut inner = self.0.inner.lock();
-        let Some(window) = inner.window else { return Poll::Ready(Ok(())) };
+        let Kept::Window(window) = inner.kept else { return Poll::Ready(Ok(())) };
         match inner.fastest() {
-            None => Poll::Ready(Err(Unread)),
+            None if inner.read => Poll::Ready(Err(Unread)),
+            // The first one is on its way.
+            None if inner.end <= window => Poll::Ready(Ok(())),
             Some(at) if inner.end.saturating_sub(at) <= window => Poll::Ready(Ok(())),
-            Some(_) => {
+            None | Some(_) => {
                 inner.writer = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -215,8 +254,29 @@ impl Writer {
     /// From now on only a window is kept: the response turned out too large to be stored.
     pub fn keep_only(&self, window_bytes: u64) {
         let mut inner = self.0.inner.lock();
-        inner.window = Some(window_bytes);
+        inner.kept = Kept::Window(window_bytes);
         inner.trim();
+    }
+
+    /// From now on only what lies behind `offset` is kept: the disk has what is before.
+    pub(crate) fn keep_from(&self, offset: u64) {
+        let mut inner = self.0.inner.lock();
+        inner.kept = Kept::From(offset);
+        inner.trim();
+    }
+
+    /// The disk has what lies before `offset`: it is let go of, unless it is kept for memory.
+    pub(crate) fn seal(&self, offset: u64) {
+        let mut inner = self.0.inner.lock();
+        if let Kept::From(before) = &mut inner.kept {
+            *before = offset.max(*before);
+            inner.trim();
+        }
+    }
+
+    /// The pieces that are kept.
+    pub(crate) fn pieces(&self) -> Vec<Bytes> {
+        self.0.inner.lock().pieces.iter().cloned().collect()
     }
 
     /// Bytes written so far.
@@ -225,11 +285,11 @@ impl Writer {
     }
 
     /// The body is complete, as its framing proved. Returns its pieces if all of it was kept.
-    pub fn finish(self) -> Option<Vec<Bytes>> {
+    pub fn finish(&self) -> Option<Vec<Bytes>> {
         let mut inner = self.0.inner.lock();
         inner.state = State::Complete;
         inner.wake_readers();
-        (inner.start == 0 && inner.window.is_none()).then(|| inner.pieces.iter().cloned().collect())
+        (inner.start == 0 && inner.kept == Kept::All).then(|| inner.pieces.iter().cloned().collect())
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Head lines and a small body lie in one run of bytes, in the order in which HTTP/1.1 sends them, so that a hit copies
 //! or writes them at once: `name: value CRLF … CRLF body`. A larger body is a list of chunks, in the memory tier's arena
-//! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). Everything a
-//! hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
+//! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). One that is too
+//! large for memory lies on disk ([`StoredResponse::large`]), where its chunks may be missing. Everything a hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::large::Large;
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
+use crate::rules::validator::strong_validator;
 use crate::rules::{Freshness, VarySpec};
 pub use crate::tiers::arena::Lendable;
 use crate::tiers::arena::{self, Arena};
@@ -54,8 +56,10 @@ struct Rare {
 enum StoredBody {
     /// In the blob, behind the empty line.
     Inline,
-    /// Beside it.
-    Chunks(Arc<Chunks>),
+    /// Beside it, and as chunks on disk too where it is large.
+    Chunks(Arc<Chunks>, Option<Arc<Large>>),
+    /// On disk.
+    Large(Arc<Large>),
 }
 
 #[derive(Debug)]
@@ -74,8 +78,10 @@ pub struct Parts {
     pub status: StatusCode,
     /// Fields to keep, without hop-by-hop ones (`rules::retained`); `Content-Length` and `Age` are left out here.
     pub fields: HeaderMap,
-    /// The whole body, in pieces.
+    /// The whole body, in pieces; none where it lies in `large` alone.
     pub body: Vec<Bytes>,
+    /// The body on disk, if it is large; its length is known.
+    pub large: Option<Arc<Large>>,
     /// Frozen times.
     pub freshness: Freshness,
     /// Request fields it depends on.
@@ -135,7 +141,7 @@ impl StoredResponse {
             let pieces = pack_chunks(&[body], len, arena);
             let chunks = Chunks { pieces, len: len as u64, arena: arena.cloned() };
             // A head of its own: the record's memory goes.
-            (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
+            (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks), None))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -151,6 +157,20 @@ impl StoredResponse {
         })
     }
 
+    /// A response whose body lies on disk, from its packed head; `None` where the bytes are no such form.
+    pub(crate) fn from_packed_large(
+        packed: Packed,
+        large: impl FnOnce(Option<HeaderValue>) -> Arc<Large>,
+    ) -> Option<Self> {
+        let mut stored = Self::from_packed(packed, None)?;
+        let large = large(strong_validator(&stored.fields()).cloned());
+        if stored.body_len() > 0 || stored.held().is_some() || large.length().is_none() {
+            return None;
+        }
+        stored.body = StoredBody::Large(large);
+        Some(stored)
+    }
+
     /// Packs a response on the heap. Copies head and body once; pieces of larger buffers are let go.
     pub fn new(parts: Parts) -> Self {
         Self::new_in(None, parts)
@@ -158,9 +178,9 @@ impl StoredResponse {
 
     /// Packs a response, a body that is worth it in `arena`. A body that lies there already is shared.
     pub(crate) fn new_in(arena: Option<&Arc<Arena>>, parts: Parts) -> Self {
-        let Parts { status, fields, body, freshness, vary, tags, held, epoch } = parts;
+        let Parts { status, fields, body, large, freshness, vary, tags, held, epoch } = parts;
         let body_len: usize = body.iter().map(Bytes::len).sum();
-        let inline = is_inline(body_len, arena);
+        let inline = is_inline(body_len, arena) && large.is_none();
         let lines_len: usize =
             stored_lines(&fields).map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let mut blob = Vec::with_capacity(lines_len + 2 + if inline { body_len } else { 0 });
@@ -177,12 +197,17 @@ impl StoredResponse {
                 blob.extend_from_slice(piece);
             }
             StoredBody::Inline
+        } else if body.is_empty()
+            && let Some(large) = large
+        {
+            StoredBody::Large(large)
         } else {
             let pieces = match arena {
                 Some(arena) if body.iter().all(|piece| arena.is_extent(piece)) => body.into(),
                 _ => pack_chunks(&body, body_len, arena),
             };
-            StoredBody::Chunks(Arc::new(Chunks { pieces, len: body_len as u64, arena: arena.cloned() }))
+            let chunks = Chunks { pieces, len: body_len as u64, arena: arena.cloned() };
+            StoredBody::Chunks(Arc::new(chunks), large)
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -222,7 +247,25 @@ impl StoredResponse {
     pub fn body_len(&self) -> u64 {
         match &self.body {
             StoredBody::Inline => (self.blob.len() as u64).saturating_sub(u64::from(self.lines_len) + 2),
-            StoredBody::Chunks(chunks) => chunks.len,
+            StoredBody::Chunks(chunks, _) => chunks.len,
+            StoredBody::Large(large) => large.length().unwrap_or_default(),
+        }
+    }
+
+    /// The body where it lies on disk and not in memory: [`StoredResponse::body`] has none of it.
+    #[inline]
+    pub const fn large(&self) -> Option<&Arc<Large>> {
+        match &self.body {
+            StoredBody::Large(large) => Some(large),
+            StoredBody::Inline | StoredBody::Chunks(..) => None,
+        }
+    }
+
+    /// The body as it lies on disk, in memory or not.
+    pub(crate) const fn on_disk(&self) -> Option<&Arc<Large>> {
+        match &self.body {
+            StoredBody::Large(large) | StoredBody::Chunks(_, Some(large)) => Some(large),
+            StoredBody::Inline | StoredBody::Chunks(_, None) => None,
         }
     }
 
@@ -230,18 +273,21 @@ impl StoredResponse {
     /// done.
     #[inline]
     pub fn lendable<'p>(&self, piece: &'p [u8]) -> Option<Lendable<'p>> {
-        let StoredBody::Chunks(chunks) = &self.body else { return None };
+        let StoredBody::Chunks(chunks, _) = &self.body else { return None };
         chunks.arena.as_ref()?.lendable(piece)
     }
 
-    /// The body's pieces in order, sharing the stored bytes.
+    /// The body's pieces in order, sharing the stored bytes; none of a body on disk.
     pub fn body(&self) -> BodyPieces {
         match &self.body {
             StoredBody::Inline => {
                 let at = (self.lines_len as usize + 2).min(self.blob.len());
                 BodyPieces { one: Some(self.blob.slice(at..)), chunks: None, next: 0 }
             }
-            StoredBody::Chunks(chunks) => BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 },
+            StoredBody::Chunks(chunks, _) => {
+                BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 }
+            }
+            StoredBody::Large(_) => BodyPieces { one: None, chunks: None, next: 0 },
         }
     }
 
@@ -321,6 +367,7 @@ impl StoredResponse {
             status: self.status,
             fields: self.fields(),
             body: self.body().collect(),
+            large: self.on_disk().cloned(),
             freshness: self.freshness,
             vary: self.vary().clone(),
             tags: self.tags().into(),
@@ -333,7 +380,10 @@ impl StoredResponse {
     pub fn weight(&self) -> usize {
         let body = match &self.body {
             StoredBody::Inline => 0,
-            StoredBody::Chunks(chunks) => chunks.weight(),
+            StoredBody::Chunks(chunks, large) => {
+                chunks.weight() + large.as_ref().map_or(0, |large| large.weight())
+            }
+            StoredBody::Large(large) => large.weight(),
         };
         let rare = self.rare.as_ref().map_or(0, |rare| {
             size_of::<Rare>()

@@ -4,7 +4,7 @@
 //! that is under way, or the permit to fetch. [`rules`] decide what may be stored and used; [`coalesce`] lets
 //! many wait for one; [`body`] is what they read while it comes; [`purge`] makes it forget.
 //!
-//! Large bodies live on disk as chunks named by their content ([`tiers::chunks`]).
+//! Large bodies live on disk as chunks named by their content ([`large`], [`tiers::chunks`]).
 //!
 //! The crate reads no clock, opens no socket and knows HTTP only by the `http` crate's types.
 
@@ -12,6 +12,7 @@ pub mod body;
 pub mod coalesce;
 pub mod entry;
 pub mod key;
+pub mod large;
 pub mod lookup;
 pub mod purge;
 pub mod rules;

@@ -9,18 +9,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 
-use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
+use crate::coalesce::{Fill, Flight, Flights, Follower, Phase, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
+use crate::large::{self, Large};
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Why, find};
 use crate::purge::{Applied, Purge, Purges, Scope};
+use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::vary::write_key;
 use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::disk::Disk;
+use crate::tiers::manifest::BODY_BYTES_MAX;
 use crate::tiers::objects::{Objects, Slot};
 use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
@@ -134,6 +137,11 @@ impl CacheStore {
                 && now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS)
             {
                 disk.touch(self.own_key(primary, &hit.stored));
+                if let Some(large) = hit.stored.on_disk()
+                    && hit.stored.large().is_none()
+                {
+                    large.touch();
+                }
             }
             return Lookup::Fresh(hit);
         }
@@ -185,11 +193,27 @@ impl CacheStore {
                 false,
             ));
         }
-        if let Some(flight) = shard.flight(flight_key) {
+        if let Some(flight) = shard.flight(flight_key).or_else(|| self.whole_for(&shard, primary, request)) {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
             return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
         }
         Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
+    }
+
+    /// For a range of a large body that is just being fetched whole: that fetch.
+    fn whole_for<'s, F: Fields>(
+        &self,
+        shard: &'s Shard,
+        primary: CacheKey,
+        request: &RequestHead<'_, F>,
+    ) -> Option<&'s Arc<Flight>> {
+        if !request.has(&header::RANGE) {
+            return None;
+        }
+        let flight = shard.flight(self.whole_key(primary, request))?;
+        let streams =
+            matches!(&*flight.phase.borrow(), Phase::Streaming(streaming) if streaming.is_sliceable());
+        streams.then_some(flight)
     }
 
     /// The permit to bring a key from disk, or a place behind whoever has it.
@@ -435,6 +459,25 @@ impl CacheStore {
         (self.objects.entry_weight_max() as u64).saturating_sub(beside_bytes).min(self.object_bytes_max)
     }
 
+    /// Longest body that is stored anywhere, bytes.
+    pub fn stored_bytes_max(&self) -> u64 {
+        self.entry_bytes_max().max(self.large_bytes_max())
+    }
+
+    /// Longest body that is stored on disk, bytes; 0 where there is no place for large ones.
+    pub fn large_bytes_max(&self) -> u64 {
+        let shelf = self.disk.as_ref().and_then(|disk| disk.shelf());
+        shelf.map_or(0, |shelf| shelf.body_bytes_max().min(self.object_bytes_max).min(BODY_BYTES_MAX))
+    }
+
+    /// A large body of which nothing is here yet; `None` where it has no place.
+    pub(crate) fn large(&self, length: Option<u64>, validator: Option<HeaderValue>) -> Option<Arc<Large>> {
+        if length.is_some_and(|length| length > self.large_bytes_max()) {
+            return None;
+        }
+        Large::new(self.disk.as_ref()?.shelf()?, length, validator)
+    }
+
     /// Figures for metrics and `stat`.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -469,6 +512,57 @@ impl CacheStore {
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
         self.insert_response(&fill.flight, fill.primary, stored, base)
+    }
+
+    /// Ends a fill with the head of a large response, over the body that stands there already if it is the same one.
+    pub(crate) fn adopt(&self, fill: &Fill, mut parts: Parts) -> Arc<StoredResponse> {
+        let known = {
+            let _shard = self.flights.shard(fill.primary);
+            self.objects.find(self.key_of(fill.primary, &parts.vary))
+        };
+        if let (Some(Slot::Response(known)), Some(new)) = (known, &parts.large)
+            && let Some(large) = known.large()
+            && large.is_same(new)
+        {
+            parts.large = Some(Arc::clone(large));
+        }
+        self.insert_response(&fill.flight, fill.primary, self.pack(parts), None)
+    }
+
+    /// A large body has more chunks than when it was written down: writes its list of them anew.
+    pub fn note_chunks(&self, primary: CacheKey, large: &Arc<Large>) {
+        let Some(disk) = &self.disk else { return };
+        let _shard = self.flights.shard(primary);
+        for (key, stored) in self.of_body(primary, large) {
+            if stored.purged() != Purged::Hard {
+                disk.write(key, &Slot::Response(stored));
+            }
+        }
+    }
+
+    /// The origin has another representation than this body's: what is stored with it is not used again.
+    pub fn drop_large(&self, primary: CacheKey, large: &Arc<Large>) {
+        let _shard = self.flights.shard(primary);
+        for (key, stored) in self.of_body(primary, large) {
+            stored.purge(Purged::Hard);
+            if let Some(disk) = &self.disk {
+                disk.forget(key);
+            }
+        }
+    }
+
+    /// What is in memory with this body. The shard is locked.
+    fn of_body(&self, primary: CacheKey, large: &Arc<Large>) -> Vec<(CacheKey, Arc<StoredResponse>)> {
+        let keys = match self.objects.find(primary) {
+            Some(Slot::Variants(variants)) => variants.iter().map(|variant| variant.key).collect(),
+            Some(Slot::Response(_)) => vec![primary],
+            None => Vec::new(),
+        };
+        let found = keys.into_iter().filter_map(|key| match self.objects.find(key) {
+            Some(Slot::Response(stored)) => Some((key, stored)),
+            Some(Slot::Variants(_)) | None => None,
+        });
+        found.filter(|(_, stored)| stored.on_disk().is_some_and(|known| Arc::ptr_eq(known, large))).collect()
     }
 
     fn insert_response(
@@ -512,18 +606,22 @@ impl CacheStore {
 
     /// The key under which a response lies.
     fn own_key(&self, primary: CacheKey, stored: &StoredResponse) -> CacheKey {
-        if stored.varies() { self.variant_key(primary, stored) } else { primary }
+        self.key_of(primary, stored.vary())
     }
 
-    fn variant_key(&self, primary: CacheKey, stored: &StoredResponse) -> CacheKey {
+    /// The key under which a response with this `Vary` lies.
+    fn key_of(&self, primary: CacheKey, vary: &VarySpec) -> CacheKey {
+        if vary.is_empty() {
+            return primary;
+        }
         let mut values = Vec::with_capacity(128);
-        stored.vary().write_own_key(&mut |bytes| values.extend_from_slice(bytes));
+        vary.write_own_key(&mut |bytes| values.extend_from_slice(bytes));
         self.keyer.variant(primary, &values)
     }
 
     /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
     fn insert_variant(&self, primary: CacheKey, stored: &Arc<StoredResponse>) -> bool {
-        let key = self.variant_key(primary, stored);
+        let key = self.own_key(primary, stored);
         let known = match self.objects.find(primary) {
             Some(Slot::Variants(variants)) => variants,
             // A response that answered everything does so no longer: the origin now varies.
@@ -540,16 +638,23 @@ impl CacheStore {
             && self.keep(primary, Slot::Variants(Arc::new(variants)))
     }
 
-    /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant.
+    /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.
     fn flight_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
-        let mut values = Vec::new();
-        if let Some(Slot::Variants(variants)) = self.objects.find(primary)
-            && let Some(newest) = variants.newest()
-        {
-            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+        if !request.has(&header::RANGE) {
+            return self.whole_key(primary, request);
         }
+        let mut values = self.variant_values(primary, request);
         // A range is fetched as asked for, so it is a flight of its own.
-        if request.has(&http::header::RANGE) {
+        let wanted = if self.large_bytes_max() > 0 && !request.has(&header::IF_RANGE) {
+            requested(request).as_ref().and_then(large::aligned)
+        } else {
+            None
+        };
+        if let Some(wanted) = wanted {
+            // It is asked for by whole chunks: one fetch for all who begin in the same one.
+            values.extend_from_slice(b"\nslice\0");
+            values.extend_from_slice(&wanted.start.to_le_bytes());
+        } else {
             values.extend_from_slice(b"\nrange\0");
             for range in request.fields.values(&http::header::RANGE) {
                 values.extend_from_slice(range);
@@ -559,7 +664,23 @@ impl CacheStore {
                 values.extend_from_slice(value);
             }
         }
+        self.keyer.variant(primary, &values)
+    }
+
+    /// The flight key of a request for the whole.
+    fn whole_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
+        let values = self.variant_values(primary, request);
         if values.is_empty() { primary } else { self.keyer.variant(primary, &values) }
+    }
+
+    fn variant_values<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> Vec<u8> {
+        let mut values = Vec::new();
+        if let Some(Slot::Variants(variants)) = self.objects.find(primary)
+            && let Some(newest) = variants.newest()
+        {
+            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+        }
+        values
     }
 
     fn begin(

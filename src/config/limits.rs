@@ -98,6 +98,8 @@ pub const DEADLINE_TICK: Duration = Duration::from_millis(250);
 pub const HOPS_MAX: usize = 16;
 /// Bytes of a body in flight between origin and clients when it is streamed through without being kept.
 pub const STREAM_WINDOW_BYTES: usize = MIB;
+/// How long a fill waits for the disk to take a chunk before it goes on without it.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// HTTP/2 streams open at once on one client connection.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
@@ -165,8 +167,8 @@ pub const TOKEN_FILE_BYTES_MAX: u64 = MIB as u64;
 pub const DEMO_CONNECTIONS_MAX: usize = 256;
 /// Memory of the cache where the settings do not say, bytes.
 pub const CACHE_MEMORY_BYTES: u64 = 256 * MIB as u64;
-/// Largest response kept where the settings do not say, bytes; the memory tier may keep less.
-pub const OBJECT_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Largest response kept where the settings do not say, bytes; memory and disk may keep less.
+pub const OBJECT_BYTES_MAX: u64 = 10 * 1024 * MIB as u64;
 /// Where the admin listener is if the settings do not say: this machine only.
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// Worker threads at most.

@@ -118,8 +118,9 @@ impl Default for Admin {
 pub struct Cache {
     /// Memory budget, bytes; heads and overhead count.
     pub memory_bytes: u64,
-    /// Responses above this many bytes are passed through, not stored; so is what would take more than a quarter of a
-    /// shard of the memory (16 MiB with the default 256 MiB), whatever this says.
+    /// Responses above this many bytes are passed through, not stored; so is, whatever this says, what has no place: with a
+    /// disk what is longer than 10 GiB or half of what the disk has for large bodies, without one what would take more than a
+    /// quarter of a shard of the memory (16 MiB with the default 256 MiB).
     pub object_bytes_max: u64,
     /// The disk beneath the memory, if there is one.
     pub disk: Option<DiskCache>,

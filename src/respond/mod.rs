@@ -11,6 +11,7 @@
 mod conditional;
 pub mod failure;
 pub mod headers;
+pub(crate) mod large;
 mod range;
 pub mod response;
 
@@ -30,7 +31,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
+use conditional::Streamed;
 use headers::CacheStatus;
+use large::LargeStream;
+pub use large::Refill;
 use response::{Body, CacheOutcome, Cut, Lines, Outcome, Response, Stream};
 
 /// What an answer is made with beside its source.
@@ -46,6 +50,10 @@ pub struct Occasion<'a> {
     pub node: &'a str,
     /// Whether `X-Cache` is wanted too.
     pub x_cache: bool,
+    /// Who fetches what is missing of a body on disk.
+    pub refill: Option<&'a Arc<dyn Refill>>,
+    /// Why the origin was asked for a part of what is stored, if it was (RFC 9211 §2.2, `fwd`).
+    pub fwd: Option<&'static str>,
 }
 
 /// A precondition that only the origin can judge (`If-Match` and kin on something that does not match here).
@@ -66,6 +74,13 @@ pub fn stored(
     let ttl = stored.freshness.ttl(occasion.now);
     let age = u64::from(stored.freshness.age(occasion.now));
     let status = match cache {
+        CacheOutcome::Miss if occasion.fwd.is_some() => CacheStatus::Forwarded {
+            fwd: occasion.fwd.unwrap_or_default(),
+            fwd_status: None,
+            stored: true,
+            ttl: Some(ttl),
+            detail: None,
+        },
         CacheOutcome::Collapsed => CacheStatus::Collapsed { ttl: Some(ttl) },
         CacheOutcome::Revalidated => CacheStatus::Revalidated { ttl },
         _ => CacheStatus::Hit { ttl, detail: stale.map(cache_store::lookup::Stale::as_str) },
@@ -81,7 +96,7 @@ pub fn stored(
         reason: stale.map(cache_store::lookup::Stale::as_str),
         ttl: Some(ttl),
         age: Some(age),
-        tier: Some("memory"),
+        tier: Some(if stored.large().is_some() { "disk" } else { "memory" }),
         ..Outcome::default()
     };
     let plain = *occasion.request.method == Method::GET && stored.held().is_none();
@@ -91,7 +106,7 @@ pub fn stored(
             status: stored.status(),
             extra,
             lines,
-            body: body_for(stored.status(), Body::Stored(stored)),
+            body: body_for(stored.status(), large::whole(&stored, occasion.refill)),
             outcome,
             close: false,
         });
@@ -99,7 +114,8 @@ pub fn stored(
     conditional::stored(&stored, occasion, extra, outcome)
 }
 
-/// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept.
+/// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept, or it is a part
+/// that was not asked for here.
 pub fn streaming(
     streaming: &Arc<Streaming>,
     occasion: Occasion<'_>,
@@ -124,16 +140,29 @@ pub fn streaming(
         outcome,
         close: false,
     };
-    if has_conditions(occasion.request.fields)
-        && conditional::streaming(streaming, occasion, &mut response).is_some()
-    {
-        return Some(response);
+    if has_conditions(occasion.request.fields) {
+        match conditional::streaming(streaming, occasion, &mut response) {
+            Streamed::Answered => return Some(response),
+            Streamed::Elsewhere => return None,
+            Streamed::Whole => {}
+        }
     }
-    response.body = body_for(
-        head.status,
-        Body::Stream { length: streaming.length, source: Box::pin(ReaderStream(streaming.body.reader()?)) },
-    );
+    let source = source(streaming, 0, streaming.length, occasion.refill)?;
+    response.body = body_for(head.status, Body::Stream { length: streaming.length, source });
     Some(response)
+}
+
+/// The bytes from `from` to `end` of a body that is still arriving; `None` when they are no longer kept.
+fn source(
+    streaming: &Streaming,
+    from: u64,
+    end: Option<u64>,
+    refill: Option<&Arc<dyn Refill>>,
+) -> Option<Pin<Box<dyn Stream>>> {
+    if let Some(large) = &streaming.large {
+        return Some(Box::pin(LargeStream::of(large.reader(from, end), refill)));
+    }
+    Some(Box::pin(ReaderStream(streaming.body.reader_of(from, end.map(|end| end.saturating_sub(from)))?)))
 }
 
 /// An answer that goes around the cache: fields as the origin sent them, hop-by-hop removed by the caller.

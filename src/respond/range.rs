@@ -3,6 +3,8 @@
 //! RFC 9110 §14 and §15.3.7. One part is sent as it is; several as `multipart/byteranges`, whose length is known
 //! beforehand. How many parts and overlaps are tolerated is decided where ranges are parsed (`rules::partial`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::rules::partial::{Answer, Held, Requested, Span};
@@ -10,6 +12,7 @@ use http::StatusCode;
 
 use super::PiecesStream;
 use super::headers::line;
+use super::large::{self, Part, Refill};
 use super::response::Body;
 
 /// What a range request gets.
@@ -21,7 +24,11 @@ pub(crate) enum Ranged {
 }
 
 /// Cuts `requested` out of a stored response.
-pub(crate) fn cut(stored: &StoredResponse, requested: Option<&Requested>) -> Ranged {
+pub(crate) fn cut(
+    stored: &StoredResponse,
+    requested: Option<&Requested>,
+    refill: Option<&Arc<dyn Refill>>,
+) -> Ranged {
     let whole;
     let held = if let Some(held) = stored.held() {
         held
@@ -32,7 +39,7 @@ pub(crate) fn cut(stored: &StoredResponse, requested: Option<&Requested>) -> Ran
     match held.answer(requested) {
         Answer::Whole | Answer::Missing(_) | Answer::Unknown => Ranged::Whole,
         Answer::Unsatisfiable => unsatisfiable(held.complete()),
-        Answer::Spans(spans) => parts(stored, held, &spans),
+        Answer::Spans(spans) => parts(stored, held, &spans, refill),
     }
 }
 
@@ -58,7 +65,7 @@ pub(crate) fn content_range(span: Span, complete: Option<u64>) -> String {
     }
 }
 
-fn parts(stored: &StoredResponse, held: &Held, spans: &[Span]) -> Ranged {
+fn parts(stored: &StoredResponse, held: &Held, spans: &[Span], refill: Option<&Arc<dyn Refill>>) -> Ranged {
     let mut lines = Vec::new();
     if let [span] = spans {
         line(&mut lines, b"content-range", content_range(*span, held.complete()).as_bytes());
@@ -66,7 +73,7 @@ fn parts(stored: &StoredResponse, held: &Held, spans: &[Span]) -> Ranged {
             status: StatusCode::PARTIAL_CONTENT,
             lines,
             replaces_type: false,
-            body: pieces(slice(stored, held, *span)),
+            body: whole_of(stored, held, vec![Part::Span(*span)], refill),
         };
     }
     let boundary = boundary(stored, spans);
@@ -82,11 +89,31 @@ fn parts(stored: &StoredResponse, held: &Held, spans: &[Span]) -> Ranged {
         }
         line(&mut head, b"content-range", content_range(*span, held.complete()).as_bytes());
         head.extend_from_slice(b"\r\n");
-        body.push(Bytes::from(head));
-        body.extend(slice(stored, held, *span));
+        body.extend([Part::Bytes(Bytes::from(head)), Part::Span(*span)]);
     }
-    body.push(Bytes::from(format!("\r\n--{boundary}--\r\n")));
-    Ranged::Part { status: StatusCode::PARTIAL_CONTENT, lines, replaces_type: true, body: pieces(body) }
+    body.push(Part::Bytes(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
+    let body = whole_of(stored, held, body, refill);
+    Ranged::Part { status: StatusCode::PARTIAL_CONTENT, lines, replaces_type: true, body }
+}
+
+/// One body of these parts.
+fn whole_of(
+    stored: &StoredResponse,
+    held: &Held,
+    parts: Vec<Part>,
+    refill: Option<&Arc<dyn Refill>>,
+) -> Body {
+    if let Some(large) = stored.large() {
+        return large::parts(large, parts, refill);
+    }
+    let mut body = Vec::new();
+    for part in parts {
+        match part {
+            Part::Bytes(bytes) => body.push(bytes),
+            Part::Span(span) => body.extend(slice(stored, held, span)),
+        }
+    }
+    pieces(body)
 }
 
 /// The bytes of a span that is held, wherever they lie in what is stored.

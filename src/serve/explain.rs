@@ -87,10 +87,12 @@ fn describe(stored: &Arc<StoredResponse>, tier: &str, now: cache_store::timestam
         .entries()
         .map(|(name, value)| json!({ "field": name.as_str(), "value": value.map(String::from_utf8_lossy) }))
         .collect();
+    let on_disk = stored.large().map(|large| large.holding());
     json!({
         "status": stored.status().as_u16(),
         "bytes": stored.body_len(),
-        "tier": tier,
+        "tier": if on_disk.is_some() { "disk" } else { tier },
+        "chunks": on_disk.map(|held| json!({ "held": held.chunks, "missing": held.missing })),
         "age": freshness.age(now),
         "lifetime": freshness.lifetime_secs(),
         "ttl": freshness.ttl(now),

@@ -4,6 +4,7 @@
 //! ask ─┬─ failed, 5xx that something stale may stand in for ─► fill.fail
 //!      ├─ 304 ─► merge, judge anew ─► fill.settle
 //!      ├─ 206 for the missing rest ─► combine ─► fill.settle
+//!      ├─ 206 for chunks of a large body ─► slice ─► fill.settled, and the chunks come
 //!      ├─ storable ─► fill.stream ─► pieces ─► finish | cut
 //!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
 //! ```
@@ -13,12 +14,14 @@
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::body::Reader;
-use cache_store::coalesce::{self, Fill, FillHead, Streaming};
+use cache_store::coalesce::{self, Fill, FillHead, Streaming, Writing};
 use cache_store::entry::{Parts, StoredResponse};
+use cache_store::large;
 use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::policy::SURROGATE_CONTROL;
@@ -28,8 +31,9 @@ use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stal
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
+use super::slices;
 use super::walk::Walk;
-use crate::config::limits::STREAM_WINDOW_BYTES;
+use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::{Answer as OriginAnswer, Failed};
 use crate::respond::failure::Failure;
@@ -102,6 +106,8 @@ enum Plan {
     Rest(HeaderValue),
     /// For the range the client wants.
     Range,
+    /// For the whole chunks around it, should it turn out to be of a large body.
+    Slice(Range<u64>),
 }
 
 /// Fetches, and ends `fill` on every path.
@@ -115,6 +121,7 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
     let unfit = match (answer.status, &plan) {
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
         (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => slice(&walk, fill, asked, answer, led).await,
         _ => return take(&walk, fill, answer, led).await,
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
@@ -152,7 +159,11 @@ fn plan(walk: &Walk, fill: &Fill) -> Plan {
     }
     // With `If-Range` the client's range counts only for its own version: fetch the whole and cut it here.
     if walk.method == Method::GET && walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange) {
-        return Plan::Range;
+        let wanted = partial::requested(&walk.head()).as_ref().and_then(large::aligned);
+        return match wanted.filter(|_| fill.shared && walk.edge.store.large_bytes_max() > 0) {
+            Some(wanted) => Plan::Slice(wanted),
+            None => Plan::Range,
+        };
     }
     Plan::Whole
 }
@@ -171,17 +182,7 @@ fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
 }
 
 fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
-    let mut fields = HeaderMap::clone(&walk.forward);
-    for name in [
-        header::IF_NONE_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_MATCH,
-        header::IF_UNMODIFIED_SINCE,
-        header::IF_RANGE,
-        header::RANGE,
-    ] {
-        fields.remove(name);
-    }
+    let mut fields = without_conditions(walk);
     match plan {
         Plan::Whole => {}
         Plan::Confirm => {
@@ -205,6 +206,12 @@ fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
                 fields.insert(header::IF_RANGE, validator);
             }
         }
+        Plan::Slice(wanted) => {
+            let last = wanted.end.saturating_sub(1);
+            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-{last}", wanted.start)) {
+                fields.insert(header::RANGE, range);
+            }
+        }
         Plan::Range => {
             for range in walk.fields.all(FieldId::Range) {
                 if let Ok(range) = HeaderValue::from_bytes(range) {
@@ -214,6 +221,22 @@ fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
         }
     }
     join(&mut fields, &header::IF_NONE_MATCH);
+    fields
+}
+
+/// The fields to forward, without what would make the answer depend on what this client has.
+pub(super) fn without_conditions(walk: &Walk) -> HeaderMap {
+    let mut fields = HeaderMap::clone(&walk.forward);
+    for name in [
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_MATCH,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_RANGE,
+        header::RANGE,
+    ] {
+        fields.remove(name);
+    }
     fields
 }
 
@@ -338,6 +361,7 @@ async fn combine(
                 status: StatusCode::OK,
                 fields: kept_fields(walk, &fields, &strip, &answer),
                 body,
+                large: None,
                 freshness,
                 vary,
                 tags,
@@ -350,6 +374,57 @@ async fn combine(
         }
         Err(_) => Err((fill, led)),
     }
+}
+
+/// A 206 with the chunks around what the client wants.
+async fn slice(
+    walk: &Walk,
+    fill: Fill,
+    asked: &Range<u64>,
+    mut answer: OriginAnswer,
+    led: Option<oneshot::Sender<Led>>,
+) -> Result<(), Again> {
+    let Some(range) = partial::content_range(&answer.fields) else { return Err((fill, led)) };
+    let (Some(complete), Some(length)) = (range.complete, answer.length) else { return Err((fill, led)) };
+    if length != range.span.length() || range.span.first() != asked.start {
+        return Err((fill, led));
+    }
+    if length == complete {
+        // All there is: as good as if the whole had been asked for.
+        answer.status = StatusCode::OK;
+        answer.fields.remove(header::CONTENT_RANGE);
+        take(walk, fill, answer, led).await;
+        return Ok(());
+    }
+    // Whole chunks of it, or the body's end.
+    let end = if range.span.end() == complete { complete } else { large::chunks_before(range.span.end()) };
+    let mut fields = answer.fields.clone();
+    let tags = take_tags(&mut fields);
+    fields.remove(header::CONTENT_RANGE);
+    let judged = judge(walk, &ResponseHead { status: StatusCode::OK, fields: &fields }, &answer);
+    let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
+    let parts = Parts {
+        status: StatusCode::OK,
+        fields: kept_fields(walk, &fields, &strip, &answer),
+        body: Vec::new(),
+        large: None,
+        freshness,
+        vary,
+        tags,
+        held: None,
+        epoch: fill.epoch(),
+    };
+    let Some((stored, slice)) = fill.adopt(parts, complete, asked.start..end) else {
+        return Err((fill, led));
+    };
+    let Ok(writing) = slice.begin(asked.start, &walk.edge.store, STREAM_WINDOW_BYTES as u64) else {
+        return Err((fill, led));
+    };
+    let told = Told::of(&answer);
+    fill.settled(&stored);
+    send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
+    slices::bring(walk, answer.body, writing, length).await;
+    Ok(())
 }
 
 /// The bytes of `whole`, taken from what was held and from the new part.
@@ -399,7 +474,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     }
     let head = ResponseHead { status: answer.status, fields: &fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
-        if answer.length.is_some_and(|length| length > walk.edge.store.entry_bytes_max()) {
+        if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
         Ok(storable)
@@ -442,14 +517,29 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     send(led, Led::Streaming { streaming, reader, told });
     while let Some(piece) = answer.body.next().await {
         let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
-        let write = writing.write(piece, STREAM_WINDOW_BYTES as u64);
-        // A body that is not kept waits for its readers; not for ever.
-        let written = walk.edge.clock.timeout(walk.edge.config.limits.send_stall_timeout, write).await;
-        if !matches!(written, Ok(Ok(()))) {
+        writing.write(&piece);
+        if !room(walk, &mut writing).await {
             return writing.cut(walk.edge.clock.now());
         }
     }
+    writing.complete();
+    if walk.edge.clock.timeout(DISK_PATIENCE, writing.on_disk()).await.is_err() {
+        writing.give_up_disk();
+    }
     writing.finish();
+}
+
+/// Waits until more of a body may come; `false` when nobody wants it.
+async fn room(walk: &Walk, writing: &mut Writing) -> bool {
+    let clock = &walk.edge.clock;
+    if writing.spills() {
+        match clock.timeout(DISK_PATIENCE, writing.room()).await {
+            Ok(room) => return room.is_ok(),
+            Err(_) => writing.give_up_disk(),
+        }
+    }
+    // A body that is not kept waits for its readers; not for ever.
+    matches!(clock.timeout(walk.edge.config.limits.send_stall_timeout, writing.room()).await, Ok(Ok(())))
 }
 
 /// Whether something stale may stand in for this error.

@@ -19,6 +19,7 @@ mod explain;
 mod fetch;
 mod pass;
 mod service;
+mod slices;
 mod walk;
 
 pub use service::{NotStoredMemory, PurgeCounts, WalkService};
@@ -105,6 +106,8 @@ impl Edge {
             let policy = &route.policy.rules;
             let (looked, tier) = self.look_up(key, &head, policy, now);
             match looked {
+                // A body on disk may wait for it, and for the origin.
+                large if slices::is_large(&large) => Some((large, tier)),
                 Lookup::Fresh(hit) => {
                     match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
                         Ok(response) => return Served::Now(tagged(site, from(tier, response))),
@@ -177,7 +180,15 @@ impl Edge {
         route: &Route<'_, '_>,
         now: Timestamp,
     ) -> Occasion<'a> {
-        Occasion { request, now, clock: &self.clock, node: &self.config.node, x_cache: route.policy.x_cache }
+        Occasion {
+            request,
+            now,
+            clock: &self.clock,
+            node: &self.config.node,
+            x_cache: route.policy.x_cache,
+            refill: None,
+            fwd: None,
+        }
     }
 }
 
@@ -245,13 +256,17 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             let ttl = streaming.head.freshness.ttl(clock.now());
             let outcome = Outcome { cache: CacheOutcome::Collapsed, ttl: Some(ttl), ..Outcome::default() };
             let head = walk.head();
+            let refill = slices::refill(walk, &streaming);
             respond::streaming(
                 &streaming,
-                walk.occasion(&head),
+                Occasion { refill: refill.as_ref(), ..walk.occasion(&head) },
                 CacheStatus::Collapsed { ttl: Some(ttl) },
                 outcome,
             )
             .ok_or(Parted::Alone(follower.stored, follower.why))
+        }
+        Followed::Stored(hit) if hit.stored.large().is_some() => {
+            Ok(slices::answer(walk, hit, CacheOutcome::Collapsed, None).await)
         }
         Followed::Stored(hit) => {
             let head = walk.head();
@@ -298,13 +313,19 @@ async fn answer_led(
             };
             let outcome = told.outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
             let head = walk.head();
-            let response = respond::streaming(&streaming, walk.occasion(&head), status, outcome);
+            let refill = slices::refill(walk, &streaming);
+            let occasion = Occasion { refill: refill.as_ref(), ..walk.occasion(&head) };
+            let response = respond::streaming(&streaming, occasion, status, outcome);
             drop(reader);
             response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
         }
         Ok(Led::Stored { hit, told, confirmed }) => {
             let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
-            let mut response = from_store(walk, hit, cache).await;
+            let mut response = if hit.stored.large().is_some() && !confirmed {
+                slices::answer(walk, hit, cache, Some(why)).await
+            } else {
+                from_store(walk, hit, cache).await
+            };
             told.add_to(&mut response.outcome);
             response
         }
@@ -319,6 +340,9 @@ async fn answer_led(
 }
 
 async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
+    if hit.stored.large().is_some() {
+        return slices::answer(walk, hit, cache, None).await;
+    }
     let answer = {
         let head = walk.head();
         respond::stored(hit, walk.occasion(&head), cache, Vec::new())

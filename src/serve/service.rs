@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
+use cache_store::tiers::disk::ChunksUsage;
 use http::StatusCode;
 use parking_lot::Mutex;
 use purge_api::{Applied, Problem, PurgeError, Purger, Reply, ResourceUrl, compat};
@@ -207,7 +208,7 @@ impl Node for Edge {
         if let Some(disk) = disk {
             tiers.push(gauges::Tier {
                 tier: "disk",
-                bytes: disk.bytes,
+                bytes: disk.bytes + disk.chunks.map_or(0, |chunks| chunks.usage.bytes),
                 bytes_max: disk.bytes_max,
                 objects: disk.objects,
                 evictions: disk.evictions,
@@ -240,6 +241,38 @@ impl Node for Edge {
                     disk.trouble.is_none().into(),
                 ),
             ];
+            if let Some(ChunksUsage { usage, health }) = disk.chunks {
+                on_disk.extend([
+                    gauge("tidegate_chunks", "Chunks of large bodies on disk.", usage.chunks),
+                    gauge("tidegate_chunks_bytes", "Bytes that they take.", usage.bytes),
+                    counter("tidegate_chunks_written_total", "Chunks written.", health.written),
+                    counter(
+                        "tidegate_chunks_shared_total",
+                        "Chunks stored whose bytes were there already.",
+                        health.shared,
+                    ),
+                    counter(
+                        "tidegate_chunks_evicted_total",
+                        "Chunks pushed out for want of room.",
+                        health.evicted,
+                    ),
+                    counter(
+                        "tidegate_chunks_refused_total",
+                        "Chunks not kept: no room, or the disk refused.",
+                        health.full + health.write_errors,
+                    ),
+                    counter(
+                        "tidegate_chunks_damaged_total",
+                        "Chunks that were not what their name says; each is fetched again.",
+                        health.corrupt,
+                    ),
+                    counter(
+                        "tidegate_chunks_unread_total",
+                        "Chunks that the disk would not read.",
+                        health.read_errors,
+                    ),
+                ]);
+            }
         }
         Gauges {
             tiers,

@@ -40,6 +40,8 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// The answer was begun anew already: what was stored turned out to be of another version.
+    pub(super) restarted: bool,
     /// The body, until it is taken.
     body: Arc<Mutex<RequestBody>>,
 }
@@ -109,6 +111,7 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
     }
@@ -137,6 +140,8 @@ impl Walk {
             clock: &self.edge.clock,
             node: &self.edge.config.node,
             x_cache: self.policy.x_cache,
+            refill: None,
+            fwd: None,
         }
     }
 

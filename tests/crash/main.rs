@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 use node::{Directory, Node};
-use origin::{Origin, PAGES, page};
+use origin::{Origin, PAGES, Told, page};
 use random::Random;
 
 #[test]
@@ -70,11 +70,20 @@ impl Model {
             let number = random.below(PAGES);
             let asked = if random.below(12) == 0 {
                 self.purge(node, number, random.below(3) == 0)
+            } else if origin::is_large(number) && random.below(2) == 0 {
+                let (from, length) = (random.below(1_400_000), 1 + random.below(99_000));
+                self.ask_part(node, number, from, length)
             } else {
                 self.ask(node, number)
             };
             match asked {
                 Ok(hit) => hits += u64::from(hit),
+                // A part of a large page was missing, and the origin had another generation by then.
+                Err(error) if origin::is_large(number) && error.kind() == io::ErrorKind::UnexpectedEof => {
+                    if node.is_killed() {
+                        return hits;
+                    }
+                }
                 Err(error) => {
                     assert!(node.is_killed(), "page {number}: {error}, and the node lives");
                     return hits;
@@ -102,6 +111,22 @@ impl Model {
             told.generation <= self.origin.generation(number),
             "page {number}: a generation that never was"
         );
+        Ok(answer.is_hit)
+    }
+
+    /// A part of a large page; as [`Model::ask`].
+    fn ask_part(&self, node: &Node, number: u64, from: u64, length: u64) -> io::Result<bool> {
+        let floor = self.floor(number).load(Ordering::SeqCst);
+        let (from, length) = (usize::try_from(from).expect("small"), usize::try_from(length).expect("small"));
+        let answer = node.get_part(&page(number), from, length)?;
+        assert_eq!((answer.status, answer.body.len()), (206, length), "page {number}");
+        let generation = answer.tag.expect("a large page has a tag");
+        let told = Told { number, generation };
+        assert!(
+            origin::is_part(told, from, &answer.body),
+            "page {number} is corrupt at {from}, {length} bytes"
+        );
+        assert!(generation >= floor, "page {number}: generation {generation} after {floor} was purged");
         Ok(answer.is_hit)
     }
 

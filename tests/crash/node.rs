@@ -21,6 +21,8 @@ pub(crate) struct Node {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) is_hit: bool,
+    /// The number in its tag, if it has one.
+    pub(crate) tag: Option<u64>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -75,6 +77,14 @@ impl Node {
         read(&mut stream)
     }
 
+    /// So many bytes from `from` on.
+    pub(crate) fn get_part(&self, path: &str, from: usize, length: usize) -> io::Result<Answer> {
+        let mut stream = connect(self.address)?;
+        let range = format!("Range: bytes={from}-{}", from + length - 1);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: site.example\r\n{range}\r\nConnection: close\r\n\r\n")?;
+        read(&mut stream)
+    }
+
     /// Purges a path; returns when that is acknowledged.
     pub(crate) fn purge(&self, path: &str, soft: bool) -> io::Result<()> {
         let mut stream = connect(self.admin)?;
@@ -121,7 +131,8 @@ fn read(stream: &mut TcpStream) -> io::Result<Answer> {
     if length != Some(body.len()) {
         return Err(cut());
     }
-    Ok(Answer { status, is_hit: head.contains("; hit"), body })
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: \"")?.strip_suffix('"')?.parse().ok());
+    Ok(Answer { status, is_hit: head.contains("; hit"), tag, body })
 }
 
 /// A port that was free a moment ago.

@@ -58,18 +58,47 @@ impl Origin {
     fn serve(&self, stream: &TcpStream) -> Option<()> {
         let mut lines = BufReader::new(stream).lines();
         while let Some(Ok(first)) = lines.next() {
-            while !lines.next()?.ok()?.is_empty() {}
+            let (mut range, mut if_range) = (None, None);
+            loop {
+                let line = lines.next()?.ok()?.to_ascii_lowercase();
+                if line.is_empty() {
+                    break;
+                }
+                range = line.strip_prefix("range: bytes=").and_then(between).or(range);
+                if_range = line.strip_prefix("if-range: ").map(str::to_owned).or(if_range);
+            }
             let number = first.split_once("/page/")?.1.split(' ').next()?.parse().ok()?;
-            let body = written(Told { number, generation: self.generation(number) });
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600, stale-while-revalidate=600\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
+            let generation = self.generation(number);
+            let body = written(Told { number, generation });
+            let tag = format!("\"{generation}\"");
+            let mut head = "Cache-Control: max-age=3600, stale-while-revalidate=600\r\n".to_owned();
+            let (mut status, mut part) = ("200 OK", 0..body.len());
+            if is_large(number) {
+                head += &format!("ETag: {tag}\r\n");
+                if let Some((from, to)) = range.filter(|_| if_range.is_none_or(|known| known == tag)) {
+                    part = from.min(body.len())..to.saturating_add(1).min(body.len());
+                    status = "206 Partial Content";
+                    head += &format!("Content-Range: bytes {from}-{}/{}\r\n", part.end - 1, body.len());
+                }
+            }
+            let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n", part.len());
             let mut out = stream;
-            out.write_all(&[head.as_bytes(), &body].concat()).ok()?;
+            out.write_all(&[head.as_bytes(), &body[part]].concat()).ok()?;
         }
         Some(())
     }
+}
+
+/// `10-19`.
+fn between(range: &str) -> Option<(usize, usize)> {
+    let (from, to) = range.split_once('-')?;
+    Some((from.parse().ok()?, to.parse().ok()?))
+}
+
+/// Whether a page is too large for anything but chunks. The origin tells the generation of such a one as its tag, and sends
+/// parts of it.
+pub(crate) const fn is_large(number: u64) -> bool {
+    number % 8 == 7
 }
 
 /// The path of a page.
@@ -80,8 +109,9 @@ pub(crate) fn page(number: u64) -> String {
 /// A body: number, generation, noise of a length that depends on the page, and a sum over all of it.
 fn written(told: Told) -> Vec<u8> {
     let mut random = Random::new(told.number << 32 | told.generation);
-    // Few bytes or many: within a buffer, over several, and up to what the disk takes whole.
+    // Few bytes or many: within a buffer, over several, up to what the disk takes whole, and in chunks.
     let length = match told.number % 4 {
+        _ if is_large(told.number) => LARGE_BYTES,
         0 => 100,
         1 => 3_000,
         2 => 40_000,
@@ -94,6 +124,11 @@ fn written(told: Told) -> Vec<u8> {
     let sum = sum(&body);
     body.extend_from_slice(&sum.to_le_bytes());
     body
+}
+
+/// Whether these bytes are the body's from offset `from` on.
+pub(crate) fn is_part(told: Told, from: usize, bytes: &[u8]) -> bool {
+    written(told).get(from..).is_some_and(|rest| rest.starts_with(bytes))
 }
 
 /// What a body says, if it is whole.
@@ -109,5 +144,7 @@ fn sum(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Length of a large page, its sum not counted: two chunks.
+pub(crate) const LARGE_BYTES: usize = 1_500_000;
 /// Pages there are.
 pub(crate) const PAGES: u64 = 120;

@@ -11,6 +11,7 @@ mod coalescing;
 mod freshness;
 mod hostile;
 mod http2;
+mod large;
 mod lending;
 mod limits;
 mod pools;

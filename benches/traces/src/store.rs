@@ -102,9 +102,10 @@ impl Driver {
         };
         let mut writing = fill.stream(head, Some(u64::from(size)), Box::default(), None, 1 << 20);
         if writing.keeps() {
+            writing.write(&self.bytes.slice(..size as usize));
             let wrote = {
-                let writes = pin!(writing.write(self.bytes.slice(..size as usize), 1 << 20));
-                Future::poll(writes, &mut Context::from_waker(Waker::noop()))
+                let room = pin!(writing.room());
+                Future::poll(room, &mut Context::from_waker(Waker::noop()))
             };
             assert!(matches!(wrote, Poll::Ready(Ok(()))), "a body that is kept never waits");
             writing.finish();

@@ -3,6 +3,8 @@
 //! A [`Fill`] ends in exactly one of the ways drawn in the module head; dropping it, on whatever path, lets the
 //! followers look up again. It belongs to the task that fetches, not to the client that caused it.
 
+use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,9 +15,12 @@ use super::{Failure, FillHead, Flight, Phase, Streaming};
 use crate::body::{Unread, Writer, growing};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::CacheKey;
+use crate::large::{self, SPILL_BYTES, Slice, Spill};
 use crate::lookup::Why;
 use crate::rules::partial::Held;
+use crate::rules::validator::strong_validator;
 use crate::store::{CacheStore, Reservation};
+use crate::tiers::shelf::LARGE_BYTES_MIN;
 use crate::timestamp::Timestamp;
 
 /// The permit to fetch.
@@ -42,10 +47,29 @@ pub struct Writing {
     streaming: Arc<Streaming>,
     tags: Box<[Box<str>]>,
     held: Option<Held>,
-    /// Heaviest body that is kept, bytes.
+    /// Heaviest body that is kept in memory, bytes.
     keep_bytes_max: u64,
-    /// Room taken for it while it is to be stored at its end.
+    /// Room taken for it while it is to be stored in memory at its end.
     keep: Option<Reservation>,
+    /// While it goes to disk, or may yet turn out to be for it.
+    disk: ToDisk,
+    /// Room for what is on its way to disk.
+    spilled: Option<Reservation>,
+    /// Its entry among those who bring the large body that it is or may become.
+    whole: Option<Arc<large::Flight>>,
+    /// How much of a body that is kept nowhere is in flight, bytes.
+    window_bytes: u64,
+}
+
+/// What the disk has to do with a body that is arriving.
+#[derive(Debug)]
+enum ToDisk {
+    /// Nothing, or nothing any more.
+    No,
+    /// So far it is short enough for memory alone.
+    Perhaps,
+    /// It goes there as it comes.
+    Yes(Spill),
 }
 
 impl Fill {
@@ -59,8 +83,9 @@ impl Fill {
         super::Follower::new(self.flight.phase.subscribe(), self.stored.clone(), self.why)
     }
 
-    /// Publishes a head that may be stored and shared; `part` says which part of the representation a 206 brings. A body announced as longer than is kept is streamed through
-    /// a window of `window_bytes` and not stored.
+    /// Publishes a head that may be stored and shared; `part` says which part of the representation a 206 brings. A body
+    /// above 256 KiB goes to disk as it comes, where there is one. One that is kept neither there nor in memory is streamed
+    /// through a window of `window_bytes` and not stored.
     pub fn stream(
         self,
         head: FillHead,
@@ -75,14 +100,67 @@ impl Fill {
         } else {
             None
         };
-        let (writer, body) = growing(keep.is_none().then_some(window_bytes));
-        let streaming = Arc::new(Streaming { head, body, length });
+        let large = if part.is_some() || length.is_some_and(|length| length < LARGE_BYTES_MIN) {
+            None
+        } else {
+            self.store.large(length, strong_validator(&head.fields).cloned())
+        };
+        let spilled = large.as_ref().and_then(|_| Reservation::take(&self.store, SPILL_BYTES));
+        let large = large.filter(|_| length.is_none() || spilled.is_some());
+        let spills = large.is_some() && length.is_some();
+        let (writer, body) = growing((keep.is_none() && !spills).then_some(window_bytes));
+        let whole = large.as_ref().map(|large| large.begin_whole(&body));
+        let disk = match (&large, &spilled) {
+            (Some(large), Some(_)) if spills => ToDisk::Yes(Spill::new(large, 0)),
+            (Some(_), _) => ToDisk::Perhaps,
+            (None, _) => ToDisk::No,
+        };
+        if keep.is_none() && spills {
+            writer.keep_from(0);
+        }
+        let streaming = Arc::new(Streaming { head, body, length, large });
         // A body that is not kept cannot be joined late: close the flight before the head is out.
-        if keep.is_none() {
+        if keep.is_none() && !spills {
             self.store.flights().shard(self.primary).end(&self.flight);
         }
         self.flight.phase.send_replace(Phase::Streaming(Arc::clone(&streaming)));
-        Writing { fill: self, writer, streaming, tags, held: part, keep_bytes_max: room, keep }
+        Writing {
+            fill: self,
+            writer,
+            streaming,
+            tags,
+            held: part,
+            keep_bytes_max: room,
+            keep,
+            disk,
+            spilled: spilled.filter(|_| spills),
+            whole,
+            window_bytes,
+        }
+    }
+
+    /// A part of a large body has come (`range` of it, whole chunks): stores the head over a body of holes, unless the same
+    /// body stands there already, and returns the response with the permit to fill in that part. `None` where it
+    /// cannot be stored so.
+    pub fn adopt(
+        &self,
+        parts: Parts,
+        length: u64,
+        range: Range<u64>,
+    ) -> Option<(Arc<StoredResponse>, Slice)> {
+        let validator = strong_validator(&parts.fields)?.clone();
+        if range.is_empty() || length < LARGE_BYTES_MIN {
+            return None;
+        }
+        let large = self.store.large(Some(length), Some(validator))?;
+        let stored = self.store.adopt(self, Parts { large: Some(large), ..parts });
+        let slice = stored.large()?.begin_slice(range);
+        Some((stored, slice))
+    }
+
+    /// Hands a stored response to the followers.
+    pub fn settled(self, stored: &Arc<StoredResponse>) {
+        self.flight.phase.send_replace(Phase::Settled(Arc::clone(stored)));
     }
 
     /// Stores a response that is complete already (one that a 304 confirmed, or a completed partial) and hands it to
@@ -139,32 +217,121 @@ impl Writing {
 
     /// Whether the response will be stored, as far as is known now.
     pub const fn keeps(&self) -> bool {
-        self.keep.is_some()
+        self.keep.is_some() || matches!(self.disk, ToDisk::Yes(..))
     }
 
-    /// Adds a piece of the body; see [`Writer::write`].
-    ///
-    /// # Errors
-    /// [`Unread`] when the body is not kept and nobody reads it any more.
-    pub async fn write(&mut self, piece: Bytes, window_bytes: u64) -> Result<(), Unread> {
-        if self.streaming.length.is_none()
-            && let Some(room) = &mut self.keep
-        {
-            let written = self.writer.written() + piece.len() as u64;
-            if written > self.keep_bytes_max || !room.grow(piece.len() as u64) {
-                self.keep = None;
-                self.fill.store.flights().shard(self.fill.primary).end(&self.fill.flight);
-                self.writer.keep_only(window_bytes);
+    /// Whether the disk takes part: [`Writing::room`] may wait for it.
+    pub const fn spills(&self) -> bool {
+        matches!(self.disk, ToDisk::Yes(..))
+    }
+
+    /// Adds a piece of the body. [`Writing::room`] is to be awaited before the next.
+    pub fn write(&mut self, piece: &Bytes) {
+        let written = self.writer.written() + piece.len() as u64;
+        if self.streaming.length.is_none() {
+            if matches!(self.disk, ToDisk::Perhaps) && written >= LARGE_BYTES_MIN {
+                self.begin_to_spill();
+            }
+            if matches!(self.disk, ToDisk::Yes(..)) && written > self.fill.store.large_bytes_max() {
+                self.give_up_disk();
+            }
+            if let Some(room) = &mut self.keep
+                && (written > self.keep_bytes_max || !room.grow(piece.len() as u64))
+            {
+                self.give_up_memory();
             }
         }
-        self.writer.write(piece).await
+        if let ToDisk::Yes(spill) = &mut self.disk {
+            spill.push(piece);
+        }
+        self.writer.push(piece.clone());
     }
 
-    /// The body is complete, as its framing proved: stores the response if it was kept, and ends the readers.
+    /// Waits until there is room for more. Cancel and call again.
+    ///
+    /// # Errors
+    /// [`Unread`] when the body is kept nowhere and nobody reads it any more.
+    pub async fn room(&mut self) -> Result<(), Unread> {
+        if let ToDisk::Yes(spill) = &mut self.disk
+            && poll_fn(|cx| spill.poll_room(cx, &self.writer)).await.is_err()
+        {
+            self.give_up_disk();
+        }
+        poll_fn(|cx| self.writer.poll_room(cx)).await
+    }
+
+    /// The disk is too slow, or fails, or the body is too long for it: it goes on in memory or through a window.
+    pub fn give_up_disk(&mut self) {
+        self.disk = ToDisk::No;
+        self.spilled = None;
+        if self.keep.is_none() {
+            self.keep_nothing();
+        }
+    }
+
+    fn give_up_memory(&mut self) {
+        self.keep = None;
+        match &self.disk {
+            ToDisk::Yes(spill) => self.writer.keep_from(spill.sealed()),
+            ToDisk::No | ToDisk::Perhaps => self.keep_nothing(),
+        }
+    }
+
+    fn keep_nothing(&mut self) {
+        self.fill.store.flights().shard(self.fill.primary).end(&self.fill.flight);
+        self.writer.keep_only(self.window_bytes);
+    }
+
+    /// It is longer than what the log takes.
+    fn begin_to_spill(&mut self) {
+        self.disk = ToDisk::No;
+        self.spilled = Reservation::take(&self.fill.store, SPILL_BYTES);
+        if self.spilled.is_none() {
+            return;
+        }
+        if let Some(large) = &self.streaming.large {
+            let mut spill = Spill::new(large, 0);
+            self.writer.pieces().iter().for_each(|piece| spill.push(piece));
+            self.disk = ToDisk::Yes(spill);
+        }
+    }
+
+    /// The body is complete, as its framing proved: ends the readers. What is to be stored is so by [`Writing::finish`].
+    pub fn complete(&mut self) {
+        let length = self.writer.written();
+        if let ToDisk::Yes(spill) = &mut self.disk {
+            spill.complete(Some(length));
+            if !spill.large().finish(length) {
+                self.give_up_disk();
+            }
+        }
+        self.writer.finish();
+    }
+
+    /// Waits until the disk has all of it; at once where it takes no part. Cancel and call again.
+    pub async fn on_disk(&mut self) {
+        if let ToDisk::Yes(spill) = &mut self.disk
+            && poll_fn(|cx| spill.poll_empty(cx, &self.writer)).await.is_err()
+        {
+            self.give_up_disk();
+        }
+    }
+
+    /// Stores the response, as far as memory or disk have kept it whole.
     pub fn finish(self) -> Option<Arc<StoredResponse>> {
-        let Self { fill, writer, streaming, tags, held, keep, .. } = self;
+        let Self { fill, writer, streaming, tags, held, keep, disk, whole, .. } = self;
         let store = Arc::clone(&fill.store);
-        let body = writer.finish().filter(|_| keep.is_some())?;
+        let body = writer.finish().filter(|_| keep.is_some());
+        let large = match &disk {
+            ToDisk::Yes(spill) => Some(Arc::clone(spill.large())).filter(|large| large.is_whole()),
+            ToDisk::No | ToDisk::Perhaps => None,
+        };
+        if body.is_none() && large.is_none() {
+            return None;
+        }
+        if let (Some(large), Some(whole)) = (&large, &whole) {
+            large.leave(whole);
+        }
         let head = &streaming.head;
         let mut fields = head.fields.clone();
         let status = if held.is_some() {
@@ -179,7 +346,8 @@ impl Writing {
             store.pack(Parts {
                 status,
                 fields,
-                body,
+                body: body.unwrap_or_default(),
+                large,
                 freshness: head.freshness,
                 vary: head.vary.clone(),
                 tags,
@@ -193,6 +361,9 @@ impl Writing {
 
     /// The body ended before its end, or is no longer wanted: nothing is stored, readers are cut.
     pub fn cut(self, now: Timestamp) {
+        if let Some(large) = &self.streaming.large {
+            large.change();
+        }
         let mut shard = self.fill.store.flights().shard(self.fill.primary);
         shard.end(&self.fill.flight);
         shard.remember_failure(self.fill.primary, now);

@@ -31,6 +31,7 @@ pub use follow::{Followed, Follower};
 use crate::body::Growing;
 use crate::entry::{Epoch, StoredResponse};
 use crate::key::CacheKey;
+use crate::large::Large;
 use crate::rules::{Freshness, VarySpec};
 use crate::timestamp::Timestamp;
 
@@ -65,6 +66,17 @@ pub struct Streaming {
     pub body: Arc<Growing>,
     /// Its length if the origin told.
     pub length: Option<u64>,
+    /// The body as it goes to disk, if it does: read there what `body` no longer has.
+    pub large: Option<Arc<Large>>,
+}
+
+impl Streaming {
+    /// Whether any part of it can be had at any time: its own place in it, or from the origin.
+    pub(crate) fn is_sliceable(&self) -> bool {
+        self.head.status == StatusCode::OK
+            && self.length.is_some()
+            && self.large.as_ref().is_some_and(|large| large.validator().is_some())
+    }
 }
 
 /// The head of a response that is being filled.

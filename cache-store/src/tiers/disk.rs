@@ -9,6 +9,9 @@
 //! insert ── write ──► segments          purge ── forget | mark ── settle (fsync) ──► acknowledged
 //! ```
 //!
+//! Bodies above 256 KiB are not in the log: it has their head and the list of their chunks, which stand on a [`Shelf`] of
+//! their own.
+//!
 //! The log writes when it is told to: [`Disk::tend`], which the node calls every second and a full buffer asks for, flushes it
 //! on the pool. A disk that fails is left alone until the next of those calls.
 //!
@@ -25,10 +28,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 use super::arena::Arena;
+use super::chunks;
 use super::files::{Directory, Files};
 use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
+use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
 use crate::entry::Epoch;
 use crate::key::CacheKey;
 use crate::rules::Purged;
@@ -37,6 +42,8 @@ use crate::timestamp::Timestamp;
 /// The disk tier.
 pub struct Disk {
     log: Arc<Log>,
+    /// Chunks of large bodies, if they have a place.
+    shelf: Option<Arc<Shelf>>,
     secret: [u8; 32],
     /// The version of the next record.
     next: AtomicU64,
@@ -55,9 +62,9 @@ struct Log {
 /// Figures about the tier.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DiskUsage {
-    /// Bytes that the files take.
+    /// Bytes that the files of the log take.
     pub bytes: u64,
-    /// Bytes that they may take.
+    /// Bytes that log and chunks may take together.
     pub bytes_max: u64,
     /// Responses and variant lists in it.
     pub objects: u64,
@@ -73,6 +80,17 @@ pub struct DiskUsage {
     pub written_bytes: u64,
     /// What ails it.
     pub trouble: Option<String>,
+    /// The chunks of large bodies; their bytes are not in `bytes`.
+    pub chunks: Option<ChunksUsage>,
+}
+
+/// Figures about the chunks of large bodies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunksUsage {
+    /// What they take.
+    pub usage: chunks::Usage,
+    /// What went well and what did not.
+    pub health: chunks::Health,
 }
 
 /// What a read brought.
@@ -99,10 +117,15 @@ impl Disk {
         // What clients were sent is nobody else's on this machine.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let files: Arc<dyn Files> = Arc::new(Directory::new(path));
-        Self::over(&files, bytes, pool)
+        let mut disk = Self::over(&files, log_bytes_max(bytes), pool)?;
+        let shelf = Shelf::open(&path.join(CHUNKS), bytes, disk.pool.clone())?;
+        shelf.share(disk.log.segments.usage().bytes);
+        disk.shelf = Some(shelf);
+        disk.bytes_max = bytes;
+        Ok(disk)
     }
 
-    /// The same over any files.
+    /// The log alone, over any files: without a place for large bodies.
     ///
     /// # Errors
     /// As [`Disk::open`].
@@ -112,7 +135,7 @@ impl Disk {
         let secret = secret(&**files)?;
         let next = AtomicU64::new(segments.version_max().saturating_add(1));
         let log = Log { segments, flushing: AtomicBool::new(false), failing: AtomicBool::new(false) };
-        Ok(Self { log: Arc::new(log), secret, next, pool, bytes_max: bytes })
+        Ok(Self { log: Arc::new(log), shelf: None, secret, next, pool, bytes_max: bytes })
     }
 
     /// The secret under which the keys in it are hashed.
@@ -123,6 +146,11 @@ impl Disk {
     /// A number above that of every record in it: where purges are numbered on.
     pub fn version(&self) -> u64 {
         self.next.load(Ordering::Acquire)
+    }
+
+    /// Where the chunks of large bodies stand.
+    pub(crate) const fn shelf(&self) -> Option<&Arc<Shelf>> {
+        self.shelf.as_ref()
     }
 
     /// Where to wait for it.
@@ -142,12 +170,18 @@ impl Disk {
     pub fn tend(&self) {
         self.log.failing.store(false, Ordering::Release);
         self.flush();
+        if let Some(shelf) = &self.shelf {
+            shelf.share(self.log.segments.usage().bytes);
+            shelf.tend();
+        }
     }
 
     /// Figures for metrics and `stat`.
     pub fn usage(&self) -> DiskUsage {
         let usage = self.log.segments.usage();
+        let chunks = self.shelf.as_ref().map(|shelf| (shelf.chunks.usage(), shelf.chunks.health()));
         DiskUsage {
+            chunks: chunks.map(|(usage, health)| ChunksUsage { usage, health }),
             bytes: usage.bytes,
             bytes_max: self.bytes_max,
             objects: usage.objects,
@@ -156,7 +190,10 @@ impl Disk {
             damaged: usage.damaged,
             failed: usage.reads_failed.saturating_add(usage.writes_failed),
             written_bytes: usage.written_bytes,
-            trouble: self.log.segments.health().map(|trouble| trouble.error),
+            trouble: self.log.segments.health().map(|trouble| trouble.error).or_else(|| {
+                let failing = chunks.is_some_and(|(_, health)| health.failing);
+                failing.then(|| "chunks of large bodies are refused".to_owned())
+            }),
         }
     }
 
@@ -192,7 +229,8 @@ impl Disk {
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
     pub(crate) fn write(&self, key: CacheKey, slot: &Slot) {
         if let Slot::Response(stored) = slot
-            && stored.body_len() > BODY_BYTES_MAX
+            && stored.body_len() >= LARGE_BYTES_MIN
+            && stored.on_disk().is_none()
         {
             return self.forget(key);
         }
@@ -261,7 +299,7 @@ impl Disk {
         arena: Option<&Arc<Arena>>,
     ) -> Loaded {
         let Some(found) = found else { return Loaded::Missing };
-        let Some(slot) = record::decode(&found.payload, epoch, arena) else {
+        let Some(slot) = record::decode(&found.payload, epoch, arena, self.shelf.as_ref()) else {
             // Of a format that this version does not read.
             self.forget(key);
             return Loaded::Missing;
@@ -314,5 +352,5 @@ fn secret(files: &dyn Files) -> io::Result<[u8; 32]> {
 /// Where the secret stands, and where it is before it is whole.
 const SECRET: &str = "secret";
 const SECRET_NEW: &str = "secret.new";
-/// Longer bodies are for chunks.
-const BODY_BYTES_MAX: u64 = 256 * 1024;
+/// The directory of chunks within that of the log.
+const CHUNKS: &str = "chunks";

@@ -5,7 +5,7 @@
 //! lookup ── objects ── (disk ── promotion ──► objects)        insert ──► objects, disk
 //! ```
 //!
-//! [`segments`] is the log under [`disk`]; [`chunks`] and [`manifest`] are for bodies too large for it. [`files`] is how a disk
+//! [`segments`] is the log under [`disk`]; `shelf` holds the [`chunks`] of bodies too large for it, whose [`manifest`] lies in it. [`files`] is how a disk
 //! is reached, and how a test puts a failing one in its place.
 
 pub(crate) mod arena;
@@ -17,3 +17,4 @@ pub(crate) mod objects;
 pub mod promotion;
 pub(crate) mod record;
 pub mod segments;
+pub(crate) mod shelf;

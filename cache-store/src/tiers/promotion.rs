@@ -127,6 +127,7 @@ mod tests {
             vary: VarySpec::default(),
             tags: Box::default(),
             held: None,
+            large: None,
             epoch: 0,
         })))
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! format kind │ response: status times purged vary tags held lines-length │ lines CRLF body
+//!             │ large: as a response, the manifest in place of the body
 //!             │ variants: (key, vary) …
 //! ```
 //!
@@ -22,9 +23,12 @@ use bytes::{BufMut, Bytes};
 use http::{HeaderName, StatusCode};
 
 use super::arena::Arena;
+use super::manifest::Manifest;
 use super::objects::Slot;
+use super::shelf::Shelf;
 use crate::entry::{Epoch, Packed, StoredResponse};
 use crate::key::CacheKey;
+use crate::large::Large;
 use crate::lookup::{Variant, Variants};
 use crate::rules::freshness::Windows;
 use crate::rules::partial::{Held, Span};
@@ -36,7 +40,7 @@ pub(crate) fn encode(slot: &Slot, out: &mut Vec<u8>) {
     out.put_u8(FORMAT);
     match slot {
         Slot::Response(stored) => {
-            out.put_u8(RESPONSE);
+            out.put_u8(if stored.on_disk().is_some() { LARGE } else { RESPONSE });
             response(stored, out);
         }
         Slot::Variants(variants) => {
@@ -54,21 +58,34 @@ pub(crate) fn encode(slot: &Slot, out: &mut Vec<u8>) {
 pub(crate) fn encoded_bytes(slot: &Slot) -> usize {
     match slot {
         Slot::Response(stored) => {
-            stored.lines().len()
-                + usize::try_from(stored.body_len()).unwrap_or(usize::MAX).saturating_add(128)
+            let body = match stored.on_disk() {
+                Some(large) => large.weight(),
+                None => usize::try_from(stored.body_len()).unwrap_or(usize::MAX),
+            };
+            body.saturating_add(stored.lines().len()).saturating_add(128)
         }
         Slot::Variants(variants) => variants.weight(),
     }
 }
 
-/// Reads a slot back; a response belongs to `epoch`, and a large body gets its place in `arena`.
-pub(crate) fn decode(record: &Bytes, epoch: Epoch, arena: Option<&Arc<Arena>>) -> Option<Slot> {
+/// Reads a slot back; a response belongs to `epoch`, a body worth it gets its place in `arena`, and one in chunks has them
+/// on `shelf`.
+pub(crate) fn decode(
+    record: &Bytes,
+    epoch: Epoch,
+    arena: Option<&Arc<Arena>>,
+    shelf: Option<&Arc<Shelf>>,
+) -> Option<Slot> {
     let mut from = Cursor { record, at: 0 };
     if from.u8()? != FORMAT {
         return None;
     }
     match from.u8()? {
-        RESPONSE => Some(Slot::Response(read_response(&mut from, epoch, arena)?.into())),
+        RESPONSE => {
+            let packed = read_response(&mut from, epoch)?;
+            Some(Slot::Response(StoredResponse::from_packed(packed, arena)?.into()))
+        }
+        LARGE => Some(Slot::Response(read_large(&mut from, epoch, shelf?)?.into())),
         VARIANTS => {
             let mut variants = Vec::new();
             for _ in 0..from.u16()? {
@@ -113,12 +130,24 @@ fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
     out.put_u32_le(u32::try_from(stored.lines().len()).unwrap_or(u32::MAX));
     out.extend_from_slice(stored.lines());
     out.extend_from_slice(b"\r\n");
+    if let Some(large) = stored.on_disk() {
+        return out.extend_from_slice(&large.encode());
+    }
     for piece in stored.body() {
         out.extend_from_slice(&piece);
     }
 }
 
-fn read_response(from: &mut Cursor<'_>, epoch: Epoch, arena: Option<&Arc<Arena>>) -> Option<StoredResponse> {
+fn read_large(from: &mut Cursor<'_>, epoch: Epoch, shelf: &Arc<Shelf>) -> Option<StoredResponse> {
+    let mut packed = read_response(from, epoch)?;
+    let manifest = packed.blob.split_off((packed.lines_len as usize).checked_add(2)?.min(packed.blob.len()));
+    let manifest = Manifest::decode(&manifest).ok()?;
+    // A head of its own: the record's memory goes.
+    packed.blob = Bytes::copy_from_slice(&packed.blob);
+    StoredResponse::from_packed_large(packed, |validator| Large::of(shelf, manifest, validator))
+}
+
+fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<Packed> {
     let status = StatusCode::from_u16(from.u16()?).ok()?;
     let flags = from.u8()?;
     let received = Timestamp::from_millis(from.u64()?);
@@ -146,9 +175,7 @@ fn read_response(from: &mut Cursor<'_>, epoch: Epoch, arena: Option<&Arc<Arena>>
     };
     let lines_len = from.u32()?;
     let blob = from.record.slice(from.at..);
-    let packed =
-        Packed { status, blob, lines_len, freshness, vary, tags: tags.into(), held, epoch, purge_mark };
-    StoredResponse::from_packed(packed, arena)
+    Some(Packed { status, blob, lines_len, freshness, vary, tags: tags.into(), held, epoch, purge_mark })
 }
 
 fn vary(vary: &VarySpec, out: &mut Vec<u8>) {
@@ -244,6 +271,7 @@ impl<'a> Cursor<'a> {
 const FORMAT: u8 = 1;
 const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
+const LARGE: u8 = 3;
 /// Entries of any one list: above every bound that the store itself keeps.
 const LIST_MAX: usize = u16::MAX as usize;
 
@@ -280,13 +308,14 @@ mod tests {
             tags: if rare { [Box::from("a"), Box::from("b c")].into() } else { Box::default() },
             held: rare.then_some(held),
             epoch: 9,
+            large: None,
         })
     }
 
     fn there_and_back(slot: &Slot) -> Slot {
         let mut bytes = Vec::new();
         encode(slot, &mut bytes);
-        decode(&Bytes::from(bytes), 11, None).expect("what was written is read")
+        decode(&Bytes::from(bytes), 11, None, None).expect("what was written is read")
     }
 
     #[test]
@@ -339,7 +368,7 @@ mod tests {
                 *format = FORMAT;
                 *kind = 1 + *kind % 2;
             }
-            let _ = decode(&Bytes::from(bytes), 0, None);
+            let _ = decode(&Bytes::from(bytes), 0, None, None);
         }
 
         #[test]
@@ -351,7 +380,7 @@ mod tests {
             } else if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << bit;
             }
-            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0, None) {
+            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0, None, None) {
                 let body: u64 = stored.body().map(|piece| piece.len() as u64).sum();
                 prop_assert_eq!(body, stored.body_len());
                 prop_assert!(stored.held().is_none_or(|held| held.spans().iter().map(|span| span.length()).sum::<u64>() == body));

@@ -200,6 +200,11 @@ impl Stage {
     /// Ends the node and starts it again with the same settings, before the same origins.
     pub(crate) async fn restart(&mut self) {
         self.shut_down().await;
+        self.start_again().await;
+    }
+
+    /// Starts the node again, after it has ended.
+    pub(crate) async fn start_again(&mut self) {
         let running = running(self.config.clone(), &self.clock).await;
         (self.address, self.admin) = addresses_of(&running);
         self.running = Some(running);

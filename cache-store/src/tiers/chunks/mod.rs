@@ -36,7 +36,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -76,6 +76,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct ChunkStore {
     limits: Limits,
+    /// Instead of `limits.bytes`: what is left for chunks changes while they are used.
+    bytes_max: AtomicU64,
     content: Content,
     table: Arc<Table>,
     files: OpenFiles,
@@ -119,6 +121,7 @@ impl ChunkStore {
             walk: Mutex::default(),
             counters: Counters::default(),
             reclaiming: AtomicBool::new(false),
+            bytes_max: AtomicU64::new(limits.bytes),
             limits,
         })
     }
@@ -219,6 +222,21 @@ impl ChunkStore {
     /// Memory of the accounting, in bytes. Looks at every shard.
     pub fn accounting_bytes(&self) -> usize {
         self.table.memory_bytes()
+    }
+
+    /// Changes how many bytes may be taken. What is beyond is evicted by [`Self::reclaim`] and by puts.
+    pub fn set_bytes_max(&self, bytes: u64) {
+        self.bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes may be taken now.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// The limits as they are now.
+    fn limits(&self) -> Limits {
+        Limits { bytes: self.bytes_max(), ..self.limits.clone() }
     }
 
     /// Where a chunk's file is, for an operator or a test to look at.

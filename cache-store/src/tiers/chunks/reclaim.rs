@@ -49,7 +49,7 @@ impl ChunkStore {
         for _ in 0..EVICTED_FOR_ROOM_MAX {
             let free = self.content.free_bytes()?;
             if free.checked_sub(size).is_some_and(|left| left >= self.limits.free_bytes_min)
-                && let Some(room) = self.table.reserve(len, &self.limits)
+                && let Some(room) = self.table.reserve(len, &self.limits())
             {
                 return Ok(room);
             }
@@ -89,7 +89,7 @@ impl ChunkStore {
         let floor = self.limits.free_bytes_min;
         let floor = floor.saturating_add((16 - parts).saturating_mul((floor / 16).min(FREE_MARGIN_MAX)));
         Excess {
-            bytes: self.table.bytes().saturating_sub(mark(self.limits.bytes)).max(floor.saturating_sub(free)),
+            bytes: self.table.bytes().saturating_sub(mark(self.bytes_max())).max(floor.saturating_sub(free)),
             chunks: self.table.chunks().saturating_sub(mark(self.limits.inodes)),
         }
     }

@@ -81,7 +81,7 @@ impl ChunkStore {
         if len.is_none() {
             self.counters.count_corrupt();
         }
-        let room = len.and_then(|len| self.table.reserve(len, &self.limits));
+        let room = len.and_then(|len| self.table.reserve(len, &self.limits()));
         match (len, room) {
             (Some(len), Some(room)) => self.table.insert(id, len, Entering::Cold, Some(room)),
             // Somebody is about to read it; it is over the limits until then.

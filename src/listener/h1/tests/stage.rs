@@ -220,6 +220,7 @@ pub(super) fn stored(body: &[u8]) -> Response {
         vary: VarySpec::default(),
         tags: Box::default(),
         held: None,
+        large: None,
         epoch: 0,
     }));
     Response { lines: Lines::Stored(Arc::clone(&stored)), ..answer(200, Body::Stored(stored)) }

@@ -67,6 +67,7 @@ pub fn stored_answer(data: &[u8]) {
             .flatten()
             .map(Bytes::copy_from_slice)
             .collect(),
+        large: None,
         freshness: kept.freshness,
         vary: kept.vary,
         tags: Box::default(),
@@ -77,7 +78,8 @@ pub fn stored_answer(data: &[u8]) {
     assert_eq!(response.body().collect::<Vec<_>>().concat(), body, "what is stored is what came");
     let ask = RequestHead { method: &method, target, fields: &request };
     let clock = Clock::manual(now);
-    let occasion = Occasion { request: &ask, now, clock: &clock, node: "n1", x_cache: true };
+    let occasion =
+        Occasion { request: &ask, now, clock: &clock, node: "n1", x_cache: true, refill: None, fwd: None };
     let hit = Hit { stored: Arc::new(response), stale: None };
     let Ok(answer) = stored(hit, occasion, CacheOutcome::Hit, Vec::new()) else {
         return reached("ask the origin");

@@ -1,0 +1,148 @@
+//! One client's way through a large body.
+//!
+//! Bytes come from wherever they are at that moment (the module head draws where): from the memory of a fill that is under
+//! way, from disk, or by a [`Slice`] that this reader has fetched for itself and all others. A reader that was reading along
+//! and fell behind goes on from disk, and one that catches up reads along again; so clients of any speed share one fetch.
+//!
+//! Memory: one piece of 128 KiB. What the page cache has is read at once; else a thread of the pool reads.
+//!
+//! Invariant: it ends cleanly only behind the last byte it was made for, or at the proven end of the body.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::{CHUNK, Large, Place, Slice, Stage};
+use crate::body::{BodyCut, Reader};
+use crate::tiers::chunks::ChunkId;
+
+/// A reader of a part of a large body, or of all of it.
+pub struct LargeReader {
+    large: Arc<Large>,
+    at: u64,
+    /// `None`: to the end of a body whose length was not known.
+    end: Option<u64>,
+    from: From,
+    /// Attempts to get on from here that failed.
+    failed: u32,
+    /// Where they began to count.
+    counted_at: u64,
+}
+
+/// Where the next bytes come from.
+enum From {
+    /// To be looked up.
+    Anywhere,
+    /// Along with a fetch.
+    Along(Reader),
+    /// A read that is under way.
+    Disk(u32, ChunkId, JoinHandle<Option<Bytes>>),
+    /// A fetch whose answer is not here yet.
+    Asked(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl fmt::Debug for LargeReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LargeReader").field("at", &self.at).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl LargeReader {
+    pub(super) const fn new(large: Arc<Large>, at: u64, end: Option<u64>) -> Self {
+        Self { large, at, end, from: From::Anywhere, failed: 0, counted_at: at }
+    }
+
+    /// The body that is read.
+    pub const fn large(&self) -> &Arc<Large> {
+        &self.large
+    }
+
+    /// The next piece, `None` at the end. `fetch` is given what nobody has: it must see to it that the slice is fetched, and
+    /// not wait for it.
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        fetch: &mut dyn FnMut(Slice),
+    ) -> Poll<Option<Result<Bytes, BodyCut>>> {
+        loop {
+            match &mut self.from {
+                From::Along(reader) => match ready!(reader.poll_next(cx)) {
+                    Some(Ok(bytes)) => return Poll::Ready(Some(Ok(self.advance(bytes)))),
+                    Some(Err(cut)) => {
+                        self.from = From::Anywhere;
+                        if cut == BodyCut::Truncated && !self.may_try_again() {
+                            return Poll::Ready(Some(Err(cut)));
+                        }
+                    }
+                    None => {
+                        // The proven end of a body of unknown length, or the end of a slice.
+                        self.from = From::Anywhere;
+                        if self.end.is_none() && self.large.length() == Some(self.at) {
+                            return Poll::Ready(None);
+                        }
+                    }
+                },
+                From::Disk(index, id, read) => {
+                    let read = ready!(Pin::new(read).poll(cx)).ok().flatten();
+                    let (index, id) = (*index, *id);
+                    self.from = From::Anywhere;
+                    match read {
+                        Some(bytes) => return Poll::Ready(Some(Ok(self.advance(bytes)))),
+                        None => self.large.lose(index, id),
+                    }
+                }
+                From::Asked(answered) => {
+                    ready!(answered.as_mut().poll(cx));
+                    self.from = From::Anywhere;
+                }
+                From::Anywhere => match self.large.place(self.at, self.end) {
+                    Place::End => return Poll::Ready(None),
+                    Place::Coming(reader) => self.from = From::Along(reader),
+                    Place::Noted { index, id, range } => {
+                        let shelf = Arc::clone(&self.large.shelf);
+                        if let Some(bytes) = shelf.chunks.try_read(id, range.clone()) {
+                            return Poll::Ready(Some(Ok(self.advance(bytes))));
+                        }
+                        let read = self.large.shelf.pool.spawn_blocking(move || shelf.chunks.read(id, range));
+                        self.from = From::Disk(index, id, read);
+                    }
+                    Place::Asked(mut stage) => {
+                        self.from = From::Asked(Box::pin(async move {
+                            // An error: the flight is gone, and so is the reason to wait.
+                            let _ = stage.wait_for(|stage| !matches!(stage, Stage::Asked)).await;
+                        }));
+                    }
+                    Place::Hole(slice) => {
+                        if !self.may_try_again() {
+                            return Poll::Ready(Some(Err(BodyCut::Truncated)));
+                        }
+                        fetch(slice);
+                    }
+                    Place::Gone => return Poll::Ready(Some(Err(BodyCut::Truncated))),
+                },
+            }
+        }
+    }
+
+    fn advance(&mut self, bytes: Bytes) -> Bytes {
+        self.at += bytes.len() as u64;
+        if self.at >= self.counted_at.saturating_add(CHUNK) {
+            (self.failed, self.counted_at) = (0, self.at);
+        }
+        bytes
+    }
+
+    /// Counts an attempt; `false` after too many within one chunk.
+    fn may_try_again(&mut self) -> bool {
+        self.failed += 1;
+        self.failed <= ATTEMPTS_MAX
+    }
+}
+
+/// Fetches and broken fetches within a chunk, after which a reader is cut.
+const ATTEMPTS_MAX: u32 = 4;

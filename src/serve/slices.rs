@@ -1,0 +1,237 @@
+//! Stored bodies on disk, of which a part may be missing: the part is fetched while the rest is sent.
+//!
+//! ```text
+//! hit on a large body ─► first byte ─┬─ here ─► answer ······ a hole on the way ─► lead ─► goes on, or is cut
+//!                                    ├─ missing ─► lead ─┬─ 206, same validator ─► answer
+//!                                    │                   ├─ another version ─► drop what is stored, begin anew (once)
+//!                                    │                   └─ the origin fails ─► its failure
+//!                                    └─ missing, only-if-cached ─► 504
+//! ```
+//!
+//! The head of an answer is held back until its first byte is there: until then everything can still be told in a status.
+//! A slice is a task of its own and serves all who want its chunks; whoever caused it may leave.
+//!
+//! Invariant: bytes join a stored body only under its strong validator, at the place that `Content-Range` names.
+//! RFC 9110 §13.1.5, §14.4, §15.3.7; RFC 9111 §3.4.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cache_store::coalesce::{self, Streaming};
+use cache_store::entry::StoredResponse;
+use cache_store::large::{Slice, SliceWriting};
+use cache_store::lookup::{Hit, Lookup, Why};
+use cache_store::rules::validator::strong_validator;
+use cache_store::rules::{RequestControl, partial, stale};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::fetch::without_conditions;
+use super::walk::Walk;
+use super::{Tier, fetched, pass, walk_on};
+use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
+use crate::origin::{Answer, OriginBody};
+use crate::respond::failure::Failure;
+use crate::respond::large::Begun;
+use crate::respond::response::{Body, CacheOutcome, Response};
+use crate::respond::{self, Occasion, Refill};
+
+/// The answer from a stored response whose body lies on disk. `why` the origin was asked, if it was.
+pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Option<Why>) -> Response {
+    let Hit { stored, stale } = hit;
+    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
+    let asks = Asks::new(walk, control.only_if_cached);
+    let refill: Arc<dyn Refill> = Arc::clone(&asks) as Arc<dyn Refill>;
+    let answer = |cache, fwd| {
+        let (stored, head) = (Arc::clone(&stored), walk.head());
+        let occasion = Occasion { refill: Some(&refill), fwd, ..walk.occasion(&head) };
+        respond::stored(Hit { stored, stale }, occasion, cache, Vec::new())
+    };
+    let fwd = why.map(Why::fwd);
+    let Ok(mut response) = answer(cache, fwd) else {
+        // Boxed: a pass may itself end in the store, once.
+        return Box::pin(pass::pass(walk.clone(), "precondition")).await;
+    };
+    let Body::Stream { length, source: mut rest } = std::mem::replace(&mut response.body, Body::None) else {
+        return answer(cache, fwd).unwrap_or(response);
+    };
+    let first = match poll_fn(|cx| rest.as_mut().poll_next(cx)).await {
+        Some(Ok(first)) => Some(first),
+        None => None,
+        Some(Err(_)) => return failed(walk, &stored, &asks).await,
+    };
+    if fwd.is_none() && asks.asked.load(Ordering::Relaxed) {
+        // The same head again, now that it is known where the answer comes from.
+        if let Ok(told) = answer(CacheOutcome::Miss, Some(Why::Partial.fwd())) {
+            response = told;
+        }
+    }
+    response.body = Body::Stream { length, source: Box::pin(Begun { first, rest }) };
+    response
+}
+
+/// There is no first byte.
+async fn failed(walk: &Walk, stored: &Arc<StoredResponse>, asks: &Asks) -> Response {
+    if asks.forbidden {
+        return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
+    }
+    let Some(large) = stored.large() else {
+        return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone"));
+    };
+    if let Some(failure) = large.failure().filter(|_| !large.is_changed()) {
+        let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        return walk.failed(Failure::new(status, failure.reason));
+    }
+    walk.edge.store.drop_large(walk.key, large);
+    if walk.restarted {
+        let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::Partial);
+        return Box::pin(fetched(walk.clone(), fill)).await;
+    }
+    let mut again = walk.clone();
+    again.restarted = true;
+    let looked: Lookup = again.look_up();
+    Box::pin(walk_on(again, looked, Tier::Memory)).await
+}
+
+/// For an answer from a fetch that is under way, if it is of a large body.
+pub(super) fn refill(walk: &Walk, streaming: &Streaming) -> Option<Arc<dyn Refill>> {
+    streaming.large.as_ref().map(|_| Asks::new(walk, false) as Arc<dyn Refill>)
+}
+
+/// Whether a look-up found a body that lies on disk.
+pub(super) fn is_large(looked: &Lookup) -> bool {
+    matches!(looked, Lookup::Fresh(hit) | Lookup::Stale(hit, _) if hit.stored.large().is_some())
+}
+
+/// Fetches what one answer finds missing.
+struct Asks {
+    walk: Walk,
+    /// The client wants nothing fetched.
+    forbidden: bool,
+    asked: AtomicBool,
+}
+
+impl Asks {
+    fn new(walk: &Walk, forbidden: bool) -> Arc<Self> {
+        let mut walk = walk.clone();
+        // Interim answers of an origin are for before the head.
+        walk.interim = None;
+        Arc::new(Self { walk, forbidden, asked: AtomicBool::new(false) })
+    }
+}
+
+impl Refill for Asks {
+    fn refill(&self, slice: Slice) {
+        if !self.forbidden {
+            self.asked.store(true, Ordering::Relaxed);
+            tokio::spawn(lead(self.walk.clone(), slice));
+        }
+    }
+}
+
+/// Asks the origin for a slice, and ends it on every path.
+async fn lead(walk: Walk, slice: Slice) {
+    let answer = match walk.ask(fields_for(&walk, &slice)).await {
+        Ok(answer) => answer,
+        Err(error) => return slice.fail(told(Failure::from(error.cause))),
+    };
+    let (first, length) = match fitting(&slice, &answer) {
+        Fitting::Part(first, length) => (first, length),
+        Fitting::Other => {
+            walk.edge.store.drop_large(walk.key, slice.large());
+            return slice.changed();
+        }
+        Fitting::Failure => return slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "slice"))),
+    };
+    match slice.begin(first, &walk.edge.store, WINDOW) {
+        Ok(writing) => bring(&walk, answer.body, writing, length).await,
+        Err(slice) => slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "content-range"))),
+    }
+}
+
+/// What an answer is to a slice.
+enum Fitting {
+    /// Bytes of the same body: from where on, and how many.
+    Part(u64, u64),
+    /// Another version, or none any more.
+    Other,
+    /// Nothing that could be used, and no sign of another version.
+    Failure,
+}
+
+fn fitting(slice: &Slice, answer: &Answer) -> Fitting {
+    if stale::is_error(answer.status) {
+        return Fitting::Failure;
+    }
+    let same = slice.validator().is_some() && strong_validator(&answer.fields) == slice.validator();
+    let whole = slice.large().length();
+    match answer.status {
+        StatusCode::PARTIAL_CONTENT if same => match partial::content_range(&answer.fields) {
+            Some(range) if range.complete.is_some() && whole.is_some() && range.complete != whole => {
+                Fitting::Other
+            }
+            Some(range) if answer.length.is_none_or(|length| length == range.span.length()) => {
+                Fitting::Part(range.span.first(), range.span.length())
+            }
+            _ => Fitting::Failure,
+        },
+        // An origin that does not know ranges, or not now.
+        StatusCode::OK if same && answer.length.is_some() && answer.length == whole => {
+            Fitting::Part(0, answer.length.unwrap_or_default())
+        }
+        _ => Fitting::Other,
+    }
+}
+
+/// Brings the bytes of a slice: `length` of them must come, or the rest of them are not there.
+pub(super) async fn bring(walk: &Walk, mut body: OriginBody, mut writing: SliceWriting, length: u64) {
+    let mut left = length;
+    while let Some(piece) = body.next().await {
+        let Ok(piece) = piece else { break };
+        let Some(after) = left.checked_sub(piece.len() as u64) else { break };
+        left = after;
+        writing.write(&piece);
+        if !room(walk, &mut writing).await {
+            break;
+        }
+    }
+    if left == 0 {
+        writing.complete();
+        // What does not get there in time is a hole again.
+        let _ = walk.edge.clock.timeout(DISK_PATIENCE, writing.stored()).await;
+    }
+    walk.edge.store.note_chunks(walk.key, writing.large());
+}
+
+/// Waits until more may come; `false` when nobody wants it.
+async fn room(walk: &Walk, writing: &mut SliceWriting) -> bool {
+    let clock = &walk.edge.clock;
+    if writing.spills() {
+        match clock.timeout(DISK_PATIENCE, writing.room(WINDOW)).await {
+            Ok(room) => return room.is_ok(),
+            Err(_) => writing.give_up_disk(WINDOW),
+        }
+    }
+    let waited = clock.timeout(walk.edge.config.limits.send_stall_timeout, writing.room(WINDOW)).await;
+    matches!(waited, Ok(Ok(())))
+}
+
+fn fields_for(walk: &Walk, slice: &Slice) -> HeaderMap {
+    let mut fields = without_conditions(walk);
+    let range = slice.range();
+    if let Ok(range) =
+        HeaderValue::from_str(&format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+    {
+        fields.insert(header::RANGE, range);
+    }
+    if let Some(validator) = slice.validator() {
+        fields.insert(header::IF_RANGE, validator.clone());
+    }
+    fields
+}
+
+fn told(failure: Failure) -> coalesce::Failure {
+    coalesce::Failure { status: failure.status.as_u16(), reason: failure.reason }
+}
+
+const WINDOW: u64 = STREAM_WINDOW_BYTES as u64;
