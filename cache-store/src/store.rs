@@ -9,12 +9,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderValue, Method, header};
+use http::{Method, header};
 
-use crate::coalesce::{Fill, Flight, Flights, Follower, Phase, Shard, detached};
+use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
-use crate::large::{self, Large};
+use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Why, find};
 use crate::purge::{Applied, Purge, Purges, Scope};
 use crate::rules::partial::requested;
@@ -23,7 +23,6 @@ use crate::rules::validator::has_validator;
 use crate::rules::vary::write_key;
 use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::disk::Disk;
-use crate::tiers::manifest::BODY_BYTES_MAX;
 use crate::tiers::objects::{Objects, Slot};
 use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
@@ -46,7 +45,7 @@ pub struct CacheStore {
     disk: Option<Arc<Disk>>,
     flights: Flights,
     purges: Purges,
-    object_bytes_max: u64,
+    pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
     arriving_max: u64,
@@ -198,22 +197,6 @@ impl CacheStore {
             return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
         }
         Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
-    }
-
-    /// For a range of a large body that is just being fetched whole: that fetch.
-    fn whole_for<'s, F: Fields>(
-        &self,
-        shard: &'s Shard,
-        primary: CacheKey,
-        request: &RequestHead<'_, F>,
-    ) -> Option<&'s Arc<Flight>> {
-        if !request.has(&header::RANGE) {
-            return None;
-        }
-        let flight = shard.flight(self.whole_key(primary, request))?;
-        let streams =
-            matches!(&*flight.phase.borrow(), Phase::Streaming(streaming) if streaming.is_sliceable());
-        streams.then_some(flight)
     }
 
     /// The permit to bring a key from disk, or a place behind whoever has it.
@@ -459,25 +442,6 @@ impl CacheStore {
         (self.objects.entry_weight_max() as u64).saturating_sub(beside_bytes).min(self.object_bytes_max)
     }
 
-    /// Longest body that is stored anywhere, bytes.
-    pub fn stored_bytes_max(&self) -> u64 {
-        self.entry_bytes_max().max(self.large_bytes_max())
-    }
-
-    /// Longest body that is stored on disk, bytes; 0 where there is no place for large ones.
-    pub fn large_bytes_max(&self) -> u64 {
-        let shelf = self.disk.as_ref().and_then(|disk| disk.shelf());
-        shelf.map_or(0, |shelf| shelf.body_bytes_max().min(self.object_bytes_max).min(BODY_BYTES_MAX))
-    }
-
-    /// A large body of which nothing is here yet; `None` where it has no place.
-    pub(crate) fn large(&self, length: Option<u64>, validator: Option<HeaderValue>) -> Option<Arc<Large>> {
-        if length.is_some_and(|length| length > self.large_bytes_max()) {
-            return None;
-        }
-        Large::new(self.disk.as_ref()?.shelf()?, length, validator)
-    }
-
     /// Figures for metrics and `stat`.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -514,58 +478,7 @@ impl CacheStore {
         self.insert_response(&fill.flight, fill.primary, stored, base)
     }
 
-    /// Ends a fill with the head of a large response, over the body that stands there already if it is the same one.
-    pub(crate) fn adopt(&self, fill: &Fill, mut parts: Parts) -> Arc<StoredResponse> {
-        let known = {
-            let _shard = self.flights.shard(fill.primary);
-            self.objects.find(self.key_of(fill.primary, &parts.vary))
-        };
-        if let (Some(Slot::Response(known)), Some(new)) = (known, &parts.large)
-            && let Some(large) = known.large()
-            && large.is_same(new)
-        {
-            parts.large = Some(Arc::clone(large));
-        }
-        self.insert_response(&fill.flight, fill.primary, self.pack(parts), None)
-    }
-
-    /// A large body has more chunks than when it was written down: writes its list of them anew.
-    pub fn note_chunks(&self, primary: CacheKey, large: &Arc<Large>) {
-        let Some(disk) = &self.disk else { return };
-        let _shard = self.flights.shard(primary);
-        for (key, stored) in self.of_body(primary, large) {
-            if stored.purged() != Purged::Hard {
-                disk.write(key, &Slot::Response(stored));
-            }
-        }
-    }
-
-    /// The origin has another representation than this body's: what is stored with it is not used again.
-    pub fn drop_large(&self, primary: CacheKey, large: &Arc<Large>) {
-        let _shard = self.flights.shard(primary);
-        for (key, stored) in self.of_body(primary, large) {
-            stored.purge(Purged::Hard);
-            if let Some(disk) = &self.disk {
-                disk.forget(key);
-            }
-        }
-    }
-
-    /// What is in memory with this body. The shard is locked.
-    fn of_body(&self, primary: CacheKey, large: &Arc<Large>) -> Vec<(CacheKey, Arc<StoredResponse>)> {
-        let keys = match self.objects.find(primary) {
-            Some(Slot::Variants(variants)) => variants.iter().map(|variant| variant.key).collect(),
-            Some(Slot::Response(_)) => vec![primary],
-            None => Vec::new(),
-        };
-        let found = keys.into_iter().filter_map(|key| match self.objects.find(key) {
-            Some(Slot::Response(stored)) => Some((key, stored)),
-            Some(Slot::Variants(_)) | None => None,
-        });
-        found.filter(|(_, stored)| stored.on_disk().is_some_and(|known| Arc::ptr_eq(known, large))).collect()
-    }
-
-    fn insert_response(
+    pub(crate) fn insert_response(
         &self,
         flight: &Arc<Flight>,
         primary: CacheKey,
@@ -610,7 +523,7 @@ impl CacheStore {
     }
 
     /// The key under which a response with this `Vary` lies.
-    fn key_of(&self, primary: CacheKey, vary: &VarySpec) -> CacheKey {
+    pub(crate) fn key_of(&self, primary: CacheKey, vary: &VarySpec) -> CacheKey {
         if vary.is_empty() {
             return primary;
         }
@@ -668,7 +581,7 @@ impl CacheStore {
     }
 
     /// The flight key of a request for the whole.
-    fn whole_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
+    pub(crate) fn whole_key<F: Fields>(&self, primary: CacheKey, request: &RequestHead<'_, F>) -> CacheKey {
         let values = self.variant_values(primary, request);
         if values.is_empty() { primary } else { self.keyer.variant(primary, &values) }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cache_store::coalesce::Streaming;
 use cache_store::entry::StoredResponse;
 use cache_store::rules::ResponseHead;
-use cache_store::rules::partial::{self, ByteRange, Held, Requested, Resolved};
+use cache_store::rules::partial::{self, Held, Resolved};
 use cache_store::rules::validator::{Precondition, evaluate, if_range_holds};
 use http::{HeaderMap, Method, StatusCode, header};
 
@@ -75,40 +75,27 @@ pub(super) fn stored(
     Ok(response)
 }
 
-/// What a response that is streaming in is to a request that could be answered with less.
-pub(super) enum Streamed {
-    /// The answer has been made.
-    Answered,
-    /// All of it is the answer.
-    Whole,
-    /// The answer is not in it.
-    Elsewhere,
-}
-
-/// Makes `response` the answer from a response that is streaming in, where that is not simply the whole of it; else
-/// nothing is changed.
+/// Makes `response` the answer from a response that is streaming in, where that is not simply the whole of it; `None`,
+/// and nothing is changed, where it is.
 pub(super) fn streaming(
     streaming: &Arc<Streaming>,
     occasion: Occasion<'_>,
     response: &mut Response,
-) -> Streamed {
+) -> Option<()> {
     let head = &streaming.head;
     let view = ResponseHead { status: head.status, fields: &head.fields };
     if evaluate(occasion.request, &view, occasion.clock.wall()) == Precondition::NotModified {
         response.status = StatusCode::NOT_MODIFIED;
         response.lines = Lines::Own(not_modified_lines(&head.fields));
         response.body = Body::None;
-        return Streamed::Answered;
+        return Some(());
     }
     let requested = partial::requested(occasion.request);
-    if head.status == StatusCode::PARTIAL_CONTENT {
-        return if is_part(&head.fields, requested.as_ref()) { Streamed::Whole } else { Streamed::Elsewhere };
-    }
     let (StatusCode::OK, Some(length), Some(requested)) = (head.status, streaming.length, requested) else {
-        return Streamed::Whole;
+        return None;
     };
     if !if_range_holds(occasion.request, &head.fields) {
-        return Streamed::Whole;
+        return None;
     }
     match requested.resolve(length) {
         Resolved::Unsatisfiable => {
@@ -118,13 +105,13 @@ pub(super) fn streaming(
                 response.extra.extend_from_slice(&new);
                 response.body = body;
             }
-            Streamed::Answered
+            Some(())
         }
         Resolved::Spans(spans) => {
             // Several parts out of a body that is still coming would have to be held back: send the whole.
-            let [span] = spans.as_slice() else { return Streamed::Whole };
+            let [span] = spans.as_slice() else { return None };
             let Some(source) = source(streaming, span.first(), Some(span.end()), occasion.refill) else {
-                return Streamed::Whole;
+                return None;
             };
             line(&mut response.extra, b"content-range", range::content_range(*span, Some(length)).as_bytes());
             if head.fields.contains_key(header::CONTENT_RANGE) {
@@ -132,22 +119,9 @@ pub(super) fn streaming(
             }
             response.status = StatusCode::PARTIAL_CONTENT;
             response.body = Body::Stream { length: Some(span.length()), source };
-            Streamed::Answered
+            Some(())
         }
-        Resolved::Ignore => Streamed::Whole,
-    }
-}
-
-/// Whether a 206 with these fields is what this request asks for. Requests for ranges that begin in one chunk wait for one
-/// fetch, and what it brings may be the part that only one of them wants. What cannot be told is believed: it was asked
-/// for in these words.
-fn is_part(fields: &HeaderMap, requested: Option<&Requested>) -> bool {
-    let (Some(requested), Some(range)) = (requested, partial::content_range(fields)) else { return true };
-    let [wanted] = requested.ranges() else { return true };
-    match (range.complete, *wanted) {
-        (Some(complete), wanted) => wanted.resolve(complete).is_none_or(|span| span == range.span),
-        (None, ByteRange::FromTo(first, _) | ByteRange::From(first)) => first == range.span.first(),
-        (None, ByteRange::Suffix(_)) => true,
+        Resolved::Ignore => None,
     }
 }
 

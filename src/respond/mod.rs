@@ -31,7 +31,6 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
-use conditional::Streamed;
 use headers::CacheStatus;
 use large::LargeStream;
 pub use large::Refill;
@@ -114,8 +113,7 @@ pub fn stored(
     conditional::stored(&stored, occasion, extra, outcome)
 }
 
-/// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept, or it is a part
-/// that was not asked for here.
+/// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept.
 pub fn streaming(
     streaming: &Arc<Streaming>,
     occasion: Occasion<'_>,
@@ -140,12 +138,10 @@ pub fn streaming(
         outcome,
         close: false,
     };
-    if has_conditions(occasion.request.fields) {
-        match conditional::streaming(streaming, occasion, &mut response) {
-            Streamed::Answered => return Some(response),
-            Streamed::Elsewhere => return None,
-            Streamed::Whole => {}
-        }
+    if has_conditions(occasion.request.fields)
+        && conditional::streaming(streaming, occasion, &mut response).is_some()
+    {
+        return Some(response);
     }
     let source = source(streaming, 0, streaming.length, occasion.refill)?;
     response.body = body_for(head.status, Body::Stream { length: streaming.length, source });

@@ -252,6 +252,9 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
     let clock = walk.edge.clock.clone();
     let followed = follower.wait(&walk.head(), &control, || clock.now()).await;
     match followed {
+        Followed::Streaming(streaming) if !slices::is_part_for(walk, &streaming) => {
+            Err(Parted::Alone(follower.stored, follower.why))
+        }
         Followed::Streaming(streaming) => {
             let ttl = streaming.head.freshness.ttl(clock.now());
             let outcome = Outcome { cache: CacheOutcome::Collapsed, ttl: Some(ttl), ..Outcome::default() };

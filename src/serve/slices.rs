@@ -22,6 +22,7 @@ use cache_store::coalesce::{self, Streaming};
 use cache_store::entry::StoredResponse;
 use cache_store::large::{Slice, SliceWriting};
 use cache_store::lookup::{Hit, Lookup, Why};
+use cache_store::rules::partial::Requested;
 use cache_store::rules::validator::strong_validator;
 use cache_store::rules::{RequestControl, partial, stale};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -96,6 +97,20 @@ async fn failed(walk: &Walk, stored: &Arc<StoredResponse>, asks: &Asks) -> Respo
 /// For an answer from a fetch that is under way, if it is of a large body.
 pub(super) fn refill(walk: &Walk, streaming: &Streaming) -> Option<Arc<dyn Refill>> {
     streaming.large.as_ref().map(|_| Asks::new(walk, false) as Arc<dyn Refill>)
+}
+
+/// Whether a 206 that another request caused is what this one asks for. Those who begin in the same chunk wait for one fetch,
+/// and where it cannot be sliced, what it brings is the part that only its leader wants.
+pub(super) fn is_part_for(walk: &Walk, streaming: &Streaming) -> bool {
+    if streaming.head.status != StatusCode::PARTIAL_CONTENT || walk.edge.store.large_bytes_max() == 0 {
+        return true;
+    }
+    let requested = partial::requested(&walk.head());
+    let range = partial::content_range(&streaming.head.fields);
+    let (Some(range), Some([wanted])) = (range, requested.as_ref().map(Requested::ranges)) else {
+        return false;
+    };
+    range.complete.and_then(|complete| wanted.resolve(complete)) == Some(range.span)
 }
 
 /// Whether a look-up found a body that lies on disk.

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate::config::DiskCache;
 
@@ -455,6 +457,87 @@ async fn explain_tells_what_is_here_of_a_large_body() {
     assert!(told.contains("\"chunks\":{\"held\":1,\"missing\":3}"), "{told}");
     let told = stage.operator().get("/metrics").await.text();
     assert!(told.contains("tidegate_chunks_written_total 1"), "{told}");
+}
+
+/// More bodies than the disk has room for, versions that change at any moment, many ranges at once.
+#[tokio::test]
+async fn no_byte_of_any_range_is_ever_wrong() {
+    const BODIES: u64 = 8;
+    let directory = Directory::new();
+    let disk = DiskCache { path: directory.path().to_owned(), bytes: 24 << 20 };
+    let build = Stage::build().config(move |config, _| {
+        config.cache.memory_bytes = 1 << 20;
+        config.cache.disk = Some(disk);
+    });
+    let mut stage = build.start().await;
+    let versions: Arc<Vec<AtomicU64>> = Arc::new((0..BODIES).map(|_| AtomicU64::new(0)).collect());
+    let body_of = |number: u64, version: u64| bytes(LENGTH, number * 1000 + version);
+    for number in 0..BODIES {
+        let versions = Arc::clone(&versions);
+        stage.origin("a").answers(&format!("/{number}"), move |_| {
+            let version = versions[index(number)].load(Ordering::SeqCst);
+            let body = body_of(number, version);
+            reply(200).cache_control("max-age=600").etag(&format!("\"{version}\"")).body(body).ranged()
+        });
+    }
+    let (mut random, mut hits, mut cuts, mut evicted) = (Random(7), 0, 0, 0);
+    for round in 0..16 {
+        let mut asked = Vec::new();
+        for _ in 0..12 {
+            let number = random.below(BODIES);
+            let from = random.below(LENGTH as u64);
+            let range = match random.below(4) {
+                0 => format!("bytes={from}-"),
+                1 => format!("bytes=-{}", from + 1),
+                2 => format!("bytes={from}-{}", from + random.below(2 << 20)),
+                _ => String::new(),
+            };
+            let client = stage.client();
+            let client = if range.is_empty() { client } else { client.header("range", &range) };
+            asked.push((number, range.clone(), client.get(&format!("/{number}"))));
+            if random.below(20) == 0 {
+                versions[index(number)].fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        for (number, range, asked) in asked {
+            let answer = asked.await;
+            let what =
+                format!("/{number} {range:?}: {} {:?}", answer.status, answer.head.field("content-range"));
+            assert!(matches!(answer.status, 200 | 206), "{what}");
+            let tag = answer.field("etag").expect("every version has a tag");
+            let whole = body_of(number, tag.trim_matches('"').parse().expect("a number"));
+            let from = answer.field("content-range").map_or(0, |told| {
+                told["bytes ".len()..].split('-').next().and_then(|from| from.parse().ok()).expect("a number")
+            });
+            let length: usize = answer.field("content-length").expect("known").parse().expect("a number");
+            assert!(whole[from..from + length].starts_with(&answer.body), "{what}: wrong bytes");
+            assert_eq!(answer.was_cut(), answer.body.len() < length, "{what}");
+            cuts += usize::from(answer.was_cut());
+            hits += usize::from(answer.is_hit());
+        }
+        if round % 8 == 7 {
+            let chunks = stage.edge().store.disk().and_then(|disk| disk.usage().chunks);
+            evicted += chunks.expect("a disk has room for chunks").health.evicted;
+            stage.restart().await;
+        }
+    }
+    assert!(hits > 30 && cuts < 20 && evicted > 0, "{hits} hits, {cuts} cuts, {evicted} evicted");
+}
+
+/// xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("few")
 }
 
 fn asked(stage: &Stage) -> Vec<String> {

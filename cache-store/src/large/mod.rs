@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `reader.rs` walks that graph for one client, `spill.rs` cuts what arrives into chunks and puts them, `slice.rs` is the
-//! permit. The origin is asked by the root (`serve/slices.rs`).
+//! permit, `store.rs` the store's part. The origin is asked by the root (`serve/slices.rs`).
 //!
 //! Invariants: for each chunk at most one slice is asked for at a time; all bytes are of one representation: a hole is
 //! filled only by an answer with the same strong validator, and when the origin shows another the holes stay holes for
@@ -24,6 +24,7 @@
 mod reader;
 mod slice;
 mod spill;
+mod store;
 
 use std::ops::Range;
 use std::sync::Arc;
