@@ -5,8 +5,9 @@
 //! kills no answer may be corrupt, cut, of another page, or of an earlier generation than that.
 //!
 //! `TIDEGATE_KILLS` says how often (`tests/crash/run 1000` for a long one), `TIDEGATE_SEED` replays the requests; the moment of
-//! a kill is the machine's.
+//! a kill is the machine's. In `faults.rs` the disk has it: it kills at a call of our choice, or fails.
 
+mod faults;
 mod node;
 mod origin;
 mod random;
@@ -24,9 +25,8 @@ use random::Random;
 fn no_kill_makes_the_cache_lie() {
     let kills = number("TIDEGATE_KILLS").unwrap_or(12);
     let seed = number("TIDEGATE_SEED").unwrap_or(1);
-    let model = Model { origin: Origin::open(), floors: (0..PAGES).map(|_| AtomicU64::new(0)).collect() };
-    let model = Arc::new(model);
-    let directory = Directory::new();
+    let model = Arc::new(Model::new());
+    let directory = Directory::new("kills");
     let mut random = Random::new(seed);
     let mut hits = 0;
     for round in 0..kills {
@@ -63,6 +63,10 @@ struct Model {
 }
 
 impl Model {
+    fn new() -> Self {
+        Self { origin: Origin::open(), floors: (0..PAGES).map(|_| AtomicU64::new(0)).collect() }
+    }
+
     /// Asks until the node is gone; how many answers were hits.
     fn ask_on(&self, node: &Node, mut random: Random, steps: &Sender<()>) -> u64 {
         let mut hits = 0;

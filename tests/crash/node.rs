@@ -30,8 +30,18 @@ impl Node {
     /// Starts a node over the directory and waits until it serves. The memory is small beside the pages, so that hits come from
     /// both tiers; so is the disk, so that it evicts.
     pub(crate) fn start(origin: SocketAddr, directory: &Path) -> Self {
+        Self::spawn(origin, directory, &[]).unwrap_or_else(|said| panic!("the node did not start:\n{said}"))
+    }
+
+    /// The same with these in its environment; what it said if it ended before it served.
+    pub(crate) fn spawn(
+        origin: SocketAddr,
+        directory: &Path,
+        environment: &[(&str, &Path)],
+    ) -> Result<Self, String> {
         let (address, admin) = (free(), free());
         let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .envs(environment.iter().copied())
             .args(["proxy", "--to", &format!("http://{origin}"), "--from", &address.to_string()])
             .args(["--admin", &admin.to_string(), "--memory", "2MiB", "--log", "off"])
             .arg("--disk")
@@ -51,18 +61,39 @@ impl Node {
             if line.contains("admin on") {
                 // What it says later is nobody's, and must not fill the pipe.
                 std::thread::spawn(move || said.for_each(drop));
-                return Self { address, admin, process: Mutex::new(process), killed: AtomicBool::new(false) };
+                let (process, killed) = (Mutex::new(process), AtomicBool::new(false));
+                return Ok(Self { address, admin, process, killed });
             }
         }
         let _ = process.wait();
-        panic!("the node did not start:\n{all}");
+        Err(all)
+    }
+
+    /// Whether it ends by itself, as one does whose connections have just broken.
+    pub(crate) fn is_ending(&self) -> bool {
+        let mut process = self.process.lock().expect("no panic holds it");
+        (0..LOOKS_MAX).any(|_| {
+            std::thread::yield_now();
+            matches!(process.try_wait(), Ok(Some(_)))
+        })
+    }
+
+    /// What ails it, as it says.
+    pub(crate) fn ready(&self) -> String {
+        let mut stream = connect(self.admin).expect("it listens");
+        write!(stream, "GET /ready HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)
+            .expect("it reads");
+        let answer = read(&mut stream).expect("it answers");
+        assert_eq!(answer.status, 200, "trouble with a disk is no reason to take the node out");
+        String::from_utf8_lossy(&answer.body).into_owned()
     }
 
     /// kill -9.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::SeqCst);
         let mut process = self.process.lock().expect("no panic holds it");
-        process.kill().expect("it runs");
+        // It may have ended by itself.
+        let _ = process.kill();
         process.wait().expect("it ends");
     }
 
@@ -145,14 +176,20 @@ fn free() -> SocketAddr {
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("tidegate-crash-{}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-crash-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory for a test");
         Self(path)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Empties it.
+    pub(crate) fn clear(&self) {
+        std::fs::remove_dir_all(&self.0).expect("it can be removed");
+        std::fs::create_dir_all(&self.0).expect("and made again");
     }
 }
 
@@ -163,5 +200,7 @@ impl Drop for Directory {
     }
 }
 
+/// Looks at a process that is ending: milliseconds are enough.
+const LOOKS_MAX: u32 = 1_000_000;
 /// How long an answer may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);

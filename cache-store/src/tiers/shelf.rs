@@ -73,6 +73,7 @@ impl Shelf {
             if !shelf.walked.load(Ordering::Relaxed) && shelf.chunks.walk(WALK_STEPS) == Walked::All {
                 shelf.walked.store(true, Ordering::Relaxed);
             }
+            shelf.chunks.recover();
             for _ in 0..RECLAIMS_MAX {
                 if !shelf.chunks.reclaim().more {
                     break;

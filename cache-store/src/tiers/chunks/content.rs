@@ -46,8 +46,12 @@ impl Content {
         second.map_or(fan.clone(), |second| fan.join(format!("{second:02x}")))
     }
 
-    /// Makes the directories above the chunks; they are made again when somebody removed them.
+    /// Makes the directories above the chunks; they are made again when somebody removed them. What they all stand in is not:
+    /// where that is gone, another will be put in its place, or it will come back.
     pub(super) fn prepare(&self) -> io::Result<()> {
+        if let Some(above) = self.dir.parent() {
+            fs::metadata(above)?;
+        }
         make_dir(&self.dir.join(TMP))?;
         make_dir(&self.dir.join(CONTENT))
     }
@@ -63,10 +67,10 @@ impl Content {
         Ok(())
     }
 
-    /// Writes a chunk, over whatever had its name.
-    pub(super) fn write(&self, id: ChunkId, bytes: &[u8]) -> io::Result<()> {
+    /// Writes bytes to a file that is not in its place yet.
+    fn draft(&self, bytes: &[u8]) -> io::Result<Draft> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut draft = Draft { path: self.dir.join(TMP).join(format!("{number:016x}")), renamed: false };
+        let draft = Draft { path: self.dir.join(TMP).join(format!("{number:016x}")), renamed: false };
         let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&draft.path);
         let mut file = match create() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -76,6 +80,17 @@ impl Content {
             opened => opened?,
         };
         file.write_all(bytes)?;
+        Ok(draft)
+    }
+
+    /// Whether the disk takes a file now; nothing is left of it.
+    pub(super) fn try_out(&self) -> io::Result<()> {
+        self.draft(&[0; 4096]).map(drop)
+    }
+
+    /// Writes a chunk, over whatever had its name.
+    pub(super) fn write(&self, id: ChunkId, bytes: &[u8]) -> io::Result<()> {
+        let mut draft = self.draft(bytes)?;
         let path = self.path(id);
         match fs::rename(&draft.path, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {

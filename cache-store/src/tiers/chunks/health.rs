@@ -102,6 +102,14 @@ impl Counters {
         self.corrupt.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_recovered(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn health(&self) -> Health {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Health {

@@ -219,6 +219,13 @@ impl ChunkStore {
         self.counters.health()
     }
 
+    /// Finds out whether a disk that refused something is well again, where nothing else may be written for long.
+    pub fn recover(&self) {
+        if self.counters.is_failing() && self.content.try_out().is_ok() {
+            self.counters.count_recovered();
+        }
+    }
+
     /// Memory of the accounting, in bytes. Looks at every shard.
     pub fn accounting_bytes(&self) -> usize {
         self.table.memory_bytes()
