@@ -88,7 +88,7 @@ pub fn frames<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> (Vec<FuzzedFram
 pub type FuzzedFrame = (u8, u8, u32, Vec<u8>);
 
 /// The fields of header blocks that one decoder reads one after another, until one cannot be read.
-pub fn header_blocks<'b>(blocks: impl IntoIterator<Item = &'b [u8]>) -> Vec<Option<Vec<(Vec<u8>, Vec<u8>)>>> {
+pub fn header_blocks<'b>(blocks: impl IntoIterator<Item = &'b [u8]>) -> Vec<Option<FuzzedFields>> {
     let (mut decoder, mut read) = (Decoder::default(), Vec::new());
     for block in blocks {
         let mut fields = Vec::new();
@@ -101,6 +101,9 @@ pub fn header_blocks<'b>(blocks: impl IntoIterator<Item = &'b [u8]>) -> Vec<Opti
     }
     read
 }
+
+/// Names and values.
+pub type FuzzedFields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A whole HTTP/2 connection over memory.
 pub use crate::listener::h2::rehearsal::{Rehearsed, rehearse};

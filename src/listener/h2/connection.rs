@@ -70,12 +70,20 @@ pub(super) struct Connection<'s, S: Service> {
     pub(super) now_micros: u64,
     /// Since when a header block is incomplete.
     pub(super) head_since: Option<Timestamp>,
-    /// Since when the socket has not taken a byte of the output.
-    pub(super) stuck_since: Option<Timestamp>,
-    /// Bytes of the output that are already written, and of all output before it.
-    pub(super) written: usize,
-    pub(super) written_before: u64,
+    pub(super) written: Written,
+}
+
+/// How far the output is written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Bytes of it.
+    pub(super) bytes: usize,
+    /// Bytes of all output before it.
+    pub(super) before: u64,
+    /// Written, but perhaps kept back by TLS.
     pub(super) unflushed: bool,
+    /// Since when the socket has not taken a byte.
+    pub(super) stuck_since: Option<Timestamp>,
 }
 
 /// A header block that comes in several frames.
@@ -169,10 +177,7 @@ impl<'s, S: Service> Connection<'s, S> {
             now,
             now_micros: context.clock.micros(),
             head_since: None,
-            stuck_since: None,
-            written: 0,
-            written_before: 0,
-            unflushed: false,
+            written: Written::default(),
             context,
         }
     }
@@ -214,7 +219,7 @@ impl<'s, S: Service> Connection<'s, S> {
     /// Bytes that are to be written.
     #[inline]
     pub(super) fn unwritten(&self) -> usize {
-        self.kit.out.len() - self.written
+        self.kit.out.len() - self.written.bytes
     }
 
     #[inline]
@@ -263,7 +268,10 @@ impl<'s, S: Service> Connection<'s, S> {
             RST_STREAM => self.client_reset(head.stream),
             WINDOW_UPDATE => self.window_update(head.stream, word(payload) & STREAM_MAX),
             SETTINGS => self.settings(head, payload),
-            PING => self.ping(head, payload),
+            PING => {
+                self.ping(head, payload);
+                Ok(())
+            }
             // PRIORITY, which RFC 9113 §5.3.2 has put out of use.
             _ => {
                 self.budget.idle_frame(head.length);
@@ -368,10 +376,10 @@ impl<'s, S: Service> Connection<'s, S> {
             let id = id.iter().fold(0, |id, byte| id << 8 | u16::from(*byte));
             let value = word(value);
             match id {
-                SETTINGS_HEADER_TABLE_SIZE => {
-                    if (value as usize) < H2_TABLE_BYTES && self.table == Table::Default {
-                        self.table = Table::ToBeTold;
-                    }
+                SETTINGS_HEADER_TABLE_SIZE
+                    if (value as usize) < H2_TABLE_BYTES && self.table == Table::Default =>
+                {
+                    self.table = Table::ToBeTold;
                 }
                 SETTINGS_ENABLE_PUSH if value > 1 => return Err(Code::ProtocolError),
                 SETTINGS_INITIAL_WINDOW_SIZE if value > STREAM_MAX => return Err(Code::FlowControlError),
@@ -397,14 +405,13 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     /// RFC 9113 §6.7.
-    fn ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Code> {
+    fn ping(&mut self, head: FrameHead, payload: &[u8]) {
         self.budget.idle_frame(head.length);
         if !head.is_ack() {
             frame::append(&mut self.kit.out, PING, ACK, 0, payload);
         } else if payload == LAST_CALL && matches!(self.leaving, Leaving::Told { .. }) {
             self.last_call();
         }
-        Ok(())
     }
 
     /// Tells the client to open no more streams, and lets those that it has opened end. RFC 9113 §6.8.

@@ -124,9 +124,8 @@ pub(crate) fn window_update(out: &mut Vec<u8>, stream: u32, by: u32) {
 
 /// GOAWAY, RFC 9113 §6.8.
 pub(crate) fn goaway(out: &mut Vec<u8>, last_stream: u32, code: Code) {
-    let [a, b, c, d] = last_stream.to_be_bytes();
-    let [e, f, g, h] = (code as u32).to_be_bytes();
-    append(out, GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
+    let payload = u64::from(last_stream) << 32 | u64::from(code as u32);
+    append(out, GOAWAY, 0, 0, &payload.to_be_bytes());
 }
 
 /// SETTINGS with these identifiers and values, RFC 9113 §6.5.

@@ -98,10 +98,8 @@ impl Inbound {
         let Some((bytes, after)) = input.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let head = FrameHead::parse(*bytes);
         head.check()?;
-        if *self == Self::Settings {
-            if head.kind != SETTINGS || head.is_ack() {
-                return Err(Code::ProtocolError);
-            }
+        if *self == Self::Settings && (head.kind != SETTINGS || head.is_ack()) {
+            return Err(Code::ProtocolError);
         }
         match head.kind {
             DATA => {

@@ -18,7 +18,7 @@ impl<S: Service> Connection<'_, S> {
         let passed = |since: Timestamp, limit: Duration| now.since(since) >= limit && !limit.is_zero();
         let since = |since: Option<Timestamp>, limit| since.is_some_and(|since| passed(since, limit));
         let limits = &self.context.limits;
-        if since(self.stuck_since, limits.send_stall_timeout) {
+        if since(self.written.stuck_since, limits.send_stall_timeout) {
             return Some(Phase::SendStall);
         }
         if since(self.head_since, limits.head_timeout) {

@@ -32,6 +32,7 @@ use crate::shutdown::Drain;
 
 /// What came of a client's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(unreachable_pub)] // the doors of `tests/fuzz` hand it on
 pub struct Rehearsed {
     /// How the connection ended, if it did, in words.
     pub ended: Option<String>,
@@ -44,6 +45,7 @@ pub struct Rehearsed {
 }
 
 /// Plays a connection whose client sends these pieces and then nothing.
+#[allow(unreachable_pub)] // as above
 pub fn rehearse<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Rehearsed {
     let pieces: VecDeque<&[u8]> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
     // A read each, and what the last of them causes.

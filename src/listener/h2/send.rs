@@ -89,7 +89,7 @@ impl<S: Service> Connection<'_, S> {
         }
         if let Some(mut exchange) = exchange {
             exchange.complete = true;
-            exchange.ends_at = self.written_before + self.kit.out.len() as u64;
+            exchange.ends_at = self.written.before + self.kit.out.len() as u64;
             self.kit.unfinished.push_back(exchange);
         }
     }

@@ -123,44 +123,44 @@ impl<S: Service> Connection<'_, S> {
         io: &mut IO,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.written < self.kit.out.len() {
-            let rest = self.kit.out.get(self.written..).unwrap_or_default();
+        while self.written.bytes < self.kit.out.len() {
+            let rest = self.kit.out.get(self.written.bytes..).unwrap_or_default();
             match Pin::new(&mut *io).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
-                    self.written += count.min(rest.len());
-                    self.stuck_since = None;
-                    self.unflushed = true;
+                    self.written.bytes += count.min(rest.len());
+                    self.written.stuck_since = None;
+                    self.written.unflushed = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.forget_written();
-                    self.stuck_since = self.stuck_since.or(Some(self.now));
+                    self.written.stuck_since = self.written.stuck_since.or(Some(self.now));
                     return Poll::Pending;
                 }
             }
         }
         self.forget_written();
-        if self.unflushed {
+        if self.written.unflushed {
             // TLS keeps records back until it is flushed.
             if Pin::new(&mut *io).poll_flush(cx)?.is_pending() {
-                self.stuck_since = self.stuck_since.or(Some(self.now));
+                self.written.stuck_since = self.written.stuck_since.or(Some(self.now));
                 return Poll::Pending;
             }
-            self.unflushed = false;
+            self.written.unflushed = false;
         }
-        self.stuck_since = None;
+        self.written.stuck_since = None;
         Poll::Ready(Ok(()))
     }
 
     fn forget_written(&mut self) {
-        self.written_before += self.written as u64;
-        if self.written == self.kit.out.len() {
+        self.written.before += self.written.bytes as u64;
+        if self.written.bytes == self.kit.out.len() {
             self.kit.out.clear();
         } else {
-            self.kit.out.drain(..self.written);
+            self.kit.out.drain(..self.written.bytes);
         }
-        self.written = 0;
+        self.written.bytes = 0;
     }
 
     /// Reports the requests whose answers are written.
@@ -168,7 +168,7 @@ impl<S: Service> Connection<'_, S> {
     fn finish(&mut self) {
         let mut told = false;
         while let Some(exchange) =
-            self.kit.unfinished.pop_front_if(|exchange| exchange.ends_at <= self.written_before)
+            self.kit.unfinished.pop_front_if(|exchange| exchange.ends_at <= self.written.before)
         {
             if !std::mem::replace(&mut told, true) {
                 self.now_micros = self.context.clock.micros();
@@ -179,7 +179,7 @@ impl<S: Service> Connection<'_, S> {
 
     /// Whether nothing is under way and everything is written.
     pub(super) fn is_idle(&self) -> bool {
-        self.streams.is_empty() && self.unwritten() == 0 && !self.unflushed && self.block.is_none()
+        self.streams.is_empty() && self.unwritten() == 0 && !self.written.unflushed && self.block.is_none()
     }
 
     /// Whether nothing more is to come.

@@ -34,7 +34,7 @@ struct Noted {
     list: Arc<Mutex<List>>,
     stream: u32,
     /// It stands in the list.
-    noted: AtomicBool,
+    pending: AtomicBool,
 }
 
 impl Woken {
@@ -53,7 +53,7 @@ impl Woken {
 
     /// A waker for this stream.
     pub(super) fn waker(&self, stream: u32) -> StreamWaker {
-        let noted = Arc::new(Noted { list: Arc::clone(&self.0), stream, noted: AtomicBool::new(false) });
+        let noted = Arc::new(Noted { list: Arc::clone(&self.0), stream, pending: AtomicBool::new(false) });
         StreamWaker { waker: Waker::from(Arc::clone(&noted)), noted }
     }
 }
@@ -61,7 +61,7 @@ impl Woken {
 impl StreamWaker {
     /// For the context of a poll that begins now: what happens from here on wakes again.
     pub(super) fn arm(&self) -> &Waker {
-        self.noted.noted.store(false, Ordering::Release);
+        self.noted.pending.store(false, Ordering::Release);
         &self.waker
     }
 
@@ -79,7 +79,7 @@ impl StreamWaker {
 impl Noted {
     /// Notes the stream, and returns whom to wake if it was not noted before.
     fn note(&self) -> Option<Waker> {
-        if self.noted.swap(true, Ordering::AcqRel) {
+        if self.pending.swap(true, Ordering::AcqRel) {
             return None;
         }
         let mut list = self.list.lock();

@@ -62,19 +62,17 @@ pub(in crate::listener::h2) fn append_lines(out: &mut Vec<u8>, lines: &[u8], huf
 
 /// One field, and whether it is `date`.
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8], huffman: bool) -> bool {
-    let mut lower = [0; NAME_BYTES_USUAL];
+    let mut usual = [0; NAME_BYTES_USUAL];
     let mut long = Vec::new();
-    let name = match lower.get_mut(..name.len()) {
-        Some(lower) => {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            &*lower
-        }
-        None => {
-            long.extend(name.to_ascii_lowercase());
-            &long[..]
-        }
+    let lower = if let Some(lower) = usual.get_mut(..name.len()) {
+        lower
+    } else {
+        long.resize(name.len(), 0);
+        &mut long[..]
     };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let name = &*lower;
     if name.is_empty() || is_of_http1(name) {
         return false;
     }

@@ -37,6 +37,7 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Wrong> {
 fn long(bits: u64) -> Result<(u8, u32), Wrong> {
     for length in FAST_BITS + 1..=LENGTH_MAX {
         let (first, count, at) = BY_LENGTH[length as usize];
+        #[allow(clippy::cast_possible_truncation)] // at most thirty bits
         let code = (bits >> (64 - length)) as u32;
         if let Some(nth) = code.checked_sub(first)
             && nth < count

@@ -30,6 +30,8 @@ use crate::respond::response::{Body, Cut, Lines, Outcome, Response, Stream};
 use crate::shutdown::Drain;
 
 mod bounds;
+mod conformance;
+mod property;
 
 #[path = "../../../../tests/framing/h2_cases.rs"]
 #[allow(unreachable_pub)] // a scenario may use it too
