@@ -3,9 +3,8 @@
 //! Compiled with the feature `fuzzing` only. Each function takes its input in pieces where the parser does, so that a
 //! target can compare one cut of the same bytes with another.
 
-use cache_store::timestamp::Timestamp;
-
-use crate::config::limits::Limits;
+use crate::listener::h2::hpack::Decoder;
+use crate::listener::h2::inbound::{Event, Inbound};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
 use crate::observe::calendar::SecondText;
@@ -53,55 +52,61 @@ pub fn scan<'b>(
     })
 }
 
-/// Payload length, type, flags and stream of each HTTP/2 frame that ended in a client's bytes, preface included.
-pub fn frames<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Vec<(u32, u8, u8, u32)> {
-    let mut scanner = crate::listener::h2::frames::FrameScanner::at_preface();
-    let mut frames = Vec::new();
+/// What a client's bytes are as HTTP/2 frames, preface included: kind, flags, stream and payload (of DATA its body, of what
+/// is skipped nothing); and the code of the error behind them.
+pub fn frames<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> (Vec<FuzzedFrame>, Option<u32>) {
+    let (mut inbound, mut frames) = (Inbound::Preface, Vec::<FuzzedFrame>::new());
+    let mut input = Vec::new();
     for piece in pieces {
-        scanner.feed(piece, |seen| {
-            if let crate::listener::h2::frames::Seen::End(head) = seen {
-                frames.push((head.length, head.kind, head.flags, head.stream));
+        input.extend_from_slice(piece);
+        let mut rest = &input[..];
+        loop {
+            match inbound.next(&mut rest) {
+                Ok(Some(Event::Frame(head, payload))) => {
+                    frames.push((head.kind, head.flags, head.stream, payload.to_vec()));
+                }
+                Ok(Some(Event::Data(head, _) | Event::Skipped(head))) => {
+                    frames.push((head.kind, head.flags, head.stream, Vec::new()));
+                }
+                Ok(Some(Event::Piece(_, bytes))) => {
+                    if let Some(frame) = frames.last_mut() {
+                        frame.3.extend_from_slice(bytes);
+                    }
+                }
+                Ok(Some(Event::DataEnds(_))) => {}
+                Ok(None) => break,
+                Err(code) => return (frames, Some(code as u32)),
             }
-        });
+        }
+        let taken = input.len() - rest.len();
+        input.drain(..taken);
     }
-    frames
+    (frames, None)
 }
 
-/// What an HTTP/2 connection has cost.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Spent {
-    /// Whether it is closed for it.
-    pub overspent: bool,
-    /// Streams under way.
-    pub streams: usize,
-    /// Whether a header block has begun and not ended.
-    pub within_head: bool,
-    /// What the client is too slow with a minute later, by name.
-    pub late: Option<String>,
-    /// Whether the last frame sent was whole, so that a GOAWAY may follow.
-    pub can_say_goodbye: bool,
-    /// The ledger as text.
-    pub ledger: String,
+/// Kind, flags, stream, payload.
+pub type FuzzedFrame = (u8, u8, u32, Vec<u8>);
+
+/// The fields of header blocks that one decoder reads one after another, until one cannot be read.
+pub fn header_blocks<'b>(blocks: impl IntoIterator<Item = &'b [u8]>) -> Vec<Option<FuzzedFields>> {
+    let (mut decoder, mut read) = (Decoder::default(), Vec::new());
+    for block in blocks {
+        let mut fields = Vec::new();
+        let decoded = decoder.decode(block, |field| fields.push((field.name.to_vec(), field.value.to_vec())));
+        let broken = decoded.is_err();
+        read.push(decoded.ok().map(|()| fields));
+        if broken {
+            break;
+        }
+    }
+    read
 }
 
-/// The ledger of a connection on which the client sent and we sent these pieces, `true` for the client's, all at once.
-pub fn spent<'b>(pieces: impl IntoIterator<Item = (bool, &'b [u8])>) -> Spent {
-    let now = Timestamp::from_secs(1000);
-    let mut budget = crate::listener::budget::Budget::new(now);
-    for (from_client, piece) in pieces {
-        if from_client { budget.received(piece, now) } else { budget.sent(piece, now) }
-    }
-    let ledger = format!("{budget:?}");
-    let later = now.plus(std::time::Duration::from_mins(1));
-    Spent {
-        overspent: budget.is_overspent(),
-        streams: budget.streams(),
-        within_head: budget.is_within_head(),
-        late: budget.late(later, &Limits::default(), 0).map(|phase| format!("{phase:?}")),
-        can_say_goodbye: budget.take_goaway(0).is_some(),
-        ledger,
-    }
-}
+/// Names and values.
+pub type FuzzedFields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A whole HTTP/2 connection over memory.
+pub use crate::listener::h2::rehearsal::{Rehearsed, rehearse};
 
 /// The two access log lines of a request, JSON and combined.
 pub fn log_lines(request: &Request, finished: &Finished<'_>, wall_millis: u64) -> (Vec<u8>, Vec<u8>) {

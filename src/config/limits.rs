@@ -211,12 +211,23 @@ pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;
 pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// See [`H2_STREAM_WINDOW_BYTES`].
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Answer bytes that h2 may hold for a stream beyond the piece it was handed last.
-pub const H2_SEND_BUFFER_BYTES: usize = 64 * KIB;
+/// Body bytes in one DATA frame: with its head it fills a TLS record, and streams take turns by frames.
+pub const H2_DATA_BYTES_MAX: i64 = 16 * 1024 - 9;
+/// Encoded header block, bytes, CONTINUATION included; beyond it the connection ends. What exceeds only
+/// [`H2_HEADER_LIST_BYTES_MAX`] is answered with 431.
+pub const H2_BLOCK_BYTES_MAX: usize = 64 * KIB;
+/// The decoder's dynamic table, bytes as RFC 7541 counts them: what every client may use without asking.
+pub const H2_TABLE_BYTES: usize = 4096;
+/// Heads of requests are cut off chunks of this many bytes; a request that waits keeps its chunk.
+pub const H2_HEAD_CHUNK_BYTES: usize = 4 * KIB;
+/// Streams that we have reset of which is remembered that what still comes for them is to be ignored.
+pub const H2_IGNORED_STREAMS: usize = 128;
+/// Requests taken after the client was told to go and before it is held to it.
+pub const H2_LAST_REQUESTS: u64 = 100;
+/// Reads and writes of one connection in a row before the others on its thread have their turn.
+pub const H2_TURNS_MAX: usize = 16;
 /// Streams reset for the client's errors before the connection ends.
 pub const H2_ERROR_RESETS_MAX: usize = 100;
-/// Streams that the client resets before we looked at them, before the connection ends.
-pub const H2_EARLY_RESETS_MAX: usize = 20;
 /// Frames without progress that an HTTP/2 connection may send in a row. FAULTS B15.
 pub const H2_CREDIT: u32 = 1000;
 /// Credit given back for an answer that ended.
@@ -229,5 +240,5 @@ pub const H2_CREDIT_PER_SECOND: u32 = 1;
 pub const H2_COST_BYTES: u32 = 256;
 /// Time to bring the last GOAWAY out on a connection that is being closed.
 pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Decoded heads of stored responses that a worker keeps for HTTP/2; a prime, so that addresses spread.
+/// Rendered heads of stored responses that a worker keeps for HTTP/2; a prime, so that addresses spread.
 pub const H2_HEADS_KEPT: usize = 251;

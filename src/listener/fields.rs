@@ -240,9 +240,23 @@ impl Fields {
 pub struct FieldIndex(Vec<Entry>);
 
 impl FieldIndex {
-    /// With room for as many lines.
-    pub(crate) fn with_capacity(lines: usize) -> Self {
-        Self(Vec::with_capacity(lines))
+    /// As [`Fields::push`], of a field that is known, over bytes that are still being put together; a range outside them
+    /// is an empty text.
+    #[inline]
+    pub(crate) fn push_known(
+        &mut self,
+        id: FieldId,
+        name: std::ops::Range<usize>,
+        value: std::ops::Range<usize>,
+    ) {
+        if let (Ok(name_at), Ok(name_len), Ok(value_at), Ok(value_len)) = (
+            u32::try_from(name.start),
+            u16::try_from(name.len()),
+            u32::try_from(value.start),
+            u32::try_from(value.len()),
+        ) {
+            self.0.push(Entry { name_at, value_at, value_len, name_len, id });
+        }
     }
 
     /// As [`Fields::push`], over bytes that will become the block's: they may grow, but not change.
@@ -258,6 +272,21 @@ impl FieldIndex {
     /// Forgets all lines, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// The same memory without lines.
+    #[inline]
+    pub(crate) fn emptied(mut self) -> Self {
+        self.0.clear();
+        self
+    }
+
+    /// Takes out the lines of a field; tells where their values lie, in order.
+    pub(crate) fn take(&mut self, id: FieldId) -> Vec<std::ops::Range<usize>> {
+        let lines = self.0.extract_if(.., |entry| entry.id == id);
+        lines
+            .map(|entry| entry.value_at as usize..(entry.value_at as usize + entry.value_len as usize))
+            .collect()
     }
 }
 

@@ -240,7 +240,7 @@ impl http_body::Body for RequestBody {
             Self::H2(upload) => {
                 let polled = ready!(upload.poll_next(cx));
                 if matches!(polled, Some(Err(_))) {
-                    // h2 would tell the error again and again.
+                    // It would be told again and again.
                     self.set(Self::Empty);
                 }
                 Poll::Ready(polled.map(|data| data.map(http_body::Frame::data)))

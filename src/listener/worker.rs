@@ -78,7 +78,7 @@ impl WorkerThread {
         let deadlines = Deadlines::default();
         let drain = Drain::default();
         let tasks = Tasks::default();
-        let h2 = h2::Worker::new();
+        let h2 = h2::Worker::default();
         let date = Rc::new(DateLine::default());
         let buffers = Rc::new(Buffers::default());
         let lending = Rc::new(Lending::default());

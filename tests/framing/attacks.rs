@@ -57,7 +57,7 @@ pub fn floods() -> Vec<Flood> {
         kind("resets provoked by a window too large", Vec::new(), 2, |n| {
             [get(2 * n - 1, "/stall"), frame(8, 0, 2 * n - 1, &[0x7f, 0xff, 0xff, 0xff])].concat()
         }),
-        malformed("resets provoked by DATA behind the end", Vec::new(), 2, |n| {
+        kind("resets provoked by DATA behind the end", Vec::new(), 2, |n| {
             [get(2 * n - 1, "/stall"), frame(0, 0, 2 * n - 1, b"x")].concat()
         }),
         kind("resets provoked by a stream that depends on itself", Vec::new(), 2, |n| {
@@ -70,7 +70,7 @@ pub fn floods() -> Vec<Flood> {
             frame(HEADERS, END_STREAM | END_HEADERS, 2 * n - 1, &section(&fields))
         }),
         kind("streams above the limit", Vec::new(), 1, |n| get(2 * n - 1, "/stall")),
-        malformed("streams above the limit that end in trailers", Vec::new(), 2, |n| {
+        kind("streams above the limit that end in trailers", Vec::new(), 2, |n| {
             let fields = section(&request(b"POST", b"/stall"));
             let trailers = section(&[(b"x", b"y")]);
             [

@@ -5,8 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::HeaderValue;
-
 use crate::clock::Clock;
 
 /// A worker's `Date` line.
@@ -14,17 +12,11 @@ use crate::clock::Clock;
 pub struct DateLine {
     second: Cell<u64>,
     line: RefCell<String>,
-    /// The same date for HTTP/2.
-    value: RefCell<HeaderValue>,
 }
 
 impl Default for DateLine {
     fn default() -> Self {
-        Self {
-            second: Cell::new(u64::MAX),
-            line: RefCell::default(),
-            value: RefCell::new(HeaderValue::from_static("")),
-        }
+        Self { second: Cell::new(u64::MAX), line: RefCell::default() }
     }
 }
 
@@ -35,10 +27,11 @@ impl DateLine {
         out.extend_from_slice(self.line.borrow().as_bytes());
     }
 
-    /// The date alone, as a field's value.
-    pub fn value(&self, clock: &Clock) -> HeaderValue {
+    /// Shows the date alone, as a field's value.
+    pub fn with<R>(&self, clock: &Clock, see: impl FnOnce(&str) -> R) -> R {
         self.turn(clock);
-        self.value.borrow().clone()
+        let line = self.line.borrow();
+        see(line.trim_start_matches("Date: ").trim_end())
     }
 
     fn turn(&self, clock: &Clock) {
@@ -48,9 +41,6 @@ impl DateLine {
             let moment = UNIX_EPOCH + Duration::from_secs(second.min(LAST_SECOND));
             let date = httpdate::fmt_http_date(moment);
             *self.line.borrow_mut() = format!("Date: {date}\r\n");
-            if let Ok(date) = HeaderValue::try_from(date) {
-                self.value.replace(date);
-            }
         }
     }
 }
@@ -74,7 +64,7 @@ mod tests {
         out.clear();
         line.append(&clock, &mut out);
         assert_eq!(out, b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");
-        assert_eq!(line.value(&clock), "Sun, 06 Nov 1994 08:49:38 GMT");
+        line.with(&clock, |date| assert_eq!(date, "Sun, 06 Nov 1994 08:49:38 GMT"));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use http::Method;
 use memchr::memmem::Finder;
 
 use super::authority;
-use super::look::{Look, RequestLine, is_token_byte};
-pub(in crate::listener) use super::look::{check_method, is_target_byte};
+use super::look::{Look, RequestLine};
+pub(in crate::listener) use super::look::{check_method, is_target_byte, is_token_byte};
 use super::refusal::Refusal;
 use crate::config::limits::Limits;
 use crate::listener::fields::{FieldId, FieldIndex, Fields, Part};

@@ -135,7 +135,7 @@ pub(in crate::listener) fn check_method(method: &[u8]) -> Result<(), Refusal> {
 }
 
 /// RFC 9110 §5.6.2.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
+pub(in crate::listener) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

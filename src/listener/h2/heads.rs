@@ -1,94 +1,28 @@
-//! Heads of answers in h2's form; those that a worker sends most are decoded once.
+//! Heads of answers as header blocks; those that a worker sends most are rendered once.
 //!
-//! h2 takes a `HeaderMap`, the store keeps rendered lines; decoding eight lines costs 1.4 µs and cloning the decoded
-//! map 0.6 µs, of the 3 to 4 that a hit costs on HTTP/2. So a worker keeps some maps, by the object they belong to.
-//! A head is kept when its object comes by twice in a row at its place, so a scan over many objects keeps nothing
-//! and costs nothing.
+//! The store keeps lines of HTTP/1. As fields of HTTP/2 they are the same bytes for every connection (`hpack/encoder.rs`), so
+//! a worker keeps some blocks, by the object they belong to. A block is kept when its object comes by twice in a row at its
+//! place, so a scan over many objects keeps nothing and costs nothing.
 //!
-//! Invariant: a kept head belongs to the object it is found by (a `Weak` keeps the address from being used again), and
-//! keeps nothing else of it alive: its values share a copy of the lines, not the object's bytes.
+//! Invariant: a kept block belongs to the object it is found by (a `Weak` keeps the address from being used again), and
+//! keeps nothing else of it alive. RFC 9113 §8.2.2, §8.3.2; RFC 9110 §6.6.1, §8.6.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use cache_store::entry::StoredResponse;
-use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
-use super::Connection;
+use super::frame::{
+    CONTINUATION, END_HEADERS, END_STREAM, FrameHead, HEAD_BYTES, HEADERS, PAYLOAD_BYTES_MAX,
+};
+use super::hpack;
+use crate::clock::Clock;
 use crate::config::limits::H2_HEADS_KEPT;
+use crate::listener::h1::DateLine;
 use crate::respond::response::{Body, Lines, Response};
 
-/// The head of an answer. RFC 9113 §8.3.2, §8.2.2: no reason phrase, no connection fields.
-pub(super) fn head(connection: &Connection, response: &Response, to_head: bool) -> http::Response<()> {
-    let Response { status, extra, lines, body, .. } = response;
-    let mut fields = match lines {
-        Lines::Stored(stored) => connection.heads.fields(stored),
-        Lines::Own(lines) => {
-            let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
-            append(&mut fields, lines);
-            fields
-        }
-    };
-    append(&mut fields, &Bytes::copy_from_slice(extra));
-    if let Some(length) = announced(*status, body, to_head) {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    if !fields.contains_key(DATE) {
-        fields.insert(DATE, connection.date.value(&connection.clock));
-    }
-    let mut head = http::Response::new(());
-    *head.status_mut() = *status;
-    *head.headers_mut() = fields;
-    head
-}
-
-/// What `content-length` says, if anything.
-fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
-    match (body, status) {
-        (Body::Omitted(length), StatusCode::NOT_MODIFIED) => *length,
-        (_, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) => None,
-        (body, _) if to_head => body.length(),
-        (Body::None | Body::Omitted(_), _) => Some(0),
-        (body, _) => body.length(),
-    }
-}
-
-/// Reads `name: value CRLF …` into `fields`; values share the bytes. Lines were rendered by us: what is no field is
-/// left out, and so is what only HTTP/1 may say.
-fn append(fields: &mut HeaderMap, lines: &Bytes) {
-    let mut rest = &lines[..];
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let (line, later) = rest.split_at(end + 1);
-        rest = later;
-        let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-        let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
-        else {
-            continue;
-        };
-        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(lines.slice_ref(value)))
-        else {
-            continue;
-        };
-        if !is_of_http1(&name) {
-            fields.append(name, value);
-        }
-    }
-}
-
-fn is_of_http1(name: &HeaderName) -> bool {
-    use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == UPGRADE
-        || *name == TE
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-/// A worker's decoded heads.
+/// A worker's rendered blocks.
 #[derive(Debug)]
 pub(super) struct Heads(RefCell<Box<[Place]>>);
 
@@ -96,8 +30,8 @@ pub(super) struct Heads(RefCell<Box<[Place]>>);
 struct Place {
     /// The object that came by last.
     of: Weak<StoredResponse>,
-    /// Its head, once it has come by twice.
-    head: Option<HeaderMap>,
+    /// Its fields, once it has come by twice, and whether `date` is among them.
+    block: Option<(Box<[u8]>, bool)>,
 }
 
 impl Default for Heads {
@@ -108,78 +42,80 @@ impl Default for Heads {
 }
 
 impl Heads {
-    /// The fields of `stored`, with room for a few more.
-    pub(super) fn fields(&self, stored: &Arc<StoredResponse>) -> HeaderMap {
+    /// Appends the block of an answer.
+    #[inline]
+    pub(super) fn append(
+        &self,
+        out: &mut Vec<u8>,
+        response: &Response,
+        to_head: bool,
+        (clock, date): (&Clock, &DateLine),
+    ) {
+        hpack::status(out, response.status);
+        let mut dated = match &response.lines {
+            Lines::Stored(stored) => self.fields(out, stored),
+            Lines::Own(lines) => hpack::append_lines(out, lines, false),
+        };
+        dated |= hpack::append_lines(out, &response.extra, false);
+        if let Some(length) = announced(response.status, &response.body, to_head) {
+            hpack::content_length(out, length);
+        }
+        if !dated {
+            date.with(clock, |date| hpack::date(out, date.as_bytes()));
+        }
+    }
+
+    /// Appends the fields of `stored`, and tells whether `date` is among them.
+    #[inline]
+    fn fields(&self, out: &mut Vec<u8>, stored: &Arc<StoredResponse>) -> bool {
         let mut places = self.0.borrow_mut();
-        let address = Arc::as_ptr(stored).addr();
         // Addresses of one size of object differ by multiples of it, which is not a power of two.
-        let at = (address >> 4) % places.len().max(1);
-        let Some(place) = places.get_mut(at) else { return decode(stored) };
-        if std::ptr::eq(place.of.as_ptr(), Arc::as_ptr(stored)) {
-            return place.head.get_or_insert_with(|| decode(stored)).clone();
+        let at = (Arc::as_ptr(stored).addr() >> 4) % places.len().max(1);
+        let Some(place) = places.get_mut(at) else { return false };
+        if !std::ptr::eq(place.of.as_ptr(), Arc::as_ptr(stored)) {
+            *place = Place { of: Arc::downgrade(stored), block: None };
+            return hpack::append_lines(out, stored.lines(), false);
         }
-        *place = Place { of: Arc::downgrade(stored), head: None };
-        decode(stored)
+        let (block, dated) = place.block.get_or_insert_with(|| {
+            let mut block = Vec::new();
+            let dated = hpack::append_lines(&mut block, stored.lines(), true);
+            (block.into_boxed_slice(), dated)
+        });
+        out.extend_from_slice(block);
+        *dated
     }
 }
 
-fn decode(stored: &StoredResponse) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(FIELDS_USUAL);
-    // A copy: the object's own bytes hold its body too, and their count is shared by all workers.
-    append(&mut fields, &Bytes::copy_from_slice(stored.lines()));
-    fields
-}
-
-/// Room for the fields of a usual answer.
-const FIELDS_USUAL: usize = 16;
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use cache_store::entry::Parts;
-    use cache_store::rules::Freshness;
-    use cache_store::rules::freshness::Windows;
-    use cache_store::timestamp::Timestamp;
-
-    fn stored(value: &str) -> Arc<StoredResponse> {
-        let mut fields = HeaderMap::new();
-        fields.insert("x", HeaderValue::from_str(value).expect("a value"));
-        fields.append("y", HeaderValue::from_static("1"));
-        fields.append("y", HeaderValue::from_static("2"));
-        Arc::new(StoredResponse::new(Parts {
-            status: StatusCode::OK,
-            fields,
-            body: Vec::new(),
-            freshness: Freshness::new(Timestamp::from_secs(1), Duration::ZERO, 60, Windows::default(), 0),
-            vary: cache_store::rules::VarySpec::default(),
-            tags: Box::default(),
-            held: None,
-            large: None,
-            epoch: 0,
-        }))
+/// Appends HEADERS, and CONTINUATION where `block` appends more than a frame holds. RFC 9113 §6.2, §6.10.
+#[inline]
+pub(super) fn frames(out: &mut Vec<u8>, stream: u32, ends: bool, block: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    block(out);
+    let length = out.len() - at - HEAD_BYTES;
+    let flags = if ends { END_STREAM } else { 0 };
+    let whole = u32::try_from(length).ok().filter(|length| *length <= PAYLOAD_BYTES_MAX);
+    let (length, flags) = whole.map_or((PAYLOAD_BYTES_MAX, flags), |length| (length, flags | END_HEADERS));
+    if let Some(head) = out.get_mut(at..at + HEAD_BYTES) {
+        head.copy_from_slice(&FrameHead { length, kind: HEADERS, flags, stream }.bytes());
     }
-
-    #[test]
-    fn a_head_is_its_objects_own_however_often_and_in_whatever_order_they_come() {
-        let heads = Heads::default();
-        let objects: Vec<_> = (0..3 * H2_HEADS_KEPT).map(|at| stored(&at.to_string())).collect();
-        for round in 0..3 {
-            for object in objects.iter().flat_map(|object| std::iter::repeat_n(object, round + 1)) {
-                assert_eq!(heads.fields(object), object.fields());
-            }
+    if whole.is_none() {
+        let rest = out.split_off(at + HEAD_BYTES + PAYLOAD_BYTES_MAX as usize);
+        let mut chunks = rest.chunks(PAYLOAD_BYTES_MAX as usize).peekable();
+        while let Some(chunk) = chunks.next() {
+            let flags = if chunks.peek().is_none() { END_HEADERS } else { 0 };
+            super::frame::append(out, CONTINUATION, flags, stream, chunk);
         }
     }
+}
 
-    #[test]
-    fn a_kept_head_does_not_keep_its_object() {
-        let heads = Heads::default();
-        let object = stored("gone");
-        let (one, two) = (heads.fields(&object), heads.fields(&object));
-        assert_eq!(one, two);
-        let watch = Arc::downgrade(&object);
-        drop(object);
-        assert!(watch.upgrade().is_none());
+/// What `content-length` says, if anything.
+fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
+    match (body, status) {
+        (Body::Omitted(length), StatusCode::NOT_MODIFIED) => *length,
+        (_, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT) => None,
+        (body, _) if to_head => body.length(),
+        (Body::None | Body::Omitted(_), _) => Some(0),
+        (body, _) => body.length(),
     }
 }

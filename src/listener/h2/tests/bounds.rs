@@ -7,10 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
-use super::super::frames::{DATA, GOAWAY, HEADERS};
+use super::super::frame::{DATA, GOAWAY, HEADERS};
 use super::super::*;
 use super::h2_cases::{PREFACE, frame, section};
 use super::{Stage, settle, stage};
+use crate::config::Limits;
 use crate::config::limits::H2_CREDIT;
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn a_client_that_opens_no_window_is_cut_after_the_send_stall_timeout() {
         stage.pass(Duration::from_secs(29)).await;
         assert!(!stage.server.is_finished());
         stage.pass(Duration::from_secs(4)).await;
-        assert_eq!(stage.goaway().await, ENHANCE_YOUR_CALM);
+        assert_eq!(stage.goaway().await, Code::EnhanceYourCalm as u32);
         assert_eq!(stage.server.await.expect("no panic"), Ended::Late(Phase::SendStall));
         assert_eq!(stage.service.saw.borrow().finished, [("/x".to_owned(), 200, 0, false)]);
     })
@@ -116,7 +117,7 @@ async fn a_body_slower_than_the_minimum_rate_is_cut() {
         stage.send(&frame(DATA, 0, 1, b"x")).await;
         stage.pass(Duration::from_secs(11)).await;
         stage.pass(Duration::from_secs(1)).await;
-        assert_eq!(stage.goaway().await, ENHANCE_YOUR_CALM);
+        assert_eq!(stage.goaway().await, Code::EnhanceYourCalm as u32);
         assert_eq!(stage.server.await.expect("no panic"), Ended::Late(Phase::BodyRate));
     })
     .await;
@@ -147,7 +148,7 @@ async fn an_idle_connection_is_ended_politely() {
         stage.pass(Duration::from_secs(59)).await;
         assert!(!stage.server.is_finished());
         stage.pass(Duration::from_secs(1)).await;
-        assert_eq!(stage.goaway().await, NO_ERROR);
+        assert_eq!(stage.goaway().await, Code::NoError as u32);
         assert_eq!(stage.server.await.expect("no panic"), Ended::Late(Phase::Idle));
     })
     .await;

@@ -74,7 +74,8 @@ pub const TARGETS: &[Target] = &[
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
     target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 38),
     target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),
-    target("h2_frames", h2::h2_frames, h2::WORDS, 40_000, 243),
+    target("h2_frames", h2::h2_frames, h2::WORDS, 20_000, 170),
+    target("h2_header_blocks", h2::h2_header_blocks, h2::BLOCK_WORDS, 60_000, 216),
     target("access_log", log::access_log, h1::WORDS, 30_000, 19),
 ];
 
