@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_store::store::{CacheStore, Settings};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use tokio::runtime::{Builder, Runtime};
@@ -95,6 +95,7 @@ impl Edge {
         };
         let settings = Settings {
             memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
+            memory_admission: MemoryAdmission::default(),
             object_bytes_max: config.cache.object_bytes_max,
             secret: match &disk {
                 Some(disk) => disk.secret(),

@@ -20,6 +20,7 @@ use crate::rules::{Freshness, VarySpec};
 pub use crate::tiers::arena::Lendable;
 use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
+use crate::weight::{allocated, shared};
 
 /// Purge epoch: how many purges had been applied.
 pub type Epoch = u64;
@@ -329,18 +330,19 @@ impl StoredResponse {
         }
     }
 
-    /// Bytes it costs in memory, its record and allocations included.
+    /// Bytes it costs in memory: every allocation, rounded up as the allocator does.
     pub fn weight(&self) -> usize {
         let body = match &self.body {
             StoredBody::Inline => 0,
             StoredBody::Chunks(chunks) => chunks.weight(),
         };
         let rare = self.rare.as_ref().map_or(0, |rare| {
-            size_of::<Rare>()
+            allocated(size_of::<Rare>())
                 + vary_bytes(&rare.vary)
-                + rare.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum::<usize>()
+                + allocated(size_of_val(&*rare.tags))
+                + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
-        size_of::<Self>() + self.blob.len() + body + rare + RECORD_OVERHEAD_BYTES
+        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare
     }
 
     /// What the purges say about it.
@@ -410,10 +412,11 @@ fn vary_bytes(vary: &VarySpec) -> usize {
 impl Chunks {
     fn weight(&self) -> usize {
         let bytes = |piece: &Bytes| {
-            self.arena.as_ref().and_then(|arena| arena.weight(piece)).unwrap_or(piece.len())
-                + size_of::<Bytes>()
+            let in_arena = self.arena.as_ref().and_then(|arena| arena.weight(piece));
+            in_arena.unwrap_or_else(|| allocated(piece.len()) + BYTES_SHARED_BYTES)
         };
-        self.pieces.iter().map(bytes).fold(size_of::<Self>(), usize::saturating_add)
+        let own = shared(size_of::<Self>()) + allocated(size_of_val(&*self.pieces));
+        self.pieces.iter().map(bytes).fold(own, usize::saturating_add)
     }
 }
 
@@ -450,8 +453,7 @@ fn pack_chunks(pieces: &[Bytes], len: usize, arena: Option<&Arc<Arena>>) -> Box<
 const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Length of the chunks of a longer body.
 const CHUNK_BYTES: usize = 1024 * 1024;
-/// What the memory tier keeps about an entry besides the entry itself (measured, see `LIBRARIES`: foyer record), and
-/// the reference counts and allocator rounding of the record.
-const RECORD_OVERHEAD_BYTES: usize = 210;
+/// What `Bytes` allocate beside the bytes when they are shared for the first time.
+const BYTES_SHARED_BYTES: usize = allocated(3 * size_of::<usize>());
 const NOT_PURGED: u64 = u64::MAX;
 const PURGED_HARD: u64 = 0;

@@ -18,3 +18,4 @@ pub mod rules;
 pub mod store;
 pub mod tiers;
 pub mod timestamp;
+mod weight;

@@ -14,7 +14,7 @@ use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
 use cache_store::rules::freshness::Windows;
 use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
-use cache_store::store::{CacheStore, Settings, Usage};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings, Usage};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
@@ -69,7 +69,12 @@ impl Driver {
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=86400"));
         fields.insert(header::ETAG, HeaderValue::from_static("\"0123456789abcdef\""));
         Self {
-            store: CacheStore::new(&Settings { memory_bytes, object_bytes_max: 1 << 40, secret }),
+            store: CacheStore::new(&Settings {
+                memory_bytes,
+                memory_admission: MemoryAdmission::default(),
+                object_bytes_max: 1 << 40,
+                secret,
+            }),
             asked: HeaderMap::new(),
             policy: Policy::default(),
             fields,
