@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_store::store::{CacheStore, MemoryAdmission, Settings};
+use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use tokio::runtime::{Builder, Runtime};
@@ -88,14 +88,15 @@ impl Edge {
         let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let disk = match &config.cache.disk {
             None => None,
-            Some(DiskCache { path, bytes }) => Some(
+            Some(DiskCache { path, bytes, admission }) => Some(
                 Disk::open(path, *bytes, shared.handle().clone())
-                    .map_err(|source| StartError::Disk { path: path.clone(), source })?,
+                    .map_err(|source| StartError::Disk { path: path.clone(), source })?
+                    .admitting(*admission),
             ),
         };
         let settings = Settings {
             memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
-            memory_admission: MemoryAdmission::default(),
+            memory_admission: config.cache.memory_admission,
             object_bytes_max: config.cache.object_bytes_max,
             secret: match &disk {
                 Some(disk) => disk.secret(),

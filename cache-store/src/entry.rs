@@ -9,7 +9,7 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -32,6 +32,8 @@ pub struct StoredResponse {
     blob: Bytes,
     lines_len: u32,
     status: StatusCode,
+    /// A full disk takes it at its second request, which has not come yet.
+    owed: AtomicBool,
     /// Parts that few responses have, boxed together to keep the rest small.
     rare: Option<Box<Rare>>,
     body: StoredBody,
@@ -144,6 +146,7 @@ impl StoredResponse {
             blob,
             lines_len,
             status,
+            owed: AtomicBool::new(false),
             rare,
             body,
             freshness,
@@ -191,6 +194,7 @@ impl StoredResponse {
             blob: Bytes::from(blob),
             lines_len,
             status,
+            owed: AtomicBool::new(false),
             rare,
             body,
             freshness,
@@ -343,6 +347,22 @@ impl StoredResponse {
                 + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
         shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare
+    }
+
+    /// The disk gets it when it is asked for again.
+    pub(crate) fn owe(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
+    /// Whether the disk is to get it now.
+    #[inline]
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire)
+    }
+
+    /// The same, and from now on no longer.
+    pub(crate) fn take_owed(&self) -> bool {
+        self.owed.swap(false, Ordering::AcqRel)
     }
 
     /// What the purges say about it.

@@ -133,10 +133,12 @@ impl CacheStore {
         if let Found::Usable(hit @ Hit { stale: None, .. }) =
             find(&self.objects, primary, request, &control, now)
         {
-            if let Some(disk) = &self.disk
-                && now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS)
-            {
-                disk.touch(self.own_key(primary, &hit.stored));
+            if let Some(disk) = &self.disk {
+                if hit.stored.is_owed() {
+                    self.pay(disk, primary, &hit.stored);
+                } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
+                    disk.touch(self.own_key(primary, &hit.stored));
+                }
             }
             return Lookup::Fresh(hit);
         }
@@ -378,12 +380,29 @@ impl CacheStore {
         let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
         let kept = self.objects.insert(key, slot.clone());
         // What memory can never take could not come back from there either.
-        if kept != Inserted::TooHeavy {
+        if kept != Inserted::TooHeavy && disk.wants(key) {
             disk.write(key, &slot);
             return true;
         }
         disk.forget(key);
-        false
+        if let Slot::Response(stored) = &slot {
+            stored.owe();
+        }
+        kept == Inserted::Kept
+    }
+
+    /// Writes what memory holds to disk: it was asked for a second time.
+    #[cold]
+    fn pay(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>) {
+        let _shard = self.flights.shard(primary);
+        let key = self.own_key(primary, stored);
+        // Under the lock it is known whether it still stands, so that neither a purge nor a newer one is overtaken.
+        if stored.take_owed()
+            && stored.purged() != Purged::Hard
+            && matches!(self.objects.find(key), Some(Slot::Response(now)) if Arc::ptr_eq(&now, stored))
+        {
+            disk.write(key, &Slot::Response(Arc::clone(stored)));
+        }
     }
 
     /// Keeps the list of a resource's variants: without it none of them is found, so it is never refused but for its weight.
