@@ -88,13 +88,15 @@ impl Edge {
         let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let disk = match &config.cache.disk {
             None => None,
-            Some(DiskCache { path, bytes }) => Some(
+            Some(DiskCache { path, bytes, admission }) => Some(
                 Disk::open(path, *bytes, shared.handle().clone())
-                    .map_err(|source| StartError::Disk { path: path.clone(), source })?,
+                    .map_err(|source| StartError::Disk { path: path.clone(), source })?
+                    .admitting(*admission),
             ),
         };
         let settings = Settings {
             memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
+            memory_admission: config.cache.memory_admission,
             object_bytes_max: config.cache.object_bytes_max,
             secret: match &disk {
                 Some(disk) => disk.secret(),

@@ -9,7 +9,7 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -22,6 +22,7 @@ use crate::rules::{Freshness, VarySpec};
 pub use crate::tiers::arena::Lendable;
 use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
+use crate::weight::{allocated, shared};
 
 /// Purge epoch: how many purges had been applied.
 pub type Epoch = u64;
@@ -33,6 +34,8 @@ pub struct StoredResponse {
     blob: Bytes,
     lines_len: u32,
     status: StatusCode,
+    /// A full disk takes it at its second request, which has not come yet.
+    owed: AtomicBool,
     /// Parts that few responses have, boxed together to keep the rest small.
     rare: Option<Box<Rare>>,
     body: StoredBody,
@@ -56,17 +59,18 @@ struct Rare {
 enum StoredBody {
     /// In the blob, behind the empty line.
     Inline,
-    /// Beside it, and as chunks on disk too where it is large.
-    Chunks(Arc<Chunks>, Option<Arc<Large>>),
-    /// On disk.
-    Large(Arc<Large>),
+    /// Beside it: in memory, on disk, or both.
+    Chunks(Arc<Chunks>),
 }
 
 #[derive(Debug)]
 struct Chunks {
-    /// In order.
+    /// In order; all of them or none.
     pieces: Box<[Bytes]>,
+    /// Of the pieces.
     len: u64,
+    /// The body on disk, if it is large.
+    large: Option<Arc<Large>>,
     /// Where they lie, those for which there was room.
     arena: Option<Arc<Arena>>,
 }
@@ -139,9 +143,9 @@ impl StoredResponse {
         } else {
             let len = body.len();
             let pieces = pack_chunks(&[body], len, arena);
-            let chunks = Chunks { pieces, len: len as u64, arena: arena.cloned() };
+            let chunks = Chunks { pieces, len: len as u64, large: None, arena: arena.cloned() };
             // A head of its own: the record's memory goes.
-            (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks), None))
+            (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -149,6 +153,7 @@ impl StoredResponse {
             blob,
             lines_len,
             status,
+            owed: AtomicBool::new(false),
             rare,
             body,
             freshness,
@@ -167,7 +172,7 @@ impl StoredResponse {
         if stored.body_len() > 0 || stored.held().is_some() || large.length().is_none() {
             return None;
         }
-        stored.body = StoredBody::Large(large);
+        stored.body = StoredBody::on_disk(large);
         Some(stored)
     }
 
@@ -200,14 +205,14 @@ impl StoredResponse {
         } else if body.is_empty()
             && let Some(large) = large
         {
-            StoredBody::Large(large)
+            StoredBody::on_disk(large)
         } else {
             let pieces = match arena {
                 Some(arena) if body.iter().all(|piece| arena.is_extent(piece)) => body.into(),
                 _ => pack_chunks(&body, body_len, arena),
             };
-            let chunks = Chunks { pieces, len: body_len as u64, arena: arena.cloned() };
-            StoredBody::Chunks(Arc::new(chunks), large)
+            let chunks = Chunks { pieces, len: body_len as u64, large, arena: arena.cloned() };
+            StoredBody::Chunks(Arc::new(chunks))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held }));
@@ -215,6 +220,7 @@ impl StoredResponse {
             blob: Bytes::from(blob),
             lines_len,
             status,
+            owed: AtomicBool::new(false),
             rare,
             body,
             freshness,
@@ -247,25 +253,27 @@ impl StoredResponse {
     pub fn body_len(&self) -> u64 {
         match &self.body {
             StoredBody::Inline => (self.blob.len() as u64).saturating_sub(u64::from(self.lines_len) + 2),
-            StoredBody::Chunks(chunks, _) => chunks.len,
-            StoredBody::Large(large) => large.length().unwrap_or_default(),
+            StoredBody::Chunks(chunks) => match chunks.large_alone() {
+                Some(large) => large.length().unwrap_or_default(),
+                None => chunks.len,
+            },
         }
     }
 
     /// The body where it lies on disk and not in memory: [`StoredResponse::body`] has none of it.
     #[inline]
-    pub const fn large(&self) -> Option<&Arc<Large>> {
+    pub fn large(&self) -> Option<&Arc<Large>> {
         match &self.body {
-            StoredBody::Large(large) => Some(large),
-            StoredBody::Inline | StoredBody::Chunks(..) => None,
+            StoredBody::Chunks(chunks) => chunks.large_alone(),
+            StoredBody::Inline => None,
         }
     }
 
     /// The body as it lies on disk, in memory or not.
-    pub(crate) const fn on_disk(&self) -> Option<&Arc<Large>> {
+    pub(crate) fn on_disk(&self) -> Option<&Arc<Large>> {
         match &self.body {
-            StoredBody::Large(large) | StoredBody::Chunks(_, Some(large)) => Some(large),
-            StoredBody::Inline | StoredBody::Chunks(_, None) => None,
+            StoredBody::Chunks(chunks) => chunks.large.as_ref(),
+            StoredBody::Inline => None,
         }
     }
 
@@ -273,7 +281,7 @@ impl StoredResponse {
     /// done.
     #[inline]
     pub fn lendable<'p>(&self, piece: &'p [u8]) -> Option<Lendable<'p>> {
-        let StoredBody::Chunks(chunks, _) = &self.body else { return None };
+        let StoredBody::Chunks(chunks) = &self.body else { return None };
         chunks.arena.as_ref()?.lendable(piece)
     }
 
@@ -284,10 +292,7 @@ impl StoredResponse {
                 let at = (self.lines_len as usize + 2).min(self.blob.len());
                 BodyPieces { one: Some(self.blob.slice(at..)), chunks: None, next: 0 }
             }
-            StoredBody::Chunks(chunks, _) => {
-                BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 }
-            }
-            StoredBody::Large(_) => BodyPieces { one: None, chunks: None, next: 0 },
+            StoredBody::Chunks(chunks) => BodyPieces { one: None, chunks: Some(Arc::clone(chunks)), next: 0 },
         }
     }
 
@@ -376,21 +381,35 @@ impl StoredResponse {
         }
     }
 
-    /// Bytes it costs in memory, its record and allocations included.
+    /// Bytes it costs in memory: every allocation, rounded up as the allocator does.
     pub fn weight(&self) -> usize {
         let body = match &self.body {
             StoredBody::Inline => 0,
-            StoredBody::Chunks(chunks, large) => {
-                chunks.weight() + large.as_ref().map_or(0, |large| large.weight())
-            }
-            StoredBody::Large(large) => large.weight(),
+            StoredBody::Chunks(chunks) => chunks.weight(),
         };
         let rare = self.rare.as_ref().map_or(0, |rare| {
-            size_of::<Rare>()
+            allocated(size_of::<Rare>())
                 + vary_bytes(&rare.vary)
-                + rare.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum::<usize>()
+                + allocated(size_of_val(&*rare.tags))
+                + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
-        size_of::<Self>() + self.blob.len() + body + rare + RECORD_OVERHEAD_BYTES
+        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare
+    }
+
+    /// The disk gets it when it is asked for again.
+    pub(crate) fn owe(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
+    /// Whether the disk is to get it now.
+    #[inline]
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire)
+    }
+
+    /// The same, and from now on no longer.
+    pub(crate) fn take_owed(&self) -> bool {
+        self.owed.swap(false, Ordering::AcqRel)
     }
 
     /// What the purges say about it.
@@ -457,13 +476,28 @@ fn vary_bytes(vary: &VarySpec) -> usize {
     vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
 }
 
+impl StoredBody {
+    /// A body that lies on disk only.
+    fn on_disk(large: Arc<Large>) -> Self {
+        Self::Chunks(Arc::new(Chunks { pieces: Box::default(), len: 0, large: Some(large), arena: None }))
+    }
+}
+
 impl Chunks {
+    /// The body on disk, where memory has none of it.
+    #[inline]
+    fn large_alone(&self) -> Option<&Arc<Large>> {
+        self.large.as_ref().filter(|_| self.pieces.is_empty())
+    }
+
     fn weight(&self) -> usize {
         let bytes = |piece: &Bytes| {
-            self.arena.as_ref().and_then(|arena| arena.weight(piece)).unwrap_or(piece.len())
-                + size_of::<Bytes>()
+            let in_arena = self.arena.as_ref().and_then(|arena| arena.weight(piece));
+            in_arena.unwrap_or_else(|| allocated(piece.len()) + BYTES_SHARED_BYTES)
         };
-        self.pieces.iter().map(bytes).fold(size_of::<Self>(), usize::saturating_add)
+        let large = self.large.as_ref().map_or(0, |large| large.weight());
+        let own = shared(size_of::<Self>()) + allocated(size_of_val(&*self.pieces)) + large;
+        self.pieces.iter().map(bytes).fold(own, usize::saturating_add)
     }
 }
 
@@ -500,8 +534,7 @@ fn pack_chunks(pieces: &[Bytes], len: usize, arena: Option<&Arc<Arena>>) -> Box<
 const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Length of the chunks of a longer body.
 const CHUNK_BYTES: usize = 1024 * 1024;
-/// What the memory tier keeps about an entry besides the entry itself (measured, see `LIBRARIES`: foyer record), and
-/// the reference counts and allocator rounding of the record.
-const RECORD_OVERHEAD_BYTES: usize = 210;
+/// What `Bytes` allocate beside the bytes when they are shared for the first time.
+const BYTES_SHARED_BYTES: usize = allocated(3 * size_of::<usize>());
 const NOT_PURGED: u64 = u64::MAX;
 const PURGED_HARD: u64 = 0;

@@ -19,3 +19,4 @@ pub mod rules;
 pub mod store;
 pub mod tiers;
 pub mod timestamp;
+mod weight;

@@ -15,7 +15,7 @@ use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
 use crate::large;
-use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Why, find};
+use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
 use crate::purge::{Applied, Purge, Purges, Scope};
 use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
@@ -23,7 +23,8 @@ use crate::rules::validator::has_validator;
 use crate::rules::vary::write_key;
 use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::disk::Disk;
-use crate::tiers::objects::{Objects, Slot};
+pub use crate::tiers::objects::MemoryAdmission;
+use crate::tiers::objects::{Inserted, Objects, Slot};
 use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
 
@@ -32,6 +33,8 @@ use crate::timestamp::Timestamp;
 pub struct Settings {
     /// Budget of the memory tier in bytes: bodies, heads, records.
     pub memory_bytes: usize,
+    /// What memory takes in.
+    pub memory_admission: MemoryAdmission,
     /// Longest response that is stored, bytes.
     pub object_bytes_max: u64,
     /// Secret under which keys are hashed.
@@ -103,7 +106,7 @@ impl CacheStore {
     pub fn over(settings: &Settings, disk: Option<Disk>) -> Arc<Self> {
         Arc::new(Self {
             keyer: Keyer::new(settings.secret),
-            objects: Objects::new(settings.memory_bytes),
+            objects: Objects::new(settings.memory_bytes, settings.memory_admission),
             flights: Flights::new(),
             purges: Purges::new(disk.as_ref().map_or(0, Disk::version)),
             disk: disk.map(Arc::new),
@@ -132,14 +135,16 @@ impl CacheStore {
         if let Found::Usable(hit @ Hit { stale: None, .. }) =
             find(&self.objects, primary, request, &control, now)
         {
-            if let Some(disk) = &self.disk
-                && now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS)
-            {
-                disk.touch(self.own_key(primary, &hit.stored));
-                if let Some(large) = hit.stored.on_disk()
-                    && hit.stored.large().is_none()
-                {
-                    large.touch();
+            if let Some(disk) = &self.disk {
+                if hit.stored.is_owed() {
+                    self.pay(disk, primary, &hit.stored);
+                } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
+                    disk.touch(self.own_key(primary, &hit.stored));
+                    if let Some(large) = hit.stored.on_disk()
+                        && hit.stored.large().is_none()
+                    {
+                        large.touch();
+                    }
                 }
             }
             return Lookup::Fresh(hit);
@@ -360,7 +365,7 @@ impl CacheStore {
     /// Puts what was read from disk into memory; `false` if it is too heavy. The shard is locked.
     pub(crate) fn promote(&self, key: CacheKey, slot: Slot) -> bool {
         self.counters.promoted.fetch_add(1, Ordering::Relaxed);
-        self.objects.insert(key, slot)
+        self.objects.admit(key, slot)
     }
 
     pub(crate) const fn objects(&self) -> &Objects {
@@ -376,14 +381,47 @@ impl CacheStore {
         self.disk.as_ref().is_some_and(|disk| disk.holds(key))
     }
 
-    /// Keeps a slot in memory and on disk; `false` if memory does not take it, and then neither has it. The shard is locked.
+    /// Keeps a slot in memory, on disk, or in both, as each takes it; `false` if none does, and then none has anything. The shard
+    /// is locked.
     fn keep(&self, key: CacheKey, slot: Slot) -> bool {
-        let Some(disk) = &self.disk else { return self.objects.insert(key, slot) };
+        let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
         let kept = self.objects.insert(key, slot.clone());
-        if kept {
+        // What memory can never take could not come back from there either.
+        // The chunks of a large body are there already: without its record they are found by nobody after a restart.
+        let is_large = matches!(&slot, Slot::Response(stored) if stored.on_disk().is_some());
+        if kept != Inserted::TooHeavy && (is_large || disk.wants(key)) {
             disk.write(key, &slot);
-        } else {
-            disk.forget(key);
+            return true;
+        }
+        disk.forget(key);
+        if let Slot::Response(stored) = &slot {
+            stored.owe();
+        }
+        kept == Inserted::Kept
+    }
+
+    /// Writes what memory holds to disk: it was asked for a second time.
+    #[cold]
+    fn pay(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>) {
+        let _shard = self.flights.shard(primary);
+        let key = self.own_key(primary, stored);
+        // Under the lock it is known whether it still stands, so that neither a purge nor a newer one is overtaken.
+        if stored.take_owed()
+            && stored.purged() != Purged::Hard
+            && matches!(self.objects.find(key), Some(Slot::Response(now)) if Arc::ptr_eq(&now, stored))
+        {
+            disk.write(key, &Slot::Response(Arc::clone(stored)));
+        }
+    }
+
+    /// Keeps the list of a resource's variants: without it none of them is found, so it is never refused but for its weight.
+    fn keep_variants(&self, primary: CacheKey, variants: Variants) -> bool {
+        let slot = Slot::Variants(Arc::new(variants));
+        let kept = self.objects.admit(primary, slot.clone());
+        match &self.disk {
+            Some(disk) if kept => disk.write(primary, &slot),
+            Some(disk) => disk.forget(primary),
+            None => {}
         }
         kept
     }
@@ -547,8 +585,7 @@ impl CacheStore {
                 disk.forget(dropped);
             }
         }
-        self.keep(key, Slot::Response(Arc::clone(stored)))
-            && self.keep(primary, Slot::Variants(Arc::new(variants)))
+        self.keep(key, Slot::Response(Arc::clone(stored))) && self.keep_variants(primary, variants)
     }
 
     /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.

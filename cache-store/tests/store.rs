@@ -10,7 +10,7 @@ use cache_store::key::CacheKey;
 use cache_store::lookup::{Lookup, Stale};
 use cache_store::purge::{Purge, Scope};
 use cache_store::rules::{Policy, RequestControl, RequestHead, ResponseHead, Target, storable};
-use cache_store::store::{CacheStore, Settings};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -18,7 +18,12 @@ use proptest::prelude::*;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 fn store(memory_bytes: usize) -> Arc<CacheStore> {
-    CacheStore::new(&Settings { memory_bytes, object_bytes_max: 1 << 30, secret: [3; 32] })
+    CacheStore::new(&Settings {
+        memory_bytes,
+        memory_admission: MemoryAdmission::default(),
+        object_bytes_max: 1 << 30,
+        secret: [3; 32],
+    })
 }
 
 fn request(fields: &HeaderMap) -> RequestHead<'_, HeaderMap> {

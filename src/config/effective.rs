@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
-use super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+use super::check::{DIRECTIVES, DISK_ADMISSION, MEMORY_ADMISSION, SET_COOKIE, SHORT_PART};
 use super::units::{duration_text, size_text};
 use super::{
     Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, Pool, RoutePolicy, Site,
@@ -31,10 +31,13 @@ pub fn effective(config: &Config) -> String {
     }
     out.table("[cache]");
     out.line("memory", &size(config.cache.memory_bytes));
+    out.line("memory_admission", &named(&MEMORY_ADMISSION, &config.cache.memory_admission));
     out.line("object_max", &size(config.cache.object_bytes_max));
     if let Some(disk) = &config.cache.disk {
         let path = quoted(&disk.path.display().to_string());
-        out.line("disk", &format!("{{ path = {path}, size = {} }}", size(disk.bytes)));
+        let admission = named(&DISK_ADMISSION, &disk.admission);
+        let size = size(disk.bytes);
+        out.line("disk", &format!("{{ path = {path}, size = {size}, admission = {admission} }}"));
     }
     out.limits(config);
     out.log(&config.log);

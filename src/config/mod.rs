@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_store::rules::Policy;
+pub use cache_store::store::MemoryAdmission;
+pub use cache_store::tiers::admit::DiskAdmission;
 use http::Method;
 
 pub use limits::Limits;
@@ -118,9 +120,11 @@ impl Default for Admin {
 pub struct Cache {
     /// Memory budget, bytes; heads and overhead count.
     pub memory_bytes: u64,
+    /// What memory takes in. Default: what is worth more, for its size and use, than what would have to go for it.
+    pub memory_admission: MemoryAdmission,
     /// Responses above this many bytes are passed through, not stored; so is, whatever this says, what has no place: with a
     /// disk what is longer than 10 GiB or half of what the disk has for large bodies, without one what would take more than a
-    /// quarter of a shard of the memory (16 MiB with the default 256 MiB).
+    /// quarter of the memory (64 MiB with the default 256 MiB).
     pub object_bytes_max: u64,
     /// The disk beneath the memory, if there is one.
     pub disk: Option<DiskCache>,
@@ -133,12 +137,15 @@ pub struct DiskCache {
     pub path: PathBuf,
     /// What may lie in it, bytes.
     pub bytes: u64,
+    /// What is written to it. Default: everything while there is room, then what is asked for a second time.
+    pub admission: DiskAdmission,
 }
 
 impl Default for Cache {
     fn default() -> Self {
         Self {
             memory_bytes: limits::CACHE_MEMORY_BYTES,
+            memory_admission: MemoryAdmission::default(),
             object_bytes_max: limits::OBJECT_BYTES_MAX,
             disk: None,
         }

@@ -58,7 +58,7 @@ impl Node {
             node: "test".into(),
             listeners,
             admin: Admin { address: None, tokens: None },
-            cache: Cache { memory_bytes: 0, object_bytes_max: 0, disk: None },
+            cache: Cache { memory_bytes: 0, object_bytes_max: 0, ..Cache::default() },
             pools: std::collections::BTreeMap::new(),
             sites: Vec::new(),
             purge: Purge::default(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate::config::DiskCache;
+use tidegate::config::{DiskAdmission, DiskCache};
 
 use crate::stage::answer::Answer;
 use crate::stage::directory::Directory;
@@ -414,7 +414,11 @@ async fn what_is_missing_is_not_fetched_for_who_wants_the_cache_alone() {
 #[tokio::test]
 async fn a_body_that_fits_memory_is_served_from_there_and_outlasts_it_on_disk() {
     let directory = Directory::new();
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 256 << 20 };
+    let disk = DiskCache {
+        path: directory.path().to_owned(),
+        bytes: 256 << 20,
+        admission: DiskAdmission::default(),
+    };
     let mut stage = Stage::build().config(move |config, _| config.cache.disk = Some(disk)).start().await;
     let body = bytes(LENGTH, 19);
     stage.origin("a").on("/x", [large(&body)]);
@@ -464,7 +468,8 @@ async fn explain_tells_what_is_here_of_a_large_body() {
 async fn no_byte_of_any_range_is_ever_wrong() {
     const BODIES: u64 = 8;
     let directory = Directory::new();
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 24 << 20 };
+    let disk =
+        DiskCache { path: directory.path().to_owned(), bytes: 24 << 20, admission: DiskAdmission::default() };
     let build = Stage::build().config(move |config, _| {
         config.cache.memory_bytes = 1 << 20;
         config.cache.disk = Some(disk);
@@ -554,7 +559,11 @@ fn is(answer: &Answer, status: u16, body: &[u8]) {
 
 /// So little memory that no large body has room in it.
 fn on_disk(directory: &Directory) -> Builder {
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 256 << 20 };
+    let disk = DiskCache {
+        path: directory.path().to_owned(),
+        bytes: 256 << 20,
+        admission: DiskAdmission::default(),
+    };
     Stage::build().config(move |config, _| {
         config.cache.memory_bytes = 1 << 20;
         config.cache.disk = Some(disk);

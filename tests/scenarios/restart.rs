@@ -1,6 +1,6 @@
 //! A restart begins with what was stored, as fresh as it was and as purged as it was.
 
-use tidegate::config::DiskCache;
+use tidegate::config::{DiskAdmission, DiskCache};
 
 use crate::stage::directory::Directory;
 use crate::stage::origin::Seen;
@@ -117,7 +117,8 @@ async fn what_a_post_outdated_does_not_come_back() {
 }
 
 fn on_disk(directory: &Directory) -> Builder {
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 64 << 20 };
+    let disk =
+        DiskCache { path: directory.path().to_owned(), bytes: 64 << 20, admission: DiskAdmission::default() };
     Stage::build().config(move |config, _| config.cache.disk = Some(disk))
 }
 

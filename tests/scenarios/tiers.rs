@@ -1,6 +1,6 @@
 //! Memory over disk: what memory cannot hold is a hit all the same, and trouble with the disk is nobody's trouble.
 
-use tidegate::config::DiskCache;
+use tidegate::config::{DiskAdmission, DiskCache};
 
 use crate::stage::directory::Directory;
 use crate::stage::reply::reply;
@@ -55,7 +55,11 @@ async fn explain_tells_which_tier_has_it() {
 }
 
 fn on_disk(directory: &Directory, memory_bytes: u64) -> Builder {
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 256 << 20 };
+    let disk = DiskCache {
+        path: directory.path().to_owned(),
+        bytes: 256 << 20,
+        admission: DiskAdmission::default(),
+    };
     Stage::build().config(move |config, _| {
         config.cache.memory_bytes = memory_bytes;
         config.cache.disk = Some(disk);

@@ -27,6 +27,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cache_store::tiers::admit::DiskAdmission;
 use clap::Parser;
 
 use crate::lines::Line;
@@ -45,6 +46,15 @@ struct Arguments {
     /// Budgets of the memory tier, in percent of the footprint
     #[arg(long, value_delimiter = ',', default_values = ["1%", "5%", "10%", "25%"])]
     memory: Vec<String>,
+    /// Budgets of memory and disk together, in percent of the footprint, a tenth of it memory; those are a table of their own
+    #[arg(long, value_delimiter = ',')]
+    disk: Vec<String>,
+    /// Have the disk take everything, not what is asked for a second time
+    #[arg(long)]
+    disk_takes_all: bool,
+    /// Where the disk tier's files are put; emptied before and after
+    #[arg(long, default_value_os_t = std::env::temp_dir().join("tidegate-traces"))]
+    folder: PathBuf,
     /// Where the traces lie
     #[arg(long, default_value = "../shared/traces")]
     traces: PathBuf,
@@ -79,10 +89,10 @@ fn main() -> ExitCode {
 
 /// Replays and prints; returns what is not as it should be.
 fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
-    let budgets = (arguments.memory.iter())
-        .map(|text| text.trim_end_matches('%').parse::<f64>())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("--memory: {error}")))?;
+    if !arguments.disk.is_empty() {
+        return run_on_disk(arguments);
+    }
+    let budgets = percents(&arguments.memory)?;
     let mut secret = [0; 32];
     secret[..8].copy_from_slice(&arguments.seed.to_le_bytes());
     let lines: &[Line] = if arguments.store_only { &[] } else { &Line::ALL };
@@ -97,12 +107,7 @@ fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
     println!("|{}", "---|".repeat(6 + lines.len()));
     let mut broken = Vec::new();
     for name in &arguments.trace {
-        let mut trace = if name == "zipf" {
-            Trace::zipf(200_000, 1_000_000, arguments.zipf_exponent, arguments.seed)
-        } else {
-            Trace::read(&arguments.traces, name)?
-        };
-        trace.requests.truncate(arguments.requests.unwrap_or(usize::MAX));
+        let trace = read(arguments, name)?;
         let footprint = trace.footprint();
         for percent in &budgets {
             let capacity = (footprint as f64 * percent / 100.0) as u64;
@@ -130,6 +135,71 @@ fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
         println!("\n- {line}");
     }
     Ok(broken)
+}
+
+/// The same with a disk beneath the memory.
+fn run_on_disk(arguments: &Arguments) -> io::Result<Vec<String>> {
+    let lines: &[Line] = if arguments.store_only { &[] } else { &Line::ALL };
+    println!(
+        "Hits of requests/of bytes; the whole trace from empty tiers; nine tenths of the budget on disk. Bodies above 256 KiB are not \
+         kept there.\n"
+    );
+    print!("| Trace | Kind | Memory and disk | Tidegate | of it memory |");
+    for line in lines {
+        print!(" {} |", line.as_str());
+    }
+    println!(" written ÷ requested |\n|{}", "---|".repeat(6 + lines.len()));
+    let mut broken = Vec::new();
+    let admission = if arguments.disk_takes_all { DiskAdmission::All } else { DiskAdmission::default() };
+    for name in &arguments.trace {
+        let trace = read(arguments, name)?;
+        for percent in percents(&arguments.disk)? {
+            let bytes = (trace.footprint() as f64 * percent / 100.0) as u64;
+            if !trace.sized {
+                continue;
+            }
+            let Some(replayed) = store::replay_on_disk(&trace, bytes, admission, &arguments.folder)? else {
+                continue;
+            };
+            print!(
+                "| {} | {} | {percent} % = {:.1} MB |",
+                trace.name,
+                trace.kind.as_str(),
+                bytes as f64 / 1e6
+            );
+            print!(" **{}** | {} |", replayed.ratio, replayed.of_memory);
+            let compared: Vec<_> = lines.iter().map(|line| (*line, line.replay(&trace, bytes))).collect();
+            for (_, ratio) in &compared {
+                print!(" {ratio} |");
+            }
+            let requested: u64 = trace.requests.iter().map(|id| u64::from(trace.size(*id))).sum();
+            let written = replayed.disk.map_or(0, |disk| disk.written_bytes);
+            println!(" {:.3} |", written as f64 / requested as f64);
+            if arguments.requests.is_none() {
+                broken.extend(promises::broken_on_disk(&trace.name, percent, replayed.ratio, &compared));
+            }
+        }
+    }
+    for line in &broken {
+        println!("\n- {line}");
+    }
+    Ok(broken)
+}
+
+fn percents(texts: &[String]) -> io::Result<Vec<f64>> {
+    let percent = |text: &String| text.trim_end_matches('%').parse::<f64>();
+    let parsed = texts.iter().map(percent).collect::<Result<Vec<_>, _>>();
+    parsed.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("a budget: {error}")))
+}
+
+fn read(arguments: &Arguments, name: &str) -> io::Result<Trace> {
+    let mut trace = if name == "zipf" {
+        Trace::zipf(200_000, 1_000_000, arguments.zipf_exponent, arguments.seed)
+    } else {
+        Trace::read(&arguments.traces, name)?
+    };
+    trace.requests.truncate(arguments.requests.unwrap_or(usize::MAX));
+    Ok(trace)
 }
 
 #[cfg(test)]

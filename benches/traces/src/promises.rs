@@ -39,6 +39,26 @@ pub(crate) fn broken(
     broken
 }
 
+/// What does not hold of a trace's figures where a disk lies beneath the memory: there the bytes count.
+pub(crate) fn broken_on_disk(
+    trace: &str,
+    percent: f64,
+    store: Ratio,
+    lines: &[(Line, Ratio)],
+) -> Vec<String> {
+    let mut broken = Vec::new();
+    let at = format!("{trace} at {percent} % with a disk");
+    if let Some((_, lru)) = lines.iter().find(|(line, _)| *line == Line::Lru)
+        && store.of_bytes() < lru.of_bytes() - 0.01
+    {
+        broken.push(format!("{at}: bytes {store}, more than a point under LRU {lru}"));
+    }
+    if (trace, percent) == ("mix", 10.0) && store.of_bytes() < 0.43 {
+        broken.push(format!("{at}: bytes {store}, wanted .43"));
+    }
+    broken
+}
+
 /// Figures of libcachesim 0.3.5 for lines that both compute alike: its S3-FIFO and GDSF treat unequal sizes in
 /// ways of their own at small budgets, so of those only the larger ones are held against it.
 const REFERENCES: [(&str, f64, Line, f64, f64); 24] = [

@@ -1,7 +1,7 @@
 //! Whole responses and lists of variants on disk: what memory forgets, and what a restart begins with.
 //!
-//! Everything that memory keeps is written down as well, when it is stored (`record.rs` says how, `segments/` where), so a
-//! kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge takes the record away and waits
+//! What is stored is written down as well (`record.rs` says how, `segments/` where), at once while there is room and at its second
+//! request when there is none (`admit.rs`), so a kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge takes the record away and waits
 //! for that to be durable ([`Disk::settle`]); a soft purge of what is on disk only leaves a *mark* under a key derived from
 //! the resource's, which whoever reads the response later applies to it.
 //!
@@ -25,8 +25,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::admit::{DiskAdmission, Seen};
 use super::arena::Arena;
 use super::chunks;
 use super::files::{Directory, Files};
@@ -49,6 +51,8 @@ pub struct Disk {
     next: AtomicU64,
     pool: Handle,
     bytes_max: u64,
+    admission: DiskAdmission,
+    seen: Mutex<Seen>,
 }
 
 /// The log and whether somebody writes it.
@@ -57,6 +61,9 @@ struct Log {
     flushing: AtomicBool,
     /// The last flush failed: only the next tick tries again.
     failing: AtomicBool,
+    /// Each segment that is begun costs one, or soon will. As of the last flush.
+    full: AtomicBool,
+    full_bytes: u64,
 }
 
 /// Figures about the tier.
@@ -130,12 +137,24 @@ impl Disk {
     /// # Errors
     /// As [`Disk::open`].
     pub fn over(files: &Arc<dyn Files>, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
-        let segments = Segments::open(Arc::clone(files), Settings::for_capacity(bytes))?;
+        let settings = Settings::for_capacity(bytes);
+        let full_bytes = bytes.saturating_sub(settings.segment_bytes * SEGMENTS_SPARE);
+        let segments = Segments::open(Arc::clone(files), settings)?;
         // Only whoever holds the log's lock comes here.
         let secret = secret(&**files)?;
         let next = AtomicU64::new(segments.version_max().saturating_add(1));
-        let log = Log { segments, flushing: AtomicBool::new(false), failing: AtomicBool::new(false) };
-        Ok(Self { log: Arc::new(log), shelf: None, secret, next, pool, bytes_max: bytes })
+        let [full, flushing, failing] = [false; 3].map(AtomicBool::new);
+        let log = Log { segments, flushing, failing, full, full_bytes };
+        log.measure();
+        let seen = Mutex::new(Seen::new(usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX)));
+        let admission = DiskAdmission::default();
+        Ok(Self { log: Arc::new(log), shelf: None, secret, next, pool, bytes_max: bytes, admission, seen })
+    }
+
+    /// The same with another admission than the default.
+    #[must_use]
+    pub fn admitting(self, admission: DiskAdmission) -> Self {
+        Self { admission, ..self }
     }
 
     /// The secret under which the keys in it are hashed.
@@ -199,7 +218,9 @@ impl Disk {
 
     /// Waits until what was forgotten and marked so far is durable. Blocks.
     pub(crate) fn settle(&self) -> io::Result<()> {
-        self.log.segments.sync()
+        let settled = self.log.segments.sync();
+        self.log.measure();
+        settled
     }
 
     fn flush(&self) {
@@ -210,6 +231,7 @@ impl Disk {
         self.pool.spawn_blocking(move || {
             // A full buffer that asked while we were at it has been written with the rest, or asks again.
             let failed = log.segments.flush().is_err();
+            log.measure();
             log.failing.store(failed, Ordering::Release);
             log.flushing.store(false, Ordering::Release);
         });
@@ -224,6 +246,16 @@ impl Disk {
     /// Whether the key's record is still the one of this version. No I/O.
     pub(crate) fn is_current(&self, key: CacheKey, version: u64) -> bool {
         self.log.segments.locate(key.bits()).is_some_and(|location| location.version() == version)
+    }
+
+    /// Whether a slot that is stored now is worth a write. What is there already is always replaced.
+    pub(crate) fn wants(&self, key: CacheKey) -> bool {
+        if self.admission == DiskAdmission::All {
+            return true;
+        }
+        // Asked in any case: what comes while there is room has been seen, too.
+        let seen = self.seen.lock().ask(key);
+        seen || !self.log.full.load(Ordering::Acquire) || self.holds(key)
     }
 
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
@@ -326,6 +358,13 @@ impl Disk {
     }
 }
 
+impl Log {
+    /// Looks whether it is full; not for every record.
+    fn measure(&self) {
+        self.full.store(self.segments.usage().bytes >= self.full_bytes, Ordering::Release);
+    }
+}
+
 /// Under which key a resource's mark stands: its own with every bit turned, which no other key is but by a chance of 2^-128.
 fn mark_of(primary: CacheKey) -> u128 {
     !primary.bits()
@@ -354,3 +393,8 @@ const SECRET: &str = "secret";
 const SECRET_NEW: &str = "secret.new";
 /// The directory of chunks within that of the log.
 const CHUNKS: &str = "chunks";
+/// Of an object, to guess how many the disk holds: as many keys are remembered that it does not.
+const OBJECT_BYTES_USUAL: u64 = 16 * 1024;
+/// A disk is full when it has room for fewer segments than this: the one that is written and the one that is free are
+/// never taken by what is evicted.
+const SEGMENTS_SPARE: u64 = 3;

@@ -113,7 +113,7 @@ mod tests {
     use crate::lookup::Lookup;
     use crate::rules::freshness::Windows;
     use crate::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
-    use crate::store::Settings;
+    use crate::store::{MemoryAdmission, Settings};
     use crate::tiers::files::{Files, Torn};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -143,8 +143,12 @@ mod tests {
         for forgotten in [false, true] {
             let files: Arc<dyn Files> = Arc::new(Torn::new(1));
             let disk = Disk::over(&files, 64 << 20, Handle::current()).expect("an empty disk");
-            let settings =
-                Settings { memory_bytes: 1 << 24, object_bytes_max: 1 << 30, secret: disk.secret() };
+            let settings = Settings {
+                memory_bytes: 1 << 24,
+                memory_admission: MemoryAdmission::default(),
+                object_bytes_max: 1 << 30,
+                secret: disk.secret(),
+            };
             let store = CacheStore::over(&settings, Some(disk));
             let disk = store.disk().expect("it has one");
             let key = CacheKey::from_bits(7);

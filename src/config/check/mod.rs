@@ -27,7 +27,10 @@ pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
-use super::{Admin, AdminAddress, Cache, Config, DiskCache, Log, LogFormat, LogTarget, Purge, value};
+use super::{
+    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Log, LogFormat, LogTarget, MemoryAdmission,
+    Purge, value,
+};
 
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
@@ -178,6 +181,9 @@ fn cache(section: Section<'_>, around: &Surroundings) -> (Cache, policy::Changes
     if let Some(bytes) = section.item("memory").and_then(|item| item.size(CACHE_MEMORY_RANGE)) {
         cache.memory_bytes = bytes;
     }
+    if let Some(admission) = section.item("memory_admission").and_then(|item| item.word(&MEMORY_ADMISSION)) {
+        cache.memory_admission = admission;
+    }
     if let Some(bytes) = section.item("object_max").and_then(|item| item.size(OBJECT_RANGE)) {
         cache.object_bytes_max = bytes;
     }
@@ -203,8 +209,9 @@ fn disk(item: &Item<'_>, around: &Surroundings) -> Option<DiskCache> {
         Some(around.base.join(text))
     });
     let bytes = section.required("size", DISK_EXAMPLE).and_then(|item| item.size(CACHE_DISK_RANGE));
+    let admission = section.item("admission").and_then(|item| item.word(&DISK_ADMISSION)).unwrap_or_default();
     section.close();
-    Some(DiskCache { path: path?, bytes: bytes? })
+    Some(DiskCache { path: path?, bytes: bytes?, admission })
 }
 
 fn purge(section: Section<'_>) -> Purge {
@@ -322,6 +329,12 @@ const CACHE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 46);
 /// Below it a disk could not hold a few segments.
 const CACHE_DISK_RANGE: std::ops::RangeInclusive<u64> = (64 << 20)..=(1 << 50);
 const DISK_EXAMPLE: &str = "write disk = { path = \"/var/cache/tidegate\", size = \"50GiB\" }";
+/// Names of the choices for `memory_admission`.
+pub(super) const MEMORY_ADMISSION: [(&str, MemoryAdmission); 2] =
+    [("adaptive", MemoryAdmission::Adaptive), ("all", MemoryAdmission::All)];
+/// Names of the choices for the disk's `admission`.
+pub(super) const DISK_ADMISSION: [(&str, DiskAdmission); 2] =
+    [("second-request", DiskAdmission::SecondRequest), ("all", DiskAdmission::All)];
 const OBJECT_RANGE: std::ops::RangeInclusive<u64> = 1..=(1 << 46);
 
 /// A timeout that would end everything at once, or never, is a slip.

@@ -1,0 +1,116 @@
+//! What is written to a disk that is full: what was asked for twice.
+//!
+//! A disk that has room takes everything. Once it is full, each write pushes something out and wears the device, so a response is
+//! written at its second request: when it is hit in memory for the first time (`store.rs`), or when it is fetched again while
+//! [`Seen`] remembers the first time. What is seen once displaces nothing. So memory is the small queue and the disk the main one
+//! of S3-FIFO (Yang, SOSP 2023), and this type its ghosts.
+//!
+//! Invariant: what is asked for again among the next `keys` keys is never taken for new; a new one is taken for known once in
+//! about seventy times.
+
+use crate::key::CacheKey;
+
+/// What is written to disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DiskAdmission {
+    /// Everything while there is room, then what is asked for a second time.
+    #[default]
+    SecondRequest,
+    /// Everything.
+    All,
+}
+
+/// Remembers which keys were asked for lately: two generations of a Bloom filter.
+pub(crate) struct Seen {
+    /// Bits, a power of two of them in each.
+    young: Box<[u64]>,
+    old: Box<[u64]>,
+    /// Keys in the young generation.
+    asked: usize,
+    /// When it becomes the old one.
+    keys: usize,
+}
+
+impl Seen {
+    /// Remembers the last `keys` keys at least, and twice as many at most; no more than [`KEYS_MAX`].
+    pub(crate) fn new(keys: usize) -> Self {
+        let keys = keys.clamp(KEYS_MIN, KEYS_MAX);
+        let words = (keys * BITS_PER_KEY).next_power_of_two() / WORD_BITS;
+        Self { young: vec![0; words].into(), old: vec![0; words].into(), asked: 0, keys }
+    }
+
+    /// Whether `key` was asked for before; it has been from now on.
+    pub(crate) fn ask(&mut self, key: CacheKey) -> bool {
+        let [one, two] = [0, 32].map(|shift| self.place(key, shift));
+        let known = |table: &[u64]| {
+            [one, two].iter().all(|(at, bit)| table.get(*at).is_some_and(|word| word & bit != 0))
+        };
+        let (young, old) = (known(&self.young), known(&self.old));
+        if !young {
+            for (at, bit) in [one, two] {
+                if let Some(word) = self.young.get_mut(at) {
+                    *word |= bit;
+                }
+            }
+            self.asked += 1;
+            if self.asked >= self.keys {
+                self.asked = 0;
+                std::mem::swap(&mut self.young, &mut self.old);
+                self.young.fill(0);
+            }
+        }
+        young || old
+    }
+
+    /// Word and bit; keys are keyed hashes, so any of their bits will do.
+    #[allow(clippy::cast_possible_truncation)] // the bits wanted
+    fn place(&self, key: CacheKey, shift: u32) -> (usize, u64) {
+        let bits = (key.bits() >> shift) as u32 as usize;
+        ((bits / WORD_BITS) & (self.young.len() - 1), 1 << (bits % WORD_BITS))
+    }
+}
+
+const WORD_BITS: usize = 64;
+const BITS_PER_KEY: usize = 16;
+const KEYS_MIN: usize = 64;
+/// 16 MiB in all.
+const KEYS_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Keyer;
+
+    fn key(number: u32) -> CacheKey {
+        Keyer::new([3; 32]).primary("http", b"h", &number.to_le_bytes(), None)
+    }
+
+    #[test]
+    fn what_is_asked_for_again_soon_is_known_and_what_is_new_is_new() {
+        let mut seen = Seen::new(10_000);
+        let known = (0..10_000).filter(|number| seen.ask(key(*number))).count();
+        assert!(known < 250, "{known} of 10000 new ones");
+        assert!((0..10_000).all(|number| seen.ask(key(number))), "all that were asked for before");
+    }
+
+    #[test]
+    fn it_forgets_within_two_generations() {
+        let mut seen = Seen::new(1000);
+        let asked = |seen: &mut Seen, from: u32, count: u32| {
+            (from..from + count).filter(|at| seen.ask(key(*at))).count()
+        };
+        asked(&mut seen, 0, 500);
+        assert_eq!(asked(&mut seen, 0, 500), 500, "nothing came between");
+        asked(&mut seen, 500, 1000);
+        assert_eq!(asked(&mut seen, 0, 500), 500, "a generation came between");
+        asked(&mut seen, 10_000, 2100);
+        assert!(asked(&mut seen, 0, 500) < 25, "more than two came between");
+    }
+
+    #[test]
+    fn its_size_is_bounded() {
+        for (keys, words) in [(0, 16), (1000, 256), (usize::MAX, KEYS_MAX / 4)] {
+            assert_eq!(Seen::new(keys).young.len(), words, "{keys}");
+        }
+    }
+}

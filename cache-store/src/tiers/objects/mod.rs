@@ -1,0 +1,365 @@
+//! Whole responses in memory, under one hard budget of bytes.
+//!
+//! Shards by key, each a [`Ledger`] behind a lock that hits share. The budget is one for all: room is made wherever the tier's
+//! least worthy entry lies, so an entry may take a quarter of the whole, and no shard is full while another has room. A
+//! hit costs the shared lock, a look into a table and, once an era, a mark. Which policy is followed is the [`Tuner`]'s to say.
+//!
+//! ```text
+//! insert ── worth? ──► make_room ─┬─ the least of all shards is worth less: it goes, again
+//!                                 └─ it is worth more: the newcomer is refused, and has moved the clock
+//! ```
+//!
+//! A newcomer pushes out only what is worth less than itself; one that is refused has moved the clock, so that what is asked
+//! for again and again gets in. What a disk has brought is taken in always, or it would be read again at once
+//! ([`Objects::admit`]).
+//!
+//! Invariants: the sum of weights, room promised to what is just being inserted included, never exceeds the budget less the
+//! tier's own tables; what was pushed out lives on while it is being served. At most one lock of a shard is held at a time.
+
+mod ledger;
+mod sketch;
+#[cfg(test)]
+mod tests;
+mod tuner;
+mod worth;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::RwLock;
+
+use self::ledger::{Gone, Ledger};
+use self::tuner::Tuner;
+use self::worth::{Policy, Use, era_bytes};
+use crate::entry::{Parts, StoredResponse};
+use crate::key::CacheKey;
+use crate::lookup::Variants;
+use crate::tiers::arena::Arena;
+
+/// What a key leads to.
+#[derive(Clone, Debug)]
+pub(crate) enum Slot {
+    /// A response that answers every request for the key, or one variant under its own key.
+    Response(Arc<StoredResponse>),
+    /// The variants of a primary key.
+    Variants(Arc<Variants>),
+}
+
+/// What memory takes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MemoryAdmission {
+    /// What is worth more, for its size and use, than what would have to go for it; how much size counts follows the traffic.
+    #[default]
+    Adaptive,
+    /// Everything; what was used longest ago goes.
+    All,
+}
+
+/// What became of an insertion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Inserted {
+    /// It can be found.
+    Kept,
+    /// It is not worth what would have to go for it.
+    Unworthy,
+    /// Heavier than one entry may be.
+    TooHeavy,
+}
+
+/// The memory tier.
+pub(crate) struct Objects {
+    shards: Box<[Shard]>,
+    /// A lower bound of the least worth in each shard, `f64` bits; [`NOTHING`] where it is empty. Written under the shard's lock.
+    least: Box<[AtomicU64]>,
+    time: Apart<Time>,
+    room: Apart<Room>,
+    /// None: everything is taken in, by recency.
+    tuner: Option<Tuner>,
+    capacity: usize,
+    entry_weight_max: usize,
+    /// For large bodies, if the system has one to give.
+    arena: Option<Arc<Arena>>,
+}
+
+/// Hits on one shard do not invalidate the cache line of another's lock.
+type Shard = Apart<RwLock<Ledger<Slot>>>;
+
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// Read by every hit, written once in a while.
+#[derive(Default)]
+struct Time {
+    era: AtomicU64,
+    /// `f64` bits; never negative, so the bits order as the numbers do.
+    clock: AtomicU64,
+}
+
+/// Written by every insertion.
+#[derive(Default)]
+struct Room {
+    used: AtomicUsize,
+    inserted: AtomicU64,
+    evicted: AtomicU64,
+    /// Where the next search for the least begins: of equals not always the same shard's goes.
+    turn: AtomicUsize,
+}
+
+impl Objects {
+    /// A tier of `bytes` bytes, heads, overhead and tables included.
+    pub(crate) fn new(bytes: usize, admission: MemoryAdmission) -> Self {
+        let past_bytes = bytes / PAST_SHARE / SHARDS;
+        let shadows_bytes = match admission {
+            MemoryAdmission::Adaptive => (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX),
+            MemoryAdmission::All => 0,
+        };
+        let capacity = bytes.saturating_sub(past_bytes * SHARDS + shadows_bytes);
+        let tuner = (admission == MemoryAdmission::Adaptive).then(|| Tuner::new(capacity, shadows_bytes));
+        let policy = tuner.as_ref().map_or(Policy::Recency, Tuner::policy);
+        Self {
+            shards: (0..SHARDS).map(|_| Apart(RwLock::new(Ledger::new(past_bytes, policy)))).collect(),
+            least: (0..SHARDS).map(|_| AtomicU64::new(NOTHING)).collect(),
+            time: Apart(Time::default()),
+            room: Apart(Room::default()),
+            tuner,
+            capacity,
+            entry_weight_max: capacity / SHARE,
+            arena: Arena::new(bytes),
+        }
+    }
+
+    /// Packs a response for this tier.
+    pub(crate) fn pack(&self, parts: Parts) -> StoredResponse {
+        StoredResponse::new_in(self.arena.as_ref(), parts)
+    }
+
+    /// Where large bodies lie, if there is such a place.
+    pub(crate) const fn arena(&self) -> Option<&Arc<Arena>> {
+        self.arena.as_ref()
+    }
+
+    /// The heaviest response that is kept.
+    pub(crate) const fn entry_weight_max(&self) -> usize {
+        self.entry_weight_max
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, key: CacheKey) -> Option<Slot> {
+        let ledger = self.shards.get(shard_of(key))?.0.read();
+        let entry = ledger.find(key)?;
+        let slot = entry.value().cloned();
+        if !entry.mark.is_of(self.time.0.era.load(Relaxed)) {
+            let (era, clock) = self.now();
+            entry.mark.raise(era, clock);
+            let weight = entry.weight;
+            drop(ledger);
+            self.observe(key, weight);
+        }
+        slot
+    }
+
+    /// Keeps `slot` under `key`, replacing what was there; if it is not kept, nothing is left there.
+    pub(crate) fn insert(&self, key: CacheKey, slot: Slot) -> Inserted {
+        self.insert_if(key, slot, self.tuner.is_none())
+    }
+
+    /// The same for what must be had, whatever it is worth; `false` only if it is too heavy.
+    pub(crate) fn admit(&self, key: CacheKey, slot: Slot) -> bool {
+        self.insert_if(key, slot, true) == Inserted::Kept
+    }
+
+    fn insert_if(&self, key: CacheKey, slot: Slot, always: bool) -> Inserted {
+        let weight = slot.weight();
+        let Some(shard) = self.shards.get(shard_of(key)).filter(|_| weight <= self.entry_weight_max) else {
+            self.remove(key);
+            return Inserted::TooHeavy;
+        };
+        self.observe(key, weight);
+        let policy = self.policy();
+        let uses = shard.0.write().ask(key);
+        let (era, clock) = self.now();
+        let used = Use { era, clock, uses };
+        let worth = policy.worth(used, weight);
+        if !self.make_room(weight, if always { f64::INFINITY } else { worth }, policy) {
+            if policy.has_clock() {
+                self.time.0.clock.fetch_max(worth.to_bits(), Relaxed);
+            }
+            self.remove(key);
+            return Inserted::Unworthy;
+        }
+        let replaced = {
+            let mut ledger = shard.0.write();
+            ledger.set_policy(policy);
+            let replaced = ledger.put(key, slot, weight, used);
+            self.publish(shard_of(key), &ledger);
+            replaced
+        };
+        self.give_back(replaced);
+        let inserted = self.room.0.inserted.fetch_add(weight as u64, Relaxed) + weight as u64;
+        self.time.0.era.fetch_max(inserted / era_bytes(self.capacity) as u64, Relaxed);
+        Inserted::Kept
+    }
+
+    pub(crate) fn remove(&self, key: CacheKey) -> Option<Slot> {
+        let at = shard_of(key);
+        let gone = {
+            let mut ledger = self.shards.get(at)?.0.write();
+            let gone = ledger.take(key);
+            self.publish(at, &ledger);
+            gone
+        };
+        self.give_back(gone)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.room.0.used.load(Relaxed)
+    }
+
+    pub(crate) const fn capacity_bytes(&self) -> usize {
+        self.capacity
+    }
+
+    pub(crate) fn entries(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.read().len()).sum()
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.room.0.evicted.load(Relaxed)
+    }
+
+    /// Takes room for `weight`; pushes out what is worth no more than `worth` until there is. What went before it turned out that
+    /// it does not suffice stays gone: a large newcomer that is asked for again finds that much done.
+    fn make_room(&self, weight: usize, worth: f64, policy: Policy) -> bool {
+        let always = worth.is_infinite();
+        let mut steps = STEPS_MAX;
+        while !self.reserve(weight) {
+            let (at, next) = self.poorest();
+            let Some(shard) = self.shards.get(at) else { return false };
+            let gone = {
+                let mut ledger = shard.0.write();
+                ledger.set_policy(policy);
+                let least = ledger.least(&mut steps);
+                // Weighed again it may be worth more than that of another shard, which is then looked at.
+                let gone = match least {
+                    Some(least) if least > worth || (steps == 0 && !always) => {
+                        return self.refuse(at, &ledger);
+                    }
+                    Some(least) if least <= next || steps == 0 => {
+                        if policy.has_clock() {
+                            self.time.0.clock.fetch_max(least.to_bits(), Relaxed);
+                        }
+                        ledger.take_least()
+                    }
+                    // Empty: what fills the tier is just being inserted, or was removed.
+                    Some(_) | None => None,
+                };
+                self.publish(at, &ledger);
+                gone
+            };
+            steps = steps.saturating_sub(1);
+            if gone.is_some() {
+                self.room.0.evicted.fetch_add(1, Relaxed);
+            } else if self.least.iter().all(|least| least.load(Relaxed) == NOTHING) {
+                return false;
+            }
+            self.give_back(gone);
+        }
+        true
+    }
+
+    fn refuse(&self, at: usize, ledger: &Ledger<Slot>) -> bool {
+        self.publish(at, ledger);
+        false
+    }
+
+    /// Takes room, if there is that much.
+    fn reserve(&self, weight: usize) -> bool {
+        let with = |used: usize| used.checked_add(weight).filter(|used| *used <= self.capacity);
+        self.room.0.used.fetch_update(Relaxed, Relaxed, with).is_ok()
+    }
+
+    /// Drops what left, no lock held, and gives back its room.
+    fn give_back(&self, gone: Option<Gone<Slot>>) -> Option<Slot> {
+        let gone = gone?;
+        self.room.0.used.fetch_sub(gone.weight, Relaxed);
+        Some(gone.value)
+    }
+
+    /// The shard with the least worthy entry as far as is known, and the least of the others.
+    fn poorest(&self) -> (usize, f64) {
+        let turn = self.room.0.turn.fetch_add(1, Relaxed);
+        let (mut poorest, mut least, mut next) = (turn % SHARDS, NOTHING, NOTHING);
+        for offset in 0..SHARDS {
+            let at = turn.wrapping_add(offset) % SHARDS;
+            let bits = self.least.get(at).map_or(NOTHING, |least| least.load(Relaxed));
+            if bits < least {
+                (poorest, least, next) = (at, bits, least);
+            } else {
+                next = next.min(bits);
+            }
+        }
+        (poorest, if next == NOTHING { f64::INFINITY } else { f64::from_bits(next) })
+    }
+
+    /// Tells the others what the least of this shard is worth. Under another policy than the one in charge it is not comparable:
+    /// then it is the first to be looked at.
+    fn publish(&self, at: usize, ledger: &Ledger<Slot>) {
+        let known =
+            ledger.least_known().map(|least| if ledger.policy() == self.policy() { least } else { 0.0 });
+        if let Some(least) = self.least.get(at) {
+            least.store(known.map_or(NOTHING, f64::to_bits), Relaxed);
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        self.tuner.as_ref().map_or(Policy::Recency, Tuner::policy)
+    }
+
+    #[cold]
+    fn observe(&self, key: CacheKey, weight: usize) {
+        let Some(tuner) = &self.tuner else { return };
+        if tuner.observe(key, weight) {
+            // Nobody's worth is comparable any more: each shard is looked at, and weighed anew, before another is preferred.
+            for least in &self.least {
+                let _ = least.fetch_update(Relaxed, Relaxed, |bits| (bits != NOTHING).then_some(0));
+            }
+        }
+    }
+
+    fn now(&self) -> (u64, f64) {
+        (self.time.0.era.load(Relaxed), f64::from_bits(self.time.0.clock.load(Relaxed)))
+    }
+}
+
+impl Slot {
+    /// Bytes it costs to keep it.
+    fn weight(&self) -> usize {
+        let own = match self {
+            Self::Response(stored) => stored.weight(),
+            Self::Variants(variants) => variants.weight(),
+        };
+        own.saturating_add(ledger::ENTRY_BYTES)
+    }
+}
+
+/// The highest bits choose: the low ones are the table's.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // the bits of `SHARDS` are left
+const fn shard_of(key: CacheKey) -> usize {
+    (key.bits() >> (u128::BITS - SHARDS.ilog2())) as usize
+}
+
+/// So many locks; what a hit holds one for is short.
+const SHARDS: usize = 64;
+/// One entry takes at most this part of the budget.
+const SHARE: usize = 4;
+/// Part of the budget that remembers what is gone.
+const PAST_SHARE: usize = 2048;
+/// Part of the budget that goes to the tuner's shadows.
+const SHADOWS_SHARE: usize = 128;
+/// …and no more than that.
+const SHADOWS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Entries that one insertion may weigh again or push out; one that needs more is refused, and the next finds them done.
+const STEPS_MAX: usize = 8192;
+/// No worth has these bits.
+const NOTHING: u64 = u64::MAX;

@@ -1,0 +1,187 @@
+//! What a full disk takes: the second request, however it comes, and never an older response in place of a newer one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_store::coalesce::FillHead;
+use cache_store::key::CacheKey;
+use cache_store::lookup::Lookup;
+use cache_store::purge::{Purge, Scope};
+use cache_store::rules::freshness::Windows;
+use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings};
+use cache_store::tiers::admit::DiskAdmission;
+use cache_store::tiers::disk::Disk;
+use cache_store::tiers::files::{Files, Torn};
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::runtime::Handle;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    Memory,
+    Disk,
+    Origin,
+}
+
+/// A store whose memory holds some fifty pages and whose disk some five hundred.
+struct Stage {
+    store: Arc<CacheStore>,
+    now: Timestamp,
+    others: u32,
+}
+
+impl Stage {
+    fn new(admission: DiskAdmission) -> Self {
+        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let disk =
+            Disk::over(&files, 8 << 20, Handle::current()).expect("an empty disk").admitting(admission);
+        let settings = Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.secret(),
+        };
+        Self { store: CacheStore::over(&settings, Some(disk)), now: NOW, others: 0 }
+    }
+
+    fn full(admission: DiskAdmission) -> Self {
+        let mut stage = Self::new(admission);
+        stage.pass_by(1000);
+        stage
+    }
+
+    fn key(&self, name: &str) -> CacheKey {
+        self.store.keyer().primary("http", b"h", name.as_bytes(), None)
+    }
+
+    /// A request for a page that the origin answers with `text`.
+    async fn ask(&self, name: &str, text: &str) -> From {
+        let (key, asked) = (self.key(name), HeaderMap::new());
+        let request = RequestHead {
+            method: &Method::GET,
+            target: Target { scheme: "http", authority: "h", path: "/" },
+            fields: &asked,
+        };
+        let mut from = From::Memory;
+        let fill = loop {
+            match self.store.lookup(key, &request, &Policy::default(), self.now) {
+                Lookup::Fresh(hit) => {
+                    let body = hit.stored.body().collect::<Vec<_>>().concat();
+                    assert!(body.starts_with(text.as_bytes()), "{name} is {text}");
+                    return from;
+                }
+                Lookup::OnDisk(promotion) => {
+                    promotion.run().await;
+                    from = From::Disk;
+                }
+                Lookup::Miss(fill) => break fill,
+                other => panic!("{other:?}"),
+            }
+        };
+        let head = FillHead {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            lines: Bytes::new(),
+            freshness: Freshness::new(self.now, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
+            vary: VarySpec::default(),
+        };
+        let mut writing = fill.stream(head, None, Box::default(), None, 1 << 20);
+        writing.write(&Bytes::from(format!("{text:0<16000}")));
+        writing.room().await.expect("kept");
+        writing.finish();
+        From::Origin
+    }
+
+    /// Others are fetched once each: they push through memory, and past a full disk.
+    fn pass_by(&mut self, count: u32) {
+        for _ in 0..count {
+            self.others += 1;
+            let name = format!("other {}", self.others);
+            let from = at_once(self.ask(&name, "other"));
+            assert_eq!(from, From::Origin);
+            self.store.settle().expect("the disk is well");
+        }
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.store.disk().expect("it has one").usage().written_bytes
+    }
+}
+
+/// Nothing here waits but for a promotion.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+#[tokio::test]
+async fn while_there_is_room_everything_is_written() {
+    let mut stage = Stage::new(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_seen_once_displaces_nothing_on_a_full_disk() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    let before = stage.written_bytes();
+    stage.pass_by(300);
+    let written = stage.written_bytes() - before;
+    // One new key in seventy is taken for a known one.
+    assert!(written < 20 * 17_000, "{written} bytes");
+    let mut stage = Stage::full(DiskAdmission::All);
+    let before = stage.written_bytes();
+    stage.pass_by(300);
+    assert!(stage.written_bytes() - before >= 300 * 16_000, "unless it is told to take everything");
+}
+
+#[tokio::test]
+async fn what_is_fetched_again_is_written_to_a_full_disk() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "2").await, From::Origin, "seen once, it was not written");
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "2").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_hit_in_memory_is_written_to_a_full_disk() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    assert_eq!(stage.ask("a", "1").await, From::Memory);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_purged_before_its_second_request_is_not_written() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    stage.store.purge(Purge { scope: Scope::Url(stage.key("a")), soft: false }, NOW);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "2").await, From::Origin);
+}
+
+#[tokio::test]
+async fn a_full_disk_never_keeps_the_older_of_two() {
+    let mut stage = Stage::new(DiskAdmission::SecondRequest);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "1").await, From::Disk);
+    stage.now = stage.now.plus(Duration::from_mins(2));
+    assert_eq!(stage.ask("a", "2").await, From::Origin, "it is stale");
+    stage.pass_by(200);
+    assert_eq!(stage.ask("a", "2").await, From::Disk);
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
