@@ -119,3 +119,87 @@ fn announced(status: StatusCode, body: &Body, to_head: bool) -> Option<u64> {
         (body, _) => body.length(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cache_store::entry::Parts;
+    use cache_store::rules::Freshness;
+    use cache_store::rules::freshness::Windows;
+    use cache_store::timestamp::Timestamp;
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::listener::h2::frame::PREFACE;
+    use crate::listener::h2::hpack::Decoder;
+
+    fn stored(value: &str) -> Arc<StoredResponse> {
+        let mut fields = HeaderMap::new();
+        fields.insert("x", HeaderValue::from_str(value).expect("a value"));
+        fields.append("y", HeaderValue::from_static("1"));
+        fields.append("y", HeaderValue::from_static("2"));
+        Arc::new(StoredResponse::new(Parts {
+            status: StatusCode::OK,
+            fields,
+            body: Vec::new(),
+            freshness: Freshness::new(Timestamp::from_secs(1), Duration::ZERO, 60, Windows::default(), 0),
+            vary: cache_store::rules::VarySpec::default(),
+            tags: Box::default(),
+            held: None,
+            epoch: 0,
+        }))
+    }
+
+    fn fields(heads: &Heads, stored: &Arc<StoredResponse>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (mut block, mut fields) = (Vec::new(), Vec::new());
+        heads.fields(&mut block, stored);
+        let decoded = Decoder::default()
+            .decode(&block, |field| fields.push((field.name.to_vec(), field.value.to_vec())));
+        decoded.expect("our own block");
+        fields
+    }
+
+    #[test]
+    fn a_head_is_its_objects_own_however_often_and_in_whatever_order_they_come() {
+        let heads = Heads::default();
+        let objects: Vec<_> = (0..3 * H2_HEADS_KEPT).map(|at| stored(&at.to_string())).collect();
+        for round in 0..3 {
+            for object in objects.iter().flat_map(|object| std::iter::repeat_n(object, round + 1)) {
+                let wanted: Vec<_> =
+                    object.field_lines().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+                assert_eq!(fields(&heads, object), wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kept_head_does_not_keep_its_object() {
+        let heads = Heads::default();
+        let object = stored("gone");
+        assert_eq!(fields(&heads, &object), fields(&heads, &object));
+        let watch = Arc::downgrade(&object);
+        drop(object);
+        assert!(watch.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_block_longer_than_a_frame_goes_on_in_continuations() {
+        for length in [0, 1, 16_383, 16_384, 16_385, 32_768, 40_000] {
+            let mut out = PREFACE.to_vec();
+            frames(&mut out, 7, true, |out| out.resize(out.len() + length, b'x'));
+            let (mut rest, mut block, mut ended) = (&out[PREFACE.len()..], 0, false);
+            while let Some((head, after)) = rest.split_first_chunk::<HEAD_BYTES>() {
+                let head = FrameHead::parse(*head);
+                assert!(!ended && head.stream == 7 && head.length <= PAYLOAD_BYTES_MAX, "{length}: {head:?}");
+                assert_eq!(head.kind, if block == 0 { HEADERS } else { CONTINUATION }, "{length}");
+                assert_eq!(head.kind == HEADERS, head.ends_stream(), "{length}");
+                ended = head.ends_headers();
+                block += head.length as usize;
+                rest = &after[head.length as usize..];
+            }
+            assert!(ended && rest.is_empty());
+            assert_eq!(block, length);
+        }
+    }
+}
