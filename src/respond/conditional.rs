@@ -110,9 +110,7 @@ pub(super) fn streaming(
         Resolved::Spans(spans) => {
             // Several parts out of a body that is still coming would have to be held back: send the whole.
             let [span] = spans.as_slice() else { return None };
-            let Some(source) = source(streaming, span.first(), Some(span.end()), occasion.refill) else {
-                return None;
-            };
+            let source = source(streaming, span.first(), Some(span.end()), occasion.refill)?;
             line(&mut response.extra, b"content-range", range::content_range(*span, Some(length)).as_bytes());
             if head.fields.contains_key(header::CONTENT_RANGE) {
                 response.lines = Lines::Own(beside_a_range(&head.fields, false));

@@ -519,7 +519,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
         writing.write(&piece);
         if !room(walk, &mut writing).await {
-            return writing.cut(walk.edge.clock.now());
+            return writing.unread(walk.edge.clock.now());
         }
     }
     writing.complete();

@@ -241,38 +241,7 @@ impl Node for Edge {
                     disk.trouble.is_none().into(),
                 ),
             ];
-            if let Some(ChunksUsage { usage, health }) = disk.chunks {
-                on_disk.extend([
-                    gauge("tidegate_chunks", "Chunks of large bodies on disk.", usage.chunks),
-                    gauge("tidegate_chunks_bytes", "Bytes that they take.", usage.bytes),
-                    counter("tidegate_chunks_written_total", "Chunks written.", health.written),
-                    counter(
-                        "tidegate_chunks_shared_total",
-                        "Chunks stored whose bytes were there already.",
-                        health.shared,
-                    ),
-                    counter(
-                        "tidegate_chunks_evicted_total",
-                        "Chunks pushed out for want of room.",
-                        health.evicted,
-                    ),
-                    counter(
-                        "tidegate_chunks_refused_total",
-                        "Chunks not kept: no room, or the disk refused.",
-                        health.full + health.write_errors,
-                    ),
-                    counter(
-                        "tidegate_chunks_damaged_total",
-                        "Chunks that were not what their name says; each is fetched again.",
-                        health.corrupt,
-                    ),
-                    counter(
-                        "tidegate_chunks_unread_total",
-                        "Chunks that the disk would not read.",
-                        health.read_errors,
-                    ),
-                ]);
-            }
+            on_disk.extend(disk.chunks.into_iter().flat_map(chunk_figures));
         }
         Gauges {
             tiers,
@@ -340,4 +309,33 @@ impl Node for Edge {
     fn stop(&self) {
         self.shutdown.begin();
     }
+}
+
+/// What is told about the chunks of large bodies.
+fn chunk_figures(chunks: ChunksUsage) -> [gauges::Other; 8] {
+    let ChunksUsage { usage, health } = chunks;
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
+    [
+        gauge("tidegate_chunks", "Chunks of large bodies on disk.", usage.chunks),
+        gauge("tidegate_chunks_bytes", "Bytes that they take.", usage.bytes),
+        counter("tidegate_chunks_written_total", "Chunks written.", health.written),
+        counter(
+            "tidegate_chunks_shared_total",
+            "Chunks stored whose bytes were there already.",
+            health.shared,
+        ),
+        counter("tidegate_chunks_evicted_total", "Chunks pushed out for want of room.", health.evicted),
+        counter(
+            "tidegate_chunks_refused_total",
+            "Chunks not kept: no room, or the disk refused.",
+            health.full + health.write_errors,
+        ),
+        counter(
+            "tidegate_chunks_damaged_total",
+            "Chunks that were not what their name says; each is fetched again.",
+            health.corrupt,
+        ),
+        counter("tidegate_chunks_unread_total", "Chunks that the disk would not read.", health.read_errors),
+    ]
 }

@@ -74,11 +74,12 @@ impl Origin {
             let mut head = "Cache-Control: max-age=3600, stale-while-revalidate=600\r\n".to_owned();
             let (mut status, mut part) = ("200 OK", 0..body.len());
             if is_large(number) {
-                head += &format!("ETag: {tag}\r\n");
+                head.extend(["ETag: ", &tag, "\r\n"]);
                 if let Some((from, to)) = range.filter(|_| if_range.is_none_or(|known| known == tag)) {
                     part = from.min(body.len())..to.saturating_add(1).min(body.len());
                     status = "206 Partial Content";
-                    head += &format!("Content-Range: bytes {from}-{}/{}\r\n", part.end - 1, body.len());
+                    let told = format!("Content-Range: bytes {from}-{}/{}\r\n", part.end - 1, body.len());
+                    head.push_str(&told);
                 }
             }
             let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n", part.len());

@@ -1,6 +1,9 @@
 //! The same promises over HTTP/2 and TLS: hits, shared fetches, visible cuts.
 
+use tidegate::config::DiskCache;
+
 use crate::stage::Stage;
+use crate::stage::directory::Directory;
 use crate::stage::gate::Gate;
 use crate::stage::h2::{H2Client, Identity};
 use crate::stage::reply::{Frame, Trouble, reply};
@@ -19,6 +22,30 @@ async fn a_hit_is_a_hit_over_http_2_and_says_the_same() {
         .has("etag", "\"1\"")
         .has("age", "0")
         .lacks("connection");
+    stage.origin("a").saw(1, "/x");
+}
+
+/// More than a stream's window: read from disk as the client takes it.
+#[tokio::test]
+async fn a_large_body_comes_from_disk_over_http_2() {
+    let directory = Directory::new();
+    let identity = Identity::new();
+    let (cert, key) = (identity.cert.clone(), identity.key.clone());
+    let disk = DiskCache { path: directory.path().to_owned(), bytes: 64 << 20 };
+    let build = Stage::build().config(move |config, _| {
+        config.listeners = vec![encrypted(cert, key)];
+        config.cache.memory_bytes = 1 << 20;
+        config.cache.disk = Some(disk);
+    });
+    let stage = build.start().await;
+    let body: Vec<u8> = (0..625_000_u32).flat_map(u32::to_le_bytes).collect();
+    let page = reply(200).cache_control("max-age=60").etag("\"1\"").body(body.clone());
+    stage.origin("a").on("/x", [page]);
+    let client = H2Client::connect(stage.address(), &identity).await;
+    assert!(client.get("/x").await.expect_status(200).body == body);
+    stage.until(|count| count.stored == 1).await;
+    let hit = client.get("/x").await;
+    assert!(hit.expect_status(200).is_hit() && hit.body == body);
     stage.origin("a").saw(1, "/x");
 }
 

@@ -359,11 +359,17 @@ impl Writing {
         Some(stored)
     }
 
-    /// The body ended before its end, or is no longer wanted: nothing is stored, readers are cut.
+    /// The body ended before its end: nothing is stored, readers are cut.
     pub fn cut(self, now: Timestamp) {
         if let Some(large) = &self.streaming.large {
             large.change();
         }
+        self.unread(now);
+    }
+
+    /// The body is kept nowhere and nobody reads along any more: nothing is stored. Who is behind, on disk, has the rest of a
+    /// large body fetched by the slice.
+    pub fn unread(self, now: Timestamp) {
         let mut shard = self.fill.store.flights().shard(self.fill.primary);
         shard.end(&self.fill.flight);
         shard.remember_failure(self.fill.primary, now);
