@@ -12,7 +12,7 @@ use cache_store::key::CacheKey;
 use cache_store::large::{LargeReader, Slice};
 use cache_store::lookup::Lookup;
 use cache_store::rules::{Policy, RequestHead, ResponseHead, Target, storable};
-use cache_store::store::{CacheStore, Settings};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -102,7 +102,12 @@ impl Place {
     /// So little memory that no large body has room in it.
     fn store(&self) -> Arc<CacheStore> {
         let disk = Disk::open(&self.0, 256 << 20, Handle::current()).expect("an empty directory");
-        let settings = Settings { memory_bytes: 1 << 20, object_bytes_max: 1 << 30, secret: disk.secret() };
+        let settings = Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.secret(),
+        };
         CacheStore::over(&settings, Some(disk))
     }
 }

@@ -1,6 +1,6 @@
 //! The same promises over HTTP/2 and TLS: hits, shared fetches, visible cuts.
 
-use tidegate::config::DiskCache;
+use tidegate::config::{DiskAdmission, DiskCache};
 
 use crate::stage::Stage;
 use crate::stage::directory::Directory;
@@ -31,7 +31,8 @@ async fn a_large_body_comes_from_disk_over_http_2() {
     let directory = Directory::new();
     let identity = Identity::new();
     let (cert, key) = (identity.cert.clone(), identity.key.clone());
-    let disk = DiskCache { path: directory.path().to_owned(), bytes: 64 << 20 };
+    let disk =
+        DiskCache { path: directory.path().to_owned(), bytes: 64 << 20, admission: DiskAdmission::default() };
     let build = Stage::build().config(move |config, _| {
         config.listeners = vec![encrypted(cert, key)];
         config.cache.memory_bytes = 1 << 20;

@@ -147,6 +147,7 @@ mod tests {
             vary: cache_store::rules::VarySpec::default(),
             tags: Box::default(),
             held: None,
+            large: None,
             epoch: 0,
         }))
     }
