@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Churn,
     Flood,
     Bomb,
+    /// Hits that memory does not hold.
+    Disk,
 }
 
 /// One workload.
@@ -42,7 +44,8 @@ impl Cell {
     /// All there are.
     pub(crate) fn all() -> Vec<Self> {
         use Kind::{
-            Bomb, Churn, Cold, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls, Tls,
+            Bomb, Churn, Cold, Disk, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls,
+            Tls,
         };
         [
             ("hit-1k", Hit, 1_024, 64, 1, 0),
@@ -68,6 +71,8 @@ impl Cell {
             ("churn", Churn, 0, 128, 1, 0),
             ("flood", Flood, 0, 4, 1, 0),
             ("bomb", Bomb, 0, 100, 1, 0),
+            ("disk-10k", Disk, 10_240, 64, 1, 0),
+            ("disk-1m", Disk, 1_048_576, 8, 1, 0),
         ]
         .into_iter()
         .enumerate()

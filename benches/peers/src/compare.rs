@@ -30,7 +30,9 @@ impl Comparison {
     pub(crate) fn run(&self, tell: &mut dyn FnMut(String)) -> io::Result<()> {
         let origin = self.stage.start_origin()?;
         let tls = self.cells.iter().any(Cell::tls);
-        let alone = |cell: &&Cell| matches!(cell.kind, Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb);
+        let alone = |cell: &&Cell| {
+            matches!(cell.kind, Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb | Kind::Disk)
+        };
         if self.cells.iter().any(|cell| !alone(&cell)) {
             let servers =
                 self.names.iter().map(|name| self.stage.start(*name, tls)).collect::<io::Result<Vec<_>>>()?;
@@ -47,6 +49,7 @@ impl Comparison {
                 Kind::Churn => self.churn()?,
                 Kind::Flood => self.floods()?,
                 Kind::Bomb => self.bombs()?,
+                Kind::Disk => self.on_disk(cell)?,
                 _ => self.memory()?,
             });
         }
@@ -129,7 +132,8 @@ impl Comparison {
             | Kind::Memory
             | Kind::Churn
             | Kind::Flood
-            | Kind::Bomb => {
+            | Kind::Bomb
+            | Kind::Disk => {
                 unreachable!("these have rounds of their own")
             }
         };

@@ -39,7 +39,8 @@ impl Sample {
     }
 }
 
-/// wrk for `secs`; each request its own path under `unique` where that is given.
+/// wrk for `secs`; each request its own path under `unique` where that is given: `{n}` in it becomes the number of the request,
+/// `{of:N}` a random number below N.
 pub(crate) fn wrk(
     stage: &Stage,
     url: &str,
@@ -56,7 +57,12 @@ pub(crate) fn wrk(
     if let Some(path) = unique {
         let script = stage.folder.join("unique.lua");
         let count = "local n = 0\nrequest = function()\n  n = n + 1\n";
-        let path = path.replace("{n}", "\" .. n .. \"");
+        let mut path = path.replace("{n}", "\" .. n .. \"");
+        if let Some((before, rest)) = path.split_once("{of:")
+            && let Some((count, after)) = rest.split_once('}')
+        {
+            path = format!("{before}\" .. math.random(0, {count} - 1) .. \"{after}");
+        }
         fs::write(&script, format!("{count}  return wrk.format(\"GET\", \"{path}\")\nend\n"))?;
         command.arg("-s").arg(script);
     }

@@ -39,6 +39,7 @@ mod held;
 mod histogram;
 mod instructions;
 mod load;
+mod ondisk;
 mod open;
 mod origin;
 mod process;
@@ -72,7 +73,7 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "tidegate,nginx,haproxy,varnish,trafficserver")]
         peers: Vec<servers::Name>,
         /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
-        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb
+        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb, disk[-10k|-1m]
         #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
         cells: Vec<String>,
         /// Rounds a cell; odd ones run in reverse order

@@ -18,12 +18,15 @@ pub(crate) const LOAD_CORE: &str = "1";
 
 /// A command that runs on `core`, ends with us, and may open many files.
 pub(crate) fn pinned(core: &str, user: Option<&str>, program: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    // Priority first: another user may not ask for it, but keeps it.
+    let mut words = priority(core).to_vec();
     if let Some(user) = user {
         // Before the death signal is asked for: a change of user would forget it.
-        command.args(["--reuid", user, "--regid", user, "--clear-groups", "setpriv"]);
+        words.extend(["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]);
     }
-    command.args(["--pdeathsig", "TERM"]).args(priority(core)).args(["taskset", "-c", core, program]);
+    words.extend(["setpriv", "--pdeathsig", "TERM", "taskset", "-c", core, program]);
+    let mut command = Command::new(words.first().copied().unwrap_or(program));
+    command.args(words.iter().skip(1));
     command.stdin(Stdio::null());
     command
 }

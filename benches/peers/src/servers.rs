@@ -126,6 +126,12 @@ impl Stage {
 
     /// Starts `name` afresh, its cache empty; `tls` says whether TLS will be asked for.
     pub(crate) fn start(&self, name: Name, tls: bool) -> io::Result<Server> {
+        self.start_with(name, tls, MEMORY)
+    }
+
+    /// The same with so much memory for objects where the server divides memory from disk; what has less than [`MEMORY`] gets a
+    /// disk.
+    pub(crate) fn start_with(&self, name: Name, tls: bool, memory: u64) -> io::Result<Server> {
         let folder = self.folder.join(format!("{name:?}").to_lowercase());
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("cache"))?;
@@ -142,11 +148,11 @@ impl Stage {
             logs: Vec::new(),
         };
         match name {
-            Name::Tidegate => self.tidegate(&mut server, 12 + 10 * name as u16)?,
+            Name::Tidegate => self.tidegate(&mut server, 12 + 10 * name as u16, memory)?,
             Name::Nginx => self.nginx(&mut server)?,
             Name::Haproxy => self.haproxy(&mut server)?,
             Name::Varnish => self.varnish(&mut server)?,
-            Name::Trafficserver => self.trafficserver(&mut server)?,
+            Name::Trafficserver => self.trafficserver(&mut server, memory)?,
         }
         server.wait()?;
         if name == Name::Varnish && self.logs {
@@ -188,11 +194,15 @@ impl Stage {
         command
     }
 
-    fn tidegate(&self, server: &mut Server, admin: u16) -> io::Result<()> {
+    fn tidegate(&self, server: &mut Server, admin: u16, memory: u64) -> io::Result<()> {
         server.logs.push(server.folder.join("out"));
         let admin = self.address(admin);
         server.admin = Some(admin);
-        server.run(&mut self.tidegate_proxy(&[], server.plain, admin, MEMORY))?;
+        let mut command = self.tidegate_proxy(&[], server.plain, admin, memory);
+        if memory < MEMORY {
+            command.arg("--disk").arg(server.folder.join("cache")).args(["--disk-size", "4GiB"]);
+        }
+        server.run(&mut command)?;
         if server.tls.is_some() {
             let file = self.fill(server, "tidegate.toml", include_str!("../config/tidegate.toml"))?;
             let mut command = pinned(SERVER_CORE, None, &self.tidegate.to_string_lossy());
@@ -224,7 +234,7 @@ impl Stage {
         server.run(command.arg("-f").arg(file))
     }
 
-    fn trafficserver(&self, server: &mut Server) -> io::Result<()> {
+    fn trafficserver(&self, server: &mut Server, memory: u64) -> io::Result<()> {
         let folder = server.folder.clone();
         let etc = folder.join("etc");
         for sub in ["etc", "log", "var"] {
@@ -242,7 +252,7 @@ impl Stage {
             ("etc/ssl_multicert.config", "dest_ip=* ssl_cert_name=cert.pem ssl_key_name=key.pem\n"),
             ("runroot.yaml", RUNROOT),
         ] {
-            self.fill(server, name, text)?;
+            self.fill(server, name, &text.replace("@MEMORY@", &memory.to_string()))?;
         }
         fs::copy(self.cert(), etc.join("cert.pem"))?;
         fs::copy(self.key(), etc.join("key.pem"))?;
