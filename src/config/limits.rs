@@ -88,6 +88,8 @@ pub const GATHER_BYTES_MAX: usize = 64 * KIB;
 pub const COPY_BODY_BYTES_MAX: usize = 4 * KIB;
 /// Bytes of a stored body that are lent to a socket at once; the size of a worker's pipe.
 pub const LENT_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of a file that the system is asked to send at once: between two calls the others on the worker have their turn.
+pub const SENT_FILE_BYTES_MAX: usize = 256 * KIB;
 /// Interim (1xx) responses passed on for one request; further ones are dropped.
 pub const INTERIM_MAX: usize = 8;
 /// Ranges of one request that are answered one by one; beyond it the whole representation is sent. FAULTS C14.

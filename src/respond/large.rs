@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use cache_store::entry::StoredResponse;
-use cache_store::large::{Large, LargeReader, Slice};
+use cache_store::large::{FilePart, Large, LargeReader, Slice};
 use cache_store::rules::partial::Span;
 
 use super::response::{Body, Cut, Stream};
@@ -92,6 +92,10 @@ impl Stream for LargeStream {
             }
         }
     }
+
+    fn file(self: Pin<&mut Self>) -> Option<FilePart> {
+        self.get_mut().reader.as_mut()?.file()
+    }
 }
 
 /// The whole body of a stored response, wherever it lies.
@@ -123,5 +127,10 @@ impl Stream for Begun {
             Some(first) => Poll::Ready(Some(Ok(first))),
             None => this.rest.as_mut().poll_next(cx),
         }
+    }
+
+    fn file(self: Pin<&mut Self>) -> Option<FilePart> {
+        let this = self.get_mut();
+        if this.first.is_some() { None } else { this.rest.as_mut().file() }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cache_store::entry::StoredResponse;
+use cache_store::large::FilePart;
 use http::StatusCode;
 
 use crate::observe::id::RequestId;
@@ -71,6 +72,12 @@ pub enum Body {
 pub trait Stream: Send {
     /// The next piece, `None` at a proven end, or an error after which the answer must be cut visibly.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>>;
+
+    /// The next piece as a part of a file, for whoever can have the system send that; where it is not one, or not without waiting,
+    /// [`Stream::poll_next`] has it.
+    fn file(self: Pin<&mut Self>) -> Option<FilePart> {
+        None
+    }
 }
 
 /// The rest of a body will not come: the answer must end in a way that no client takes for its end.

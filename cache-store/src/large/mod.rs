@@ -33,7 +33,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use reader::LargeReader;
+pub use reader::{FilePart, LargeReader};
 pub use slice::{Slice, SliceWriting};
 pub(crate) use spill::{SPILL_BYTES, Spill};
 
@@ -292,6 +292,17 @@ impl Large {
         let flight = Arc::new(Flight { run, stage: watch::Sender::new(Stage::Asked) });
         state.flights.push(Arc::clone(&flight));
         Place::Hole(Slice::new(Arc::clone(self), flight))
+    }
+
+    /// Where on disk the byte at `at` is, and what follows it in its chunk up to `until`.
+    fn noted(&self, at: u64, until: Option<u64>) -> Option<(ChunkId, Range<u32>)> {
+        let state = self.state.lock();
+        let length = state.manifest.length()?;
+        let id = state.manifest.id(index_of(at))?;
+        let start = u64::from(index_of(at)) * CHUNK;
+        let end = until.map_or(length, |until| until.min(length)).min(start + CHUNK);
+        let within = |offset: u64| u32::try_from(offset.saturating_sub(start)).unwrap_or(CHUNK_BYTES);
+        (at < end).then(|| (id, within(at)..within(end)))
     }
 
     /// Whether it is worth waiting until a flight comes to `at`, rather than to ask the origin for it.

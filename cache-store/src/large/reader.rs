@@ -9,6 +9,7 @@
 //! Invariant: it ends cleanly only behind the last byte it was made for, or at the proven end of the body.
 
 use std::fmt;
+use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +33,17 @@ pub struct LargeReader {
     failed: u32,
     /// Where they began to count.
     counted_at: u64,
+}
+
+/// Verified bytes of a body in a file.
+#[derive(Debug)]
+pub struct FilePart {
+    /// The file, which nobody writes to.
+    pub file: Arc<File>,
+    /// Where in it they begin.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u64,
 }
 
 /// Where the next bytes come from.
@@ -127,6 +139,19 @@ impl LargeReader {
                 },
             }
         }
+    }
+
+    /// The next piece as a part of a file, where it lies in one that takes no waiting. It counts as read.
+    pub fn file(&mut self) -> Option<FilePart> {
+        if !matches!(self.from, From::Anywhere) {
+            return None;
+        }
+        let (id, range) = self.large.noted(self.at, self.end)?;
+        let file = self.large.shelf.chunks.try_file(id, &range)?;
+        let part = FilePart { file, offset: range.start.into(), length: range.len() as u64 };
+        self.at += part.length;
+        (self.failed, self.counted_at) = (0, self.at);
+        Some(part)
     }
 
     fn advance(&mut self, bytes: Bytes) -> Bytes {

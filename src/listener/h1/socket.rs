@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use cache_store::entry::Lendable;
+use cache_store::large::FilePart;
 use tokio::io::AsyncReadExt;
 
 use super::transport::Transport;
@@ -117,6 +118,26 @@ impl<IO: Transport> Socket<IO> {
                     tail.sent = tail.sent.saturating_add(count);
                 }
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is rendered, then has `part` sent, which becomes shorter and shorter. An error of kind `UnexpectedEof` is the
+    /// file's end before the part's.
+    pub(super) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &mut FilePart,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_write(cx, &mut Tail::default()))?;
+        while part.length > 0 {
+            let count = ready!(self.io.poll_send_file(cx, part))? as u64;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.written = self.written.saturating_add(count);
+            part.offset = part.offset.saturating_add(count);
+            part.length = part.length.saturating_sub(count);
         }
         Poll::Ready(Ok(()))
     }

@@ -10,7 +10,7 @@
 //! [`ConnectionEnd::Cut`].) RFC 9112 §7.1, §8.
 
 use std::future::poll_fn;
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -27,6 +27,7 @@ use crate::config::limits::{COPY_BODY_BYTES_MAX, GATHER_BYTES_MAX};
 use crate::listener::deadline::Phase;
 use crate::listener::service::Service;
 use crate::respond::response::Stream;
+use cache_store::large::FilePart;
 
 /// What is known of the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ where
         // A long piece under way and how much of it is written.
         let mut piece = Bytes::new();
         let mut piece_sent = 0;
+        // A part of a file under way, which the system sends.
+        let mut file: Option<FilePart> = None;
         let mut state = Source::Open;
         let mut due = Due::default();
         let mut taken = None;
@@ -69,12 +72,28 @@ where
                 if state == Source::Paused {
                     state = Source::Open;
                 }
-                if state == Source::Cut && piece.is_empty() && socket.out.is_empty() {
+                if state == Source::Cut && piece.is_empty() && file.is_none() && socket.out.is_empty() {
                     return Poll::Ready(Err(ConnectionEnd::Cut {
                         announced: announced != Announced::UntilClose,
                     }));
                 }
-                while state == Source::Open && piece.is_empty() && socket.out.len() < GATHER_BYTES_MAX {
+                while state == Source::Open
+                    && piece.is_empty()
+                    && file.is_none()
+                    && socket.out.len() < GATHER_BYTES_MAX
+                {
+                    if let Some(left) =
+                        length.map(|length| length.saturating_sub(*sent)).filter(|_| IO::SENDS_FILES)
+                        && let Some(part) = source.as_mut().file()
+                    {
+                        if part.length > left {
+                            state = Source::Cut;
+                        } else {
+                            *sent = sent.saturating_add(part.length);
+                            file = Some(part);
+                        }
+                        continue;
+                    }
                     match source.as_mut().poll_next(cx) {
                         Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
                         Poll::Ready(Some(Ok(bytes))) => {
@@ -112,7 +131,11 @@ where
                         Poll::Pending => state = Source::Paused,
                     }
                 }
-                if state == Source::Ended && piece.is_empty() && socket.out.len() < GATHER_BYTES_MAX {
+                if state == Source::Ended
+                    && piece.is_empty()
+                    && file.is_none()
+                    && socket.out.len() < GATHER_BYTES_MAX
+                {
                     // The rest is written with whatever comes after it.
                     return Poll::Ready(Ok(()));
                 }
@@ -124,12 +147,18 @@ where
                         Poll::Ready(Broken::Malformed(_)) | Poll::Pending => {}
                     }
                 }
-                if !socket.out.is_empty() || !piece.is_empty() {
-                    let mut tail = Tail { bytes: &piece, lendable: None, sent: piece_sent };
-                    let written = socket.poll_write(cx, &mut tail);
-                    piece_sent = tail.sent;
+                if !socket.out.is_empty() || !piece.is_empty() || file.is_some() {
+                    let written = if let Some(part) = &mut file {
+                        socket.poll_send_file(cx, part)
+                    } else {
+                        let mut tail = Tail { bytes: &piece, lendable: None, sent: piece_sent };
+                        let written = socket.poll_write(cx, &mut tail);
+                        piece_sent = tail.sent;
+                        written
+                    };
                     match written {
                         Poll::Ready(Ok(())) => {
+                            file = None;
                             if chunked && !piece.is_empty() {
                                 socket.out.extend_from_slice(b"\r\n");
                             }
@@ -138,6 +167,10 @@ where
                             if state != Source::Paused {
                                 continue;
                             }
+                        }
+                        // The file, or a system that cannot send it: the client must not take this for the end.
+                        Poll::Ready(Err(error)) if file.is_some() && is_of_the_file(&error) => {
+                            return Poll::Ready(Err(ConnectionEnd::Cut { announced: true }));
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
                         Poll::Pending => {
@@ -167,4 +200,12 @@ where
         })
         .await
     }
+}
+
+/// What a disk says when it cannot read; no socket says so.
+const EIO: i32 = 5;
+
+/// Whether it was the file that failed, not the socket.
+fn is_of_the_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
 }

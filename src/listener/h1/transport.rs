@@ -1,5 +1,7 @@
 //! What a connection speaks over, and whether stored bytes can be lent to the kernel instead of copied.
 //!
+//! Parts of files it can have sent by the system (`sendfile`), which a large body on disk is made of.
+//!
 //! [`Plain`], a bare socket, can: references to the pages go through a pipe into the socket's queue. TLS cannot, it has to
 //! see every byte; nor can what tests speak over. `socket.rs` asks, and writes the same bytes where the answer is no.
 //!
@@ -14,14 +16,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use cache_store::entry::Lendable;
+use cache_store::large::FilePart;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::limits::LENT_BYTES_MAX;
+use crate::config::limits::{LENT_BYTES_MAX, SENT_FILE_BYTES_MAX};
 
 /// Bytes in both directions, and maybe lent ones.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Whether [`Transport::poll_send_file`] does anything.
+    const SENDS_FILES: bool = false;
+
+    /// Has the system send some of `part`; how much. Zero is the end of the file. By default there is only an error.
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _part: &FilePart) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
     /// Sends some of `bytes` from `from` on without copying them; how many. An error says nothing about the connection:
     /// it may be the system's, that does not do such things. By default there is only an error.
     fn poll_lend(
@@ -39,6 +50,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Transport for TlsStream<IO> {}
 impl Transport for DuplexStream {}
 
 impl<T: Transport> Transport for &mut T {
+    const SENDS_FILES: bool = T::SENDS_FILES;
+
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart) -> Poll<io::Result<usize>> {
+        (**self).poll_send_file(cx, part)
+    }
+
     fn poll_lend(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,6 +84,28 @@ impl Plain {
 }
 
 impl Transport for Plain {
+    const SENDS_FILES: bool = cfg!(target_os = "linux");
+
+    #[cfg(target_os = "linux")]
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart) -> Poll<io::Result<usize>> {
+        let length = usize::try_from(part.length).unwrap_or(usize::MAX).min(SENT_FILE_BYTES_MAX);
+        loop {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            let send = || {
+                use rustix::io::Errno;
+                match rustix::fs::sendfile(&self.tcp, &part.file, Some(&mut { part.offset }), length) {
+                    // A file system that does not do such things.
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => copy(&self.tcp, part),
+                    sent => Ok(sent?),
+                }
+            };
+            match self.tcp.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     fn poll_lend(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,6 +152,19 @@ impl AsyncWrite for Plain {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+/// A little of a file, as any system sends it.
+#[cfg(target_os = "linux")]
+fn copy(tcp: &TcpStream, part: &FilePart) -> io::Result<usize> {
+    use std::os::unix::fs::FileExt;
+    let mut buffer = [0; 16 * 1024];
+    let room = buffer.len().min(usize::try_from(part.length).unwrap_or(usize::MAX));
+    let read = part.file.read_at(buffer.get_mut(..room).unwrap_or_default(), part.offset)?;
+    match buffer.get(..read) {
+        Some(bytes) if !bytes.is_empty() => Ok(rustix::io::write(tcp, bytes)?),
+        _ => Ok(0),
     }
 }
 

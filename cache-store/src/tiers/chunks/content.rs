@@ -196,6 +196,24 @@ pub(super) fn read_range(file: &File, range: Range<u32>) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
+/// Whether the page cache seems to have these bytes: it has the first and the last of them. What is read ahead and let go of
+/// there are longer runs.
+#[cfg(target_os = "linux")]
+pub(super) fn is_cached(file: &File, range: &Range<u32>) -> bool {
+    let has = |at: u32| {
+        let mut byte = [0];
+        let slices = &mut [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(file, slices, at.into(), ReadWriteFlags::NOWAIT) == Ok(1)
+    };
+    range.is_empty() || (has(range.start) && has(range.end - 1))
+}
+
+/// Whether the page cache has these bytes: that cannot be told here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_cached(_file: &File, _range: &Range<u32>) -> bool {
+    false
+}
+
 /// Exactly these bytes if the page cache has them all, without waiting for the disk.
 #[cfg(target_os = "linux")]
 pub(super) fn read_cached(file: &File, range: Range<u32>) -> Option<Vec<u8>> {

@@ -153,6 +153,15 @@ impl ChunkStore {
         content::read_cached(&file, range).map(Bytes::from)
     }
 
+    /// The file in which these bytes of a chunk lie, at the same place, for a socket to be sent from; where [`Self::try_read`] would
+    /// have them.
+    pub fn try_file(&self, id: ChunkId, range: &Range<u32>) -> Option<Arc<File>> {
+        let file = self.files.find(id)?;
+        let known = self.table.touch(id)?;
+        let there = known.verified && range.start <= range.end && range.end <= known.len;
+        (there && content::is_cached(&file, range)).then_some(file)
+    }
+
     /// These bytes of a chunk, or a miss: it is not there, not what its name says, shorter, or the disk refuses. The first
     /// read in this process's life reads the chunk whole and verifies it.
     pub fn read(&self, id: ChunkId, range: Range<u32>) -> Option<Bytes> {
