@@ -1,9 +1,8 @@
 //! What a connection speaks over, and whether stored bytes can be lent to the kernel instead of copied.
 //!
-//! Parts of files it can have sent by the system (`sendfile`), which a large body on disk is made of.
-//!
-//! [`Plain`], a bare socket, can: references to the pages go through a pipe into the socket's queue. TLS cannot, it has to
-//! see every byte; nor can what tests speak over. `socket.rs` asks, and writes the same bytes where the answer is no.
+//! [`Plain`], a bare socket, can: references to the pages go through a pipe into the socket's queue, and parts of files, which a
+//! large body on disk is made of, by `sendfile`. TLS cannot, it has to see every byte; nor can what tests speak over. Who sends
+//! asks, and writes the same bytes where the answer is no.
 //!
 //! Why lent pages stay what they are is told where they lie (`cache-store`, `tiers/arena`).
 
