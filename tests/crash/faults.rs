@@ -44,7 +44,8 @@ fn no_call_is_the_wrong_one_to_die_at() {
                 died += 1;
             }
             let node = Node::start(model.origin.address(), directory.path());
-            hits += (0..PAGES).filter(|number| model.ask(&node, *number).expect("the node serves")).count();
+            hits +=
+                (0..PAGES).filter(|number| model.ask_again(&node, *number).expect("the node serves")).count();
             node.kill();
         }
     }
@@ -144,7 +145,7 @@ impl Model {
             let number = random.below(PAGES);
             let asked = match random.below(6) {
                 0 => self.purge(node, number, random.below(3) == 0),
-                _ => self.ask(node, number),
+                _ => self.ask_again(node, number),
             };
             if let Err(error) = asked {
                 assert!(node.is_ending(), "page {number}: {error}, and the node lives");

@@ -19,7 +19,7 @@ impl Comparison {
     /// Disk hits of one size.
     pub(crate) fn on_disk(&self, cell: &Cell) -> io::Result<String> {
         let Cell { name, size, connections, .. } = cell;
-        let objects = BYTES / *size as u64;
+        let objects = (BYTES / *size as u64).min(OBJECTS_MAX);
         let mut text = format!(
             "\n### {name}: {size} bytes, {objects} objects at random, {} MiB of memory for objects, {connections} connections, {} s \
              a run\n\n\
@@ -78,5 +78,7 @@ fn dropped() -> bool {
 
 /// Of all objects of a cell.
 const BYTES: u64 = 400 << 20;
+/// nginx keeps as many files open, and may not many more.
+const OBJECTS_MAX: u64 = 10_000;
 const MEMORY: u64 = 32 << 20;
 const FILL_BYTES_PER_SEC: u64 = 40 << 20;
