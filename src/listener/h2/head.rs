@@ -1,4 +1,4 @@
-//! A header block -> the parts of a [`Request`], with every ambiguity refused.
+//! A header block -> the parts of a [`Request`](crate::listener::request::Request), with every ambiguity refused.
 //!
 //! Fields go from the decoder into the request's own packed form, once; what is malformed (RFC 9113 §8.1.1), what is refused and
 //! what is too much is found on the way. The checks are those of HTTP/1.1's head, so that a request means the same

@@ -99,13 +99,14 @@ fn record(head: &Head) -> Read {
         assert!(!line.value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "a value is one line");
         assert_eq!(line.value, line.value.trim_ascii(), "white space around a value is not of it");
     }
-    assert!(head.target.starts_with(b"/") || &head.target[..] == b"*", "a target is in origin-form");
-    assert!(head.target.iter().chain(&head.authority).all(u8::is_ascii_graphic));
-    assert!(!head.authority.is_empty() && !head.authority.contains(&b'@'), "an authority is host and port");
+    let (target, authority) = (head.fields.part(&head.target), head.fields.part(&head.authority));
+    assert!(target.starts_with(b"/") || target == b"*", "a target is in origin-form");
+    assert!(target.iter().chain(authority).all(u8::is_ascii_graphic));
+    assert!(!authority.is_empty() && !authority.contains(&b'@'), "an authority is host and port");
     Read {
         method: head.method.to_string(),
-        authority: head.authority.to_vec(),
-        target: head.target.to_vec(),
+        authority: authority.to_vec(),
+        target: target.to_vec(),
         fields: head.fields.lines().map(|line| (text(line.name), line.value.to_vec())).collect(),
         keep_alive: head.keep_alive,
         body: Vec::new(),
