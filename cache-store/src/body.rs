@@ -300,6 +300,11 @@ impl Drop for Writer {
 }
 
 impl Reader {
+    /// Whether its end is the body's.
+    pub(crate) const fn is_to_the_end(&self) -> bool {
+        self.left.is_none()
+    }
+
     /// The next piece, `None` at the proven end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyCut>>> {
         if self.left == Some(0) {

@@ -54,6 +54,12 @@ impl Budget {
         self.charge(H2_ANSWER_CREDIT);
     }
 
+    /// The client reset what it waited for, and the origin may be at work for it still: with its frames that costs what an answer
+    /// earns, so that hits do not pay for fetches that nobody wants.
+    pub(crate) const fn wait_thrown_away(&mut self) {
+        self.charge(H2_ANSWER_CREDIT.saturating_sub(2));
+    }
+
     /// A stream is reset for an error of the client's.
     pub(crate) const fn error_reset(&mut self) {
         self.error_resets += 1;

@@ -180,5 +180,5 @@ const NEVER_SENT_ON: [HeaderName; 16] = [
 ];
 
 /// Fields by which a client asks for less than the whole representation.
-const CONDITIONS: [HeaderName; 6] =
+pub(crate) const CONDITIONS: [HeaderName; 6] =
     [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];

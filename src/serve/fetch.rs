@@ -551,7 +551,11 @@ fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
     })
 }
 
-fn judge(walk: &Walk, head: &ResponseHead<'_>, answer: &OriginAnswer) -> Result<Storable, NotStored> {
+pub(super) fn judge(
+    walk: &Walk,
+    head: &ResponseHead<'_>,
+    answer: &OriginAnswer,
+) -> Result<Storable, NotStored> {
     let mut request = walk.head();
     if walk.method == Method::HEAD {
         // What a HEAD confirms or updates is the stored answer to a GET.

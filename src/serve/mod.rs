@@ -353,7 +353,7 @@ async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
     match answer {
         Ok(response) => response,
         // Boxed: a pass may itself end in the store, once.
-        Err(AskOrigin) => Box::pin(pass::pass(walk.clone(), "precondition")).await,
+        Err(AskOrigin) => Box::pin(pass::pass(walk.around(), "precondition")).await,
     }
 }
 

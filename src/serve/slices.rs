@@ -24,13 +24,14 @@ use cache_store::large::{Slice, SliceWriting};
 use cache_store::lookup::{Hit, Lookup, Why};
 use cache_store::rules::partial::Requested;
 use cache_store::rules::validator::strong_validator;
-use cache_store::rules::{RequestControl, partial, stale};
+use cache_store::rules::{RequestControl, ResponseHead, partial, stale};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::fetch::without_conditions;
+use super::fetch::{judge, without_conditions};
 use super::walk::Walk;
 use super::{Tier, fetched, pass, walk_on};
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
+use crate::listener::fields::FieldId;
 use crate::origin::{Answer, OriginBody};
 use crate::respond::failure::Failure;
 use crate::respond::large::Begun;
@@ -51,7 +52,7 @@ pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Opti
     let fwd = why.map(Why::fwd);
     let Ok(mut response) = answer(cache, fwd) else {
         // Boxed: a pass may itself end in the store, once.
-        return Box::pin(pass::pass(walk.clone(), "precondition")).await;
+        return Box::pin(pass::pass(walk.around(), "precondition")).await;
     };
     let Body::Stream { length, source: mut rest } = std::mem::replace(&mut response.body, Body::None) else {
         return answer(cache, fwd).unwrap_or(response);
@@ -158,10 +159,26 @@ async fn lead(walk: Walk, slice: Slice) {
         }
         Fitting::Failure => return slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "slice"))),
     };
+    // What its head says now counts for its bytes as well (RFC 9111 §3.4).
+    let head = ResponseHead { status: StatusCode::OK, fields: &without_range(&answer.fields) };
+    if judge(&walk, &head, &answer).is_err() {
+        if walk.fields.has(FieldId::Authorization) {
+            return slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "slice")));
+        }
+        walk.edge.store.drop_large(walk.key, slice.large());
+        return slice.changed();
+    }
     match slice.begin(first, &walk.edge.store, WINDOW) {
         Ok(writing) => bring(&walk, answer.body, writing, length).await,
         Err(slice) => slice.fail(told(Failure::new(StatusCode::BAD_GATEWAY, "content-range"))),
     }
+}
+
+/// The head that the whole would have.
+fn without_range(fields: &HeaderMap) -> HeaderMap {
+    let mut fields = fields.clone();
+    fields.remove(header::CONTENT_RANGE);
+    fields
 }
 
 /// What an answer is to a slice.
@@ -194,7 +211,12 @@ fn fitting(slice: &Slice, answer: &Answer) -> Fitting {
         StatusCode::OK if same && answer.length.is_some() && answer.length == whole => {
             Fitting::Part(0, answer.length.unwrap_or_default())
         }
-        _ => Fitting::Other,
+        // It shows another validator, or that there is nothing any more. Whatever else it says (401, 403, 429, a redirect) it may
+        // say to this client only.
+        StatusCode::OK => Fitting::Other,
+        StatusCode::PARTIAL_CONTENT if strong_validator(&answer.fields).is_some() => Fitting::Other,
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::RANGE_NOT_SATISFIABLE => Fitting::Other,
+        _ => Fitting::Failure,
     }
 }
 

@@ -116,6 +116,21 @@ impl Walk {
         })
     }
 
+    /// The same with the client's own conditions: what goes around the cache after all.
+    pub(super) fn around(&self) -> Self {
+        let mut walk = self.clone();
+        let fields = Arc::make_mut(&mut walk.forward);
+        for name in &forward::CONDITIONS {
+            fields.remove(name);
+            for value in
+                self.fields.named(name.as_str()).filter_map(|value| HeaderValue::from_bytes(value).ok())
+            {
+                fields.append(name.clone(), value);
+            }
+        }
+        walk
+    }
+
     /// The store's answer now.
     pub(super) fn look_up(&self) -> Lookup {
         self.edge.store.lookup(self.key, &self.head(), &self.policy.rules, self.edge.clock.now())

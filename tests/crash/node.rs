@@ -39,7 +39,7 @@ impl Node {
         directory: &Path,
         environment: &[(&str, &Path)],
     ) -> Result<Self, String> {
-        let (address, admin) = (free(), free());
+        let [address, admin] = free();
         let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .envs(environment.iter().copied())
             .args(["proxy", "--to", &format!("http://{origin}"), "--from", &address.to_string()])
@@ -166,10 +166,10 @@ fn read(stream: &mut TcpStream) -> io::Result<Answer> {
     Ok(Answer { status, is_hit: head.contains("; hit"), tag, body })
 }
 
-/// A port that was free a moment ago.
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it is bound")
+/// Two ports that were free a moment ago.
+fn free() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.each_ref().map(|listener| listener.local_addr().expect("it is bound"))
 }
 
 /// A directory that is removed when it is dropped.

@@ -27,7 +27,7 @@ write_site() {
   for _ in $(seq 200); do echo 'p { margin: 0 0 1rem; line-height: 1.5; }'; done >"$site/style.css"
   for at in $(seq 200); do echo "export const line$at = () => document.querySelectorAll('p')[$at];"; done >"$site/app.js"
   cp "$root/src/demo/assets/harbour.png" "$site/picture.png"
-  head -c 20000000 /dev/urandom >"$site/big.bin"
+  head -c 70000000 /dev/urandom >"$site/big.bin"
   head -c 4000000 /dev/urandom >"$site/film.bin"
   for place in brief strict private; do echo "<title>$place</title>" >"$site/$place/page.html"; done
   # Older than a second, so that validators made of it are strong ones.

@@ -301,9 +301,11 @@ impl Writing {
         let length = self.writer.written();
         if let ToDisk::Yes(spill) = &mut self.disk {
             spill.complete(Some(length));
-            if !spill.large().finish(length) {
-                self.give_up_disk();
-            }
+        }
+        // Who reads along a body of unknown length learns its end from it, wherever the body goes.
+        let fits = self.streaming.large.as_ref().is_none_or(|large| large.finish(length));
+        if !fits && matches!(self.disk, ToDisk::Yes(..)) {
+            self.give_up_disk();
         }
         self.writer.finish();
     }

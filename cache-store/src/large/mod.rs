@@ -262,7 +262,8 @@ impl Large {
         let mut asked = None;
         for flight in state.flights.iter().filter(|flight| flight.covers(index)) {
             match &*flight.stage.borrow() {
-                Stage::Coming { first, body } if self.is_near(at, *first, body) => {
+                // A slice is always worth waiting for: an origin that does not know ranges would send the whole again.
+                Stage::Coming { first, body } if flight.end().is_some() || self.is_near(at, *first, body) => {
                     let left = match (flight.end(), end) {
                         (Some(landed), end) => Some(end.unwrap_or(u64::MAX).min(landed) - at),
                         (None, end) => end.map(|end| end - at),
@@ -300,7 +301,8 @@ impl Large {
         let length = state.manifest.length()?;
         let id = state.manifest.id(index_of(at))?;
         let start = u64::from(index_of(at)) * CHUNK;
-        let end = until.map_or(length, |until| until.min(length)).min(start + CHUNK);
+        let end =
+            until.map_or(length, |until| until.min(length)).min(start + CHUNK).min(at + FILE_PIECE_BYTES);
         let within = |offset: u64| u32::try_from(offset.saturating_sub(start)).unwrap_or(CHUNK_BYTES);
         (at < end).then(|| (id, within(at)..within(end)))
     }
@@ -316,7 +318,8 @@ impl State {
     fn run_from(&self, index: u32, end: Option<u64>) -> Range<u32> {
         let most = end.map_or(CHUNKS_MAX, chunks_of).min(index.saturating_add(RUN_CHUNKS_MAX));
         let is_free = |index: &u32| {
-            self.manifest.id(*index).is_none() && !self.flights.iter().any(|flight| flight.covers(*index))
+            let comes = |flight: &Arc<Flight>| flight.covers(*index) && flight.may_bring(*index);
+            self.manifest.id(*index).is_none() && !self.flights.iter().any(comes)
         };
         let run = (index.saturating_add(1)..most).take_while(is_free).count();
         index..index.saturating_add(u32::try_from(run).unwrap_or(0)).saturating_add(1)
@@ -326,6 +329,17 @@ impl State {
 impl Flight {
     fn covers(&self, index: u32) -> bool {
         self.run.contains(&index)
+    }
+
+    /// Whether the chunk may still come, or has come and lies in memory.
+    fn may_bring(&self, index: u32) -> bool {
+        match &*self.stage.borrow() {
+            Stage::Asked => true,
+            Stage::Coming { first, body } => {
+                (u64::from(index) * CHUNK).checked_sub(*first).is_some_and(|offset| body.may_bring(offset))
+            }
+            Stage::Ended => false,
+        }
     }
 
     /// The offset behind its last byte, unless it goes to the body's end.
@@ -372,5 +386,7 @@ pub(crate) const CHUNK: u64 = CHUNK_BYTES as u64;
 const RUN_CHUNKS_MAX: u32 = 8;
 /// Bytes of one read from disk: what a stream holds in memory.
 const PIECE_BYTES: u64 = 128 * 1024;
+/// Bytes of a file that are sent at once: so many are looked for in the page cache shortly before.
+const FILE_PIECE_BYTES: u64 = 256 * 1024;
 /// A reader that is so far ahead of a flight has its own place fetched.
 const AHEAD_BYTES_MAX: u64 = 4 * CHUNK;

@@ -93,8 +93,9 @@ impl LargeReader {
                     }
                     None => {
                         // The proven end of a body of unknown length, or the end of a slice.
+                        let to_the_end = reader.is_to_the_end();
                         self.from = From::Anywhere;
-                        if self.end.is_none() && self.large.length() == Some(self.at) {
+                        if self.end.is_none() && (to_the_end || self.large.length() == Some(self.at)) {
                             return Poll::Ready(None);
                         }
                     }

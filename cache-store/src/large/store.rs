@@ -48,6 +48,9 @@ impl CacheStore {
         if let (Some(Slot::Response(known)), Some(new)) = (known, &parts.large)
             && let Some(large) = known.large()
             && large.is_same(new)
+            // One that no list names any more, a purge does not find.
+            && known.purged() != Purged::Hard
+            && self.purged_since(fill.primary, known.epoch) != Purged::Hard
         {
             parts.large = Some(Arc::clone(large));
         }

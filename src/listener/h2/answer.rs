@@ -113,7 +113,8 @@ impl<S: Service> Connection<'_, S> {
     fn refuse(&mut self, stream: u32, ends: bool, refusal: Refusal, to_head: bool) {
         let response = self.service.refused(refusal.status(), refusal.reason(), &self.context.client);
         self.answer(stream, None, None, response, to_head);
-        if !ends && self.streams.get_mut(stream).is_none() {
+        // Whether or not its text went out: what the client still sends on the stream is no error then.
+        if !ends {
             self.reset(stream, Code::NoError);
         }
     }

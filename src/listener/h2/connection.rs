@@ -23,7 +23,7 @@ use super::heads::Heads;
 use super::hpack::Decoder;
 use super::inbound::{Event, Inbound};
 use super::kit::{Kit, Kits};
-use super::stream::Streams;
+use super::stream::{Sending, Streams};
 use super::wake::Woken;
 use crate::config::limits::{
     GATHER_BYTES_MAX, H2_BLOCK_BYTES_MAX, H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES_MAX,
@@ -204,7 +204,9 @@ impl<'s, S: Service> Connection<'s, S> {
                 Err(code) => break Err(code),
             }
         };
-        let (begun, _) = self.inbound.waits_for(rest);
+        let (begun, whole) = self.inbound.waits_for(rest);
+        // One that is all here waits for us, not for the client.
+        let begun = begun && rest.len() < whole;
         let taken = received - rest.len();
         input.take(taken);
         self.kit.input = input;
@@ -297,12 +299,15 @@ impl<'s, S: Service> Connection<'s, S> {
     /// A header block is whole: a request, or the trailers of one. RFC 9113 §5.1.1, §8.1.
     #[inline]
     fn block(&mut self, stream: u32, ends: bool, block: &[u8]) -> Result<(), Code> {
+        // The next one has its own time.
+        self.head_since = None;
         if stream.is_multiple_of(2) {
             return Err(Code::ProtocolError);
         }
         if stream > self.last_stream {
             if self.leaving == Leaving::Last {
-                // RFC 9113 §6.8: ignored, but for what it does to the table.
+                // RFC 9113 §6.8: ignored, and all that follows on it, but for what it does to the table.
+                self.streams.ignore(stream);
                 return head::trailers(&mut self.decoder, block).map(drop);
             }
             self.last_stream = stream;
@@ -334,7 +339,12 @@ impl<'s, S: Service> Connection<'s, S> {
             return Err(Code::ProtocolError);
         }
         match self.streams.remove(stream) {
-            Some(stream) => self.abandon(*stream),
+            Some(stream) => {
+                if matches!(stream.sending, Sending::Awaiting(_)) {
+                    self.budget.wait_thrown_away();
+                }
+                self.abandon(*stream);
+            }
             None if self.streams.is_ignored(stream) => {}
             None => self.budget.answer_thrown_away(),
         }
@@ -428,8 +438,8 @@ impl<'s, S: Service> Connection<'s, S> {
     }
 
     /// Whether the client has never opened it.
-    pub(super) const fn is_idle_stream(&self, stream: u32) -> bool {
-        stream > self.last_stream || stream.is_multiple_of(2)
+    pub(super) fn is_idle_stream(&self, stream: u32) -> bool {
+        stream.is_multiple_of(2) || (stream > self.last_stream && !self.streams.is_ignored(stream))
     }
 }
 

@@ -115,7 +115,7 @@ impl Worker {
         let drain = context.drain.clone();
         let clock = context.clock.clone();
         let connection = Connection::new(&*service, context, stats, (&self.heads, &self.kits));
-        let mut driver = Driver { connection, mode: None, patience: DRAIN_TIMEOUT };
+        let mut driver = Driver { connection, mode: None, armed_at: 0, patience: DRAIN_TIMEOUT };
         let ended = {
             let mut draining = pin!(drain.begun());
             poll_fn(|cx| driver.poll(&mut io, cx, draining.as_mut())).await
@@ -124,11 +124,14 @@ impl Worker {
         if let Some(code) = ended.code() {
             connection.say_goodbye(code);
         }
-        let lingers = ended == Ended::Closed && connection.leaving != Leaving::No;
+        let lingers =
+            ended == Ended::Closed && (connection.leaving != Leaving::No || connection.client_leaves);
         if lingers || ended != Ended::Closed {
             let goodbye = poll_fn(|cx| connection.poll_goodbye(&mut io, cx));
             // Whoever does not take it in time does without.
             let _ = clock.timeout(H2_GOODBYE_TIMEOUT, goodbye).await;
+            // What it took along.
+            connection.finish();
         }
         drop(connection);
         if lingers {
@@ -146,6 +149,8 @@ struct Driver<'s, S: Service> {
     connection: Connection<'s, S>,
     /// What the deadline is set for; `None`: to be set anew.
     mode: Option<Phase>,
+    /// Requests begun when it was set.
+    armed_at: u64,
     /// How long a client that was told to go may take to close too.
     patience: Duration,
 }
@@ -201,10 +206,12 @@ impl<S: Service> Driver<'_, S> {
             (None, true) => Phase::Idle,
             (None, false) => Phase::SendStall,
         };
-        if self.mode == Some(mode) {
+        // A hit begins and ends within a turn: between two looks the connection may have been anything but idle.
+        if self.mode == Some(mode) && (mode != Phase::Idle || self.armed_at == connection.requests) {
             return;
         }
         self.mode = Some(mode);
+        self.armed_at = connection.requests;
         let after = match mode {
             Phase::Idle if connection.leaving != Leaving::No => DRAIN_TIMEOUT,
             // Nothing was asked yet: the preface and a first request are due.

@@ -67,8 +67,13 @@ impl<S: Service> Connection<'_, S> {
                     stream.blocked_since = None;
                     idle += 1;
                 }
-                Step::Cut => self.cut(id),
+                // Another stream stands in its place now.
+                Step::Cut => {
+                    idle = 0;
+                    self.cut(id);
+                }
                 Step::Panicked => {
+                    idle = 0;
                     count(&self.stats.panics);
                     self.cut(id);
                 }
@@ -149,8 +154,9 @@ impl<S: Service> Connection<'_, S> {
             self.budget.idle_frame(head.length);
         }
         let Some(stream) = self.streams.get_mut(head.stream) else {
-            self.budget.idle_frame(head.length);
             let ignored = self.streams.is_ignored(head.stream);
+            // A client is entitled to what is in flight when we reset its stream; a frame still costs what a frame costs.
+            self.budget.idle_frame(if ignored { 0 } else { head.length });
             return if ignored { Ok(()) } else { Err(Code::StreamClosed) };
         };
         let Some(receiving) = stream.receiving.as_mut().filter(|receiving| !receiving.ended) else {

@@ -165,7 +165,7 @@ impl<S: Service> Connection<'_, S> {
 
     /// Reports the requests whose answers are written.
     #[inline]
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let mut told = false;
         while let Some(exchange) =
             self.kit.unfinished.pop_front_if(|exchange| exchange.ends_at <= self.written.before)

@@ -83,6 +83,8 @@ impl Inlet {
     /// What was pulled, or dropped, since the last call.
     pub(super) fn take_pulled(&self) -> u32 {
         let mut shared = self.0.lock();
+        // What is pulled or dropped from here on notes the stream again.
+        let _ = shared.stream.arm();
         let mut pulled = std::mem::take(&mut shared.pulled);
         if shared.dropped {
             // No longer than a window.

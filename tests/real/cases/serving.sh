@@ -25,8 +25,8 @@ like "types are the origin's" '^content-type: application/octet-stream' "$head"
 same "nobody asked the origin twice" "1 1 1 1" "$(asked /style.css) $(asked /app.js) $(asked /picture.png) $(asked /film.bin)"
 
 ask /big.bin
-same "20 MB are served, byte for byte" "200 2 $(digest "$work/site/big.bin")" "$told $(digest "$work/body")"
-like "and let through: a response may take a quarter of a shard of the memory, here 16 MiB" 'detail=too-large' "$head"
+same "70 MB are served, byte for byte" "200 2 $(digest "$work/site/big.bin")" "$told $(digest "$work/body")"
+like "and let through: a response may take a quarter of the memory, here 64 MiB" 'detail=too-large' "$head"
 
 ask /style.css -H 'Accept-Encoding: gzip'
 like "a client that takes gzip gets gzip" '^content-encoding: gzip' "$head"
