@@ -213,9 +213,12 @@ fn fitting(slice: &Slice, answer: &Answer) -> Fitting {
         }
         // It shows another validator, or that there is nothing any more. Whatever else it says (401, 403, 429, a redirect) it may
         // say to this client only.
-        StatusCode::OK => Fitting::Other,
-        StatusCode::PARTIAL_CONTENT if strong_validator(&answer.fields).is_some() => Fitting::Other,
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::RANGE_NOT_SATISFIABLE => Fitting::Other,
+        StatusCode::PARTIAL_CONTENT if strong_validator(&answer.fields).is_none() => Fitting::Failure,
+        StatusCode::OK
+        | StatusCode::PARTIAL_CONTENT
+        | StatusCode::NOT_FOUND
+        | StatusCode::GONE
+        | StatusCode::RANGE_NOT_SATISFIABLE => Fitting::Other,
         _ => Fitting::Failure,
     }
 }

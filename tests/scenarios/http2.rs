@@ -6,6 +6,7 @@ use crate::stage::Stage;
 use crate::stage::directory::Directory;
 use crate::stage::gate::Gate;
 use crate::stage::h2::{H2Client, Identity};
+use crate::stage::origin::Seen;
 use crate::stage::reply::{Frame, Trouble, reply};
 use crate::stage::settings::encrypted;
 
@@ -23,6 +24,24 @@ async fn a_hit_is_a_hit_over_http_2_and_says_the_same() {
         .has("age", "0")
         .lacks("connection");
     stage.origin("a").saw(1, "/x");
+}
+
+/// Many windows of it: each opens again as the origin takes what came.
+#[tokio::test]
+async fn an_upload_of_many_windows_reaches_the_origin() {
+    let (stage, identity) = secure().await;
+    stage.origin("a").answers("/take", |seen: &Seen| {
+        let sum: u64 = seen.body.iter().map(|byte| u64::from(*byte)).sum();
+        reply(200).cache_control("no-store").body(format!("{} {sum}", seen.body.len()))
+    });
+    let client = H2Client::connect(stage.address(), &identity).await;
+    let body: Vec<u8> = (0..1_500_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
+    let others: Vec<_> = (0..3).map(|_| tokio::spawn(client.post("/take", body.clone()))).collect();
+    for other in others {
+        let answer = other.await.expect("no panic");
+        assert_eq!(answer.expect_status(200).body, format!("1500000 {sum}").into_bytes());
+    }
 }
 
 /// More than a stream's window: read from disk as the client takes it.

@@ -86,6 +86,22 @@ async fn a_body_of_unknown_length_goes_to_disk_once_it_outgrows_memory() {
     }
 }
 
+/// Where it is kept is known at its end only: whoever reads along has to be told that end all the same.
+#[tokio::test]
+async fn a_short_body_of_unknown_length_ends_for_who_reads_along() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    for (nth, framing) in [Frame::Chunks(1000), Frame::Close].into_iter().enumerate() {
+        for length in [0, 5_000, 200_000, 300_000] {
+            let (path, body) = (format!("/x{nth}-{length}"), bytes(length, 3));
+            stage
+                .origin("a")
+                .on(&path, [reply(200).cache_control("max-age=60").body(body.clone()).framed(framing)]);
+            is(&stage.client().get(&path).await, 200, &body);
+        }
+    }
+}
+
 /// One fetch serves those who read at once, those who come late, and those who read slowly.
 #[tokio::test]
 async fn clients_of_any_speed_share_one_fetch() {

@@ -32,9 +32,10 @@ pub(crate) struct Identity {
 }
 
 /// One connection with as many requests at once as the node allows.
-pub(crate) struct H2Client(SendRequest<Empty>);
+pub(crate) struct H2Client(SendRequest<Content>);
 
-struct Empty;
+/// The body of a request, which may be empty.
+struct Content(Option<Bytes>);
 struct Io(TlsStream<TcpStream>);
 #[derive(Clone, Copy)]
 struct Spawn;
@@ -83,8 +84,21 @@ impl H2Client {
 
     /// One request; others may be under way.
     pub(crate) fn get(&self, target: &str) -> impl Future<Output = Answer> + use<> {
+        self.send(http::Request::get(format!("https://{HOST}{target}")), None)
+    }
+
+    /// The same with a body.
+    pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
+        self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()))
+    }
+
+    fn send(
+        &self,
+        request: http::request::Builder,
+        body: Option<Bytes>,
+    ) -> impl Future<Output = Answer> + use<> {
         let mut sender = self.0.clone();
-        let request = http::Request::get(format!("https://{HOST}{target}")).body(Empty).expect("a request");
+        let request = request.body(Content(body)).expect("a request");
         async move {
             let response = within(sender.send_request(request)).await;
             let Ok(response) = response else { return Answer::none(Vec::new()) };
@@ -107,23 +121,23 @@ impl H2Client {
     }
 }
 
-impl Body for Empty {
+impl Body for Content {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(None)
+        Poll::Ready(self.0.take().map(|body| Ok(Frame::data(body))))
     }
 
     fn is_end_stream(&self) -> bool {
-        true
+        self.0.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(0)
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |body| body.len() as u64))
     }
 }
 
