@@ -172,6 +172,11 @@ impl Driver {
             ),
             vary: VarySpec::default(),
         };
+        // Such bodies go to disk in chunks, which are shared by equal bytes, and here all bytes are equal: they count as misses, so
+        // that what is told is too little rather than too much.
+        if self.pool.is_some() && size > LOG_BYTES_MAX {
+            return From::Origin;
+        }
         let mut writing = fill.stream(head, Some(u64::from(size)), Box::default(), None, 1 << 20);
         if writing.keeps() {
             writing.write(&self.bytes.slice(..size as usize));
@@ -193,6 +198,8 @@ impl Driver {
 /// Nothing goes stale while a trace is replayed.
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const BODY_BYTES: usize = 4096;
+/// The longest body that the disk's log takes whole.
+const LOG_BYTES_MAX: u32 = 256 * 1024;
 /// Of two tiers, so many parts together are one of memory.
 const MEMORY_SHARE: u64 = 10;
 /// The least that the settings take.
