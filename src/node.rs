@@ -25,7 +25,7 @@ use crate::listener::{self, Workers};
 use crate::observe::Observe;
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::route::RouteTable;
-use crate::serve::{Edge, NotStoredMemory, PurgeCounts, WalkService};
+use crate::serve::{Edge, NotStoredMemory, Purging, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
@@ -108,7 +108,7 @@ impl Edge {
             store: CacheStore::over(&settings, disk),
             origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
             ids: observe.walk_ids(),
-            purges: PurgeCounts::default(),
+            purges: Purging::default(),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),

@@ -4,8 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::reply::{Problem, Reply};
-use crate::request::ResourceUrl;
-use crate::{Applied, Purger};
+use crate::{Applied, Order, Purger, ResourceUrl, Selector};
 
 /// Request fields that make a PURGE soft when their value is `1`.
 pub const SOFT_FIELDS: [&str; 2] = ["soft-purge", "fastly-soft-purge"];
@@ -18,7 +17,7 @@ pub fn asks_soft<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> bool {
 /// Answers `PURGE url`: 200 with what was touched, also when nothing was stored, so that scripts need not tell the two
 /// apart.
 pub fn purge_method(purger: &dyn Purger, url: ResourceUrl, soft: bool) -> Reply {
-    match purger.purge_urls(&[url], soft) {
+    match purger.purge(&Order { selectors: vec![Selector::Url(url)], soft }) {
         Ok(Applied { sequence, matched }) => {
             let mut reply = Reply::json(StatusCode::OK, &json!({"matched": matched, "sequence": sequence}));
             reply.fields.push(("cache-control", "no-store"));
@@ -31,7 +30,7 @@ pub fn purge_method(purger: &dyn Purger, url: ResourceUrl, soft: bool) -> Reply 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PurgeError;
+    use crate::fake::Fake;
 
     #[test]
     fn softness() {
@@ -46,31 +45,15 @@ mod tests {
         }
     }
 
-    /// Holds one page of one site.
-    struct OnePage;
-
-    impl Purger for OnePage {
-        fn purge_urls(&self, urls: &[ResourceUrl], _: bool) -> Result<Applied, PurgeError> {
-            self.matched_urls(urls).map(|matched| Applied { sequence: 7, matched })
-        }
-
-        fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
-            match urls {
-                [url] if url.host() == "a" => Ok(u64::from(url.target() == "/x")),
-                [url] => Err(PurgeError::NoSite(url.host().into())),
-                _ => Err(PurgeError::Unavailable("more than one".into())),
-            }
-        }
-    }
-
     #[test]
     fn answers() {
+        let purger = Fake::holding(&["http://a/x"]);
         for (claim, url, status, body) in [
-            ("what was stored is told", "http://a/x", 200, "{\"matched\":1,\"sequence\":7}\n"),
-            ("what was not is no error", "http://a/y", 200, "{\"matched\":0,\"sequence\":7}\n"),
+            ("what was stored is told", "http://a/x", 200, "{\"matched\":1,\"sequence\":1}\n"),
+            ("what was not is no error", "http://a/y", 200, "{\"matched\":0,\"sequence\":2}\n"),
             ("another's host is one", "http://b/x", 422, "{\"code\":\"no-site\""),
         ] {
-            let reply = purge_method(&OnePage, ResourceUrl::parse(url).unwrap(), false);
+            let reply = purge_method(&purger, ResourceUrl::parse(url).unwrap(), false);
             assert_eq!(reply.status, status, "{claim}");
             assert!(String::from_utf8(reply.body).unwrap().starts_with(body), "{claim}");
         }

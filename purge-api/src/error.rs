@@ -9,6 +9,12 @@ pub enum PurgeError {
     /// The purge cannot be recorded now. It holds while the node runs; what it took may come back with the next start.
     #[error("the purge cannot be recorded, so it may not outlast the node: {0}; send it again")]
     Unavailable(String),
+    /// A note beyond `NOTES_MAX` names.
+    #[error("{0} notes are kept already; no other can be")]
+    TooManyNotes(usize),
+    /// A note beyond `NOTE_BYTES_MAX`.
+    #[error("a note may hold {0} bytes")]
+    NoteTooLong(usize),
 }
 
 /// A call refused. Always the caller's fault, but for [`Refusal::Failed`].
@@ -57,6 +63,63 @@ pub enum UrlError {
     /// A character that a URL cannot hold.
     #[error("holds a character that must be percent-encoded")]
     Character,
+    /// A prefix with a query.
+    #[error("a prefix ends with its path: leave out `?` and what follows, every query is taken with it")]
+    PrefixQuery,
+    /// A prefix with a fragment.
+    #[error("a prefix ends with its path: leave out `#` and what follows, it never reaches a server")]
+    PrefixFragment,
+}
+
+/// What is wrong with a host.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HostError {
+    /// Nothing there, or nothing between two dots.
+    #[error("not a host: write `www.example.com`")]
+    Empty,
+    /// Longer than `HOST_BYTES_MAX`.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// With a port.
+    #[error("a host is purged on all its ports: write `{0}`")]
+    Port(Box<str>),
+    /// A URL or a path.
+    #[error("a host has no scheme and no path: write `www.example.com`, or purge a prefix")]
+    Url,
+    /// A character that no host holds.
+    #[error("holds a character that no host has; names above ASCII are written in punycode")]
+    Character,
+}
+
+/// What is wrong with a tag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TagError {
+    /// Nothing there.
+    #[error("an empty tag")]
+    Empty,
+    /// Longer than `TAG_BYTES_MAX`.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// Not visible ASCII, or a comma or space, which separate tags.
+    #[error("holds a character that no tag has: tags are visible ASCII, commas and spaces separate them")]
+    Character,
+}
+
+/// What is wrong with a selector.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SelectorError {
+    /// With a URL or prefix.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// With a host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// With a tag.
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    /// Everything, and then something.
+    #[error("everything stands by itself")]
+    NotByItself,
 }
 
 fn entries(count: usize) -> String {

@@ -12,41 +12,107 @@
 pub mod auth;
 pub mod compat;
 pub mod error;
+#[doc(hidden)]
+pub mod fake;
+pub mod order;
 pub mod receipt;
 pub mod reply;
 pub mod request;
+pub mod url;
+
+use std::future::Future;
+use std::pin::Pin;
 
 pub use error::{PurgeError, Refusal};
-pub use receipt::Receipt;
+pub use order::{HostName, Order, Scope, Selector, Tag};
+pub use receipt::{FleetReceipt, NodeReceipt, Receipt};
 pub use reply::{Problem, Reply};
-pub use request::{PurgeRequest, ResourceUrl};
+pub use request::PurgeRequest;
+pub use url::ResourceUrl;
 
-use receipt::NodeReceipt;
-
-/// What applies purges. Implemented by the node over its store.
+/// What applies purges and remembers them. Implemented by the node over its store.
+///
+/// What is not async may wait for a disk: call it where waiting is allowed.
 pub trait Purger: Send + Sync {
-    /// Purges every stored response, variants included, of each of these URLs; all of them or, on an error, none. When it
-    /// returns no request is answered with what was stored or fetched before.
+    /// Applies the whole order, durably and under one number; all of it or, on an error, nothing. When it returns no
+    /// request is answered with what was stored or fetched before.
     ///
     /// # Errors
     /// [`PurgeError`]: a host that no site serves, or a purge that cannot be recorded.
-    fn purge_urls(&self, urls: &[ResourceUrl], soft: bool) -> Result<Applied, PurgeError>;
+    fn purge(&self, order: &Order) -> Result<Applied, PurgeError>;
 
-    /// How many stored responses such a purge would touch now; changes nothing.
+    /// What such an order would touch now; changes nothing.
     ///
     /// # Errors
-    /// As [`Purger::purge_urls`].
-    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError>;
+    /// As [`Purger::purge`].
+    fn matched(&self, order: &Order) -> Result<Matched, PurgeError>;
+
+    /// The purges after number `since`, newest last, at most `max`: the oldest of them where there are more. Those older than
+    /// anything that may still be stored are gone.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    fn purges(&self, since: u64, max: usize) -> Result<Vec<Entry>, PurgeError>;
+
+    /// The number of the last purge, zero before the first. Does not wait.
+    fn sequence(&self) -> u64;
+
+    /// Completes once [`Purger::sequence`] is past `since`. Whoever calls bounds how long it waits; dropping it is free.
+    fn passed(&self, since: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// A small note kept by name (the manifest of a deploy), or `None`.
+    ///
+    /// # Errors
+    /// The notes cannot be read.
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, PurgeError>;
+
+    /// Keeps a note, durably; it takes the place of one of the same name. At most [`NOTE_BYTES_MAX`] each and [`NOTES_MAX`]
+    /// names.
+    ///
+    /// # Errors
+    /// [`PurgeError::TooManyNotes`], [`PurgeError::NoteTooLong`], or it cannot be written.
+    fn write_note(&self, name: &str, value: &[u8]) -> Result<(), PurgeError>;
+
+    /// Every node of the fleet and the number that it has applied. Waits until all have applied `sequence`, or the node's own
+    /// patience is over. A node without a fleet answers with itself at once.
+    fn fleet_applied<'a>(&'a self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>>;
 }
 
 /// A purge that has been applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
-    /// Its number in the node's log; a request of several URLs has that of the last.
+    /// Its number in the node's log.
     pub sequence: u64,
-    /// Stored responses it touched.
+    /// Stored responses it touched, as far as they were counted.
     pub matched: u64,
 }
+
+/// What an order would touch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Matched {
+    /// Stored responses.
+    pub objects: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+/// A purge as the log has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub sequence: u64,
+    /// Names it wherever it is told, also on other nodes.
+    pub id: String,
+    /// What it took.
+    pub order: Order,
+    /// When, milliseconds since 1970.
+    pub at_millis: u64,
+}
+
+/// Bytes of one note.
+pub const NOTE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Names of notes.
+pub const NOTES_MAX: usize = 64;
 
 /// The circumstances of a call.
 #[derive(Clone, Copy)]
@@ -69,13 +135,14 @@ pub fn purge(purger: &dyn Purger, call: Call<'_>, body: &[u8]) -> Reply {
 
 fn try_purge(purger: &dyn Purger, call: Call<'_>, body: &[u8]) -> Result<Receipt, Refusal> {
     let PurgeRequest { urls, soft, dry_run, .. } = PurgeRequest::parse(body)?;
+    let order = Order { selectors: urls.into_iter().map(Selector::Url).collect(), soft };
     let started = (call.millis)();
     let receipt = Receipt { id: call.id.into(), scope: "url", soft, ..Receipt::default() };
     if dry_run {
-        let matched = purger.matched_urls(&urls)?;
+        let matched = purger.matched(&order)?.objects;
         return Ok(Receipt { matched, dry_run, ..receipt });
     }
-    let Applied { sequence, matched } = purger.purge_urls(&urls, soft)?;
+    let Applied { sequence, matched } = purger.purge(&order)?;
     let ms = (call.millis)().saturating_sub(started);
     let nodes = vec![NodeReceipt { node: call.node.into(), sequence, ms }];
     Ok(Receipt { sequence: Some(sequence), matched, nodes, ..receipt })

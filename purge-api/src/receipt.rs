@@ -33,3 +33,12 @@ pub struct NodeReceipt {
     /// Milliseconds from the call to then.
     pub ms: u64,
 }
+
+/// What the fleet says about a purge.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FleetReceipt {
+    /// Every node that has applied it.
+    pub nodes: Vec<NodeReceipt>,
+    /// Names of those that are known and have not said so in time.
+    pub late: Vec<Box<str>>,
+}

@@ -113,6 +113,10 @@ impl From<PurgeError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "purge-unavailable", detail)
                     .field("retry-after", "1")
             }
+            PurgeError::TooManyNotes(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-many-notes", detail)
+            }
+            PurgeError::NoteTooLong(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "note-too-long", detail),
         }
     }
 }

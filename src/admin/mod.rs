@@ -41,7 +41,10 @@ use crate::observe::{Observe, render};
 use crate::respond::response::{Body, Lines, Outcome, Response};
 
 /// What the admin calls need of the node.
-pub trait Node: Purger + 'static {
+pub trait Node: Send + Sync + 'static {
+    /// What applies purges.
+    fn purger(&self) -> &dyn Purger;
+
     /// The numbers that other rooms keep.
     fn gauges(&self) -> Gauges;
 
@@ -235,7 +238,7 @@ impl Inner {
             let millis = || self.clock.micros() / 1000;
             let id = id.to_string();
             let call = Call { node: self.observe.node(), id: &id, millis: &millis };
-            purge_api::purge(&*self.node, call, &body)
+            purge_api::purge(self.node.purger(), call, &body)
         });
         purging.await.unwrap_or_else(|_| {
             let detail = "the purge was lost on the way; send it again";

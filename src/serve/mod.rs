@@ -18,11 +18,13 @@
 mod explain;
 mod fetch;
 mod pass;
+mod purging;
 mod service;
 mod slices;
 mod walk;
 
-pub use service::{NotStoredMemory, PurgeCounts, WalkService};
+pub use purging::Purging;
+pub use service::{NotStoredMemory, WalkService};
 
 use std::sync::{Arc, OnceLock};
 
@@ -67,7 +69,7 @@ pub struct Edge {
     /// Ids for answers generated here.
     pub ids: RequestIds,
     /// Purges applied.
-    pub purges: PurgeCounts,
+    pub purges: Purging,
     /// Why keys were not stored last time.
     pub not_stored: NotStoredMemory,
     /// The end of the node.

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cache_store::key::CacheKey;
 use cache_store::tiers::disk::ChunksUsage;
 use http::StatusCode;
 use parking_lot::Mutex;
-use purge_api::{Applied, Problem, PurgeError, Purger, Reply, ResourceUrl, compat};
+use purge_api::{Problem, Purger, Reply, ResourceUrl, compat};
 use serde_json::Value;
 
 use super::{Edge, tagged};
@@ -19,7 +18,7 @@ use crate::admin::{ExplainQuery, Node};
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
 use crate::listener::Worker;
 use crate::listener::fields::FieldId;
-use crate::listener::request::{Request, Scheme};
+use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::{self, Gauges};
 use crate::observe::{Observe, Observer};
@@ -58,13 +57,6 @@ impl Service for WalkService {
             observer.finished(request, finished);
         }
     }
-}
-
-/// Purges applied, by scope and softness.
-#[derive(Debug, Default)]
-pub struct PurgeCounts {
-    url_hard: AtomicU64,
-    url_soft: AtomicU64,
 }
 
 /// Why keys were not stored last time, for `explain`; bounded, the oldest half goes.
@@ -147,51 +139,13 @@ impl Edge {
     pub fn failed(&self, request: &Request, failure: Failure) -> Response {
         failure::response(failure, &self.config.node, request.fields.first(FieldId::Accept), self.ids.draw())
     }
-
-    /// The keys that a URL means: a page that is purged is purged whichever way it was asked for.
-    fn keys_of(&self, url: &ResourceUrl) -> Result<Vec<CacheKey>, PurgeError> {
-        let target = url.target();
-        let mut keys = Vec::new();
-        for scheme in [Scheme::Http, Scheme::Https] {
-            keys.extend(self.routes.keys_of(
-                self.store.keyer(),
-                scheme,
-                url.authority().as_bytes(),
-                target.as_bytes(),
-            ));
-        }
-        if keys.is_empty() {
-            return Err(PurgeError::NoSite(url.host().to_owned()));
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        Ok(keys)
-    }
-}
-
-impl Purger for Edge {
-    fn purge_urls(&self, urls: &[ResourceUrl], soft: bool) -> Result<Applied, PurgeError> {
-        let keys: Vec<Vec<CacheKey>> = urls.iter().map(|url| self.keys_of(url)).collect::<Result<_, _>>()?;
-        let keys: Vec<CacheKey> = keys.into_iter().flatten().collect();
-        let done = self.store.purge_together(&keys, soft, self.clock.now());
-        // Acknowledged is durable: waits for the disk, so callers are where waiting is allowed.
-        self.store.settle().map_err(|error| PurgeError::Unavailable(error.to_string()))?;
-        let applied = Applied { sequence: done.sequence, matched: done.matched };
-        let counter = if soft { &self.purges.url_soft } else { &self.purges.url_hard };
-        counter.fetch_add(urls.len() as u64, Ordering::Relaxed);
-        Ok(applied)
-    }
-
-    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
-        let mut matched = 0;
-        for url in urls {
-            matched += self.keys_of(url)?.into_iter().map(|key| self.store.matched(key)).sum::<u64>();
-        }
-        Ok(matched)
-    }
 }
 
 impl Node for Edge {
+    fn purger(&self) -> &dyn Purger {
+        self
+    }
+
     fn gauges(&self) -> Gauges {
         let usage = self.store.usage();
         let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
@@ -247,21 +201,7 @@ impl Node for Edge {
             tiers,
             origins: self.origins.stats(),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
-            purges: gauges::Purges {
-                sequence: usage.purge_sequence,
-                applied: vec![
-                    gauges::Applied {
-                        scope: "url",
-                        soft: false,
-                        count: self.purges.url_hard.load(Ordering::Relaxed),
-                    },
-                    gauges::Applied {
-                        scope: "url",
-                        soft: true,
-                        count: self.purges.url_soft.load(Ordering::Relaxed),
-                    },
-                ],
-            },
+            purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()
                 .chain([

@@ -1,31 +1,19 @@
 //! What callers of the admin listener send: `purge-api`, `admin/query.rs`, `admin/tokens.rs`.
 
 use cache_store::key::Keyer;
-use purge_api::{Applied, Call, PurgeError, PurgeRequest, Purger, ResourceUrl, purge};
+use purge_api::fake::Fake;
+use purge_api::{Call, PurgeRequest, ResourceUrl, purge};
 use tidegate::admin::ExplainQuery;
 use tidegate::listener::request::Scheme;
 use tidegate::route::Normal;
 
 use crate::reached;
 
-/// Serves one host.
-struct Node;
-
-impl Purger for Node {
-    fn purge_urls(&self, urls: &[ResourceUrl], _: bool) -> Result<Applied, PurgeError> {
-        self.matched_urls(urls).map(|matched| Applied { sequence: 7, matched })
-    }
-
-    fn matched_urls(&self, urls: &[ResourceUrl]) -> Result<u64, PurgeError> {
-        let foreign = urls.iter().find(|url| url.host() != "a");
-        foreign.map_or(Ok(urls.len() as u64), |url| Err(PurgeError::NoSite(url.host().to_owned())))
-    }
-}
-
 /// A purge call is applied whole or refused whole, and what is answered is JSON; a URL that is taken reads the same again,
 /// and as the same resource however it is spelled to the key.
 pub fn purge_call(data: &[u8]) {
-    let reply = purge(&Node, Call { node: "n1", id: "x", millis: &|| 0 }, data);
+    let node = Fake::holding(&["https://a/x"]);
+    let reply = purge(&node, Call { node: "n1", id: "x", millis: &|| 0 }, data);
     let told: serde_json::Value =
         serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {:?}", reply.body));
     reached((reply.status.as_u16(), told["code"].as_str().map(str::to_owned)));
