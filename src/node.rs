@@ -15,11 +15,12 @@ use std::sync::Arc;
 use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
+use cache_store::timestamp::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
 use crate::clock::Clock;
-use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP};
+use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol};
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
@@ -89,7 +90,7 @@ impl Edge {
         let disk = match &config.cache.disk {
             None => None,
             Some(DiskCache { path, bytes, admission }) => Some(
-                Disk::open(path, *bytes, shared.handle().clone())
+                Disk::open(path, *bytes, shared.handle().clone(), clock.wall())
                     .map_err(|source| StartError::Disk { path: path.clone(), source })?
                     .admitting(*admission),
             ),
@@ -153,19 +154,27 @@ impl Edge {
                 origins.sweep();
             }
         });
-        if edge.store.disk().is_some() {
-            let (edge, clock) = (Arc::clone(&edge), edge.clock.clone());
-            shared.spawn(async move {
-                let mut known = None;
-                while let Some(disk) = edge.store.disk() {
-                    clock.sleep(DISK_TICK).await;
-                    disk.tend();
-                    tell_trouble(&mut known, disk.usage().trouble);
-                }
-            });
-        }
+        shared.spawn(tend(Arc::clone(&edge)));
         running.shared = Some(shared);
         Ok(running)
+    }
+}
+
+/// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
+async fn tend(edge: Arc<Edge>) {
+    let mut known = None;
+    loop {
+        edge.clock.sleep(STORE_TICK).await;
+        if let Some(disk) = edge.store.disk() {
+            disk.tend();
+        }
+        let tended = Arc::clone(&edge);
+        let tending = tokio::task::spawn_blocking(move || {
+            tended.store.tend_purges(tended.clock.wall().minus(PURGE_RECORDS_KEPT))
+        });
+        let purges = tending.await.unwrap_or(Ok(())).err().map(|error| error.to_string());
+        let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
+        tell_trouble(&mut known, disk.or(purges));
     }
 }
 
@@ -260,8 +269,9 @@ impl Running {
                 running.join();
             }
             observe.log.finish(LOG_FINISH);
+            let settled = edge.store.tend_purges(Timestamp::from_secs(0));
             if let Some(disk) = edge.store.disk()
-                && let Err(error) = disk.close()
+                && let Err(error) = settled.and_then(|()| disk.close())
             {
                 tracing::warn!(%error, "the disk cache was not closed in order; the next start takes longer");
             }
@@ -292,8 +302,8 @@ fn secret() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
-/// How often what waits for the disk is written, and a disk that failed is tried again.
-const DISK_TICK: std::time::Duration = std::time::Duration::from_secs(1);
+/// How often the store is looked after.
+const STORE_TICK: std::time::Duration = std::time::Duration::from_secs(1);
 const SHARED_THREADS: usize = 2;
 /// How long what still waits for the disk may take at the end.
 const SHARED_FINISH: std::time::Duration = std::time::Duration::from_secs(1);

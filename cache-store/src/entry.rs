@@ -41,8 +41,8 @@ pub struct StoredResponse {
     body: StoredBody,
     /// When it is fresh and how long it may be served stale.
     pub freshness: Freshness,
-    /// The purge epoch when its origin request started.
-    pub epoch: Epoch,
+    /// The purge epoch when its origin request started, or the last at which it was looked at and found whole.
+    epoch: AtomicU64,
     /// The moment of the soft purge that reached it, in milliseconds; [`NOT_PURGED`] or [`PURGED_HARD`].
     purged: AtomicU64,
 }
@@ -157,7 +157,7 @@ impl StoredResponse {
             rare,
             body,
             freshness,
-            epoch,
+            epoch: AtomicU64::new(epoch),
             purged: AtomicU64::new(purge_mark),
         })
     }
@@ -224,7 +224,7 @@ impl StoredResponse {
             rare,
             body,
             freshness,
-            epoch,
+            epoch: AtomicU64::new(epoch),
             purged: AtomicU64::new(NOT_PURGED),
         }
     }
@@ -377,7 +377,7 @@ impl StoredResponse {
             vary: self.vary().clone(),
             tags: self.tags().into(),
             held: self.held().cloned(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
         }
     }
 
@@ -420,6 +420,17 @@ impl StoredResponse {
             PURGED_HARD => Purged::Hard,
             at => Purged::Soft(Timestamp::from_millis(at)),
         }
+    }
+
+    /// Up to which purge epoch its mark is known.
+    #[inline]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Its mark has been made good up to this epoch.
+    pub(crate) fn checked(&self, epoch: Epoch) {
+        self.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// What the purges say about it, as a number to write down.

@@ -10,6 +10,7 @@
 
 pub mod body;
 pub mod coalesce;
+mod cursor;
 pub mod entry;
 pub mod key;
 pub mod large;

@@ -11,12 +11,14 @@ use http::Method;
 use crate::coalesce::{Fill, Follower};
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
+use crate::purge::Resource;
 use crate::rules::partial::{self, Answer, Held};
 use crate::rules::reuse::{MustValidate, NoMatch, StaleUse};
 use crate::rules::validator::if_range_holds;
 use crate::rules::vary::Match;
 use crate::rules::{Fields, Purged, RequestControl, RequestHead, Reuse, VarySpec, reuse};
-use crate::tiers::objects::{Objects, Slot};
+use crate::store::CacheStore;
+use crate::tiers::objects::Slot;
 use crate::tiers::promotion::Promotion;
 use crate::timestamp::Timestamp;
 
@@ -160,15 +162,20 @@ pub(crate) enum Found {
 
 /// Looks for a response that answers `request`, without any lock but the tier's own.
 pub(crate) fn find<F: Fields>(
-    objects: &Objects,
-    primary: CacheKey,
+    store: &CacheStore,
+    resource: &Resource<'_>,
     request: &RequestHead<'_, F>,
     control: &RequestControl,
     now: Timestamp,
 ) -> Found {
-    match objects.find(primary) {
-        None => Found::Nothing(Why::UriMiss, Some(primary)),
-        Some(Slot::Response(stored)) => judge(stored, request, control, now),
+    let objects = store.objects();
+    let judge = |stored: Arc<StoredResponse>| {
+        let purged = store.purged(&stored, resource);
+        judge(stored, purged, request, control, now)
+    };
+    match objects.find(resource.key) {
+        None => Found::Nothing(Why::UriMiss, Some(resource.key)),
+        Some(Slot::Response(stored)) => judge(stored),
         Some(Slot::Variants(variants)) => {
             let (mut second, mut absent) = (None, None);
             for variant in variants.iter() {
@@ -180,16 +187,16 @@ pub(crate) fn find<F: Fields>(
                     absent = absent.or(Some(variant.key).filter(|_| matched == Match::Exact));
                     continue;
                 };
-                if stored.purged() == Purged::Hard {
+                if store.purged(&stored, resource) == Purged::Hard {
                     continue;
                 }
                 if matched == Match::Exact {
-                    return judge(stored, request, control, now);
+                    return judge(stored);
                 }
                 second = Some(stored);
             }
             match second {
-                Some(stored) => judge(stored, request, control, now),
+                Some(stored) => judge(stored),
                 None => Found::Nothing(Why::VaryMiss, absent),
             }
         }
@@ -199,6 +206,7 @@ pub(crate) fn find<F: Fields>(
 #[inline]
 fn judge<F: Fields>(
     stored: Arc<StoredResponse>,
+    purged: Purged,
     request: &RequestHead<'_, F>,
     control: &RequestControl,
     now: Timestamp,
@@ -206,12 +214,12 @@ fn judge<F: Fields>(
     if let Some(held) = stored.held()
         && !covers(held, &stored, request)
     {
-        return match stored.purged() {
+        return match purged {
             Purged::No => Found::Unusable(stored, Why::Partial),
             Purged::Soft(_) | Purged::Hard => Found::Nothing(Why::Purged, None),
         };
     }
-    match reuse(&stored.freshness, stored.vary(), request, control, stored.purged(), now) {
+    match reuse(&stored.freshness, stored.vary(), request, control, purged, now) {
         Reuse::Fresh => Found::Usable(Hit { stored, stale: None }),
         Reuse::Stale(stale) => Found::Usable(Hit { stored, stale: Some(Stale::Use(stale)) }),
         Reuse::MustValidate(why) => Found::Unusable(stored, Why::Validate(why)),

@@ -16,7 +16,7 @@ use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::{CacheKey, Keyer};
 use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
-use crate::purge::{Applied, Purge, Purges, Scope};
+use crate::purge::{Purges, Resource};
 use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
@@ -47,7 +47,7 @@ pub struct CacheStore {
     objects: Objects,
     disk: Option<Arc<Disk>>,
     flights: Flights,
-    purges: Purges,
+    purges: Arc<Purges>,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -108,7 +108,9 @@ impl CacheStore {
             keyer: Keyer::new(settings.secret),
             objects: Objects::new(settings.memory_bytes, settings.memory_admission),
             flights: Flights::new(),
-            purges: Purges::new(disk.as_ref().map_or(0, Disk::version)),
+            purges: disk
+                .as_ref()
+                .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -126,15 +128,14 @@ impl CacheStore {
     /// otherwise. `request.method` is GET or HEAD.
     pub fn lookup<F: Fields>(
         self: &Arc<Self>,
-        primary: CacheKey,
+        resource: Resource<'_>,
         request: &RequestHead<'_, F>,
         policy: &Policy,
         now: Timestamp,
     ) -> Lookup {
+        let primary = resource.key;
         let control = RequestControl::of(request.fields, policy);
-        if let Found::Usable(hit @ Hit { stale: None, .. }) =
-            find(&self.objects, primary, request, &control, now)
-        {
+        if let Found::Usable(hit @ Hit { stale: None, .. }) = find(self, &resource, request, &control, now) {
             if let Some(disk) = &self.disk {
                 if hit.stored.is_owed() {
                     self.pay(disk, primary, &hit.stored);
@@ -152,16 +153,16 @@ impl CacheStore {
         let flight_key = self.flight_key(primary, request);
         let mut shard = self.flights.shard(primary);
         // Looked up again: a fill may have ended between the look above and the lock.
-        let (stored, why) = match find(&self.objects, primary, request, &control, now) {
+        let (stored, why) = match find(self, &resource, request, &control, now) {
             Found::Usable(hit @ Hit { stale: None, .. }) => return Lookup::Fresh(hit),
             Found::Usable(hit) => {
                 let refresh = !control.only_if_cached
                     && *request.method == Method::GET
                     && !shard.has_failed(primary, now)
-                    && shard.flight(flight_key).is_none();
+                    && self.open_flight(&mut shard, flight_key, &resource).is_none();
                 let why = Why::Validate(crate::rules::reuse::MustValidate::Stale);
                 let fill =
-                    refresh.then(|| self.begin(&mut shard, primary, flight_key, Some(&hit.stored), why));
+                    refresh.then(|| self.begin(&mut shard, resource, flight_key, Some(&hit.stored), why));
                 return Lookup::Stale(hit, fill);
             }
             Found::Unusable(stored, why) => (Some(stored), why),
@@ -190,18 +191,20 @@ impl CacheStore {
             || shard.is_hit_for_miss(flight_key, now);
         if alone {
             return Lookup::Miss(self.fill(
-                detached(flight_key, primary, self.purges.sequence()),
-                primary,
+                detached(flight_key, primary, self.purges.log.epoch()),
+                resource,
                 stored,
                 why,
                 false,
             ));
         }
-        if let Some(flight) = shard.flight(flight_key).or_else(|| self.whole_for(&shard, primary, request)) {
+        let whole = self.whole_for(&shard, primary, request).filter(|whole| self.may_join(whole, &resource));
+        let whole = whole.map(Arc::clone);
+        if let Some(flight) = self.open_flight(&mut shard, flight_key, &resource).or(whole) {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
             return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
         }
-        Lookup::Miss(self.begin(&mut shard, primary, flight_key, stored.as_ref(), why))
+        Lookup::Miss(self.begin(&mut shard, resource, flight_key, stored.as_ref(), why))
     }
 
     /// The permit to bring a key from disk, or a place behind whoever has it.
@@ -221,7 +224,7 @@ impl CacheStore {
         if let Some(flight) = shard.flight(flight_key) {
             return Some(Lookup::Filling(Follower::new(flight.phase.subscribe(), None, why)));
         }
-        let flight = shard.begin(flight_key, primary, self.purges.sequence());
+        let flight = shard.begin(flight_key, primary, self.purges.log.epoch());
         let (store, disk) = (Arc::clone(self), Arc::clone(disk));
         Some(Lookup::OnDisk(Promotion { store, disk, flight, primary, key, now }))
     }
@@ -229,41 +232,42 @@ impl CacheStore {
     /// A fill of one's own, for a follower that was sent away or a request that must not be shared.
     pub fn fill_alone<F: Fields>(
         self: &Arc<Self>,
-        primary: CacheKey,
+        resource: Resource<'_>,
         request: &RequestHead<'_, F>,
         stored: Option<Arc<StoredResponse>>,
         why: Why,
     ) -> Fill {
-        let flight = detached(self.flight_key(primary, request), primary, self.purges.sequence());
-        self.fill(flight, primary, stored, why, false)
+        let flight = detached(self.flight_key(resource.key, request), resource.key, self.purges.log.epoch());
+        self.fill(flight, resource, stored, why, false)
     }
 
     /// What a look at the store finds for `explain`: no fetch is begun or joined. What is on disk only is read, and so may
     /// block.
     pub fn peek<F: Fields>(
         self: &Arc<Self>,
-        primary: CacheKey,
+        resource: Resource<'_>,
         request: &RequestHead<'_, F>,
         policy: &Policy,
         now: Timestamp,
     ) -> Peek {
+        let primary = resource.key;
         let control = RequestControl::of(request.fields, policy);
         let filling = {
             let flight_key = self.flight_key(primary, request);
             let shard = self.flights.shard(primary);
             shard.flight(flight_key).is_some()
         };
-        let mut found = find(&self.objects, primary, request, &control, now);
+        let mut found = find(self, &resource, request, &control, now);
         let mut from_disk = false;
         // A list of variants, and one of them.
         for _ in 0..2 {
             let Found::Nothing(_, Some(key)) = found else { break };
             let Some(disk) = self.disk.as_ref().filter(|disk| disk.holds(key)) else { break };
             let (store, disk) = (Arc::clone(self), Arc::clone(disk));
-            let flight = detached(self.keyer.variant(key, ON_DISK), primary, self.purges.sequence());
+            let flight = detached(self.keyer.variant(key, ON_DISK), primary, self.purges.log.epoch());
             Promotion { store, disk, flight, primary, key, now }.wait();
             from_disk = true;
-            found = find(&self.objects, primary, request, &control, now);
+            found = find(self, &resource, request, &control, now);
         }
         let (stored, stale, why) = match found {
             Found::Usable(hit) => (Some(hit.stored), hit.stale, None),
@@ -273,79 +277,25 @@ impl CacheStore {
         Peek { stored, stale, why, filling, from_disk }
     }
 
-    /// Applies a purge. What is acknowledged is done: nothing older is served as fresh after this returns.
-    pub fn purge(&self, purge: Purge, now: Timestamp) -> Applied {
-        let Scope::Url(primary) = purge.scope;
-        self.purge_together(&[primary], purge.soft, now)
+    /// What the purges say about a stored response, looked up if that may have changed.
+    #[inline]
+    pub(crate) fn purged(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
+        self.purges.broad.check(stored, resource);
+        stored.purged()
     }
 
-    /// Applies one purge, under one number, to several resources.
-    pub fn purge_together(&self, primaries: &[CacheKey], soft: bool, now: Timestamp) -> Applied {
-        let sequence = self.purges.next();
-        let matched = primaries.iter().map(|primary| self.purge_one(sequence, *primary, soft, now)).sum();
-        Applied { sequence, matched }
-    }
-
-    fn purge_one(&self, sequence: Epoch, primary: CacheKey, soft: bool, now: Timestamp) -> u64 {
-        let mut shard = self.flights.shard(primary);
-        self.purges.record(sequence, primary, soft, now);
-        let mark = if soft { Purged::Soft(now) } else { Purged::Hard };
-        let mut matched = 0;
-        let mut keys = vec![primary];
-        match self.objects.find(primary) {
-            Some(Slot::Response(stored)) => {
-                stored.purge(mark);
-                matched += 1;
-            }
-            Some(Slot::Variants(variants)) => {
-                for variant in variants.iter() {
-                    keys.push(variant.key);
-                    if let Some(Slot::Response(stored)) = self.objects.find(variant.key) {
-                        stored.purge(mark);
-                        matched += 1;
-                    } else {
-                        matched += u64::from(self.is_on_disk(variant.key));
-                    }
-                }
-            }
-            None => matched += u64::from(self.is_on_disk(primary)),
-        }
-        if !soft {
-            for key in &keys {
-                self.objects.remove(*key);
-            }
-        }
-        if let Some(disk) = &self.disk {
-            if !soft {
-                for key in &keys {
-                    disk.forget(*key);
-                }
-            } else if matched > 0 {
-                disk.mark_soft(primary, now);
-            }
-        }
-        shard.close(primary);
-        shard.forget_failure(primary);
-        drop(shard);
-        matched
-    }
-
-    /// Waits until every purge so far is durable, where there is a disk. Blocks.
-    ///
-    /// # Errors
-    /// As the disk says: the purges hold in this process, but may not after its end.
-    pub fn settle(&self) -> std::io::Result<()> {
-        self.disk.as_ref().map_or(Ok(()), |disk| disk.settle())
+    pub(crate) fn purges(&self) -> &Purges {
+        &self.purges
     }
 
     /// The purge epoch now: what a fetch that begins now belongs to.
     pub fn epoch(&self) -> Epoch {
-        self.purges.sequence()
+        self.purges.log.epoch()
     }
 
     /// Whether no purge of the resource was applied since `epoch`. May deny it wrongly, never wrongly affirm it.
     pub fn untouched_since(&self, primary: CacheKey, epoch: Epoch) -> bool {
-        self.purges.since(primary, epoch) == Purged::No
+        self.purges.since(primary, epoch) == Purged::No && self.purges.broad.last() <= epoch
     }
 
     /// The origin has shown that a stored response no longer stands: it is not used again.
@@ -377,7 +327,7 @@ impl CacheStore {
         self.disk.as_ref()
     }
 
-    fn is_on_disk(&self, key: CacheKey) -> bool {
+    pub(crate) fn is_on_disk(&self, key: CacheKey) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.holds(key))
     }
 
@@ -426,18 +376,6 @@ impl CacheStore {
         kept
     }
 
-    /// Responses stored for a resource, its variants included, that a purge would reach.
-    pub fn matched(&self, primary: CacheKey) -> u64 {
-        match self.objects.find(primary) {
-            Some(Slot::Response(_)) => 1,
-            Some(Slot::Variants(variants)) => variants
-                .iter()
-                .filter(|variant| self.objects.find(variant.key).is_some() || self.is_on_disk(variant.key))
-                .count() as u64,
-            None => u64::from(self.is_on_disk(primary)),
-        }
-    }
-
     /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).
     pub fn head_answered(
         &self,
@@ -456,7 +394,10 @@ impl CacheStore {
             HeadEffect::Update => {
                 if let Some(parts) = updated() {
                     let flight = detached(primary, primary, parts.epoch);
-                    self.insert_response(&flight, primary, self.pack(parts), Some(stored));
+                    let updated = self.pack(parts);
+                    // A purge is not undone by a head.
+                    updated.purge(stored.purged());
+                    self.insert_response(&flight, primary, updated, Some(stored));
                 }
             }
             HeadEffect::Invalidate => {
@@ -493,7 +434,7 @@ impl CacheStore {
             stored: self.counters.stored.load(Ordering::Relaxed),
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
             promoted: self.counters.promoted.load(Ordering::Relaxed),
-            purge_sequence: self.purges.sequence(),
+            purge_sequence: self.purges.log.sequence(),
         }
     }
 
@@ -526,7 +467,7 @@ impl CacheStore {
         let stored = Arc::new(stored);
         let mut shard = self.flights.shard(primary);
         shard.end(flight);
-        let purged = self.purges.since(primary, stored.epoch);
+        let purged = self.purges.since(primary, stored.epoch());
         stored.purge(purged);
         if purged == Purged::Hard || base.is_some_and(|base| self.is_replaced(primary, base)) {
             return stored;
@@ -636,23 +577,39 @@ impl CacheStore {
     fn begin(
         self: &Arc<Self>,
         shard: &mut Shard,
-        primary: CacheKey,
+        resource: Resource<'_>,
         flight_key: CacheKey,
         stored: Option<&Arc<StoredResponse>>,
         why: Why,
     ) -> Fill {
-        let flight = shard.begin(flight_key, primary, self.purges.sequence());
-        self.fill(flight, primary, stored.cloned(), why, true)
+        let flight = shard.begin(flight_key, resource.key, self.purges.log.epoch());
+        self.fill(flight, resource, stored.cloned(), why, true)
+    }
+
+    /// The flight of a key that may still be joined. One that a broad purge has passed, or may have, is closed to those who
+    /// come later, as a purge by URL closes it at once.
+    fn open_flight(&self, shard: &mut Shard, key: CacheKey, resource: &Resource<'_>) -> Option<Arc<Flight>> {
+        let flight = Arc::clone(shard.flight(key)?);
+        if self.may_join(&flight, resource) {
+            return Some(flight);
+        }
+        shard.end(&flight);
+        None
+    }
+
+    fn may_join(&self, flight: &Flight, resource: &Resource<'_>) -> bool {
+        !self.purges.broad.may_take(resource, flight.epoch)
     }
 
     fn fill(
         self: &Arc<Self>,
         flight: Arc<Flight>,
-        primary: CacheKey,
+        resource: Resource<'_>,
         stored: Option<Arc<StoredResponse>>,
         why: Why,
         shared: bool,
     ) -> Fill {
+        let primary = resource.key;
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
         let mut candidates: Vec<_> = stored.iter().cloned().collect();
         if why != Why::Partial
@@ -660,7 +617,7 @@ impl CacheStore {
         {
             for variant in variants.iter().take(CANDIDATES_MAX) {
                 if let Some(Slot::Response(other)) = self.objects.find(variant.key)
-                    && other.purged() != Purged::Hard
+                    && self.purged(&other, &resource) != Purged::Hard
                     && other.held().is_none()
                     && may_stand_for_others(&variant.vary)
                     && !candidates.iter().any(|known| Arc::ptr_eq(known, &other))

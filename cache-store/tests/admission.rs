@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cache_store::coalesce::FillHead;
 use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
-use cache_store::purge::{Purge, Scope};
+use cache_store::purge::Resource;
 use cache_store::rules::freshness::Windows;
 use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings};
@@ -37,7 +37,7 @@ impl Stage {
     fn new(admission: DiskAdmission) -> Self {
         let files: Arc<dyn Files> = Arc::new(Torn::new(1));
         let disk =
-            Disk::over(&files, 8 << 20, Handle::current()).expect("an empty disk").admitting(admission);
+            Disk::over(&files, 8 << 20, Handle::current(), NOW).expect("an empty disk").admitting(admission);
         let settings = Settings {
             memory_bytes: 1 << 20,
             memory_admission: MemoryAdmission::default(),
@@ -66,9 +66,10 @@ impl Stage {
             target: Target { scheme: "http", authority: "h", path: "/" },
             fields: &asked,
         };
+        let resource = Resource { key, authority: b"h", target: b"/" };
         let mut from = From::Memory;
         let fill = loop {
-            match self.store.lookup(key, &request, &Policy::default(), self.now) {
+            match self.store.lookup(resource, &request, &Policy::default(), self.now) {
                 Lookup::Fresh(hit) => {
                     let body = hit.stored.body().collect::<Vec<_>>().concat();
                     assert!(body.starts_with(text.as_bytes()), "{name} is {text}");
@@ -103,7 +104,7 @@ impl Stage {
             let name = format!("other {}", self.others);
             let from = at_once(self.ask(&name, "other"));
             assert_eq!(from, From::Origin);
-            self.store.settle().expect("the disk is well");
+            self.store.disk().expect("it has one").settle().expect("the disk is well");
         }
     }
 
@@ -167,7 +168,7 @@ async fn what_is_hit_in_memory_is_written_to_a_full_disk() {
 async fn what_is_purged_before_its_second_request_is_not_written() {
     let mut stage = Stage::full(DiskAdmission::SecondRequest);
     assert_eq!(stage.ask("a", "1").await, From::Origin);
-    stage.store.purge(Purge { scope: Scope::Url(stage.key("a")), soft: false }, NOW);
+    stage.store.invalidate(&[stage.key("a")], NOW);
     stage.pass_by(200);
     assert_eq!(stage.ask("a", "2").await, From::Origin);
 }

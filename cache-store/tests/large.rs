@@ -11,6 +11,7 @@ use cache_store::coalesce::{Fill, FillHead, Writing};
 use cache_store::key::CacheKey;
 use cache_store::large::{LargeReader, Slice};
 use cache_store::lookup::Lookup;
+use cache_store::purge::Resource;
 use cache_store::rules::{Policy, RequestHead, ResponseHead, Target, storable};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::tiers::disk::Disk;
@@ -101,7 +102,7 @@ impl Place {
 
     /// So little memory that no large body has room in it.
     fn store(&self) -> Arc<CacheStore> {
-        let disk = Disk::open(&self.0, 256 << 20, Handle::current()).expect("an empty directory");
+        let disk = Disk::open(&self.0, 256 << 20, Handle::current(), NOW).expect("an empty directory");
         let settings = Settings {
             memory_bytes: 1 << 20,
             memory_admission: MemoryAdmission::default(),
@@ -122,7 +123,7 @@ impl Drop for Place {
 fn look(store: &Arc<CacheStore>, key: CacheKey) -> Lookup {
     let target = Target { scheme: "http", authority: "a", path: "/" };
     let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
-    store.lookup(key, &request, &Policy::default(), NOW)
+    store.lookup(Resource { key, authority: b"a", target: b"/" }, &request, &Policy::default(), NOW)
 }
 
 fn miss(store: &Arc<CacheStore>) -> Fill {

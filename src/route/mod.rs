@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::key::{CacheKey, Keyer};
+use cache_store::purge::Resource;
 use http::Method;
 
 pub use authority::Authority;
@@ -156,7 +157,12 @@ impl RouteTable {
         }
     }
 
-    /// The same for a URL as an operator or a program writes it.
+    /// Whether a site has this host, in normal form and without port.
+    pub fn serves(&self, host: &[u8]) -> bool {
+        self.sites.of_host(host).is_some()
+    }
+
+    /// The keys of a URL as an operator or a program writes it.
     ///
     /// # Errors
     /// [`RouteRefusal::Malformed`], [`RouteRefusal::NoSite`].
@@ -223,6 +229,11 @@ impl<'t> Route<'t, '_> {
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
         keyer.primary(self.scheme.as_str(), &self.authority, path, query)
+    }
+
+    /// What the request is about, under its key, as the store finds it.
+    pub fn resource(&self, key: CacheKey) -> Resource<'_> {
+        Resource { key, authority: &self.authority, target: &self.target }
     }
 
     /// Whether a received field goes to the origin with a request whose answer may be stored. Hop-by-hop fields, framing,

@@ -57,7 +57,7 @@ impl Edge {
         let (decision, reason) = if let Some(bypass) = route.bypass {
             ("pass", Some(bypass.as_str()))
         } else {
-            let peek = self.store.peek(key, &request, &route.policy.rules, now);
+            let peek = self.store.peek(route.resource(key), &request, &route.policy.rules, now);
             answer["key"] = json!(key.to_string());
             answer["filling"] = json!(peek.filling);
             answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| {
@@ -106,6 +106,6 @@ fn describe(stored: &Arc<StoredResponse>, tier: &str, now: cache_store::timestam
         "vary": vary,
         "tags": stored.tags().iter().map(|tag| &**tag).collect::<Vec<_>>(),
         "partial": stored.held().is_some(),
-        "epoch": stored.epoch,
+        "epoch": stored.epoch(),
     })
 }

@@ -140,7 +140,7 @@ pub(super) async fn answered_post(walk: Walk, answer: OriginAnswer) -> Result<Re
     if judge(&walk, &head, &answer).is_err() {
         return Err(answer);
     }
-    let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::UriMiss);
+    let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
     let (led, leads) = oneshot::channel();
     let taking = walk.clone();
     tokio::spawn(async move { take(&taking, fill, answer, Some(led)).await });

@@ -30,8 +30,8 @@ use std::sync::{Arc, OnceLock};
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
-use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
+use cache_store::purge::Resource;
 use cache_store::rules::{Policy, RequestControl, RequestHead};
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
@@ -106,7 +106,7 @@ impl Edge {
             // A look-up and a hit never look at the target.
             let head = walk::head(&request.method, request.scheme, "", "", &request.fields);
             let policy = &route.policy.rules;
-            let (looked, tier) = self.look_up(key, &head, policy, now);
+            let (looked, tier) = self.look_up(route.resource(key), &head, policy, now);
             match looked {
                 // A body on disk may wait for it, and for the origin.
                 large if slices::is_large(&large) => Some((large, tier)),
@@ -147,18 +147,18 @@ impl Edge {
     #[inline]
     fn look_up(
         self: &Arc<Self>,
-        key: CacheKey,
+        resource: Resource<'_>,
         head: &RequestHead<'_, Fields>,
         policy: &Policy,
         now: Timestamp,
     ) -> (Lookup, Tier) {
         let mut tier = Tier::Memory;
-        let mut looked = self.store.lookup(key, head, policy, now);
+        let mut looked = self.store.lookup(resource, head, policy, now);
         // A list of variants, one of them.
         for _ in 0..PROMOTIONS_MAX {
             looked = match looked {
                 Lookup::OnDisk(promotion) => match promotion.at_once() {
-                    Ok(()) => self.store.lookup(key, head, policy, now),
+                    Ok(()) => self.store.lookup(resource, head, policy, now),
                     Err(promotion) => return (Lookup::OnDisk(promotion), Tier::Disk),
                 },
                 found => return (found, tier),
@@ -216,7 +216,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
             // What is promoted is pushed out of memory before it can be looked at: go around.
             Lookup::OnDisk(promotion) => {
                 drop(promotion);
-                let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::UriMiss);
+                let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
                 return fetched(walk, fill).await;
             }
             Lookup::OnlyIfCached => {
@@ -228,7 +228,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
         match follow(&walk, follower).await {
             Ok(response) => return response,
             Err(Parted::Alone(stored, why)) => {
-                let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), stored, why);
+                let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), stored, why);
                 return fetched(walk, fill).await;
             }
             Err(Parted::Again) if turns < TURNS_MAX => turns += 1,

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cache_store::lookup::Why;
-use cache_store::purge::{Purge, Scope};
 use cache_store::rules::ResponseHead;
 use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, Method};
@@ -75,10 +74,7 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
     for path in invalidated(&walk.method, &head.target, &response) {
         let keys =
             walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
-        for key in keys {
-            let purge = Purge { scope: Scope::Url(key), soft: false };
-            walk.edge.store.purge(purge, walk.edge.clock.now());
-        }
+        walk.edge.store.invalidate(&keys, walk.edge.clock.now());
     }
 }
 

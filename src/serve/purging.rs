@@ -1,76 +1,86 @@
-//! What the purge calls need of the node, over the store: orders become keys, receipts are remembered.
+//! What the purge calls need of the node, over the store: orders become scopes and keys, records become orders again.
 //!
-//! Called by `admin/` and by `service.rs` for the PURGE method, both where waiting for the disk is allowed. Orders other than by
-//! URL are refused here, whole; receipts and notes live as long as the process.
+//! Called by `admin/` and by `service.rs` for the PURGE method, both where waiting for the disk is allowed.
 //!
-//! Invariant: an order is applied under one number, or not at all.
+//! Invariant: an order is applied under one number, or not at all; one that names a host that no site has is refused whole.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_store::key::CacheKey;
-use parking_lot::Mutex;
+use cache_store::purge::{self, Logged, Purge, Scope};
 use purge_api::{
     Applied, Entry, FleetReceipt, Matched, NOTE_BYTES_MAX, NOTES_MAX, NodeReceipt, Order, PurgeError, Purger,
     ResourceUrl, Selector,
 };
-use tokio::sync::watch;
 
 use super::Edge;
-use crate::config::limits::PURGES_REMEMBERED_MAX;
 use crate::listener::request::Scheme;
 use crate::observe::gauges;
+use crate::route::Normal;
 
-/// Purges applied: counters, the last receipts, notes.
+/// Purges ordered, by scope and softness.
 #[derive(Debug, Default)]
-pub struct Purging {
-    url_hard: AtomicU64,
-    url_soft: AtomicU64,
-    entries: Mutex<VecDeque<Entry>>,
-    notes: Mutex<BTreeMap<Box<str>, Vec<u8>>>,
-    last: watch::Sender<u64>,
-}
+pub struct Purging([[AtomicU64; 2]; SCOPES]);
 
 impl Purging {
     /// Purges by scope and softness.
     pub(super) fn applied(&self) -> Vec<gauges::Applied> {
-        [(false, &self.url_hard), (true, &self.url_soft)]
-            .map(|(soft, count)| gauges::Applied { scope: "url", soft, count: count.load(Ordering::Relaxed) })
-            .into()
+        let scopes = purge_api::Scope::ALL.into_iter().zip(&self.0);
+        let both = scopes.flat_map(|(scope, counts)| [(scope, false, &counts[0]), (scope, true, &counts[1])]);
+        both.map(|(scope, soft, count)| gauges::Applied {
+            scope: scope.as_str(),
+            soft,
+            count: count.load(Ordering::Relaxed),
+        })
+        .collect()
     }
 
-    fn remember(&self, entry: Entry) {
-        let sequence = entry.sequence;
-        let mut entries = self.entries.lock();
-        if entries.len() >= PURGES_REMEMBERED_MAX {
-            entries.pop_front();
+    fn count(&self, order: &Order) {
+        for selector in &order.selectors {
+            let place = purge_api::Scope::ALL.into_iter().position(|scope| scope == selector.scope());
+            if let Some([hard, soft]) = place.and_then(|place| self.0.get(place)) {
+                let count = if order.soft { soft } else { hard };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        // Two calls may take their numbers in one order and come here in the other.
-        let at = entries.partition_point(|known| known.sequence < sequence);
-        entries.insert(at, entry);
-        drop(entries);
-        self.last.send_if_modified(|last| {
-            let newer = sequence > *last;
-            *last = sequence.max(*last);
-            newer
-        });
     }
 }
 
 impl Edge {
-    /// The keys of an order by URLs.
-    fn keys_of_order(&self, order: &Order) -> Result<Vec<CacheKey>, PurgeError> {
-        let mut keys = Vec::new();
-        for selector in &order.selectors {
-            let Selector::Url(url) = selector else {
-                let why = format!("this version does not purge by {} yet", selector.scope().as_str());
-                return Err(PurgeError::Unavailable(why));
-            };
-            keys.extend(self.keys_of(url)?);
+    /// What a selector takes here.
+    fn scope_of(&self, selector: &Selector) -> Result<Scope, PurgeError> {
+        Ok(match selector {
+            Selector::Url(url) => Scope::Url { url: url.to_string().into(), keys: self.keys_of(url)?.into() },
+            Selector::Prefix(url) => {
+                let scheme = if url.is_https() { Scheme::Https } else { Scheme::Http };
+                let target = url.target();
+                let normal = Normal::of(scheme, url.authority().as_bytes(), target.as_bytes())
+                    .map_err(|_| PurgeError::NoSite(url.host().to_owned()))?;
+                self.must_serve(normal.authority.host())?;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into();
+                Scope::Prefix {
+                    authority: text(normal.authority.as_bytes()),
+                    path: text(normal.target.as_bytes()),
+                }
+            }
+            Selector::Host(host) => {
+                self.must_serve(host.as_str().as_bytes())?;
+                Scope::Host(host.as_str().into())
+            }
+            Selector::Tag(tag) => Scope::Tag(tag.as_str().into()),
+            Selector::Everything => Scope::Everything,
+        })
+    }
+
+    fn must_serve(&self, host: &[u8]) -> Result<(), PurgeError> {
+        if self.routes.serves(host) {
+            Ok(())
+        } else {
+            Err(PurgeError::NoSite(String::from_utf8_lossy(host).into_owned()))
         }
-        Ok(keys)
     }
 
     /// The keys that a URL means: a page that is purged is purged whichever way it was asked for.
@@ -96,60 +106,59 @@ impl Edge {
 
 impl Purger for Edge {
     fn purge(&self, order: &Order) -> Result<Applied, PurgeError> {
-        let keys = self.keys_of_order(order)?;
-        let done = self.store.purge_together(&keys, order.soft, self.clock.now());
-        // Acknowledged is durable: waits for the disk, so callers are where waiting is allowed.
-        self.store.settle().map_err(|error| PurgeError::Unavailable(error.to_string()))?;
-        let counter = if order.soft { &self.purges.url_soft } else { &self.purges.url_hard };
-        counter.fetch_add(order.selectors.len() as u64, Ordering::Relaxed);
-        self.purges.remember(Entry {
-            sequence: done.sequence,
-            id: self.ids.draw().to_string(),
-            order: order.clone(),
-            at_millis: self.clock.wall().as_millis(),
-        });
+        let scopes = order.selectors.iter().map(|selector| self.scope_of(selector));
+        let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
+        let purge = Purge {
+            id: purge::new_id().map_err(unavailable)?,
+            at: self.clock.wall(),
+            soft: order.soft,
+            scopes,
+        };
+        let done = self.store.purge(purge).map_err(|error| PurgeError::Unavailable(error.to_string()))?;
+        self.purges.count(order);
         Ok(Applied { sequence: done.sequence, matched: done.matched })
     }
 
     fn matched(&self, order: &Order) -> Result<Matched, PurgeError> {
-        let keys = self.keys_of_order(order)?;
-        let objects = keys.into_iter().map(|key| self.store.matched(key)).sum();
-        Ok(Matched { objects, bytes: 0 })
+        let mut matched = Matched::default();
+        for selector in &order.selectors {
+            let purge::Matched { objects, bytes } = self.store.matched(&self.scope_of(selector)?);
+            matched.objects += objects;
+            matched.bytes += bytes;
+        }
+        Ok(matched)
     }
 
     fn purges(&self, since: u64, max: usize) -> Result<Vec<Entry>, PurgeError> {
-        let entries = self.purges.entries.lock();
-        Ok(entries.iter().filter(|entry| entry.sequence > since).take(max).cloned().collect())
+        let logged = self.store.purge_log().since(since, max).map_err(unavailable)?;
+        Ok(logged.into_iter().map(entry).collect())
     }
 
     fn sequence(&self) -> u64 {
-        self.store.epoch()
+        self.store.purge_log().sequence()
     }
 
     fn passed(&self, since: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let mut last = self.purges.last.subscribe();
+        let mut passed = self.store.purge_log().watch();
         Box::pin(async move {
-            if self.sequence() <= since {
-                // The sender lives in `self`, so it is not gone.
-                let _ = last.wait_for(|last| *last > since).await;
-            }
+            // The sender lives in the store, so it is not gone.
+            let _ = passed.wait_for(|passed| *passed > since).await;
         })
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, PurgeError> {
-        Ok(self.purges.notes.lock().get(name).cloned())
+        self.store.purge_log().note(name).map_err(unavailable)
     }
 
     fn write_note(&self, name: &str, value: &[u8]) -> Result<(), PurgeError> {
         if value.len() > NOTE_BYTES_MAX {
             return Err(PurgeError::NoteTooLong(NOTE_BYTES_MAX));
         }
-        let mut notes = self.purges.notes.lock();
-        if !notes.contains_key(name) && notes.len() >= NOTES_MAX {
-            return Err(PurgeError::TooManyNotes(NOTES_MAX));
+        match self.store.purge_log().write_note(name, value, NOTES_MAX) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(PurgeError::TooManyNotes(NOTES_MAX)),
+            Err(error) => Err(unavailable(error)),
         }
-        notes.insert(name.into(), value.to_vec());
-        Ok(())
     }
 
     fn fleet_applied<'a>(&'a self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>> {
@@ -161,3 +170,30 @@ impl Purger for Edge {
         Box::pin(async move { FleetReceipt { nodes: vec![node], late: Vec::new() } })
     }
 }
+
+/// A record as whoever reads the log sees it.
+fn entry(logged: Logged) -> Entry {
+    let Logged { sequence, purge: Purge { id, at, soft, scopes }, .. } = logged;
+    let selectors = scopes.iter().filter_map(selector_of).collect();
+    Entry { sequence, id: format!("{id:032x}"), order: Order { selectors, soft }, at_millis: at.as_millis() }
+}
+
+/// The selector that a scope was made of; none where it can no longer be read.
+fn selector_of(scope: &Scope) -> Option<Selector> {
+    let (kind, text) = match scope {
+        Scope::Url { url, .. } => (purge_api::Scope::Url, url.to_string()),
+        Scope::Prefix { authority, path } => (purge_api::Scope::Prefix, format!("http://{authority}{path}")),
+        Scope::Host(host) => (purge_api::Scope::Host, host.to_string()),
+        Scope::Tag(tag) => (purge_api::Scope::Tag, tag.to_string()),
+        Scope::Everything => (purge_api::Scope::Everything, String::new()),
+    };
+    Selector::parse(kind, &text).ok()
+}
+
+#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
+fn unavailable(error: io::Error) -> PurgeError {
+    PurgeError::Unavailable(error.to_string())
+}
+
+/// Kinds of selectors.
+const SCOPES: usize = purge_api::Scope::ALL.len();

@@ -86,7 +86,7 @@ async fn failed(walk: &Walk, stored: &Arc<StoredResponse>, asks: &Asks) -> Respo
     }
     walk.edge.store.drop_large(walk.key, large);
     if walk.restarted {
-        let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), None, Why::Partial);
+        let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Partial);
         return Box::pin(fetched(walk.clone(), fill)).await;
     }
     let mut again = walk.clone();

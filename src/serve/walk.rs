@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
+use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{RequestHead, Target};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -133,7 +134,12 @@ impl Walk {
 
     /// The store's answer now.
     pub(super) fn look_up(&self) -> Lookup {
-        self.edge.store.lookup(self.key, &self.head(), &self.policy.rules, self.edge.clock.now())
+        self.edge.store.lookup(self.resource(), &self.head(), &self.policy.rules, self.edge.clock.now())
+    }
+
+    /// What it is about, as the store finds it.
+    pub(super) fn resource(&self) -> Resource<'_> {
+        Resource { key: self.key, authority: &self.authority, target: &self.target }
     }
 
     /// The request as the rules read it.

@@ -399,7 +399,8 @@ async fn followers_of_a_fetch_that_was_abandoned_look_again_and_are_served() {
         let target = cache_store::rules::Target { scheme: "http", authority: "www.example.test", path: "/x" };
         let head = cache_store::rules::RequestHead { method: &http::Method::GET, target, fields: &fields };
         let policy = cache_store::rules::Policy::default();
-        match edge.store.lookup(key, &head, &policy, stage.clock.now()) {
+        let resource = cache_store::purge::Resource { key, authority: b"www.example.test", target: b"/x" };
+        match edge.store.lookup(resource, &head, &policy, stage.clock.now()) {
             cache_store::lookup::Lookup::Miss(fill) => fill,
             other => panic!("nothing is stored yet: {other:?}"),
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use cache_store::coalesce::FillHead;
 use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
+use cache_store::purge::Resource;
 use cache_store::rules::freshness::Windows;
 use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings, Usage};
@@ -64,8 +65,9 @@ pub(crate) fn replay_on_disk(
     }
     let _ = std::fs::remove_dir_all(folder);
     let pool = tokio::runtime::Builder::new_current_thread().build()?;
-    let disk =
-        Disk::open(folder, disk_bytes, pool.handle().clone()).map_err(io::Error::other)?.admitting(admission);
+    let disk = Disk::open(folder, disk_bytes, pool.handle().clone(), NOW)
+        .map_err(io::Error::other)?
+        .admitting(admission);
     let secret = disk.secret();
     let replayed =
         Driver::new(memory_bytes as usize, Some((disk, pool)), secret, longest(trace)).replay(trace);
@@ -132,7 +134,9 @@ impl Driver {
             unsettled += u64::from(size);
             if unsettled > SETTLED_BYTES {
                 // A replay is faster than any disk: what waits is written before its buffers are full.
-                self.store.settle().expect("the folder can be written to");
+                if let Some(disk) = self.store.disk() {
+                    disk.settle().expect("the folder can be written to");
+                }
                 unsettled = 0;
             }
         }
@@ -145,9 +149,10 @@ impl Driver {
         let key = self.key(id);
         let target = Target { scheme: "http", authority: "trace", path: "/" };
         let request = RequestHead { method: &Method::GET, target, fields: &self.asked };
+        let resource = Resource { key, authority: b"trace", target: b"/" };
         let mut from = From::Memory;
         let fill = loop {
-            match (self.store.lookup(key, &request, &self.policy, NOW), &self.pool) {
+            match (self.store.lookup(resource, &request, &self.policy, NOW), &self.pool) {
                 (Lookup::Fresh(_), _) => return from,
                 (Lookup::Miss(fill), _) => break fill,
                 (Lookup::OnDisk(promotion), Some(pool)) => {

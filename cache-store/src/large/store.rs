@@ -50,7 +50,7 @@ impl CacheStore {
             && large.is_same(new)
             // One that no list names any more, a purge does not find.
             && known.purged() != Purged::Hard
-            && self.purged_since(fill.primary, known.epoch) != Purged::Hard
+            && self.purged_since(fill.primary, known.epoch()) != Purged::Hard
         {
             parts.large = Some(Arc::clone(large));
         }

@@ -1,12 +1,12 @@
 //! Whole responses and lists of variants on disk: what memory forgets, and what a restart begins with.
 //!
 //! What is stored is written down as well (`record.rs` says how, `segments/` where), at once while there is room and at its second
-//! request when there is none (`admit.rs`), so a kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge takes the record away and waits
-//! for that to be durable ([`Disk::settle`]); a soft purge of what is on disk only leaves a *mark* under a key derived from
-//! the resource's, which whoever reads the response later applies to it.
+//! request when there is none (`admit.rs`), so a kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge by URL takes the record away; a soft
+//! one of what is on disk only leaves a *mark* under a key derived from the resource's, which whoever reads the response later
+//! applies to it. Neither is waited for: the log of purges is durable before, and what it says is done again after a kill.
 //!
 //! ```text
-//! insert ── write ──► segments          purge ── forget | mark ── settle (fsync) ──► acknowledged
+//! insert ── write ──► segments          purge ── log (fsync) ── forget | mark ──► acknowledged
 //! ```
 //!
 //! Bodies above 256 KiB are not in the log: it has their head and the list of their chunks, which stand on a [`Shelf`] of
@@ -36,14 +36,15 @@ use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
-use crate::entry::Epoch;
 use crate::key::CacheKey;
+use crate::purge::Purges;
 use crate::rules::Purged;
 use crate::timestamp::Timestamp;
 
 /// The disk tier.
 pub struct Disk {
     log: Arc<Log>,
+    purges: Arc<Purges>,
     /// Chunks of large bodies, if they have a place.
     shelf: Option<Arc<Shelf>>,
     secret: [u8; 32],
@@ -120,11 +121,11 @@ impl Disk {
     ///
     /// # Errors
     /// [`OpenError`]: somebody else has it open, or it is of another layout; or as the disk says.
-    pub fn open(path: &Path, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, bytes: u64, pool: Handle, now: Timestamp) -> Result<Self, OpenError> {
         // What clients were sent is nobody else's on this machine.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let files: Arc<dyn Files> = Arc::new(Directory::new(path));
-        let mut disk = Self::over(&files, log_bytes_max(bytes), pool)?;
+        let mut disk = Self::over(&files, log_bytes_max(bytes), pool, now)?;
         let shelf = Shelf::open(&path.join(CHUNKS), bytes, disk.pool.clone())?;
         shelf.share(disk.log.segments.usage().bytes);
         disk.shelf = Some(shelf);
@@ -136,7 +137,7 @@ impl Disk {
     ///
     /// # Errors
     /// As [`Disk::open`].
-    pub fn over(files: &Arc<dyn Files>, bytes: u64, pool: Handle) -> Result<Self, OpenError> {
+    pub fn over(files: &Arc<dyn Files>, bytes: u64, pool: Handle, now: Timestamp) -> Result<Self, OpenError> {
         let settings = Settings::for_capacity(bytes);
         let full_bytes = bytes.saturating_sub(settings.segment_bytes * SEGMENTS_SPARE);
         let segments = Segments::open(Arc::clone(files), settings)?;
@@ -144,11 +145,22 @@ impl Disk {
         let secret = secret(&**files)?;
         let next = AtomicU64::new(segments.version_max().saturating_add(1));
         let [full, flushing, failing] = [false; 3].map(AtomicBool::new);
-        let log = Log { segments, flushing, failing, full, full_bytes };
+        let log = Arc::new(Log { segments, flushing, failing, full, full_bytes });
         log.measure();
+        let holds = log.segments.usage().objects > 0;
+        let purges = Purges::open(files, now, holds, |key, purge| {
+            // As when they were ordered: the disk may not have heard of it.
+            let version = || next.fetch_add(1, Ordering::AcqRel);
+            if purge.soft {
+                log.append(mark_of(key), version(), &purge.at.as_millis().to_le_bytes());
+            } else if log.segments.locate(key.bits()).is_some() {
+                log.segments.forget(key.bits(), version());
+            }
+        })?;
         let seen = Mutex::new(Seen::new(usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX)));
         let admission = DiskAdmission::default();
-        Ok(Self { log: Arc::new(log), shelf: None, secret, next, pool, bytes_max: bytes, admission, seen })
+        let purges = Arc::new(purges);
+        Ok(Self { log, purges, shelf: None, secret, next, pool, bytes_max: bytes, admission, seen })
     }
 
     /// The same with another admission than the default.
@@ -162,9 +174,9 @@ impl Disk {
         self.secret
     }
 
-    /// A number above that of every record in it: where purges are numbered on.
-    pub fn version(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
+    /// What was purged, as the directory tells.
+    pub(crate) const fn purges(&self) -> &Arc<Purges> {
+        &self.purges
     }
 
     /// Where the chunks of large bodies stand.
@@ -216,8 +228,11 @@ impl Disk {
         }
     }
 
-    /// Waits until what was forgotten and marked so far is durable. Blocks.
-    pub(crate) fn settle(&self) -> io::Result<()> {
+    /// Waits until what was written, forgotten and marked so far is durable. Blocks.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn settle(&self) -> io::Result<()> {
         let settled = self.log.segments.sync();
         self.log.measure();
         settled
@@ -288,19 +303,13 @@ impl Disk {
         self.append(mark_of(primary), &now.as_millis().to_le_bytes());
     }
 
-    /// Reads a slot; a response in it belongs to `epoch`. Blocks.
-    pub(crate) fn load(
-        &self,
-        key: CacheKey,
-        primary: CacheKey,
-        epoch: Epoch,
-        arena: Option<&Arc<Arena>>,
-    ) -> Loaded {
+    /// Reads a slot. Blocks.
+    pub(crate) fn load(&self, key: CacheKey, primary: CacheKey, arena: Option<&Arc<Arena>>) -> Loaded {
         let read = |key: u128| {
             let location = self.log.segments.locate(key)?;
             self.log.segments.read(&location)
         };
-        self.judge(read(key.bits()), read(mark_of(primary)), key, epoch, arena)
+        self.judge(read(key.bits()), read(mark_of(primary)), key, arena)
     }
 
     /// The same from the page cache alone; `None` where that has not all of it.
@@ -308,7 +317,6 @@ impl Disk {
         &self,
         key: CacheKey,
         primary: CacheKey,
-        epoch: Epoch,
         arena: Option<&Arc<Arena>>,
     ) -> Option<Loaded> {
         let read = |key: u128| {
@@ -319,7 +327,7 @@ impl Disk {
                 Read::WouldBlock => None,
             }
         };
-        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, epoch, arena))
+        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, arena))
     }
 
     fn judge(
@@ -327,11 +335,10 @@ impl Disk {
         found: Option<Found>,
         mark: Option<Found>,
         key: CacheKey,
-        epoch: Epoch,
         arena: Option<&Arc<Arena>>,
     ) -> Loaded {
         let Some(found) = found else { return Loaded::Missing };
-        let Some(slot) = record::decode(&found.payload, epoch, arena, self.shelf.as_ref()) else {
+        let Some(slot) = record::decode(&found.payload, arena, self.shelf.as_ref()) else {
             // Of a format that this version does not read.
             self.forget(key);
             return Loaded::Missing;
@@ -347,8 +354,7 @@ impl Disk {
 
     /// What the log refuses it forgets as well, so an older version never stands in.
     fn append(&self, key: u128, payload: &[u8]) {
-        let record = Record { key, version: self.next_version(), flags: 0, meta: &[], payload: &[payload] };
-        if matches!(self.log.segments.append(&record), Appended::Kept { flush: true } | Appended::Full) {
+        if self.log.append(key, self.next_version(), payload) {
             self.flush();
         }
     }
@@ -359,6 +365,12 @@ impl Disk {
 }
 
 impl Log {
+    /// Appends a record; `true` where it is time to flush.
+    fn append(&self, key: u128, version: u64, payload: &[u8]) -> bool {
+        let record = Record { key, version, flags: 0, meta: &[], payload: &[payload] };
+        matches!(self.segments.append(&record), Appended::Kept { flush: true } | Appended::Full)
+    }
+
     /// Looks whether it is full; not for every record.
     fn measure(&self) {
         self.full.store(self.segments.usage().bytes >= self.full_bytes, Ordering::Release);

@@ -41,7 +41,7 @@ impl Promotion {
     /// # Errors
     /// The permit again, where that cannot be done.
     pub fn at_once(self) -> Result<(), Self> {
-        match self.disk.try_load(self.key, self.primary, self.flight.epoch, self.store.objects().arena()) {
+        match self.disk.try_load(self.key, self.primary, self.store.objects().arena()) {
             Some(loaded) => {
                 self.end(loaded);
                 Ok(())
@@ -52,9 +52,9 @@ impl Promotion {
 
     /// Promotes on the blocking pool. What goes wrong is counted and told by the disk, and means a miss here.
     pub async fn run(self) {
-        let (disk, key, primary, epoch) = (Arc::clone(&self.disk), self.key, self.primary, self.flight.epoch);
+        let (disk, key, primary) = (Arc::clone(&self.disk), self.key, self.primary);
         let arena = self.store.objects().arena().cloned();
-        let reading = self.disk.pool().spawn_blocking(move || disk.load(key, primary, epoch, arena.as_ref()));
+        let reading = self.disk.pool().spawn_blocking(move || disk.load(key, primary, arena.as_ref()));
         // A read that panicked or was cut off by the end of the node.
         let loaded = reading.await.unwrap_or(Loaded::Missing);
         self.end(loaded);
@@ -63,7 +63,7 @@ impl Promotion {
     /// Promotes and blocks.
     pub(crate) fn wait(self) {
         let arena = self.store.objects().arena();
-        let loaded = self.disk.load(self.key, self.primary, self.flight.epoch, arena);
+        let loaded = self.disk.load(self.key, self.primary, arena);
         self.end(loaded);
     }
 
@@ -78,6 +78,11 @@ impl Promotion {
         }
         if let Slot::Response(stored) = &slot {
             stored.purge(purged);
+            // Of a log that is no more: which purges it has missed is not known.
+            if stored.epoch() > store.epoch() {
+                disk.forget(*key);
+                return;
+            }
             // The calendar went backwards over a restart: how old it is cannot be known.
             if stored.freshness.received() > now.plus(AHEAD_MAX) {
                 disk.forget(*key);
@@ -111,6 +116,7 @@ mod tests {
     use super::*;
     use crate::entry::{Parts, StoredResponse};
     use crate::lookup::Lookup;
+    use crate::purge::Resource;
     use crate::rules::freshness::Windows;
     use crate::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
     use crate::store::{MemoryAdmission, Settings};
@@ -135,14 +141,15 @@ mod tests {
     fn look(store: &Arc<CacheStore>, key: CacheKey) -> Lookup {
         let target = Target { scheme: "http", authority: "a", path: "/" };
         let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
-        store.lookup(key, &request, &Policy::default(), NOW)
+        let resource = Resource { key, authority: b"a", target: b"/" };
+        store.lookup(resource, &request, &Policy::default(), NOW)
     }
 
     #[tokio::test]
     async fn what_was_overtaken_while_it_was_read_is_not_promoted() {
         for forgotten in [false, true] {
             let files: Arc<dyn Files> = Arc::new(Torn::new(1));
-            let disk = Disk::over(&files, 64 << 20, Handle::current()).expect("an empty disk");
+            let disk = Disk::over(&files, 64 << 20, Handle::current(), NOW).expect("an empty disk");
             let settings = Settings {
                 memory_bytes: 1 << 24,
                 memory_admission: MemoryAdmission::default(),
@@ -154,7 +161,7 @@ mod tests {
             let key = CacheKey::from_bits(7);
             disk.write(key, &page("old"));
             let Lookup::OnDisk(promotion) = look(&store, key) else { panic!("it is on disk") };
-            let loaded = disk.load(key, key, 0, None);
+            let loaded = disk.load(key, key, None);
             if forgotten {
                 disk.forget(key);
             } else {

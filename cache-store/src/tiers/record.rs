@@ -1,7 +1,7 @@
 //! What a key leads to, as bytes on a disk, and back.
 //!
 //! ```text
-//! format kind │ response: status times purged vary tags held lines-length │ lines CRLF body
+//! format kind │ response: status times epoch purged vary tags held lines-length │ lines CRLF body
 //!             │ large: as a response, the manifest in place of the body
 //!             │ variants: (key, vary) …
 //! ```
@@ -13,8 +13,7 @@
 //! Invariant: any bytes decode or do not; none panics, none makes a response that could not have been stored. What an
 //! older or newer format wrote does not decode, and is a miss.
 //!
-//! Deliberately absent: the purge epoch (a response read back belongs to the epoch in which the read began), and whose
-//! record it is (the log under it knows the key).
+//! Deliberately absent: whose record it is (the log under it knows the key).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,8 @@ use super::arena::Arena;
 use super::manifest::Manifest;
 use super::objects::Slot;
 use super::shelf::Shelf;
-use crate::entry::{Epoch, Packed, StoredResponse};
+use crate::cursor::Cursor;
+use crate::entry::{Packed, StoredResponse};
 use crate::key::CacheKey;
 use crate::large::Large;
 use crate::lookup::{Variant, Variants};
@@ -68,24 +68,18 @@ pub(crate) fn encoded_bytes(slot: &Slot) -> usize {
     }
 }
 
-/// Reads a slot back; a response belongs to `epoch`, a body worth it gets its place in `arena`, and one in chunks has them
-/// on `shelf`.
-pub(crate) fn decode(
-    record: &Bytes,
-    epoch: Epoch,
-    arena: Option<&Arc<Arena>>,
-    shelf: Option<&Arc<Shelf>>,
-) -> Option<Slot> {
-    let mut from = Cursor { record, at: 0 };
+/// Reads a slot back; a body worth it gets its place in `arena`, and one in chunks has them on `shelf`.
+pub(crate) fn decode(record: &Bytes, arena: Option<&Arc<Arena>>, shelf: Option<&Arc<Shelf>>) -> Option<Slot> {
+    let mut from = Cursor::new(record);
     if from.u8()? != FORMAT {
         return None;
     }
     match from.u8()? {
         RESPONSE => {
-            let packed = read_response(&mut from, epoch)?;
+            let packed = read_response(&mut from, record)?;
             Some(Slot::Response(StoredResponse::from_packed(packed, arena)?.into()))
         }
-        LARGE => Some(Slot::Response(read_large(&mut from, epoch, shelf?)?.into())),
+        LARGE => Some(Slot::Response(read_large(&mut from, record, shelf?)?.into())),
         VARIANTS => {
             let mut variants = Vec::new();
             for _ in 0..from.u16()? {
@@ -108,6 +102,8 @@ fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
     out.put_u32_le(freshness.lifetime_secs());
     out.put_u32_le(windows.while_revalidate_secs);
     out.put_u32_le(windows.if_error_secs);
+    // The epoch first: what is marked between the two is then at worst looked up once more.
+    out.put_u64_le(stored.epoch());
     out.put_u64_le(stored.purge_mark());
     vary(stored.vary(), out);
     let tags = stored.tags();
@@ -138,8 +134,8 @@ fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
     }
 }
 
-fn read_large(from: &mut Cursor<'_>, epoch: Epoch, shelf: &Arc<Shelf>) -> Option<StoredResponse> {
-    let mut packed = read_response(from, epoch)?;
+fn read_large(from: &mut Cursor<'_>, record: &Bytes, shelf: &Arc<Shelf>) -> Option<StoredResponse> {
+    let mut packed = read_response(from, record)?;
     let manifest = packed.blob.split_off((packed.lines_len as usize).checked_add(2)?.min(packed.blob.len()));
     let manifest = Manifest::decode(&manifest).ok()?;
     // A head of its own: the record's memory goes.
@@ -147,7 +143,7 @@ fn read_large(from: &mut Cursor<'_>, epoch: Epoch, shelf: &Arc<Shelf>) -> Option
     StoredResponse::from_packed_large(packed, |validator| Large::of(shelf, manifest, validator))
 }
 
-fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<Packed> {
+fn read_response(from: &mut Cursor<'_>, record: &Bytes) -> Option<Packed> {
     let status = StatusCode::from_u16(from.u16()?).ok()?;
     let flags = from.u8()?;
     let received = Timestamp::from_millis(from.u64()?);
@@ -155,6 +151,7 @@ fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<Packed> {
     let lifetime_secs = from.u32()?;
     let windows = Windows { while_revalidate_secs: from.u32()?, if_error_secs: from.u32()? };
     let freshness = Freshness::new(received, initial_age, lifetime_secs, windows, flags);
+    let epoch = from.u64()?;
     let purge_mark = from.u64()?;
     let vary = read_vary(from)?;
     let mut tags = Vec::new();
@@ -174,7 +171,7 @@ fn read_response(from: &mut Cursor<'_>, epoch: Epoch) -> Option<Packed> {
         _ => return None,
     };
     let lines_len = from.u32()?;
-    let blob = from.record.slice(from.at..);
+    let blob = record.slice(from.at..);
     Some(Packed { status, blob, lines_len, freshness, vary, tags: tags.into(), held, epoch, purge_mark })
 }
 
@@ -191,9 +188,9 @@ fn read_vary(from: &mut Cursor<'_>) -> Option<VarySpec> {
     let mut entries = Vec::new();
     for _ in 0..from.u16()? {
         let name = HeaderName::from_bytes(from.text()?).ok()?;
-        entries.push((name, from.maybe()?.map(Into::into)));
+        entries.push((name, read_maybe(from)?.map(Into::into)));
     }
-    let language = from.maybe()?.map(Into::into);
+    let language = read_maybe(from)?.map(Into::into);
     Some(VarySpec::from_entries(entries, language))
 }
 
@@ -212,63 +209,19 @@ fn count(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-/// A place in a record. Every read moves it, and fails at the end.
-struct Cursor<'a> {
-    record: &'a Bytes,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let end = self.at.checked_add(length)?;
-        let bytes = self.record.get(self.at..end)?;
-        self.at = end;
-        Some(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn u128(&mut self) -> Option<u128> {
-        self.array().map(u128::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        self.take(length)
-    }
-
-    #[allow(clippy::option_option)] // the outer one: the record ends; the inner one: it says there is none
-    fn maybe(&mut self) -> Option<Option<&'a [u8]>> {
-        let there = match self.u8()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let text = self.text()?;
-        Some(there.then_some(text))
-    }
+#[allow(clippy::option_option)] // the outer one: the record ends; the inner one: it says there is none
+fn read_maybe<'a>(from: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
+    let there = match from.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let text = from.text()?;
+    Some(there.then_some(text))
 }
 
 /// Changes with every change of what is written.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
 const LARGE: u8 = 3;
@@ -315,11 +268,11 @@ mod tests {
     fn there_and_back(slot: &Slot) -> Slot {
         let mut bytes = Vec::new();
         encode(slot, &mut bytes);
-        decode(&Bytes::from(bytes), 11, None, None).expect("what was written is read")
+        decode(&Bytes::from(bytes), None, None).expect("what was written is read")
     }
 
     #[test]
-    fn a_response_comes_back_as_it_was_but_for_its_epoch() {
+    fn a_response_comes_back_as_it_was() {
         for rare in [false, true] {
             let before = stored(b"the body", rare);
             let Slot::Response(after) = there_and_back(&Slot::Response(stored(b"the body", rare).into()))
@@ -335,7 +288,7 @@ mod tests {
             assert_eq!(after.tags(), before.tags());
             assert_eq!(after.held(), before.held());
             assert_eq!(after.purged(), before.purged());
-            assert_eq!(after.epoch, 11);
+            assert_eq!(after.epoch(), 9);
         }
     }
 
@@ -368,7 +321,7 @@ mod tests {
                 *format = FORMAT;
                 *kind = 1 + *kind % 2;
             }
-            let _ = decode(&Bytes::from(bytes), 0, None, None);
+            let _ = decode(&Bytes::from(bytes), None, None);
         }
 
         #[test]
@@ -380,7 +333,7 @@ mod tests {
             } else if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << bit;
             }
-            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), 0, None, None) {
+            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), None, None) {
                 let body: u64 = stored.body().map(|piece| piece.len() as u64).sum();
                 prop_assert_eq!(body, stored.body_len());
                 prop_assert!(stored.held().is_none_or(|held| held.spans().iter().map(|span| span.length()).sum::<u64>() == body));

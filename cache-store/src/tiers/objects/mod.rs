@@ -223,6 +223,17 @@ impl Objects {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
     }
 
+    /// Calls `each` with every response, a shard's lock shared meanwhile. Costs a walk.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&StoredResponse)) {
+        for shard in &self.shards {
+            for slot in shard.0.read().values() {
+                if let Slot::Response(stored) = slot {
+                    each(stored);
+                }
+            }
+        }
+    }
+
     pub(crate) fn evictions(&self) -> u64 {
         self.room.0.evicted.load(Relaxed)
     }

@@ -42,7 +42,7 @@ fn page(serial: u64, body_bytes: usize) -> Slot {
 
 fn serial(slot: &Slot) -> u64 {
     let Slot::Response(stored) = slot else { panic!("only responses were put in") };
-    stored.epoch
+    stored.epoch()
 }
 
 impl Objects {

@@ -1,0 +1,279 @@
+//! What a purge does to what is stored.
+//!
+//! Called by the log's writer with records that are durable, in their order; by an unsafe request that succeeded (RFC 9111
+//! §4.4), whose invalidation is this node's own and written nowhere; and at the start, for what the log says.
+//!
+//! A purge by URL goes to the key's shard and marks what is resident under its lock. A broad one only moves the epoch.
+//!
+//! Invariant: when a purge returns, no request that comes after it is answered with what it took.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::log::{Opened, PurgeLog, Source, new_id};
+use super::{Broad, Purge, Recent, Scope};
+use crate::entry::{Epoch, StoredResponse};
+use crate::key::CacheKey;
+use crate::rules::Purged;
+use crate::store::CacheStore;
+use crate::tiers::files::Files;
+use crate::tiers::objects::Slot;
+use crate::timestamp::Timestamp;
+
+/// What a store knows of purges.
+#[derive(Debug)]
+pub(crate) struct Purges {
+    pub(crate) log: Arc<PurgeLog>,
+    pub(crate) broad: Broad,
+    pub(crate) recent: Recent,
+    /// Up to which record the disk has forgotten for good what purges by URL took.
+    settled: AtomicU64,
+}
+
+/// A purge that has been applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// Its number in the log.
+    pub sequence: u64,
+    /// Responses under its URLs that it reached; what a broad scope reaches is not counted, for that would cost a walk.
+    pub matched: u64,
+}
+
+/// What a purge would reach now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Matched {
+    /// Responses.
+    pub objects: u64,
+    /// Their weight in bytes.
+    pub bytes: u64,
+}
+
+/// A purge that could not be written down. It holds while the process runs.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PurgeFailed(Arc<io::Error>);
+
+impl Purges {
+    /// Those of a store without a disk.
+    pub(crate) fn in_memory() -> Self {
+        Self::of(PurgeLog::in_memory())
+    }
+
+    fn of(log: PurgeLog) -> Self {
+        Self {
+            log: Arc::new(log),
+            broad: Broad::default(),
+            recent: Recent::new(),
+            settled: AtomicU64::new(0),
+        }
+    }
+
+    /// Those that a directory tells of; `forget` is called with what purges by URL took that the disk may still have. `holds` whether
+    /// anything is stored there. A log that makes no sense is put aside, and everything counts as softly purged.
+    pub(crate) fn open(
+        files: &Arc<dyn Files>,
+        now: Timestamp,
+        holds: bool,
+        mut forget: impl FnMut(CacheKey, &Purge),
+    ) -> io::Result<Self> {
+        // The library asserts what a damaged file may deny.
+        let read = catch_unwind(AssertUnwindSafe(|| Self::read(files, now, &mut forget)));
+        let read = match read.unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into())) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                PurgeLog::set_aside(files)?;
+                Self::read(files, now, &mut forget)
+            }
+            read => read,
+        };
+        let (purges, is_whole) = read?;
+        if holds && !is_whole {
+            // A record, so that a second start knows it.
+            let purge = Purge { id: new_id()?, at: now, soft: true, scopes: vec![Scope::Everything] };
+            let apply = |purge: &Purge, epoch| {
+                purges.broad.apply(purge, epoch);
+                0
+            };
+            purges.log.append(vec![purge], None, &apply).map_err(io::Error::other)?;
+        }
+        Ok(purges)
+    }
+
+    /// What the log says, and whether that is all there was.
+    fn read(
+        files: &Arc<dyn Files>,
+        now: Timestamp,
+        forget: &mut impl FnMut(CacheKey, &Purge),
+    ) -> io::Result<(Self, bool)> {
+        let Opened { log, is_new } = PurgeLog::open(Arc::clone(files), now)?;
+        let purges = Self::of(log);
+        let (settled, floor) = purges.log.marks()?;
+        if floor > 0 {
+            purges.broad.raise_floor(floor);
+        }
+        let is_whole = purges.log.replay(|logged| {
+            purges.broad.apply(&logged.purge, logged.epoch);
+            if logged.sequence > settled {
+                for scope in &logged.purge.scopes {
+                    let Scope::Url { keys, .. } = scope else { continue };
+                    keys.iter().for_each(|key| forget(*key, &logged.purge));
+                }
+            }
+        })?;
+        purges.settled.store(settled, Ordering::Release);
+        Ok((purges, is_whole && !is_new))
+    }
+
+    /// What became of what a fetch for the key brought that began at `epoch`, as far as purges by URL tell.
+    pub(crate) fn since(&self, key: CacheKey, epoch: Epoch) -> Purged {
+        self.recent.since(key, epoch)
+    }
+}
+
+impl CacheStore {
+    /// Applies a purge: written down, numbered, and nothing older is served as fresh once this returns. Blocks.
+    ///
+    /// # Errors
+    /// The log cannot be written: the purge is applied, and may be forgotten at the end of the process.
+    pub fn purge(&self, purge: Purge) -> Result<Applied, PurgeFailed> {
+        let done = self.append(vec![purge], None)?;
+        Ok(done.first().copied().unwrap_or(Applied { sequence: self.purge_log().sequence(), matched: 0 }))
+    }
+
+    /// Applies what comes from another log, in order, and notes with it how far that has been followed. What is known already
+    /// is left alone. Blocks.
+    ///
+    /// # Errors
+    /// As [`CacheStore::purge`]; the cursor has not moved.
+    pub fn replicate(&self, purges: Vec<Purge>, source: Source) -> Result<Vec<Applied>, PurgeFailed> {
+        self.append(purges, Some(source))
+    }
+
+    fn append(&self, purges: Vec<Purge>, source: Option<Source>) -> Result<Vec<Applied>, PurgeFailed> {
+        let apply = |purge: &Purge, epoch: Epoch| self.apply(purge, epoch);
+        let done = self.purges().log.append(purges, source, &apply).map_err(PurgeFailed)?;
+        Ok(done.into_iter().map(|done| Applied { sequence: done.sequence, matched: done.matched }).collect())
+    }
+
+    /// Makes what is stored under these keys unusable here: a request that changes the resource has succeeded (RFC 9111 §4.4).
+    /// Never waits for a disk.
+    pub fn invalidate(&self, keys: &[CacheKey], now: Timestamp) {
+        let epoch = self.purges().log.next_epoch();
+        for key in keys {
+            self.purge_one(epoch, *key, false, now);
+        }
+    }
+
+    /// The log of purges.
+    pub fn purge_log(&self) -> &Arc<PurgeLog> {
+        &self.purges().log
+    }
+
+    /// Makes what purges by URL took from the disk gone for good, and drops records that are of no use any more: older than
+    /// `before`, which must be longer ago than anything is kept unasked. For a tick. Blocks.
+    ///
+    /// # Errors
+    /// As the disk says; the next tick tries again.
+    pub fn tend_purges(&self, before: Timestamp) -> io::Result<()> {
+        let purges = self.purges();
+        if let Some(disk) = self.disk() {
+            let sequence = purges.log.sequence();
+            if sequence > purges.settled.load(Ordering::Acquire) {
+                disk.settle()?;
+                purges.log.settled(sequence)?;
+                purges.settled.store(sequence, Ordering::Release);
+            }
+        }
+        if let Some(floor) = purges.log.trim(before)? {
+            purges.broad.raise_floor(floor);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, purge: &Purge, epoch: Epoch) -> u64 {
+        let mut matched = 0;
+        for scope in &purge.scopes {
+            let Scope::Url { keys, .. } = scope else { continue };
+            matched += keys.iter().map(|key| self.purge_one(epoch, *key, purge.soft, purge.at)).sum::<u64>();
+        }
+        self.purges().broad.apply(purge, epoch);
+        matched
+    }
+
+    fn purge_one(&self, epoch: Epoch, primary: CacheKey, soft: bool, now: Timestamp) -> u64 {
+        let mut shard = self.flights().shard(primary);
+        self.purges().recent.record(epoch, primary, soft, now);
+        let mark = if soft { Purged::Soft(now) } else { Purged::Hard };
+        let mut matched = 0;
+        let mut keys = vec![primary];
+        match self.objects().find(primary) {
+            Some(Slot::Response(stored)) => {
+                stored.purge(mark);
+                matched += 1;
+            }
+            Some(Slot::Variants(variants)) => {
+                for variant in variants.iter() {
+                    keys.push(variant.key);
+                    if let Some(Slot::Response(stored)) = self.objects().find(variant.key) {
+                        stored.purge(mark);
+                        matched += 1;
+                    } else {
+                        matched += u64::from(self.is_on_disk(variant.key));
+                    }
+                }
+            }
+            None => matched += u64::from(self.is_on_disk(primary)),
+        }
+        if !soft {
+            for key in &keys {
+                self.objects().remove(*key);
+            }
+        }
+        if let Some(disk) = self.disk() {
+            if !soft {
+                for key in &keys {
+                    disk.forget(*key);
+                }
+            } else if matched > 0 {
+                disk.mark_soft(primary, now);
+            }
+        }
+        shard.close(primary);
+        shard.forget_failure(primary);
+        drop(shard);
+        matched
+    }
+
+    /// What a purge of this scope would reach now. For a URL what is in memory or on disk, the bytes of what is in memory; for
+    /// the others what is in memory, which is walked through.
+    pub fn matched(&self, scope: &Scope) -> Matched {
+        let mut matched = Matched::default();
+        let mut count = |stored: &StoredResponse| {
+            matched.objects += 1;
+            matched.bytes += stored.body_len() + stored.lines().len() as u64;
+        };
+        let Scope::Url { keys, .. } = scope else {
+            self.objects().for_each(|stored| {
+                if stored.purged() != Purged::Hard && scope.takes(stored) {
+                    count(stored);
+                }
+            });
+            return matched;
+        };
+        let mut on_disk = 0;
+        let mut look = |key: CacheKey| match self.objects().find(key) {
+            Some(Slot::Response(stored)) => count(&stored),
+            Some(Slot::Variants(_)) => {}
+            None => on_disk += u64::from(self.is_on_disk(key)),
+        };
+        for key in keys {
+            match self.objects().find(*key) {
+                Some(Slot::Variants(variants)) => variants.iter().for_each(|variant| look(variant.key)),
+                Some(Slot::Response(_)) | None => look(*key),
+            }
+        }
+        matched.objects += on_disk;
+        matched
+    }
+}

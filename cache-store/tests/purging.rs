@@ -1,0 +1,381 @@
+//! What a purge promises, against a simple model: stores, fills in flight, purges of every scope, kills and power losses in any
+//! order, over a disk that forgets what was not synced.
+//!
+//! A body carries the moment its fill began. The model knows, for each page, the moments of the purges that took it: nothing
+//! that began before a hard one is ever served again, nothing that began before a soft one as fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_store::coalesce::{Fill, FillHead};
+use cache_store::key::CacheKey;
+use cache_store::lookup::Lookup;
+use cache_store::purge::{Purge, Resource, Scope, Source, new_id};
+use cache_store::rules::freshness::Windows;
+use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
+use cache_store::store::{CacheStore, MemoryAdmission, Settings};
+use cache_store::tiers::disk::Disk;
+use cache_store::tiers::files::torn::Faults;
+use cache_store::tiers::files::{Files, Torn};
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, Method, StatusCode};
+use proptest::prelude::*;
+use tokio::runtime::Handle;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+const PAGES: usize = 5;
+/// Authority, path and tags of each page.
+const SITE: [(&str, &str, &[&str]); PAGES] = [
+    ("a", "/0", &["x"]),
+    ("a", "/1/x", &["x", "y"]),
+    ("a:8080", "/1/y", &[]),
+    ("b", "/1/y", &["y"]),
+    ("b", "/2", &["yy"]),
+];
+
+/// A purge in the model's words.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Page(usize),
+    Prefix(&'static str, &'static str),
+    Host(&'static str),
+    Tag(&'static str),
+    Everything,
+}
+
+impl What {
+    fn takes(self, page: usize) -> bool {
+        let (authority, path, tags) = SITE[page];
+        match self {
+            Self::Page(one) => one == page,
+            Self::Prefix(of, prefix) => authority == of && path.starts_with(prefix),
+            Self::Host(host) => authority.split(':').next() == Some(host),
+            Self::Tag(tag) => tags.contains(&tag),
+            Self::Everything => true,
+        }
+    }
+
+    fn scope(self, store: &CacheStore) -> Scope {
+        match self {
+            Self::Page(page) => {
+                let (authority, path, _) = SITE[page];
+                Scope::Url {
+                    url: format!("http://{authority}{path}").into(),
+                    keys: [key(store, page)].into(),
+                }
+            }
+            Self::Prefix(authority, path) => Scope::Prefix { authority: authority.into(), path: path.into() },
+            Self::Host(host) => Scope::Host(host.into()),
+            Self::Tag(tag) => Scope::Tag(tag.into()),
+            Self::Everything => Scope::Everything,
+        }
+    }
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        4 => (0..PAGES).prop_map(What::Page),
+        1 => Just(What::Prefix("a", "/1/")),
+        1 => Just(What::Prefix("b", "/")),
+        1 => Just(What::Prefix("a:8080", "/1")),
+        2 => prop_oneof![Just("a"), Just("b")].prop_map(What::Host),
+        3 => prop_oneof![Just("x"), Just("y"), Just("z")].prop_map(What::Tag),
+        1 => Just(What::Everything),
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Begin { page: usize, stale: bool },
+    End { nth: u8 },
+    Abandon { nth: u8 },
+    Purge { what: What, soft: bool },
+    Look { page: usize },
+    Flush,
+    Kill { power: bool },
+    Stop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let page = 0..PAGES;
+    prop_oneof![
+        8 => (page.clone(), any::<bool>()).prop_map(|(page, stale)| Step::Begin { page, stale }),
+        8 => any::<u8>().prop_map(|nth| Step::End { nth }),
+        1 => any::<u8>().prop_map(|nth| Step::Abandon { nth }),
+        4 => (what(), any::<bool>()).prop_map(|(what, soft)| Step::Purge { what, soft }),
+        12 => page.prop_map(|page| Step::Look { page }),
+        2 => Just(Step::Flush),
+        1 => any::<bool>().prop_map(|power| Step::Kill { power }),
+        1 => Just(Step::Stop),
+    ]
+}
+
+fn key(store: &CacheStore, page: usize) -> CacheKey {
+    let (authority, path, _) = SITE[page];
+    store.keyer().primary("http", authority.as_bytes(), path.as_bytes(), None)
+}
+
+/// A store and the disk it comes back from.
+struct Node {
+    torn: Option<Torn>,
+    store: Arc<CacheStore>,
+}
+
+impl Node {
+    fn start(torn: Option<Torn>) -> Self {
+        let disk = torn.as_ref().map(|torn| {
+            let files: Arc<dyn Files> = Arc::new(torn.clone());
+            Disk::over(&files, 64 << 20, Handle::current(), NOW).expect("a disk that is well")
+        });
+        let settings = Settings {
+            memory_bytes: 1 << 22,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.as_ref().map_or([7; 32], Disk::secret),
+        };
+        Self { torn, store: CacheStore::over(&settings, disk) }
+    }
+
+    /// The store goes without a word, and another comes.
+    fn again(self, power: bool) -> Self {
+        let Self { torn, store } = self;
+        drop(store);
+        let torn = torn.map(|mut torn| {
+            if power {
+                torn.power_loss()
+            } else {
+                torn.kill()
+            }
+            torn
+        });
+        Self::start(torn)
+    }
+
+    fn look(&self, page: usize, now: Timestamp) -> Lookup {
+        let (authority, path, _) = SITE[page];
+        let target = Target { scheme: "http", authority, path };
+        let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
+        let key = key(&self.store, page);
+        let resource = Resource { key, authority: authority.as_bytes(), target: path.as_bytes() };
+        loop {
+            match self.store.lookup(resource, &request, &Policy::default(), now) {
+                Lookup::OnDisk(promotion) => assert!(promotion.at_once().is_ok(), "nothing waits here"),
+                found => return found,
+            }
+        }
+    }
+
+    fn purge(&self, what: What, soft: bool) -> bool {
+        let id = new_id().expect("randomness");
+        self.store.purge(Purge { id, at: NOW, soft, scopes: vec![what.scope(&self.store)] }).is_ok()
+    }
+}
+
+fn end(fill: Fill, page: usize, text: &str) {
+    let windows = Windows { while_revalidate_secs: 600, if_error_secs: 600 };
+    let head = FillHead {
+        status: StatusCode::OK,
+        fields: HeaderMap::new(),
+        lines: Bytes::new(),
+        freshness: Freshness::new(NOW, Duration::ZERO, 60, windows, Freshness::EXPLICIT),
+        vary: VarySpec::default(),
+    };
+    let tags = SITE[page].2.iter().map(|tag| (*tag).into()).collect();
+    let mut writing = fill.stream(head, None, tags, None, 1 << 20);
+    writing.write(&Bytes::copy_from_slice(text.as_bytes()));
+    writing.finish();
+}
+
+fn text(found: &Lookup) -> Option<String> {
+    let (Lookup::Fresh(hit) | Lookup::Stale(hit, _)) = found else { return None };
+    Some(String::from_utf8(hit.stored.body().collect::<Vec<_>>().concat()).expect("text"))
+}
+
+/// Follows the steps; panics with the page where a promise is broken.
+fn follow(torn: Option<Torn>, steps: &[Step]) {
+    let mut node = Node::start(torn);
+    let mut fills: Vec<(usize, usize, Fill)> = Vec::new();
+    let (mut hard, mut soft) = ([0; PAGES], [0; PAGES]);
+    for (time, step) in (1_usize..).zip(steps) {
+        match *step {
+            Step::Begin { page, stale } => {
+                // Ask late now and then, so that what is stored must be refreshed.
+                let now = if stale { NOW.plus(Duration::from_secs(100)) } else { NOW };
+                if let Lookup::Miss(fill) | Lookup::Stale(_, Some(fill)) = node.look(page, now) {
+                    fills.push((time, page, fill));
+                }
+            }
+            Step::End { nth } if !fills.is_empty() => {
+                let (began, page, fill) = fills.swap_remove(usize::from(nth) % fills.len());
+                end(fill, page, &format!("{page} {began}"));
+            }
+            Step::Abandon { nth } if !fills.is_empty() => {
+                fills.swap_remove(usize::from(nth) % fills.len());
+            }
+            Step::Purge { what, soft: is_soft } => {
+                assert!(node.purge(what, is_soft), "the disk is well");
+                for page in (0..PAGES).filter(|page| what.takes(*page)) {
+                    if is_soft {
+                        soft[page] = time
+                    } else {
+                        hard[page] = time
+                    };
+                }
+            }
+            Step::Look { page } => {
+                let found = node.look(page, NOW);
+                let Some(body) = text(&found) else { continue };
+                let (of, began) = body.split_once(' ').expect("as written");
+                assert_eq!(of, page.to_string(), "another page's body");
+                let began: usize = began.parse().expect("a number");
+                assert!(began > hard[page], "page {page}: purged at {}, begun at {began}", hard[page]);
+                let fresh = matches!(found, Lookup::Fresh(_));
+                assert!(
+                    !fresh || began > soft[page],
+                    "page {page}: purged softly at {}, yet fresh",
+                    soft[page]
+                );
+            }
+            Step::Flush => {
+                if let Some(disk) = node.store.disk() {
+                    disk.settle().expect("the disk is well");
+                }
+            }
+            Step::Kill { power } => {
+                fills.clear();
+                node = node.again(power);
+                if node.torn.is_none() {
+                    // All is new, and so is the log.
+                    (hard, soft) = ([0; PAGES], [0; PAGES]);
+                }
+            }
+            Step::Stop => {
+                fills.clear();
+                node.store.tend_purges(Timestamp::from_secs(0)).expect("the disk is well");
+                if let Some(disk) = node.store.disk() {
+                    disk.close().expect("the disk is well");
+                }
+                node = node.again(false);
+            }
+            Step::End { .. } | Step::Abandon { .. } => {}
+        }
+    }
+}
+
+fn run(follow: impl FnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async { follow() });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn nothing_fetched_before_a_purge_is_served_fresh_after_it(steps in prop::collection::vec(step(), 1..120)) {
+        run(|| follow(None, &steps));
+    }
+
+    #[test]
+    fn nor_after_any_number_of_kills(steps in prop::collection::vec(step(), 1..120), seed in any::<u64>()) {
+        run(|| follow(Some(Torn::new(seed)), &steps));
+    }
+}
+
+#[test]
+fn a_purge_costs_a_record_and_a_record_is_not_written_twice() {
+    run(|| {
+        let node = Node::start(Some(Torn::new(1)));
+        let source = |position| Source { name: "parent".into(), identity: 7, position };
+        let order = |id| Purge { id, at: NOW, soft: false, scopes: vec![Scope::Everything] };
+        let applied = node.store.replicate(vec![order(1), order(2), order(1)], source(3)).expect("well");
+        assert_eq!(applied.iter().map(|applied| applied.sequence).collect::<Vec<_>>(), [1, 2, 1]);
+        let node = node.again(true);
+        let log = node.store.purge_log();
+        assert_eq!(log.sequence(), 2);
+        assert_eq!(log.source("parent").expect("well"), Some(source(3)));
+        assert_eq!(
+            log.since(1, 10).expect("well").iter().map(|logged| logged.purge.id).collect::<Vec<_>>(),
+            [2]
+        );
+        assert!(log.outbox(10).expect("well").is_empty(), "what came from another is not given on");
+        log.keep_outbox();
+        node.store.purge(order(3)).expect("well");
+        let node = node.again(true);
+        let log = node.store.purge_log();
+        assert_eq!(log.outbox(10).expect("well").len(), 1);
+        log.sent(&[3]).expect("well");
+        assert!(log.outbox(10).expect("well").is_empty());
+    });
+}
+
+#[test]
+fn a_purge_that_cannot_be_written_holds_all_the_same_and_says_so() {
+    run(|| {
+        let torn = Torn::new(1);
+        let node = Node::start(Some(torn.clone()));
+        let Lookup::Miss(fill) = node.look(0, NOW) else { panic!("a miss") };
+        end(fill, 0, "0 1");
+        torn.faults(Faults { per_mille: 1000, ..Faults::default() });
+        assert!(!node.purge(What::Host("a"), false), "it is told");
+        torn.faults(Faults::default());
+        assert!(matches!(node.look(0, NOW), Lookup::Miss(_)), "and it holds");
+        assert!(node.purge(What::Host("a"), false), "the log comes back with the disk");
+        assert_eq!(node.store.purge_log().sequence(), 1);
+    });
+}
+
+#[test]
+fn a_log_that_is_gone_makes_everything_stale() {
+    run(|| {
+        for damaged in [false, true] {
+            let torn = Torn::new(1);
+            let node = Node::start(Some(torn.clone()));
+            let Lookup::Miss(fill) = node.look(0, NOW) else { panic!("a miss") };
+            end(fill, 0, "0 1");
+            node.store.disk().expect("it has one").close().expect("well");
+            drop(node);
+            if damaged {
+                let file = torn.open("purges.redb").expect("it is there");
+                file.write_at(&[0xff; 512], 0).expect("well");
+            } else {
+                torn.remove("purges.redb").expect("it is there");
+            }
+            let node = Node::start(Some(torn)).again(false);
+            assert!(matches!(node.look(0, NOW), Lookup::Stale(..)), "damaged: {damaged}");
+            assert_eq!(node.store.purge_log().sequence(), 1, "as a purge that a second restart knows of");
+        }
+    });
+}
+
+/// Whatever a bit of the log's file says: no panic, and what was purged is not served as fresh.
+#[test]
+fn a_flipped_bit_in_the_log_never_brings_back_what_was_purged() {
+    run(|| {
+        for seed in 0..200_u64 {
+            let torn = Torn::new(seed);
+            let node = Node::start(Some(torn.clone()));
+            for page in 0..PAGES {
+                let Lookup::Miss(fill) = node.look(page, NOW) else { panic!("a miss") };
+                end(fill, page, &format!("{page} 1"));
+            }
+            node.store.disk().expect("it has one").settle().expect("well");
+            for what in [What::Host("b"), What::Tag("y"), What::Prefix("a", "/0"), What::Page(2)] {
+                assert!(node.purge(what, false));
+            }
+            let node = Node { torn: node.torn, store: node.store }.again(false);
+            drop(node);
+            let file = torn.open("purges.redb").expect("it is there");
+            let at = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (file.length().expect("well") * 8);
+            let mut byte = [0];
+            file.read_at(&mut byte, at / 8).expect("well");
+            file.write_at(&[byte[0] ^ 1 << (at % 8)], at / 8).expect("well");
+            drop(file);
+            let node = Node::start(Some(torn));
+            for page in 0..PAGES {
+                let found = node.look(page, NOW);
+                assert!(!matches!(found, Lookup::Fresh(_)), "page {page}, bit {at}: {found:?}");
+            }
+        }
+    });
+}
