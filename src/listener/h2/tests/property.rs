@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::frame::{self, CONTINUATION, DATA, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS};
+use super::super::frame::{
+    self, CONTINUATION, DATA, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+};
 use super::super::rehearsal::{Rehearsed, rehearse};
 use super::h2_cases::section;
 
@@ -29,7 +31,7 @@ fn client_frame() -> impl Strategy<Value = Vec<u8>> {
         PRIORITY,
         RST_STREAM,
         8,
-        7,
+        GOAWAY,
         0xfa,
     ]);
     let flags = prop::sample::select(vec![0_u8, 1, 4, 5, 5, 5, 8, 0x25]);
@@ -59,7 +61,12 @@ fn get(path: &str) -> Vec<u8> {
 
 fn client() -> impl Strategy<Value = Vec<u8>> {
     let frames = prop::collection::vec(client_frame(), 0..24);
-    frames.prop_map(|frames| [&PREFACE[..], b"\0\0\0\x04\0\0\0\0\0", &frames.concat()].concat())
+    frames.prop_map(|mut frames| {
+        // A client that has said GOAWAY is left as soon as nothing is under way: what it says behind that is read or not.
+        let last = frames.iter().position(|frame| frame.get(3) == Some(&GOAWAY));
+        frames.truncate(last.map_or(frames.len(), |last| last + 1));
+        [&PREFACE[..], b"\0\0\0\x04\0\0\0\0\0", &frames.concat()].concat()
+    })
 }
 
 /// What must hold of every connection, and what of it no cut may change.
