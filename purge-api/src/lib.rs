@@ -10,6 +10,7 @@
 //! ```
 
 pub mod auth;
+pub mod bus;
 pub mod compat;
 pub mod error;
 #[doc(hidden)]
