@@ -174,20 +174,8 @@ impl Purger for Edge {
 /// A record as whoever reads the log sees it.
 fn entry(logged: Logged) -> Entry {
     let Logged { sequence, purge: Purge { id, at, soft, scopes }, .. } = logged;
-    let selectors = scopes.iter().filter_map(selector_of).collect();
+    let selectors = scopes.iter().filter_map(Selector::of_scope).collect();
     Entry { sequence, id: format!("{id:032x}"), order: Order { selectors, soft }, at_millis: at.as_millis() }
-}
-
-/// The selector that a scope was made of; none where it can no longer be read.
-fn selector_of(scope: &Scope) -> Option<Selector> {
-    let (kind, text) = match scope {
-        Scope::Url { url, .. } => (purge_api::Scope::Url, url.to_string()),
-        Scope::Prefix { authority, path } => (purge_api::Scope::Prefix, format!("http://{authority}{path}")),
-        Scope::Host(host) => (purge_api::Scope::Host, host.to_string()),
-        Scope::Tag(tag) => (purge_api::Scope::Tag, tag.to_string()),
-        Scope::Everything => (purge_api::Scope::Everything, String::new()),
-    };
-    Selector::parse(kind, &text).ok()
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over

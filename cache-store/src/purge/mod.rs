@@ -30,7 +30,7 @@ use crate::rules::Purged;
 use crate::timestamp::Timestamp;
 
 pub(crate) use apply::Purges;
-pub use apply::{Applied, Matched, PurgeFailed};
+pub use apply::{Applied, GAP, Matched, PurgeFailed};
 pub(crate) use epoch::Broad;
 pub use log::{Logged, PurgeLog, Source, new_id};
 pub(crate) use recent::Recent;
