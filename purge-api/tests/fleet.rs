@@ -224,7 +224,7 @@ struct Ordered {
     time: usize,
     /// Where.
     node: usize,
-    /// It was in the stream when that was lost, or its beginning: for who has not heard of it, it is a soft one.
+    /// It was in the stream when the beginning of that was lost: for who has not heard of it, it is a soft one.
     softened: bool,
 }
 
@@ -415,14 +415,15 @@ impl Fleet {
     /// The broker comes back without what it had, or without the beginning.
     fn lose(&mut self, all: bool) {
         let mut stream = self.stream.lock();
-        let gone: HashSet<u128> = if all {
-            let new = Stream { identity: stream.identity + 1, first: 1, records: Vec::new() };
-            std::mem::replace(&mut *stream, new).records.iter().map(|record| record.id).collect()
-        } else {
-            let count = stream.records.len() / 2;
-            stream.first += count as u64;
-            stream.records.drain(..count).map(|record| record.id).collect()
-        };
+        if all {
+            // Whoever ordered what it had gives it again.
+            *stream = Stream { identity: stream.identity + 1, first: 1, records: Vec::new() };
+            self.streamed = 0;
+            return;
+        }
+        let count = stream.records.len() / 2;
+        stream.first += count as u64;
+        let gone: HashSet<u128> = stream.records.drain(..count).map(|record| record.id).collect();
         for purge in self.ordered.iter_mut().filter(|purge| gone.contains(&purge.id)) {
             purge.softened = true;
         }
@@ -469,7 +470,7 @@ async fn schedule(seed: u64, purges: usize) {
                 }
             }
             98 if fleet.random.one_in(4) => fleet.kill(node),
-            99 if loses && fleet.random.one_in(20) => {
+            99 if loses && fleet.random.one_in(6) => {
                 let all = fleet.random.one_in(2);
                 fleet.lose(all);
             }
