@@ -16,12 +16,14 @@ use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
+use purge_api::bus::Standing;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol};
+use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
 use crate::origin::{OriginPools, PoolSetupError};
@@ -104,9 +106,14 @@ impl Edge {
                 None => secret().map_err(StartError::System)?,
             },
         };
+        let store = CacheStore::over(&settings, disk);
+        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+        let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
             routes: RouteTable::new(&config.sites),
-            store: CacheStore::over(&settings, disk),
+            store,
+            standing,
+            fleet,
             origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
             ids: observe.walk_ids(),
             purges: Purging::default(),
@@ -116,6 +123,11 @@ impl Edge {
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
+        if let Some(bus) = &config.purge.bus {
+            let of = Arc::clone(&edge);
+            let _shared = shared.enter();
+            edge.fleet.join(bus, Arc::new(move |selector| of.scope_of_any(selector)));
+        }
         let clients = {
             let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));
             Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
@@ -172,6 +184,7 @@ async fn tend(edge: Arc<Edge>) {
         let tending = tokio::task::spawn_blocking(move || {
             tended.store.tend_purges(tended.clock.wall().minus(PURGE_RECORDS_KEPT))
         });
+        edge.fleet.look();
         let purges = tending.await.unwrap_or(Ok(())).err().map(|error| error.to_string());
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));

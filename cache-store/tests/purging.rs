@@ -143,9 +143,9 @@ impl Node {
         drop(store);
         let torn = torn.map(|mut torn| {
             if power {
-                torn.power_loss()
+                torn.power_loss();
             } else {
-                torn.kill()
+                torn.kill();
             }
             torn
         });

@@ -399,9 +399,9 @@ impl Fleet {
         self.nodes[node].exchange = None;
         let torn = &mut self.nodes[node].torn;
         if self.random.one_in(2) {
-            torn.power_loss()
+            torn.power_loss();
         } else {
-            torn.kill()
+            torn.kill();
         }
         let store = open(torn);
         if node == 2 {

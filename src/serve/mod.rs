@@ -36,9 +36,11 @@ use cache_store::rules::{Policy, RequestControl, RequestHead};
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
 use http::{Method, StatusCode};
+use purge_api::bus::Standing;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
 use crate::listener::request::Request;
 use crate::listener::service::Served;
@@ -62,6 +64,10 @@ pub struct Edge {
     pub routes: RouteTable,
     /// The cache.
     pub store: Arc<CacheStore>,
+    /// What it can prove about purges to other nodes.
+    pub standing: Arc<Standing>,
+    /// The other nodes.
+    pub fleet: Arc<Fleet>,
     /// The origins.
     pub origins: Arc<OriginPools>,
     /// The clock.

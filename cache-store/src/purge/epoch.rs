@@ -34,7 +34,7 @@ struct Scopes {
     hosts: HashMap<Box<[u8]>, Last>,
     tags: HashMap<Box<str>, Last>,
     /// By authority.
-    prefixes: HashMap<Box<[u8]>, BTreeMap<Box<[u8]>, Last>>,
+    prefixes: HashMap<Box<[u8]>, Paths>,
     /// The newest of each table: one that has not moved is not looked into.
     newest: Newest,
     /// The newest of all.
@@ -46,6 +46,9 @@ struct Scopes {
     /// What was whole before this epoch may not be so.
     floor: Epoch,
 }
+
+/// Prefixes of paths.
+type Paths = BTreeMap<Box<[u8]>, Last>;
 
 #[derive(Debug, Default)]
 struct Newest {
@@ -218,7 +221,7 @@ impl Scopes {
 }
 
 /// Calls `found` for every key that `path` begins with: at most one step for each of them and one for each in between.
-fn each_prefix(paths: &BTreeMap<Box<[u8]>, Last>, path: &[u8], mut found: impl FnMut(Last)) {
+fn each_prefix(paths: &Paths, path: &[u8], mut found: impl FnMut(Last)) {
     let mut bound = path;
     loop {
         let below = paths.range::<[u8], _>((Bound::Unbounded, Bound::Included(bound)));

@@ -569,7 +569,8 @@ fn sealed(name: &str, number: u64) -> u128 {
 }
 
 fn unsealed(name: &str, sealed: u128) -> Result<u64, redb::Error> {
-    let number = sealed as u64; // the lower half
+    #[allow(clippy::cast_possible_truncation)] // the lower half
+    let number = sealed as u64;
     if u128::from(seal(name, number)) == sealed >> 64 {
         Ok(number)
     } else {

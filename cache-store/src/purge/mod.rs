@@ -86,7 +86,7 @@ pub struct Resource<'a> {
 
 impl Resource<'_> {
     /// The host without its port.
-    pub(crate) fn host(&self) -> &[u8] {
+    pub fn host(&self) -> &[u8] {
         let end = match self.authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
             Some(at) if self.authority.get(at) == Some(&b':') => at,
             Some(_) | None => self.authority.len(),

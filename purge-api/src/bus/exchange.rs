@@ -121,13 +121,12 @@ impl Exchange {
         let name: Box<str> = self.name().into();
         let log = Arc::clone(self.store.purge_log());
         let known = *self.given.lock();
-        let given = match known {
-            Some(given) => given,
-            None => {
-                let (log, name) = (Arc::clone(&log), name.clone());
-                let noted = blocking(move || log.given(&name)).await?;
-                Given { sequence: noted, noted }
-            }
+        let given = if let Some(given) = known {
+            given
+        } else {
+            let (log, name) = (Arc::clone(&log), name.clone());
+            let noted = blocking(move || log.given(&name)).await?;
+            Given { sequence: noted, noted }
         };
         let reading = Arc::clone(&log);
         let logged = blocking(move || reading.since(given.sequence, BATCH_MAX)).await?;

@@ -13,14 +13,18 @@
 //! Invariant: a node that says that it has applied a position has applied every record up to it, or distrusts what it holds.
 
 mod exchange;
+mod jetstream;
 mod standing;
+mod status;
 mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use exchange::{Exchange, Pulled, ScopeOf, record_of};
+pub use jetstream::{JetStream, JetStreamSettings};
 pub use standing::{Met, Position, Standing};
+pub use status::{Members, Status};
 pub use wire::Record;
 
 /// A log somewhere else. Cheap to call again after an error.

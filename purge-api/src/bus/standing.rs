@@ -102,6 +102,17 @@ impl Standing {
         }
     }
 
+    /// The position of `other`'s log at which it has everything of the node's own up to `sequence`; `None` while it has not.
+    pub fn holds(&self, other: &str, sequence: u64) -> Option<Position> {
+        let others = self.others.lock();
+        others.get(other).filter(|other| other.given >= sequence)?.holds
+    }
+
+    /// How far the log of `other` has been applied here.
+    pub fn position(&self, other: &str) -> Option<Position> {
+        self.others.lock().get(other)?.applied
+    }
+
     /// Whether everything up to a position has been applied here.
     pub fn meets(&self, wanted: Position) -> Met {
         let own = Position { log: self.log.identity(), sequence: self.log.sequence() };
