@@ -28,7 +28,7 @@ use crate::listener::{self, Workers};
 use crate::observe::Observe;
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::route::RouteTable;
-use crate::serve::{Edge, NotStoredMemory, Purging, WalkService};
+use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
@@ -117,6 +117,7 @@ impl Edge {
             origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
             ids: observe.walk_ids(),
             purges: Purging::default(),
+            refreshes: Refreshes::new(config.purge.refresh_per_second),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),

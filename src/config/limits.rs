@@ -203,6 +203,10 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Fetches a second that soft purges may cause.
+pub const REFRESH_PER_SECOND: u32 = 100;
+/// Pages that wait to be refreshed after a soft purge; what does not fit waits for its next request.
+pub const REFRESHES_WAITING_MAX: usize = 4096;
 /// How long a stream or a parent's log may be out of reach before what is stored is no longer trusted.
 pub const UNSYNCED_AFTER: Duration = Duration::from_secs(10);
 /// How long a node waits for a purge before it asks the stream again how it is.

@@ -218,6 +218,16 @@ impl Node for Edge {
                         usage.fills_under_way,
                     ),
                     gauge(
+                        "tidegate_purge_refreshes_waiting",
+                        "Pages made stale by soft purges and asked for, to be refreshed.",
+                        self.refreshes.waiting() as u64,
+                    ),
+                    gauge(
+                        "tidegate_purge_lag_seconds",
+                        "Seconds since every purge that was to be heard of was heard of.",
+                        self.fleet.lag_seconds(),
+                    ),
+                    gauge(
                         "tidegate_arriving_bytes",
                         "Bytes of bodies arriving to be stored.",
                         usage.arriving_bytes,
