@@ -20,7 +20,7 @@ pub fn purge_method(purger: &dyn Purger, url: ResourceUrl, soft: bool) -> Reply 
     match purger.purge(&Order { selectors: vec![Selector::Url(url)], soft }) {
         Ok(Applied { sequence, matched }) => {
             let mut reply = Reply::json(StatusCode::OK, &json!({"matched": matched, "sequence": sequence}));
-            reply.fields.push(("cache-control", "no-store"));
+            reply.fields.push(("cache-control", "no-store".into()));
             reply
         }
         Err(error) => Problem::from(error).into(),

@@ -11,7 +11,10 @@
 //! Errors are RFC 9457 problem documents. Every answer is `no-store`.
 
 mod body;
+mod calls;
 mod guard;
+mod history;
+mod purge;
 mod query;
 pub(crate) mod tokens;
 
@@ -19,21 +22,27 @@ pub(crate) mod tokens;
 mod tests;
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use calls::{Call, Route};
 use http::{Method, StatusCode};
-use purge_api::auth::{Caller, Denied, Door, Permission};
-use purge_api::{Call, Problem, Purger, Reply};
+use purge_api::auth::{Caller, Denied, Door};
+use purge_api::log::LogQuery;
+use purge_api::{Problem, Purger, Reply};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 pub use query::ExplainQuery;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::listener::request::{Request, RequestBody};
+use crate::config::limits::ADMIN_BODIES_MAX;
+use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
 use crate::observe::id::{RequestId, RequestIds};
@@ -77,21 +86,14 @@ struct Inner {
     clock: Clock,
     door: Door,
     ids: RequestIds,
+    /// Bounds what the bodies of callers can cost; they are read whole.
+    bodies: Semaphore,
 }
 
-/// One of the calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
-    Purge,
-    Explain,
-    Stat,
-    Stop,
-    Live,
-    Ready,
-    Metrics,
-    Dashboard,
-    DashboardStyle,
-    DashboardScript,
+/// An answer, or the promise of one.
+enum Answering {
+    Now(Reply),
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl AdminService {
@@ -114,7 +116,8 @@ impl AdminService {
 
     fn with_door(door: Door, node: Arc<dyn Node>, observe: Arc<Observe>, clock: Clock) -> Self {
         let ids = observe.admin_ids();
-        Self(Arc::new(Inner { node, observe, clock, door, ids }))
+        let bodies = Semaphore::new(ADMIN_BODIES_MAX);
+        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies }))
     }
 }
 
@@ -122,16 +125,13 @@ impl Service for AdminService {
     fn serve(&self, request: &mut Request) -> Served {
         let id = self.0.ids.draw();
         let head = request.method == Method::HEAD;
-        let route = match self.0.admit(request) {
-            Ok(route) => route,
-            Err(problem) => return Served::Now(respond(problem.into(), head, id)),
-        };
-        if route == Route::Purge {
-            let inner = Arc::clone(&self.0);
-            let body = std::mem::take(&mut request.body);
-            return Served::Later(Box::pin(async move { respond(inner.purge(body, id).await, head, id) }));
+        match self.0.begin(request, id) {
+            Ok(Answering::Now(reply)) => Served::Now(respond(reply, head, id)),
+            Ok(Answering::Later(reply)) => {
+                Served::Later(Box::pin(async move { respond(reply.await, head, id) }))
+            }
+            Err(problem) => Served::Now(respond(problem.into(), head, id)),
         }
-        Served::Now(respond(self.0.answer(route, request), head, id))
     }
 
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
@@ -149,48 +149,48 @@ impl Service for AdminService {
 }
 
 impl Inner {
+    fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
+        let (call, varied) = self.admit(request)?;
+        let inner = Arc::clone(self);
+        let query = path_of(request.target()).1;
+        let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match call.route {
+            Route::Purge => Box::pin(inner.purge(std::mem::take(&mut request.body), id)),
+            Route::Receipt => Box::pin(inner.receipt(history::sequence_of(varied)?)),
+            Route::Purges => Box::pin(inner.purges(LogQuery::parse(query)?)),
+            route => return Ok(Answering::Now(self.answer(route, query)?)),
+        };
+        Ok(Answering::Later(later))
+    }
+
     /// Every check that does not need the body.
-    fn admit(&self, request: &Request) -> Result<Route, Problem> {
+    fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8]), Problem> {
         if matches!(self.door, Door::Loopback) {
             guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
         }
-        let (path, _) = path_of(request.target());
-        let Some((_, method, route, needs)) = CALLS.iter().find(|(known, ..)| known.as_bytes() == path)
-        else {
-            let calls: Vec<_> = CALLS.iter().map(|(path, method, ..)| format!("{method} {path}")).collect();
-            return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-call", "there is no such call")
-                .with("calls", json!(calls)));
-        };
-        if request.method.as_str() != *method && !(request.method == Method::HEAD && *method == "GET") {
-            let allow = if *method == "GET" { "GET, HEAD" } else { method };
-            let detail = format!("this call is a {method}");
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).field("allow", allow));
-        }
-        if *method == "POST" {
+        let (call, varied) = calls::find(&request.method, path_of(request.target()).0)?;
+        if call.method == "POST" {
             guard::same_origin(request.authority(), &request.fields)?;
         }
-        if let Some(needs) = needs {
-            let caller = Caller {
-                loopback: is_loopback(request.client.address),
-                authorization: request.fields.named("authorization").next(),
-            };
-            self.door.admit(caller, *needs).map_err(denied)?;
-        } else if matches!(self.door, Door::Loopback) && !is_loopback(request.client.address) {
-            return Err(denied(Denied::NotLoopback));
+        let caller = Caller {
+            loopback: is_loopback(request.client.address),
+            authorization: request.fields.named("authorization").next(),
+        };
+        match call.needs {
+            [] if matches!(self.door, Door::Loopback) && !caller.loopback => {
+                return Err(denied(Denied::NotLoopback));
+            }
+            [] => {}
+            [needs, ..] => {
+                self.door.admit(caller, *needs).map_err(denied)?;
+            }
         }
-        Ok(*route)
+        Ok((call, varied))
     }
 
-    fn answer(&self, route: Route, request: &Request) -> Reply {
-        match route {
-            Route::Explain => match ExplainQuery::parse(path_of(request.target()).1) {
-                Ok(query) => match self.node.explain(&query) {
-                    Ok(answer) => Reply::json(StatusCode::OK, &answer),
-                    Err(problem) => problem.into(),
-                },
-                Err(problem) => problem.into(),
-            },
+    fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
+        Ok(match route {
+            Route::Explain => Reply::json(StatusCode::OK, &self.node.explain(&ExplainQuery::parse(query)?)?),
             Route::Stat => {
                 let mut stat = self.observe.stat(&self.node.gauges(), &self.clock);
                 if let Value::Object(members) = &mut stat {
@@ -216,33 +216,15 @@ impl Inner {
             }
             Route::Dashboard => {
                 let mut reply = text("text/html; charset=utf-8", include_str!("dashboard/index.html"));
-                reply.fields.push(("content-security-policy", DASHBOARD_POLICY));
+                reply.fields.push(("content-security-policy", DASHBOARD_POLICY.into()));
                 reply
             }
             Route::DashboardStyle => text("text/css; charset=utf-8", include_str!("dashboard/style.css")),
             Route::DashboardScript => {
                 text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
             }
-            // Answered where its body can be awaited; without one it selects nothing.
-            Route::Purge => Problem::from(purge_api::Refusal::Empty).into(),
-        }
-    }
-
-    async fn purge(self: Arc<Self>, body: RequestBody, id: RequestId) -> Reply {
-        let body = match body::read(body, &self.clock).await {
-            Ok(body) => body,
-            Err(problem) => return problem.into(),
-        };
-        // A purge is durable before it is acknowledged: it waits for the disk, so not on this thread.
-        let purging = tokio::task::spawn_blocking(move || {
-            let millis = || self.clock.micros() / 1000;
-            let id = id.to_string();
-            let call = Call { node: self.observe.node(), id: &id, millis: &millis };
-            purge_api::purge(self.node.purger(), call, &body)
-        });
-        purging.await.unwrap_or_else(|_| {
-            let detail = "the purge was lost on the way; send it again";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost", detail).into()
+            // Answered by `begin`, where they can wait; without a body a purge selects nothing.
+            Route::Purge | Route::Receipt | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
         })
     }
 }
@@ -295,21 +277,6 @@ fn respond(reply: Reply, head: bool, id: RequestId) -> Response {
         close: false,
     }
 }
-
-/// Path, method, call, and what a caller needs; `None`: nothing is told that needs a token.
-#[rustfmt::skip]
-const CALLS: &[(&str, &str, Route, Option<Permission>)] = &[
-    ("/v1/purge", "POST", Route::Purge, Some(Permission::Purge)),
-    ("/v1/explain", "GET", Route::Explain, Some(Permission::Read)),
-    ("/v1/stat", "GET", Route::Stat, Some(Permission::Read)),
-    ("/v1/stop", "POST", Route::Stop, Some(Permission::Control)),
-    ("/live", "GET", Route::Live, None),
-    ("/ready", "GET", Route::Ready, None),
-    ("/metrics", "GET", Route::Metrics, Some(Permission::Read)),
-    ("/", "GET", Route::Dashboard, None),
-    ("/dashboard.css", "GET", Route::DashboardStyle, None),
-    ("/dashboard.js", "GET", Route::DashboardScript, None),
-];
 
 /// The dashboard loads its own files and calls its own listener, nothing else.
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \

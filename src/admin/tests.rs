@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cache_store::timestamp::Timestamp;
 use purge_api::Order;
-use purge_api::auth::{Token, Tokens, digest_of_hex};
+use purge_api::auth::{Permission, Token, Tokens, digest_of_hex};
 use purge_api::fake::Fake;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::fields::Fields;
-use crate::listener::request::{BodyError, Client, Interims, Protocol, Scheme};
+use crate::listener::request::{BodyError, Client, Interims, Protocol, RequestBody, Scheme};
 use crate::observe::metrics::Metrics;
 
 /// A node that remembers what it was asked to do.
@@ -75,7 +75,11 @@ impl Stage {
     }
 
     fn with_door(door: Door) -> Self {
-        let node = Arc::new(Remembers::default());
+        Self::of(Remembers::default(), door)
+    }
+
+    fn of(node: Remembers, door: Door) -> Self {
+        let node = Arc::new(node);
         let log = Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false };
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
@@ -160,6 +164,11 @@ async fn calls_and_their_answers() {
         ("GET", "/dashboard.js", 200, "text/javascript"),
         ("POST", "/v1/purge", 400, "application/problem+json"),
         ("GET", "/v1/purge", 405, "application/problem+json"),
+        ("GET", "/v1/purge/1", 404, "application/problem+json"),
+        ("GET", "/v1/purge/one", 400, "application/problem+json"),
+        ("GET", "/v1/purge/", 404, "application/problem+json"),
+        ("GET", "/v1/purges", 200, "application/json"),
+        ("GET", "/v1/purges?since=-1", 400, "application/problem+json"),
         ("PUT", "/v1/stat", 405, "application/problem+json"),
         ("OPTIONS", "/v1/stat", 405, "application/problem+json"),
         ("GET", "/v1", 404, "application/problem+json"),
@@ -204,9 +213,55 @@ async fn a_purge_gets_a_receipt() {
         (&json!(1), &json!("url"), &json!(true))
     );
     assert_eq!(receipt["nodes"], json!([{"node": "n1", "sequence": 1, "ms": 0}]));
-    assert!(got.lines.contains(&format!("x-request-id: {}\r\n", receipt["id"].as_str().unwrap())));
+    assert_eq!(receipt["id"], "e1", "the log's name for it");
     let orders = stage.node.purges.orders();
     assert!(matches!(&orders[..], [Order { selectors, soft: true }] if selectors.len() == 2), "{orders:?}");
+}
+
+#[tokio::test]
+async fn a_call_may_name_anything_and_has_one_number_and_one_place_in_the_log() {
+    let stage = Stage::new();
+    let body = r#"{"urls":["https://A/b/../x"],"prefixes":["https://a/news/"],"hosts":["a"],"tags":["t"]}"#;
+    let receipt = stage.send(purge_of(body)).await.json();
+    assert_eq!((&receipt["sequence"], &receipt["scope"]), (&json!(1), &json!("mixed")), "{receipt}");
+    let told = stage.call("GET", "/v1/purge/1").await.json();
+    assert_eq!((&told["id"], &told["sequence"]), (&receipt["id"], &json!(1)));
+    assert_eq!(told["order"]["urls"], json!(["https://a/x"]), "in the spelling that it is known by");
+    assert_eq!(told["nodes"][0]["node"], "n1");
+    let log = stage.call("GET", "/v1/purges?since=0").await.json();
+    assert_eq!((&log["sequence"], &log["purges"][0]["id"]), (&json!(1), &receipt["id"]), "{log}");
+    assert_eq!(stage.call("GET", "/v1/purges?since=1").await.json()["purges"], json!([]));
+    let got = stage.call("GET", "/v1/purge/2").await;
+    assert_eq!((got.status, got.code().as_str()), (404, "no-purge"));
+}
+
+#[tokio::test]
+async fn the_log_is_held_open_until_something_comes_or_time_is_over() {
+    let stage = Stage::new();
+    let clock = stage.service.0.clock.clone();
+    let (got, ()) = tokio::join!(stage.call("GET", "/v1/purges?since=0&wait=30"), async {
+        tokio::task::yield_now().await;
+        clock.advance(std::time::Duration::from_secs(29));
+        tokio::task::yield_now().await;
+        stage.send(purge_of(r#"{"tags":["t"]}"#)).await;
+    });
+    assert_eq!(got.json()["purges"][0]["sequence"], 1, "{}", got.body);
+    let (got, ()) = tokio::join!(stage.call("GET", "/v1/purges?since=1&wait=30"), async {
+        tokio::task::yield_now().await;
+        clock.advance(std::time::Duration::from_secs(30));
+    });
+    assert_eq!((got.status, &got.json()["purges"]), (200, &json!([])));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_fleet_is_told_who_is_late() {
+    let late = Remembers { purges: Fake::default().late(&["lon-1", "nyc-1"]), ..Remembers::default() };
+    let stage = Stage::of(late, Door::Loopback);
+    let got = stage.send(purge_of(r#"{"tags":["t"],"wait":"fleet"}"#)).await;
+    assert_eq!((got.status, &got.json()["late"]), (202, &json!(["lon-1", "nyc-1"])));
+    let got = stage.send(purge_of(r#"{"tags":["t"],"wait":"node"}"#)).await;
+    assert_eq!((got.status, &got.json()["late"]), (200, &Value::Null));
+    assert_eq!(stage.call("GET", "/v1/purge/1").await.json()["late"], json!(["lon-1", "nyc-1"]));
 }
 
 #[tokio::test]
@@ -223,12 +278,18 @@ async fn a_dry_run_purges_nothing() {
 #[tokio::test]
 async fn a_purge_that_is_refused_purges_nothing() {
     let stage = Stage::new();
-    let long = vec![b' '; crate::config::limits::ADMIN_BODY_BYTES_MAX];
+    let long = vec![b' '; crate::config::limits::PURGE_BODY_BYTES_MAX];
     let good = br#"{"urls":["https://a/x"]}"#;
     for (claim, request, status, code) in [
         ("an empty selection", purge_of("{}"), 400, "empty-selection"),
         ("a bad URL beside a good one", purge_of(r#"{"urls":["https://a/x","/y"]}"#), 422, "malformed-url"),
-        ("what is not supported yet", purge_of(r#"{"tags":["a"]}"#), 501, "not-supported"),
+        (
+            "a bad host beside a good URL",
+            purge_of(r#"{"urls":["https://a/x"],"hosts":["a:1"]}"#),
+            422,
+            "malformed-host",
+        ),
+        ("a misspelt member", purge_of(r#"{"urls":["https://a/x"],"sotf":true}"#), 400, "malformed-request"),
         (
             "everything beside URLs",
             purge_of(r#"{"everything":true,"urls":["https://a/x"]}"#),

@@ -157,8 +157,10 @@ pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
-/// Body of an admin call, bytes.
-pub const ADMIN_BODY_BYTES_MAX: usize = MIB;
+/// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
+pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Bodies of admin calls that are held at once; further ones wait.
+pub const ADMIN_BODIES_MAX: usize = 8;
 /// Time given to an admin call's body.
 pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tokens in a token file.

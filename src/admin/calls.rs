@@ -1,0 +1,134 @@
+//! Which calls there are: path, method, and what a caller needs.
+//!
+//! `{name}` in a path stands for one segment that is not empty; what it was goes with the [`Call`]. The table is also what
+//! `openapi.json` is held against.
+
+use http::{Method, StatusCode};
+use purge_api::Problem;
+use purge_api::auth::Permission;
+use serde_json::json;
+
+/// One of the calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Route {
+    Purge,
+    Receipt,
+    Purges,
+    Explain,
+    Stat,
+    Stop,
+    Live,
+    Ready,
+    Metrics,
+    Dashboard,
+    DashboardStyle,
+    DashboardScript,
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its path, with places for what varies.
+    pub(super) path: &'static str,
+    /// Its method; HEAD goes with GET.
+    pub(super) method: &'static str,
+    pub(super) route: Route,
+    /// A caller needs one of these; none where nothing is told that needs a token.
+    pub(super) needs: &'static [Permission],
+}
+
+/// The call of this path and what stands for the last `{name}` in it, as written.
+///
+/// # Errors
+/// 404 with all calls, 405 with the right method.
+pub(super) fn find<'p>(method: &Method, path: &'p [u8]) -> Result<(&'static Call, &'p [u8]), Problem> {
+    let found = CALLS.iter().find_map(|call| Some((call, captured(call.path.as_bytes(), path)?)));
+    let Some((call, varied)) = found else {
+        let calls: Vec<_> = CALLS.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-call", "there is no such call")
+            .with("calls", json!(calls)));
+    };
+    if method.as_str() != call.method && !(*method == Method::HEAD && call.method == "GET") {
+        let allow = if call.method == "GET" { "GET, HEAD" } else { call.method };
+        let detail = format!("this call is a {}", call.method);
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).field("allow", allow));
+    }
+    Ok((call, varied))
+}
+
+/// What stands for the last `{name}`, empty where there is none; `None` where the path is another.
+fn captured<'p>(pattern: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    let mut last = &b""[..];
+    let mut segments = path.split(|byte| *byte == b'/');
+    for wanted in pattern.split(|byte| *byte == b'/') {
+        let segment = segments.next()?;
+        if wanted.first() == Some(&b'{') {
+            if segment.is_empty() {
+                return None;
+            }
+            last = segment;
+        } else if wanted != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(last)
+}
+
+const NOBODY_ASKED: &[Permission] = &[];
+const READ: &[Permission] = &[Permission::Read];
+const PURGE: &[Permission] = &[Permission::Purge];
+const CONTROL: &[Permission] = &[Permission::Control];
+
+const fn call(path: &'static str, method: &'static str, route: Route, needs: &'static [Permission]) -> Call {
+    Call { path, method, route, needs }
+}
+
+/// All of them.
+#[rustfmt::skip]
+pub(super) const CALLS: &[Call] = &[
+    call("/v1/purge", "POST", Route::Purge, PURGE),
+    call("/v1/purge/{sequence}", "GET", Route::Receipt, READ),
+    call("/v1/purges", "GET", Route::Purges, READ),
+    call("/v1/explain", "GET", Route::Explain, READ),
+    call("/v1/stat", "GET", Route::Stat, READ),
+    call("/v1/stop", "POST", Route::Stop, CONTROL),
+    call("/live", "GET", Route::Live, NOBODY_ASKED),
+    call("/ready", "GET", Route::Ready, NOBODY_ASKED),
+    call("/metrics", "GET", Route::Metrics, READ),
+    call("/", "GET", Route::Dashboard, NOBODY_ASKED),
+    call("/dashboard.css", "GET", Route::DashboardStyle, NOBODY_ASKED),
+    call("/dashboard.js", "GET", Route::DashboardScript, NOBODY_ASKED),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (claim, pattern, path, expected) in [
+            ("a path is itself", "/v1/purge", "/v1/purge", Some("")),
+            ("not a longer one", "/v1/purge", "/v1/purge/", None),
+            ("not a shorter one", "/v1/purge", "/v1", None),
+            ("a place takes a segment", "/v1/purge/{sequence}", "/v1/purge/7", Some("7")),
+            ("never an empty one", "/v1/purge/{sequence}", "/v1/purge/", None),
+            ("never two", "/v1/purge/{sequence}", "/v1/purge/7/8", None),
+            ("the last place is told", "/s/{any}/p/{tag}", "/s/x/p/a%2Fb", Some("a%2Fb")),
+            ("a slash more is another path", "/live", "//live", None),
+            ("no path is none", "/", "", None),
+        ] {
+            let got = captured(pattern.as_bytes(), path.as_bytes());
+            assert_eq!(got, expected.map(str::as_bytes), "{claim}");
+        }
+    }
+
+    #[test]
+    fn no_call_hides_another() {
+        for (at, call) in CALLS.iter().enumerate() {
+            let first = CALLS
+                .iter()
+                .position(|other| captured(other.path.as_bytes(), call.path.as_bytes()).is_some());
+            assert_eq!(first, Some(at), "{}", call.path);
+        }
+    }
+}
