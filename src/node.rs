@@ -15,6 +15,7 @@ use std::sync::Arc;
 use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
+use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
@@ -109,6 +110,7 @@ impl Edge {
             origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
             ids: observe.walk_ids(),
             purges: Purging::default(),
+            ledger: Ledger::default(),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),

@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use crate::auth::Bearer;
 use crate::request::{PurgeRequest, Wait};
 use crate::{Applied, Matched, NodeReceipt, Purger, Receipt, Refusal};
 
@@ -14,6 +15,8 @@ pub struct Call<'a> {
     pub node: &'a str,
     /// The call's id.
     pub id: &'a str,
+    /// Who calls.
+    pub bearer: &'a Bearer,
     /// Milliseconds on any steady time line; read twice.
     pub millis: &'a dyn Fn() -> u64,
 }
@@ -26,6 +29,9 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, request: &PurgeRequest) ->
     let order = &request.order;
     if order.selectors.is_empty() {
         return Err(Refusal::Empty);
+    }
+    if let Some(selector) = call.bearer.grant().first_outside(order) {
+        return Err(Refusal::OutOfScope { token: call.bearer.name().into(), what: selector.told() });
     }
     let mut receipt = Receipt::of(order, call.id);
     if request.dry_run {
@@ -70,7 +76,7 @@ mod tests {
     }
 
     fn ask(purger: &Fake, request: &PurgeRequest) -> Result<Receipt, Refusal> {
-        carry_out(purger, Call { node: "n1", id: "call", millis: &|| 0 }, request)
+        carry_out(purger, Call { node: "n1", id: "call", bearer: &Bearer::Loopback, millis: &|| 0 }, request)
     }
 
     #[test]

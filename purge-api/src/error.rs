@@ -155,7 +155,7 @@ pub enum SelectorError {
 /// What is wrong where there is but one mistake, so that whoever shows only a sentence shows enough.
 fn cannot(mistakes: &[Mistake]) -> String {
     match mistakes {
-        [one] => format!("cannot be understood: {} is {}", one.pointer, one.detail),
+        [one] => format!("cannot be understood, {}: {}", one.pointer, one.detail),
         _ => "cannot be understood".to_owned(),
     }
 }

@@ -12,12 +12,16 @@
 pub mod auth;
 pub mod call;
 pub mod compat;
+pub mod deploy;
 pub mod error;
 #[doc(hidden)]
 pub mod fake;
+pub mod grant;
+pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod order;
+pub mod rate;
 pub mod receipt;
 pub mod reply;
 pub mod request;

@@ -14,3 +14,11 @@ pub const MISTAKES_MAX: usize = 100;
 pub const NOTE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Names of notes.
 pub const NOTES_MAX: usize = 64;
+/// Files of one deploy.
+pub const DEPLOY_FILES_MAX: usize = 250_000;
+/// Bytes of a file's path.
+pub const FILE_PATH_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a file's hash.
+pub const FILE_HASH_BYTES_MAX: usize = 128;
+/// Paths in each list of a deploy's answer; the counts beside them are whole.
+pub const DEPLOY_PATHS_TOLD_MAX: usize = 10_000;

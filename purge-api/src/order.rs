@@ -84,6 +84,14 @@ impl Selector {
         })
     }
 
+    /// Kind and text, for people.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Everything => "everything".to_owned(),
+            other => format!("the {} `{other}`", other.scope().noun()),
+        }
+    }
+
     /// Its kind.
     pub const fn scope(&self) -> Scope {
         match self {

@@ -101,7 +101,7 @@ impl PurgeRequest {
         }
         let mut selectors = Selectors::new(normalise);
         if everything {
-            selectors.good.push(Selector::Everything);
+            selectors.everything();
         }
         for (scope, name, list) in lists {
             for (at, value) in list.iter().enumerate() {
@@ -132,6 +132,11 @@ impl<'a> Selectors<'a> {
             Ok(selector) => self.good.push(selector),
             Err(detail) => self.mistake(scope, at, &detail),
         }
+    }
+
+    /// Takes everything.
+    pub(crate) fn everything(&mut self) {
+        self.good.push(Selector::Everything);
     }
 
     /// Takes what is wrong with an entry.
@@ -168,7 +173,7 @@ impl<'a> Selectors<'a> {
 }
 
 impl Wait {
-    fn of(value: &Value) -> Option<Self> {
+    pub(crate) fn of(value: &Value) -> Option<Self> {
         match value.as_str()? {
             "node" => Some(Self::Node),
             "fleet" => Some(Self::Fleet),

@@ -4,19 +4,26 @@
 //! `openapi.json` is held against.
 
 use http::{Method, StatusCode};
-use purge_api::Problem;
 use purge_api::auth::Permission;
+use purge_api::compat::{service, zones};
+use purge_api::{Problem, Reply};
 use serde_json::json;
 
 /// One of the calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     Purge,
+    Deploy,
+    ZonePurge,
+    KeyPurge,
+    KeysPurge,
+    ServicePurge,
     Receipt,
     Purges,
     Explain,
     Stat,
     Stop,
+    OpenApi,
     Live,
     Ready,
     Metrics,
@@ -35,6 +42,20 @@ pub(super) struct Call {
     pub(super) route: Route,
     /// A caller needs one of these; none where nothing is told that needs a token.
     pub(super) needs: &'static [Permission],
+    /// Fields in which its callers put their token, beside `Authorization`.
+    pub(super) keys: &'static [&'static str],
+}
+
+/// A problem in the shape that callers of this path know.
+pub(super) fn refused(path: &[u8], problem: Problem) -> Reply {
+    let begins = |start: &str| path.starts_with(start.as_bytes());
+    if begins("/zones/") || begins("/client/") {
+        zones::answer(Err(problem))
+    } else if begins("/service/") {
+        service::refused(problem)
+    } else {
+        problem.into()
+    }
 }
 
 /// The call of this path and what stands for the last `{name}` in it, as written.
@@ -76,22 +97,36 @@ fn captured<'p>(pattern: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
 
 const NOBODY_ASKED: &[Permission] = &[];
 const READ: &[Permission] = &[Permission::Read];
-const PURGE: &[Permission] = &[Permission::Purge];
+pub(super) const PURGE: &[Permission] = &[Permission::Purge];
 const CONTROL: &[Permission] = &[Permission::Control];
+/// Who may purge may see what became of it; `history.rs` shows those no more than that.
+const PURGE_OR_READ: &[Permission] = &[Permission::Read, Permission::Purge];
 
 const fn call(path: &'static str, method: &'static str, route: Route, needs: &'static [Permission]) -> Call {
-    Call { path, method, route, needs }
+    let keys: &[&str] = match route {
+        Route::ZonePurge => &["x-auth-key"],
+        Route::KeyPurge | Route::KeysPurge | Route::ServicePurge => &["fastly-key"],
+        _ => &[],
+    };
+    Call { path, method, route, needs, keys }
 }
 
 /// All of them.
 #[rustfmt::skip]
 pub(super) const CALLS: &[Call] = &[
     call("/v1/purge", "POST", Route::Purge, PURGE),
-    call("/v1/purge/{sequence}", "GET", Route::Receipt, READ),
+    call("/v1/purge/{sequence}", "GET", Route::Receipt, PURGE_OR_READ),
     call("/v1/purges", "GET", Route::Purges, READ),
+    call("/zones/{zone}/purge_cache", "POST", Route::ZonePurge, PURGE),
+    call("/client/v4/zones/{zone}/purge_cache", "POST", Route::ZonePurge, PURGE),
+    call("/service/{service}/purge", "POST", Route::KeysPurge, PURGE),
+    call("/service/{service}/purge_all", "POST", Route::ServicePurge, PURGE),
+    call("/service/{service}/purge/{key}", "POST", Route::KeyPurge, PURGE),
+    call("/v1/deploy", "POST", Route::Deploy, PURGE),
     call("/v1/explain", "GET", Route::Explain, READ),
     call("/v1/stat", "GET", Route::Stat, READ),
     call("/v1/stop", "POST", Route::Stop, CONTROL),
+    call("/v1/openapi.json", "GET", Route::OpenApi, NOBODY_ASKED),
     call("/live", "GET", Route::Live, NOBODY_ASKED),
     call("/ready", "GET", Route::Ready, NOBODY_ASKED),
     call("/metrics", "GET", Route::Metrics, READ),

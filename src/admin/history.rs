@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use purge_api::auth::{Bearer, Permission};
 use purge_api::log::{self, LogQuery};
-use purge_api::{Problem, PurgeError, Reply};
-use serde_json::{Map, Value, json};
+use purge_api::{Entry, Problem, PurgeError, Reply};
+use serde_json::{Value, json};
 
 use super::Inner;
 
@@ -19,18 +20,22 @@ impl Inner {
             // That nothing came is told by an empty list.
             let _ = self.clock.timeout(Duration::from_secs(query.wait_secs), passed).await;
         }
-        let reading =
-            tokio::task::spawn_blocking(move || log::purges(self.node.purger(), query, &|_| Map::new()));
+        let reading = tokio::task::spawn_blocking(move || {
+            log::purges(self.node.purger(), query, &|sequence| self.node.ledger().of(sequence))
+        });
         answered(reading.await.unwrap_or_else(|_| Err(PurgeError::Unavailable("reading was lost".into()))))
     }
 
-    /// `GET /v1/purge/{sequence}`: the entry, and who of the fleet has it by now.
-    pub(super) async fn receipt(self: Arc<Self>, sequence: u64) -> Reply {
+    /// `GET /v1/purge/{sequence}`: the entry, and who of the fleet has it by now. Who may only purge sees what they may purge.
+    pub(super) async fn receipt(self: Arc<Self>, sequence: u64, bearer: Bearer) -> Reply {
         let inner = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || log::entry(inner.node.purger(), sequence));
+        let theirs = |entry: &Entry| {
+            bearer.may(Permission::Read) || bearer.grant().first_outside(&entry.order).is_none()
+        };
         let entry = match reading.await {
-            Ok(Ok(Some(entry))) => entry,
-            Ok(Ok(None)) => {
+            Ok(Ok(Some(entry))) if theirs(&entry) => entry,
+            Ok(Ok(_)) => {
                 let last = self.node.purger().sequence();
                 let detail = if sequence > last {
                     format!("there is no purge {sequence} yet; the last one is {last}")
@@ -46,7 +51,7 @@ impl Inner {
         };
         // Who has to be waited for is late: this call tells how it stands.
         let fleet = self.clock.timeout(Duration::ZERO, self.node.purger().fleet_applied(sequence)).await;
-        let mut noted = Map::new();
+        let mut noted = self.node.ledger().of(sequence);
         if let Ok(fleet) = fleet {
             noted.insert("nodes".into(), json!(fleet.nodes));
             noted.insert("late".into(), json!(fleet.late));

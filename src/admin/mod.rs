@@ -12,9 +12,10 @@
 
 mod body;
 mod calls;
+mod deploy;
 mod guard;
 mod history;
-mod purge;
+pub(crate) mod purge;
 mod query;
 pub(crate) mod tokens;
 
@@ -31,7 +32,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use calls::{Call, Route};
 use http::{Method, StatusCode};
-use purge_api::auth::{Caller, Denied, Door};
+use purge::Asked;
+use purge_api::auth::{Bearer, Caller, Denied, Door};
+use purge_api::ledger::Ledger;
 use purge_api::log::LogQuery;
 use purge_api::{Problem, Purger, Reply};
 use serde_json::{Value, json};
@@ -53,6 +56,9 @@ use crate::respond::response::{Body, Lines, Outcome, Response};
 pub trait Node: Send + Sync + 'static {
     /// What applies purges.
     fn purger(&self) -> &dyn Purger;
+
+    /// Who asked it to.
+    fn ledger(&self) -> &Ledger;
 
     /// The numbers that other rooms keep.
     fn gauges(&self) -> Gauges;
@@ -88,6 +94,7 @@ struct Inner {
     ids: RequestIds,
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
+    deploys: deploy::Deploys,
 }
 
 /// An answer, or the promise of one.
@@ -117,7 +124,7 @@ impl AdminService {
     fn with_door(door: Door, node: Arc<dyn Node>, observe: Arc<Observe>, clock: Clock) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
-        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies }))
+        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies, deploys: deploy::Deploys::default() }))
     }
 }
 
@@ -130,7 +137,10 @@ impl Service for AdminService {
             Ok(Answering::Later(reply)) => {
                 Served::Later(Box::pin(async move { respond(reply.await, head, id) }))
             }
-            Err(problem) => Served::Now(respond(problem.into(), head, id)),
+            Err(problem) => {
+                let reply = calls::refused(path_of(request.target()).0, problem);
+                Served::Now(respond(reply, head, id))
+            }
         }
     }
 
@@ -150,20 +160,28 @@ impl Service for AdminService {
 
 impl Inner {
     fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
-        let (call, varied) = self.admit(request)?;
+        let (call, varied, bearer) = self.admit(request)?;
         let inner = Arc::clone(self);
         let query = path_of(request.target()).1;
-        let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match call.route {
-            Route::Purge => Box::pin(inner.purge(std::mem::take(&mut request.body), id)),
-            Route::Receipt => Box::pin(inner.receipt(history::sequence_of(varied)?)),
-            Route::Purges => Box::pin(inner.purges(LogQuery::parse(query)?)),
-            route => return Ok(Answering::Now(self.answer(route, query)?)),
+        let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
+            (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Purges, _) => Box::pin(inner.purges(LogQuery::parse(query)?)),
+            (route, Some(bearer)) if call.needs == calls::PURGE => {
+                let asked = Asked::new(call, route, varied, request, bearer, id);
+                let body = std::mem::take(&mut request.body);
+                if route == Route::Deploy {
+                    Box::pin(inner.deploy(asked, body))
+                } else {
+                    Box::pin(inner.purge(asked, body))
+                }
+            }
+            (route, _) => return Ok(Answering::Now(self.answer(route, query)?)),
         };
         Ok(Answering::Later(later))
     }
 
-    /// Every check that does not need the body.
-    fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8]), Problem> {
+    /// Every check that does not need the body: the call, what varies in its path, and who calls where that is asked.
+    fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8], Option<Bearer>), Problem> {
         if matches!(self.door, Door::Loopback) {
             guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
@@ -172,20 +190,18 @@ impl Inner {
         if call.method == "POST" {
             guard::same_origin(request.authority(), &request.fields)?;
         }
-        let caller = Caller {
-            loopback: is_loopback(request.client.address),
-            authorization: request.fields.named("authorization").next(),
-        };
-        match call.needs {
-            [] if matches!(self.door, Door::Loopback) && !caller.loopback => {
-                return Err(denied(Denied::NotLoopback));
-            }
-            [] => {}
-            [needs, ..] => {
-                self.door.admit(caller, *needs).map_err(denied)?;
-            }
+        let loopback = is_loopback(request.client.address);
+        if call.needs.is_empty() {
+            return match self.door {
+                Door::Loopback if !loopback => Err(denied(Denied::NotLoopback)),
+                _ => Ok((call, varied, None)),
+            };
         }
-        Ok((call, varied))
+        let authorization = request.fields.named("authorization").next();
+        let key = call.keys.iter().find_map(|name| request.fields.named(name).next());
+        let caller = Caller { loopback, authorization, key };
+        let bearer = self.door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
+        Ok((call, varied, Some(bearer)))
     }
 
     fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
@@ -202,6 +218,7 @@ impl Inner {
                 self.node.stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
             }
+            Route::OpenApi => text("application/json", include_str!("openapi.json")),
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
             Route::Ready => match self.node.ready() {
                 Ok(()) => {
@@ -224,7 +241,14 @@ impl Inner {
                 text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
             }
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
-            Route::Purge | Route::Receipt | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
+            Route::Purge
+            | Route::Deploy
+            | Route::ZonePurge
+            | Route::KeyPurge
+            | Route::KeysPurge
+            | Route::ServicePurge
+            | Route::Receipt
+            | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
         })
     }
 }
@@ -235,6 +259,8 @@ fn denied(denied: Denied) -> Problem {
         Denied::NotLoopback => Problem::new(StatusCode::FORBIDDEN, "not-loopback", detail),
         Denied::Missing | Denied::Unknown => Problem::new(StatusCode::UNAUTHORIZED, "token", detail)
             .field("www-authenticate", "Bearer realm=\"tidegate\""),
+        Denied::TooOften(seconds) => Problem::new(StatusCode::TOO_MANY_REQUESTS, "token-rate", detail)
+            .field("retry-after", seconds.to_string()),
         Denied::NotAllowed => Problem::new(StatusCode::FORBIDDEN, "token-scope", detail),
     }
 }

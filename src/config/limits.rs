@@ -159,6 +159,10 @@ pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Selectors of a purge that a line of the operator's log names; the rest are counted.
+pub const AUDIT_SELECTORS_MAX: usize = 3;
+/// Body of a deploy, bytes: two hundred thousand files.
+pub const DEPLOY_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Bodies of admin calls that are held at once; further ones wait.
 pub const ADMIN_BODIES_MAX: usize = 8;
 /// Time given to an admin call's body.
@@ -205,6 +209,10 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Requests a second of `purge --warm` where it does not say.
+pub const WARM_RATE: u32 = 20;
+/// Connections in a row that `purge --warm` cannot make before it gives up.
+pub const WARM_FAILURES_MAX: usize = 10;
 /// Receipts of purges that a node without a log of them remembers.
 pub const PURGES_REMEMBERED_MAX: usize = 10_000;
 /// Connections to the admin listener.

@@ -1,6 +1,7 @@
 //! What callers of the admin listener send: `purge-api`, `admin/query.rs`, `admin/tokens.rs`.
 
 use cache_store::key::Keyer;
+use purge_api::auth::Bearer;
 use purge_api::fake::Fake;
 use purge_api::{Call, Problem, PurgeRequest, Reply, ResourceUrl, Selector, call, log};
 use tidegate::admin::ExplainQuery;
@@ -28,7 +29,11 @@ pub fn purge_call(data: &[u8]) {
             let again =
                 PurgeRequest::parse(again.as_bytes(), &as_written).expect("what is logged can be sent");
             assert_eq!(again.order.selectors.len(), request.order.selectors.len());
-            match call::carry_out(&node, Call { node: "n1", id: "x", millis: &|| 0 }, &request) {
+            match call::carry_out(
+                &node,
+                Call { node: "n1", id: "x", bearer: &Bearer::Loopback, millis: &|| 0 },
+                &request,
+            ) {
                 Ok(receipt) => {
                     assert_eq!(receipt.sequence.is_none(), request.dry_run);
                     assert_eq!(node.orders().len(), usize::from(!request.dry_run));

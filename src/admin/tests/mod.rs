@@ -1,11 +1,16 @@
 //! The calls, made of the service directly.
 
+mod openapi;
+mod purging;
+mod scopes;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cache_store::timestamp::Timestamp;
 use purge_api::Order;
 use purge_api::auth::{Permission, Token, Tokens, digest_of_hex};
 use purge_api::fake::Fake;
+use purge_api::grant::Grant;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -18,6 +23,7 @@ use crate::observe::metrics::Metrics;
 #[derive(Default)]
 struct Remembers {
     purges: Fake,
+    ledger: Ledger,
     stopped: AtomicBool,
     not_ready: AtomicBool,
     explained: AtomicUsize,
@@ -26,6 +32,10 @@ struct Remembers {
 impl Node for Remembers {
     fn purger(&self) -> &dyn Purger {
         &self.purges
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn gauges(&self) -> Gauges {
@@ -71,7 +81,13 @@ impl Stage {
     fn with_token(may: &[Permission]) -> Self {
         let digest =
             digest_of_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
-        Self::with_door(Door::Tokens(Tokens::new(vec![Token { name: "ci".into(), digest, may: may.into() }])))
+        Self::with_door(Door::Tokens(Tokens::new(vec![Token {
+            name: "ci".into(),
+            digest,
+            may: may.into(),
+            grant: Grant::All,
+            bucket: None,
+        }])))
     }
 
     fn with_door(door: Door) -> Self {
@@ -203,140 +219,6 @@ async fn head_is_get_without_a_body() {
 }
 
 #[tokio::test]
-async fn a_purge_gets_a_receipt() {
-    let stage = Stage::new();
-    let got = stage.send(purge_of(r#"{"urls":["https://a/x","https://a/y"],"soft":true}"#)).await;
-    let receipt = got.json();
-    assert_eq!(got.status, 200, "{receipt}");
-    assert_eq!(
-        (&receipt["sequence"], &receipt["scope"], &receipt["soft"]),
-        (&json!(1), &json!("url"), &json!(true))
-    );
-    assert_eq!(receipt["nodes"], json!([{"node": "n1", "sequence": 1, "ms": 0}]));
-    assert_eq!(receipt["id"], "e1", "the log's name for it");
-    let orders = stage.node.purges.orders();
-    assert!(matches!(&orders[..], [Order { selectors, soft: true }] if selectors.len() == 2), "{orders:?}");
-}
-
-#[tokio::test]
-async fn a_call_may_name_anything_and_has_one_number_and_one_place_in_the_log() {
-    let stage = Stage::new();
-    let body = r#"{"urls":["https://A/b/../x"],"prefixes":["https://a/news/"],"hosts":["a"],"tags":["t"]}"#;
-    let receipt = stage.send(purge_of(body)).await.json();
-    assert_eq!((&receipt["sequence"], &receipt["scope"]), (&json!(1), &json!("mixed")), "{receipt}");
-    let told = stage.call("GET", "/v1/purge/1").await.json();
-    assert_eq!((&told["id"], &told["sequence"]), (&receipt["id"], &json!(1)));
-    assert_eq!(told["order"]["urls"], json!(["https://a/x"]), "in the spelling that it is known by");
-    assert_eq!(told["nodes"][0]["node"], "n1");
-    let log = stage.call("GET", "/v1/purges?since=0").await.json();
-    assert_eq!((&log["sequence"], &log["purges"][0]["id"]), (&json!(1), &receipt["id"]), "{log}");
-    assert_eq!(stage.call("GET", "/v1/purges?since=1").await.json()["purges"], json!([]));
-    let got = stage.call("GET", "/v1/purge/2").await;
-    assert_eq!((got.status, got.code().as_str()), (404, "no-purge"));
-}
-
-#[tokio::test]
-async fn the_log_is_held_open_until_something_comes_or_time_is_over() {
-    let stage = Stage::new();
-    let clock = stage.service.0.clock.clone();
-    let (got, ()) = tokio::join!(stage.call("GET", "/v1/purges?since=0&wait=30"), async {
-        tokio::task::yield_now().await;
-        clock.advance(std::time::Duration::from_secs(29));
-        tokio::task::yield_now().await;
-        stage.send(purge_of(r#"{"tags":["t"]}"#)).await;
-    });
-    assert_eq!(got.json()["purges"][0]["sequence"], 1, "{}", got.body);
-    let (got, ()) = tokio::join!(stage.call("GET", "/v1/purges?since=1&wait=30"), async {
-        tokio::task::yield_now().await;
-        clock.advance(std::time::Duration::from_secs(30));
-    });
-    assert_eq!((got.status, &got.json()["purges"]), (200, &json!([])));
-}
-
-#[tokio::test]
-async fn who_waits_for_the_fleet_is_told_who_is_late() {
-    let late = Remembers { purges: Fake::default().late(&["lon-1", "nyc-1"]), ..Remembers::default() };
-    let stage = Stage::of(late, Door::Loopback);
-    let got = stage.send(purge_of(r#"{"tags":["t"],"wait":"fleet"}"#)).await;
-    assert_eq!((got.status, &got.json()["late"]), (202, &json!(["lon-1", "nyc-1"])));
-    let got = stage.send(purge_of(r#"{"tags":["t"],"wait":"node"}"#)).await;
-    assert_eq!((got.status, &got.json()["late"]), (200, &Value::Null));
-    assert_eq!(stage.call("GET", "/v1/purge/1").await.json()["late"], json!(["lon-1", "nyc-1"]));
-}
-
-#[tokio::test]
-async fn a_dry_run_purges_nothing() {
-    let stage = Stage::new();
-    let receipt = stage.send(purge_of(r#"{"urls":["https://a/x"],"dry_run":true}"#)).await.json();
-    assert_eq!(
-        (&receipt["matched"], &receipt["dry_run"], &receipt["sequence"]),
-        (&json!(0), &json!(true), &Value::Null)
-    );
-    assert!(stage.node.purges.orders().is_empty());
-}
-
-#[tokio::test]
-async fn a_purge_that_is_refused_purges_nothing() {
-    let stage = Stage::new();
-    let long = vec![b' '; crate::config::limits::PURGE_BODY_BYTES_MAX];
-    let good = br#"{"urls":["https://a/x"]}"#;
-    for (claim, request, status, code) in [
-        ("an empty selection", purge_of("{}"), 400, "empty-selection"),
-        ("a bad URL beside a good one", purge_of(r#"{"urls":["https://a/x","/y"]}"#), 422, "malformed-url"),
-        (
-            "a bad host beside a good URL",
-            purge_of(r#"{"urls":["https://a/x"],"hosts":["a:1"]}"#),
-            422,
-            "malformed-host",
-        ),
-        ("a misspelt member", purge_of(r#"{"urls":["https://a/x"],"sotf":true}"#), 400, "malformed-request"),
-        (
-            "everything beside URLs",
-            purge_of(r#"{"everything":true,"urls":["https://a/x"]}"#),
-            400,
-            "everything-not-by-itself",
-        ),
-        (
-            "a body beyond its bound",
-            with_body(
-                request("POST", "/v1/purge", &[]),
-                vec![Ok(Bytes::from(long)), Ok(Bytes::from_static(good))],
-            ),
-            413,
-            "body-too-long",
-        ),
-        (
-            "a body that breaks off where it would be whole",
-            with_body(
-                request("POST", "/v1/purge", &[]),
-                vec![Ok(Bytes::from_static(good)), Err(BodyError::Closed)],
-            ),
-            400,
-            "body",
-        ),
-    ] {
-        let got = stage.send(request).await;
-        assert_eq!((got.status, got.code().as_str()), (status, code), "{claim}");
-    }
-    assert!(stage.node.purges.orders().is_empty());
-}
-
-#[tokio::test]
-async fn a_body_that_never_ends_is_given_up() {
-    let stage = Stage::new();
-    let (sender, frames) = mpsc::channel(1);
-    let mut request = request("POST", "/v1/purge", &[]);
-    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
-    let clock = stage.service.0.clock.clone();
-    let (got, ()) = tokio::join!(stage.send(request), async {
-        tokio::task::yield_now().await;
-        clock.advance(crate::config::limits::ADMIN_BODY_TIMEOUT);
-    });
-    assert_eq!((got.status, got.code().as_str()), (408, "body-timeout"));
-    drop(sender);
-}
-
-#[tokio::test]
 async fn stop_and_ready() {
     let stage = Stage::new();
     assert_eq!(stage.call("POST", "/v1/stop").await.status, 200);
@@ -412,8 +294,8 @@ async fn tokens_open_what_they_are_good_for() {
 
 #[test]
 fn the_dashboard_shows_only_what_stat_has() {
-    let script = include_str!("dashboard/script.js");
-    let page = include_str!("dashboard/index.html");
+    let script = include_str!("../dashboard/script.js");
+    let page = include_str!("../dashboard/index.html");
     for id in script.split("put(\"").skip(1).chain(script.split("$(\"").skip(1)) {
         let id = id.split('"').next().unwrap();
         assert!(page.contains(&format!("id=\"{id}\"")), "the page has no {id}");
