@@ -17,6 +17,7 @@ use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
 use purge_api::bus::Standing;
+use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
@@ -118,6 +119,7 @@ impl Edge {
             ids: observe.walk_ids(),
             purges: Purging::default(),
             refreshes: Refreshes::new(config.purge.refresh_per_second),
+            ledger: Ledger::default(),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),

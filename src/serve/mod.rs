@@ -40,6 +40,9 @@ use cache_store::timestamp::Timestamp;
 use http::{Method, StatusCode};
 use purge_api::bus::Standing;
 
+use purge_api::compat::method;
+use purge_api::ledger::Ledger;
+
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -80,6 +83,8 @@ pub struct Edge {
     pub purges: Purging,
     /// What soft purges made stale and somebody asked for.
     pub refreshes: Refreshes,
+    /// Who asked for them.
+    pub ledger: Ledger,
     /// Why keys were not stored last time.
     pub not_stored: NotStoredMemory,
     /// The end of the node.
@@ -96,7 +101,7 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
-        if *request.method.as_str() == *"PURGE" {
+        if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
         let site = route.site;
