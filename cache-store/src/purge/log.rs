@@ -43,6 +43,9 @@ pub struct PurgeLog {
     identity: u128,
     epoch: AtomicU64,
     passed: watch::Sender<u64>,
+    /// The number of the last record that has taken an epoch; beyond all numbers once something was applied that could not be
+    /// written.
+    begun: AtomicU64,
     /// Whether what is ordered here is to be given to other nodes.
     outbox: AtomicBool,
 }
@@ -130,6 +133,7 @@ impl PurgeLog {
             identity: begun.identity,
             epoch: AtomicU64::new(begun.epoch),
             passed: watch::Sender::new(begun.last),
+            begun: AtomicU64::new(begun.last),
             outbox: AtomicBool::new(false),
         };
         Ok(Opened { log, is_new: is_new || begun.is_new })
@@ -148,6 +152,13 @@ impl PurgeLog {
     /// The number of the last record that has been applied.
     pub fn sequence(&self) -> u64 {
         *self.passed.borrow()
+    }
+
+    /// The number of the last record that has taken an epoch, written and applied or about to be: a fetch that belongs to that
+    /// epoch outlives the record, so its answer must not be older. [`u64::MAX`] from when a purge was applied that could not
+    /// be written: no number stands for it.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Tells that number whenever it rises.
@@ -220,6 +231,8 @@ impl PurgeLog {
                         continue;
                     }
                     last += 1;
+                    // Before the epoch that it takes: who fetches in that epoch knows of it.
+                    self.begun.fetch_max(last, Ordering::AcqRel);
                     let epoch = self.next_epoch();
                     log.insert(last, record::encode(epoch, purge).as_slice())?;
                     ids.insert(purge.id, last)?;
@@ -261,6 +274,7 @@ impl PurgeLog {
             }
             Err(error) => {
                 let error = Arc::new(error);
+                self.begun.store(u64::MAX, Ordering::Release);
                 for job in jobs {
                     for purge in &job.purges {
                         apply(purge, self.next_epoch());

@@ -91,9 +91,15 @@ impl Standing {
     /// What to ask of a parent: the position at which it has applied all that has been applied here. `None`: there is something
     /// it may not have heard of, so it must not be asked.
     pub fn required(&self, parent: &str) -> Option<Position> {
+        self.required_as_of(parent, 0)
+    }
+
+    /// The same, where the node's own log has come to `own` at least: whoever is about to fetch knows better than what has been
+    /// told here so far.
+    pub fn required_as_of(&self, parent: &str, own: u64) -> Option<Position> {
         let known = self.known.lock();
         let other = known.others.get(parent)?;
-        if other.given < known.own.sequence {
+        if other.given < known.own.sequence.max(own) {
             return None;
         }
         match (other.holds, other.applied) {
