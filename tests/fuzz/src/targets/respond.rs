@@ -78,8 +78,17 @@ pub fn stored_answer(data: &[u8]) {
     assert_eq!(response.body().collect::<Vec<_>>().concat(), body, "what is stored is what came");
     let ask = RequestHead { method: &method, target, fields: &request };
     let clock = Clock::manual(now);
-    let occasion =
-        Occasion { request: &ask, now, clock: &clock, node: "n1", x_cache: true, refill: None, fwd: None };
+    let occasion = Occasion {
+        request: &ask,
+        now,
+        clock: &clock,
+        node: "n1",
+        x_cache: true,
+        refill: None,
+        fwd: None,
+        upstream: None,
+        for_node: false,
+    };
     let hit = Hit { stored: Arc::new(response), stale: None };
     let Ok(answer) = stored(hit, occasion, CacheOutcome::Hit, Vec::new()) else {
         return reached("ask the origin");

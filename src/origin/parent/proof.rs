@@ -1,0 +1,236 @@
+//! How nodes of a tier know each other, and what they tell each other alone.
+//!
+//! A child's request carries `Tidegate-Child: SCHEME SECONDS PROOF` and `Tidegate-Purged: POSITION`. The proof is an HMAC-SHA-256
+//! under the shared key over everything that decides what is asked for, and the time: the key itself never goes over the
+//! wire, and a request that was overheard can be repeated for some minutes only, for the same answer. Where children are
+//! known by their network the proof is `-`.
+//!
+//! A parent's answer to a proven child carries `Tidegate-Tier`, without which it is not taken for one (whatever stands at that
+//! address may be a cache that knows nothing of purges), and `Tidegate-Control` with what the parent has computed.
+//!
+//! Invariant: no field that begins with `tidegate-` goes to an origin or a client, or counts when it comes from one.
+
+use std::io;
+
+use aws_lc_rs::hmac;
+use cache_store::timestamp::Timestamp;
+use http::{HeaderMap, HeaderName, Method};
+use purge_api::bus::Position;
+
+use crate::config::limits::{TIER_CLOCK_SKEW, TIER_KEY_BYTES};
+use crate::config::{Network, Tier, TierKey};
+use crate::listener::fields::FieldId;
+use crate::listener::request::{Request, Scheme};
+
+/// Who asks, and that it may.
+pub(crate) const CHILD: HeaderName = HeaderName::from_static("tidegate-child");
+/// As of which purges.
+pub(crate) const PURGED: HeaderName = HeaderName::from_static(PURGED_NAME);
+const PURGED_NAME: &str = "tidegate-purged";
+/// How a parent answers a child.
+pub(crate) const TIER: HeaderName = HeaderName::from_static("tidegate-tier");
+/// What a parent has computed of a response's lifetime: the first of a child's targeted fields.
+pub(crate) const CONTROL: HeaderName = HeaderName::from_static("tidegate-control");
+/// What all of them begin with.
+pub(crate) const OURS: &str = "tidegate-";
+
+/// In place of a position: around what is stored.
+pub(crate) const AROUND: &str = "around";
+
+/// The word of [`TIER`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Word {
+    /// An answer.
+    Answer,
+    /// One that stands in for an origin that failed.
+    Stale,
+    /// The parent has none: its page says why.
+    Failed,
+    /// In an interim response: it lives, and is asking in its turn.
+    Asking,
+}
+
+impl Word {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Answer, "answer"),
+        (Self::Stale, "stale"),
+        (Self::Failed, "failed"),
+        (Self::Asking, "asking"),
+    ];
+
+    /// As written.
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(word, _)| *word == self).map_or("", |(_, text)| text)
+    }
+
+    /// The one in a head.
+    pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
+        let value = fields.get(TIER)?;
+        Self::ALL.into_iter().find(|(_, text)| value.as_bytes() == text.as_bytes()).map(|(word, _)| word)
+    }
+}
+
+/// A shared key, ready for use; none where the network is the proof.
+#[derive(Clone, Debug)]
+pub(crate) struct Key(Option<hmac::Key>);
+
+/// What a proof covers.
+#[derive(Clone, Copy)]
+pub(crate) struct Proven<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: &'a [u8],
+    pub(crate) target: &'a [u8],
+    pub(crate) at_secs: u64,
+    pub(crate) purged: &'a [u8],
+}
+
+impl Key {
+    /// The key of the settings.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or holds no key.
+    pub(crate) fn read(key: Option<&TierKey>) -> io::Result<Self> {
+        let secret = match key {
+            None | Some(TierKey::None) => return Ok(Self(None)),
+            Some(TierKey::Written(secret)) => secret.to_string(),
+            Some(TierKey::File(path)) => std::fs::read_to_string(path)?.trim().to_owned(),
+        };
+        if !TIER_KEY_BYTES.contains(&secret.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a key has from 16 to 1024 bytes"));
+        }
+        Ok(Self(Some(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))))
+    }
+
+    /// The key itself.
+    pub(super) fn secret(&self) -> Option<&hmac::Key> {
+        self.0.as_ref()
+    }
+
+    /// What [`CHILD`] says.
+    pub(crate) fn prove(&self, proven: Proven<'_>) -> String {
+        let mut text = format!("{} {} ", proven.scheme.as_str(), proven.at_secs);
+        match &self.0 {
+            None => text.push('-'),
+            Some(key) => {
+                let mut context = hmac::Context::with_key(key);
+                proven.feed(&mut |part| context.update(part));
+                for byte in context.sign().as_ref() {
+                    for half in [byte >> 4, byte & 15] {
+                        text.push(char::from_digit(half.into(), 16).unwrap_or('0'));
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    /// Whether `proof` is one, compared in constant time.
+    fn verifies(&self, proven: Proven<'_>, proof: &str) -> bool {
+        let (Some(key), Some(proof)) = (&self.0, bytes_of(proof)) else { return false };
+        let mut covered = Vec::with_capacity(256);
+        proven.feed(&mut |part| covered.extend_from_slice(part));
+        hmac::verify(key, &covered, &proof).is_ok()
+    }
+}
+
+impl Proven<'_> {
+    /// Its parts, each ended by a byte that none of them holds.
+    fn feed(&self, put: &mut dyn FnMut(&[u8])) {
+        let at = self.at_secs.to_string();
+        let parts = [
+            self.method.as_str().as_bytes(),
+            self.scheme.as_str().as_bytes(),
+            self.authority,
+            self.target,
+            at.as_bytes(),
+            self.purged,
+        ];
+        for part in parts {
+            put(part);
+            put(b"\n");
+        }
+    }
+}
+
+/// Who is taken for a child here.
+#[derive(Debug)]
+pub(crate) struct Children {
+    key: Key,
+    networks: Vec<Network>,
+}
+
+/// A child's request, as it names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Child {
+    /// How the child's client connected, which is part of the key.
+    pub(crate) scheme: Scheme,
+    /// As of which purges; none that could be found here: around what is stored.
+    pub(crate) purged: Option<Position>,
+}
+
+impl Children {
+    /// By the settings; none where nobody is.
+    ///
+    /// # Errors
+    /// The key cannot be read.
+    pub(crate) fn new(tier: &Tier) -> io::Result<Option<Self>> {
+        if !tier.takes_children() {
+            return Ok(None);
+        }
+        Ok(Some(Self { key: Key::read(tier.key.as_ref())?, networks: tier.children_from.clone() }))
+    }
+
+    /// The child that asks, if it is one.
+    #[inline]
+    pub(crate) fn admit(&self, request: &Request, wall: Timestamp) -> Option<Child> {
+        if request.fields.has(FieldId::TidegateChild) { self.proven(request, wall) } else { None }
+    }
+
+    fn proven(&self, request: &Request, wall: Timestamp) -> Option<Child> {
+        let mut said = request.fields.all(FieldId::TidegateChild);
+        let text = std::str::from_utf8(said.next()?).ok()?;
+        let mut parts = text.split(' ');
+        let scheme = match parts.next()? {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return None,
+        };
+        let at_secs: u64 = parts.next()?.parse().ok()?;
+        let proof = parts.next()?;
+        let mut positions = request.fields.named(PURGED_NAME);
+        let purged = positions.next().unwrap_or_default();
+        if parts.next().is_some() || said.next().is_some() || positions.next().is_some() {
+            return None;
+        }
+        let proven = Proven {
+            method: &request.method,
+            scheme,
+            authority: request.authority(),
+            target: request.target(),
+            at_secs,
+            purged,
+        };
+        let by_network = self.networks.iter().any(|network| network.contains(request.client.address.ip()));
+        let is_timely = wall.as_secs().abs_diff(at_secs) <= TIER_CLOCK_SKEW.as_secs();
+        if !by_network && !(is_timely && self.key.verifies(proven, proof)) {
+            return None;
+        }
+        Some(Child { scheme, purged: std::str::from_utf8(purged).ok().and_then(|text| text.parse().ok()) })
+    }
+}
+
+/// Takes what is between nodes out of a head.
+pub(crate) fn remove_ours(fields: &mut HeaderMap) {
+    let ours: Vec<_> = fields.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+    for name in ours {
+        fields.remove(name);
+    }
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        hex.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len() == 64)?;
+    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, half| byte << 4 | half)).collect())
+}

@@ -1,0 +1,128 @@
+//! The walk of a request that comes from another node of the tier: what a parent does for its children.
+//!
+//! ```text
+//! proven ─► route ─► barrier ─┬─ met ──────────────► lookup, as for a client, but nothing stale
+//!                             ├─ not yet ─► wait ─┬─ met ─► …
+//!                             │                   └─ no ─┐
+//!                             └─ unknown ────────────────┴─► fetch alone, around what is stored
+//! ```
+//!
+//! The child keeps what it gets for as long as it is told, so it is never given something stale as fresh:
+//!
+//! | what lies here | a client gets | a child gets |
+//! |---|---|---|
+//! | fresh | it | it, with its true `Age` and lifetime |
+//! | stale, in stale-while-revalidate | it, refreshed behind its back | the refreshed one; it waits |
+//! | stale, the origin fails, in stale-if-error | it | it, told to be so; by `Age` and lifetime it is stale there too |
+//! | softly purged, in a window | it | what the origin says; if that fails, nothing |
+//! | anything, the barrier not met | – | what the origin says; if that fails, nothing |
+//!
+//! Invariant: a child that is answered from what is stored is answered as of every purge that it knows of.
+
+use std::sync::Arc;
+
+use cache_store::lookup::{Lookup, Why};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use purge_api::bus::{Met, Position};
+
+use super::walk::{Asker, Walk};
+use super::{Edge, Tier, fetched, pass, reads, tagged, walk_on};
+use crate::config::limits::TIER_BARRIER_PATIENCE;
+use crate::listener::request::{Interim, Request};
+use crate::listener::service::Served;
+use crate::origin::parent::proof::{Child, TIER, Word};
+use crate::respond::failure::Failure;
+use crate::respond::headers::line;
+use crate::respond::response::{CacheOutcome, Response};
+
+impl Edge {
+    /// Answers a node that has been proven to be one.
+    pub(super) fn serve_child(self: &Arc<Self>, request: &mut Request, child: Child) -> Served {
+        // Its client's: the scheme is part of the key.
+        request.scheme = child.scheme;
+        let route = match self.routes.route(request) {
+            Ok(route) => route.detached(),
+            Err(refusal) => return Served::Now(marked(self.failed(request, refusal.into()))),
+        };
+        let site = route.site;
+        if !reads(&request.method) {
+            // What may change something goes to the origin from where it is.
+            let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method");
+            return Served::Now(marked(tagged(site, self.failed(request, failure))));
+        }
+        let key = route.key(self.store.keyer());
+        let walk = match route.bypass {
+            Some(_) => Walk::pass(self, request, &route),
+            None => Walk::fill(self, request, &route, key),
+        };
+        let mut walk = match walk {
+            Ok(walk) => walk,
+            Err(failure) => return Served::Now(marked(tagged(site, self.failed(request, failure)))),
+        };
+        walk.asker = Asker::Node { around: false };
+        let bypass = route.bypass;
+        Served::Later(Box::pin(async move {
+            let answer = match bypass {
+                Some(reason) => {
+                    lives(&walk);
+                    pass::pass(walk, reason.as_str()).await
+                }
+                None => stored_or_fetched(walk, child.purged).await,
+            };
+            marked(tagged(site, answer))
+        }))
+    }
+
+    /// Whether everything up to `wanted` has been applied here, now or in a moment.
+    async fn has_applied(&self, wanted: Option<Position>) -> bool {
+        let Some(wanted) = wanted else { return false };
+        let mut changes = self.standing.changes();
+        let waiting = async {
+            loop {
+                match self.standing.meets(wanted) {
+                    Met::Yes => return true,
+                    Met::Unknown => return false,
+                    // The sender lives as long as the node.
+                    Met::NotYet if changes.changed().await.is_err() => return false,
+                    Met::NotYet => {}
+                }
+            }
+        };
+        self.clock.timeout(TIER_BARRIER_PATIENCE, waiting).await.unwrap_or(false)
+    }
+}
+
+async fn stored_or_fetched(mut walk: Walk, wanted: Option<Position>) -> Response {
+    if !walk.edge.has_applied(wanted).await {
+        walk.asker = Asker::Node { around: true };
+        lives(&walk);
+        // Nothing that is stored, and nobody's fetch that began before.
+        let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Behind);
+        return fetched(walk, fill).await;
+    }
+    let looked = walk.look_up();
+    if !matches!(looked, Lookup::Fresh(_)) {
+        lives(&walk);
+    }
+    walk_on(walk, looked, Tier::Memory).await
+}
+
+/// Tells the child that somebody is here, before an origin is waited for.
+fn lives(walk: &Walk) {
+    if let Some(sink) = &walk.interim {
+        let fields = HeaderMap::from_iter([(TIER, HeaderValue::from_static("asking"))]);
+        // It is the first; there is room.
+        drop(sink.try_send(Interim { status: StatusCode::PROCESSING, fields }));
+    }
+}
+
+/// An answer that a child takes for one.
+fn marked(mut response: Response) -> Response {
+    let word = match response.outcome.cache {
+        CacheOutcome::Generated => Word::Failed,
+        CacheOutcome::Stale => Word::Stale,
+        _ => Word::Answer,
+    };
+    line(&mut response.extra, TIER.as_str().as_bytes(), word.as_str().as_bytes());
+    response
+}
