@@ -8,7 +8,7 @@
 //!
 //! [`listener`] turns bytes into a [`listener::request::Request`]; [`route`] finds its site and makes the normal form that
 //! is key and forward alike; [`serve`] holds every branch and asks `cache_store` for the one answer under one
-//! lock; [`origin`] fetches what is missing; [`respond`] makes the answer. [`admin`] is the second listener, [`observe`] the
+//! lock; [`origin`] fetches what is missing; [`respond`] makes the answer. [`admin`] is the second listener, [`fleet`] brings purges to other nodes and theirs here, [`observe`] the
 //! log and the metrics, [`config`] the settings, [`node`] starts and stops it all.
 //!
 //! `ARCHITECTURE.md` has the invariants.
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod listener;

@@ -17,13 +17,14 @@ use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
-use purge_api::bus::{Position, Standing};
+use purge_api::bus::Standing;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
+use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
 use crate::origin::parent::proof::Children;
@@ -112,15 +113,16 @@ impl Edge {
             },
         };
         let store = CacheStore::over(&settings, disk);
-        let log = store.purge_log();
-        let standing = Arc::new(Standing::new(Position { log: log.identity(), sequence: log.sequence() }));
+        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+        let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
             routes: RouteTable::new(&config.sites),
             store,
+            standing,
+            fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
             parents: Parents::new(&config.tier).map_err(StartError::TierKey)?,
             children: Children::new(&config.tier).map_err(StartError::TierKey)?,
-            standing: Arc::clone(&standing),
             ids: observe.walk_ids(),
             purges: Purging::default(),
             not_stored: NotStoredMemory::default(),
@@ -129,6 +131,11 @@ impl Edge {
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
+        if let Some(bus) = &config.purge.bus {
+            let of = Arc::clone(&edge);
+            let _shared = shared.enter();
+            edge.fleet.join(bus, Arc::new(move |selector| of.scope_of_any(selector)));
+        }
         let clients = {
             let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));
             Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
@@ -168,7 +175,6 @@ impl Edge {
             }
         });
         shared.spawn(tend(Arc::clone(&edge)));
-        shared.spawn(tell_purges(Arc::clone(&edge)));
         running.shared = Some(shared);
         Ok(running)
     }
@@ -186,21 +192,10 @@ async fn tend(edge: Arc<Edge>) {
         let tending = tokio::task::spawn_blocking(move || {
             tended.store.tend_purges(tended.clock.wall().minus(PURGE_RECORDS_KEPT))
         });
+        edge.fleet.look();
         let purges = tending.await.unwrap_or(Ok(())).err().map(|error| error.to_string());
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));
-    }
-}
-
-/// Tells what has been applied here, for whoever proves it to others.
-async fn tell_purges(edge: Arc<Edge>) {
-    let mut passed = edge.store.purge_log().watch();
-    loop {
-        let sequence = *passed.borrow_and_update();
-        edge.standing.applied_here(sequence);
-        if passed.changed().await.is_err() {
-            return;
-        }
     }
 }
 

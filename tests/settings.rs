@@ -76,6 +76,7 @@ fn the_effective_settings_leave_nothing_out() {
         "steer",
         "tokens",
         "disk",
+        "bus",
         "parents",
         "key_file",
         "children_from",

@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use cache_store::purge;
+
 use crate::error::{HostError, SelectorError, TagError, UrlError};
 use crate::url::ResourceUrl;
 
@@ -81,6 +83,18 @@ impl Selector {
             Scope::Everything if text.is_empty() => Self::Everything,
             Scope::Everything => return Err(SelectorError::NotByItself),
         })
+    }
+
+    /// The selector that a scope of the store was made of; `None` where it no longer reads as one.
+    pub fn of_scope(scope: &purge::Scope) -> Option<Self> {
+        let (kind, text) = match scope {
+            purge::Scope::Url { url, .. } => (Scope::Url, url.to_string()),
+            purge::Scope::Prefix { authority, path } => (Scope::Prefix, format!("http://{authority}{path}")),
+            purge::Scope::Host(host) => (Scope::Host, host.to_string()),
+            purge::Scope::Tag(tag) => (Scope::Tag, tag.to_string()),
+            purge::Scope::Everything => (Scope::Everything, String::new()),
+        };
+        Self::parse(kind, &text).ok()
     }
 
     /// Its kind.

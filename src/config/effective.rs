@@ -8,11 +8,11 @@ use std::time::Duration;
 use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
-use super::check::{DIRECTIVES, DISK_ADMISSION, MEMORY_ADMISSION, SET_COOKIE, SHORT_PART};
+use super::check::{DIRECTIVES, DISK_ADMISSION, MEMORY_ADMISSION, SET_COOKIE, SHORT_PART, UNSYNCED};
 use super::units::{duration_text, size_text};
 use super::{
-    Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, Pool, RoutePolicy, Site,
-    Steer, Tier, TierKey,
+    Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Pool,
+    RoutePolicy, Site, Steer, Tier, TierKey,
 };
 
 /// The settings as TOML.
@@ -43,6 +43,18 @@ pub fn effective(config: &Config) -> String {
     out.log(&config.log);
     out.table("[purge]");
     out.line("method_from", &strings(config.purge.method_from.iter()));
+    if let Some(NatsBus { servers, stream, replicas, credentials }) = &config.purge.bus {
+        let (servers, stream) = (quoted(servers), quoted(stream));
+        let credentials = credentials.as_ref().map_or_else(String::new, |path| {
+            format!(", credentials = {}", quoted(&path.display().to_string()))
+        });
+        out.line(
+            "bus",
+            &format!("{{ nats = {servers}, stream = {stream}, replicas = {replicas}{credentials} }}"),
+        );
+    }
+    out.line("unsynced", &named(&UNSYNCED, &config.purge.unsynced));
+    out.line("unsynced_after", &quoted(&duration_text(config.purge.unsynced_after)));
     out.tier(&config.tier);
     for pool in config.pools.values() {
         out.pool(pool);

@@ -203,6 +203,18 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// How long a stream or a parent's log may be out of reach before what is stored is no longer trusted.
+pub const UNSYNCED_AFTER: Duration = Duration::from_secs(10);
+/// How long a node waits for a purge before it asks the stream again how it is.
+pub const FLEET_PULL: Duration = Duration::from_secs(5);
+/// Between attempts to reach a stream or a parent's log that is away.
+pub const FLEET_RETRY: Duration = Duration::from_millis(250);
+/// How often a node says how far it is although nothing has changed.
+pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
+/// A node that has not been heard of for so long is no longer waited for.
+pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
+/// How long a purge that asks for it waits for the fleet.
+pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
 pub const PURGE_RECORDS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Connections to the admin listener.

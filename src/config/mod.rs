@@ -377,11 +377,53 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
-/// Purging through the listeners.
-#[derive(Clone, Debug, Default)]
+/// Purging: who may by method, and how purges come to other nodes.
+#[derive(Clone, Debug)]
 pub struct Purge {
     /// Who may use the PURGE method.
     pub method_from: Vec<Network>,
+    /// The fleet's stream, if there is a broker.
+    pub bus: Option<NatsBus>,
+    /// What becomes of what is stored while it is not certain that every purge has been heard of.
+    pub unsynced: Unsynced,
+    /// How long a stream or a parent's log may be out of reach before that is so.
+    pub unsynced_after: Duration,
+}
+
+/// A stream of a NATS broker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NatsBus {
+    /// Addresses, separated by commas.
+    pub servers: String,
+    /// The stream's name, the same on every node of the fleet.
+    pub stream: String,
+    /// On how many brokers it is kept, where it has to be made.
+    pub replicas: usize,
+    /// A file of credentials.
+    pub credentials: Option<PathBuf>,
+}
+
+/// What becomes of what is stored while it is not certain that every purge has been heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unsynced {
+    /// It counts as softly purged: confirmed by the origin before it is used as fresh.
+    #[default]
+    Revalidate,
+    /// It is not used, and the node is not ready.
+    Deny,
+    /// It is used as if nothing had happened.
+    Serve,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self {
+            method_from: Vec::new(),
+            bus: None,
+            unsynced: Unsynced::default(),
+            unsynced_after: limits::UNSYNCED_AFTER,
+        }
+    }
 }
 
 /// The regional tier: nodes that this one asks before it asks origins, and nodes that ask this one.

@@ -41,6 +41,7 @@ use purge_api::bus::Standing;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
 use crate::listener::request::Request;
 use crate::listener::service::Served;
@@ -66,14 +67,16 @@ pub struct Edge {
     pub routes: RouteTable,
     /// The cache.
     pub store: Arc<CacheStore>,
+    /// What it can prove about purges to other nodes.
+    pub standing: Arc<Standing>,
+    /// The other nodes.
+    pub fleet: Arc<Fleet>,
     /// The origins.
     pub origins: Arc<OriginPools>,
     /// The nodes asked before them, if there are any.
     pub(crate) parents: Option<Parents>,
     /// Who is taken for a child, if anybody is.
     pub(crate) children: Option<Children>,
-    /// What can be proven to other nodes about the purges applied here.
-    pub standing: Arc<Standing>,
     /// The clock.
     pub clock: Clock,
     /// Ids for answers generated here.

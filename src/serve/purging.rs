@@ -10,10 +10,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_store::key::CacheKey;
-use cache_store::purge::{self, Logged, Purge, Scope};
+use cache_store::purge::{self, Logged, Purge, Resource, Scope};
 use purge_api::{
-    Applied, Entry, FleetReceipt, Matched, NOTE_BYTES_MAX, NOTES_MAX, NodeReceipt, Order, PurgeError, Purger,
-    ResourceUrl, Selector,
+    Applied, Entry, FleetReceipt, Matched, NOTE_BYTES_MAX, NOTES_MAX, Order, PurgeError, Purger, ResourceUrl,
+    Selector,
 };
 
 use super::Edge;
@@ -52,39 +52,51 @@ impl Purging {
 impl Edge {
     /// What a selector takes here.
     fn scope_of(&self, selector: &Selector) -> Result<Scope, PurgeError> {
-        Ok(match selector {
-            Selector::Url(url) => Scope::Url { url: url.to_string().into(), keys: self.keys_of(url)?.into() },
+        let host = match selector {
+            Selector::Url(url) | Selector::Prefix(url) => Some(url.host()),
+            Selector::Host(host) => Some(host.as_str()),
+            Selector::Tag(_) | Selector::Everything => None,
+        };
+        let scope = self.scope_of_any(selector);
+        let host = match &scope {
+            Scope::Url { keys, .. } if keys.is_empty() => host,
+            Scope::Prefix { authority, .. } if !self.serves(authority) => host,
+            Scope::Host(name) if !self.serves(name) => host,
+            _ => return Ok(scope),
+        };
+        Err(PurgeError::NoSite(host.unwrap_or_default().to_owned()))
+    }
+
+    /// The same, also for what this node does not serve: that takes nothing here, and other nodes are told of it.
+    pub(crate) fn scope_of_any(&self, selector: &Selector) -> Scope {
+        match selector {
+            Selector::Url(url) => Scope::Url { url: url.to_string().into(), keys: self.keys_of(url).into() },
             Selector::Prefix(url) => {
                 let scheme = if url.is_https() { Scheme::Https } else { Scheme::Http };
                 let target = url.target();
-                let normal = Normal::of(scheme, url.authority().as_bytes(), target.as_bytes())
-                    .map_err(|_| PurgeError::NoSite(url.host().to_owned()))?;
-                self.must_serve(normal.authority.host())?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into();
-                Scope::Prefix {
-                    authority: text(normal.authority.as_bytes()),
-                    path: text(normal.target.as_bytes()),
+                match Normal::of(scheme, url.authority().as_bytes(), target.as_bytes()) {
+                    Ok(normal) => Scope::Prefix {
+                        authority: text(normal.authority.as_bytes()),
+                        path: text(normal.target.as_bytes()),
+                    },
+                    // What no request can say matches no request.
+                    Err(_) => Scope::Prefix { authority: url.authority().into(), path: target.into() },
                 }
             }
-            Selector::Host(host) => {
-                self.must_serve(host.as_str().as_bytes())?;
-                Scope::Host(host.as_str().into())
-            }
+            Selector::Host(host) => Scope::Host(host.as_str().into()),
             Selector::Tag(tag) => Scope::Tag(tag.as_str().into()),
             Selector::Everything => Scope::Everything,
-        })
-    }
-
-    fn must_serve(&self, host: &[u8]) -> Result<(), PurgeError> {
-        if self.routes.serves(host) {
-            Ok(())
-        } else {
-            Err(PurgeError::NoSite(String::from_utf8_lossy(host).into_owned()))
         }
     }
 
-    /// The keys that a URL means: a page that is purged is purged whichever way it was asked for.
-    fn keys_of(&self, url: &ResourceUrl) -> Result<Vec<CacheKey>, PurgeError> {
+    fn serves(&self, authority: &str) -> bool {
+        let authority = authority.as_bytes();
+        self.routes.serves(Resource { key: CacheKey::from_bits(0), authority, target: b"/" }.host())
+    }
+
+    /// The keys that a URL means, none where no site has its host: a page that is purged is purged whichever way it was asked for.
+    fn keys_of(&self, url: &ResourceUrl) -> Vec<CacheKey> {
         let target = url.target();
         let mut keys = Vec::new();
         for scheme in [Scheme::Http, Scheme::Https] {
@@ -95,12 +107,9 @@ impl Edge {
                 target.as_bytes(),
             ));
         }
-        if keys.is_empty() {
-            return Err(PurgeError::NoSite(url.host().to_owned()));
-        }
         keys.sort_unstable();
         keys.dedup();
-        Ok(keys)
+        keys
     }
 }
 
@@ -162,32 +171,15 @@ impl Purger for Edge {
     }
 
     fn fleet_applied<'a>(&'a self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>> {
-        let node = NodeReceipt {
-            node: self.config.node.to_string(),
-            sequence: self.sequence().min(sequence),
-            ms: 0,
-        };
-        Box::pin(async move { FleetReceipt { nodes: vec![node], late: Vec::new() } })
+        self.fleet.receipt(sequence)
     }
 }
 
 /// A record as whoever reads the log sees it.
 fn entry(logged: Logged) -> Entry {
     let Logged { sequence, purge: Purge { id, at, soft, scopes }, .. } = logged;
-    let selectors = scopes.iter().filter_map(selector_of).collect();
+    let selectors = scopes.iter().filter_map(Selector::of_scope).collect();
     Entry { sequence, id: format!("{id:032x}"), order: Order { selectors, soft }, at_millis: at.as_millis() }
-}
-
-/// The selector that a scope was made of; none where it can no longer be read.
-fn selector_of(scope: &Scope) -> Option<Selector> {
-    let (kind, text) = match scope {
-        Scope::Url { url, .. } => (purge_api::Scope::Url, url.to_string()),
-        Scope::Prefix { authority, path } => (purge_api::Scope::Prefix, format!("http://{authority}{path}")),
-        Scope::Host(host) => (purge_api::Scope::Host, host.to_string()),
-        Scope::Tag(tag) => (purge_api::Scope::Tag, tag.to_string()),
-        Scope::Everything => (purge_api::Scope::Everything, String::new()),
-    };
-    Selector::parse(kind, &text).ok()
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over

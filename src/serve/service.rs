@@ -233,17 +233,15 @@ impl Node for Edge {
 
     fn ready(&self) -> Result<(), String> {
         match self.shutdown.phase() {
-            Phase::Serving => Ok(()),
+            Phase::Serving => self.fleet.ready(),
             Phase::Draining | Phase::Cut => Err("the node is ending".to_owned()),
         }
     }
 
     fn ailments(&self) -> Vec<String> {
         let trouble = self.store.disk().and_then(|disk| disk.usage().trouble);
-        trouble
-            .map(|trouble| format!("disk: {trouble}; serving from memory and origins"))
-            .into_iter()
-            .collect()
+        let disk = trouble.map(|trouble| format!("disk: {trouble}; serving from memory and origins"));
+        disk.into_iter().chain(self.fleet.ailments()).collect()
     }
 
     fn stop(&self) {

@@ -275,7 +275,7 @@ impl Edge {
         Footing {
             origins: &self.origins,
             standing: &self.standing,
-            applied: self.store.purge_log().begun(),
+            applied: self.store.purge_log().announced(),
             clock: &self.clock,
         }
     }

@@ -95,7 +95,7 @@ impl Purges {
                 purges.broad.apply(purge, epoch);
                 0
             };
-            purges.log.append(vec![purge], None, &apply).map_err(io::Error::other)?;
+            purges.log.append(vec![purge], GAP, None, &apply).map_err(io::Error::other)?;
         }
         Ok(purges)
     }
@@ -137,7 +137,7 @@ impl CacheStore {
     /// # Errors
     /// The log cannot be written: the purge is applied, and may be forgotten at the end of the process.
     pub fn purge(&self, purge: Purge) -> Result<Applied, PurgeFailed> {
-        let done = self.append(vec![purge], None)?;
+        let done = self.append(vec![purge], "", None)?;
         Ok(done.first().copied().unwrap_or(Applied { sequence: self.purge_log().sequence(), matched: 0 }))
     }
 
@@ -147,12 +147,37 @@ impl CacheStore {
     /// # Errors
     /// As [`CacheStore::purge`]; the cursor has not moved.
     pub fn replicate(&self, purges: Vec<Purge>, source: Source) -> Result<Vec<Applied>, PurgeFailed> {
-        self.append(purges, Some(source))
+        let via = source.name.clone();
+        self.append(purges, &via, Some(source))
     }
 
-    fn append(&self, purges: Vec<Purge>, source: Option<Source>) -> Result<Vec<Applied>, PurgeFailed> {
+    /// Applies what another node gives to this one's log. What is known already is left alone, and answered with its number. Blocks.
+    ///
+    /// # Errors
+    /// As [`CacheStore::purge`].
+    pub fn accept(&self, purges: Vec<Purge>, via: &str) -> Result<Vec<Applied>, PurgeFailed> {
+        self.append(purges, via, None)
+    }
+
+    /// What was purged until now is not known, for a log that is followed has a gap: everything counts as softly purged, and it is
+    /// followed on from `source`. Nobody is told of it but those who follow this log. Blocks.
+    ///
+    /// # Errors
+    /// As [`CacheStore::purge`].
+    pub fn distrust(&self, source: Source, now: Timestamp) -> Result<(), PurgeFailed> {
+        let id = new_id().map_err(|error| PurgeFailed(Arc::new(error)))?;
+        let purge = Purge { id, at: now, soft: true, scopes: vec![Scope::Everything] };
+        self.append(vec![purge], GAP, Some(source)).map(drop)
+    }
+
+    fn append(
+        &self,
+        purges: Vec<Purge>,
+        via: &str,
+        source: Option<Source>,
+    ) -> Result<Vec<Applied>, PurgeFailed> {
         let apply = |purge: &Purge, epoch: Epoch| self.apply(purge, epoch);
-        let done = self.purges().log.append(purges, source, &apply).map_err(PurgeFailed)?;
+        let done = self.purges().log.append(purges, via, source, &apply).map_err(PurgeFailed)?;
         Ok(done.into_iter().map(|done| Applied { sequence: done.sequence, matched: done.matched }).collect())
     }
 
@@ -163,6 +188,12 @@ impl CacheStore {
         for key in keys {
             self.purge_one(epoch, *key, false, now);
         }
+    }
+
+    /// Until it is called with `None`, what is stored counts as purged so: it cannot be proven that every purge has been heard of.
+    /// What is fetched meanwhile, too.
+    pub fn distrust_for_now(&self, how: Option<Purged>) {
+        self.purges().broad.distrust(how);
     }
 
     /// The log of purges.
@@ -277,3 +308,6 @@ impl CacheStore {
         matched
     }
 }
+
+/// By which source a record came that no one ordered: it says that something may have been missed.
+pub const GAP: &str = "gap";

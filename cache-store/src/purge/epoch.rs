@@ -23,7 +23,7 @@ use crate::rules::Purged;
 /// What was purged broadly.
 #[derive(Debug, Default)]
 pub(crate) struct Broad {
-    /// The epoch of the last broad purge: what hits compare.
+    /// The epoch of the last broad purge: what hits compare. Above every epoch while nothing is trusted.
     last: AtomicU64,
     scopes: RwLock<Scopes>,
 }
@@ -34,14 +34,21 @@ struct Scopes {
     hosts: HashMap<Box<[u8]>, Last>,
     tags: HashMap<Box<str>, Last>,
     /// By authority.
-    prefixes: HashMap<Box<[u8]>, BTreeMap<Box<[u8]>, Last>>,
+    prefixes: HashMap<Box<[u8]>, Paths>,
     /// The newest of each table: one that has not moved is not looked into.
     newest: Newest,
+    /// The newest of all.
+    last: Epoch,
+    /// What everything counts as for the time being, whatever was purged.
+    distrust: Option<Purged>,
     /// How many there are in all tables.
     count: usize,
     /// What was whole before this epoch may not be so.
     floor: Epoch,
 }
+
+/// Prefixes of paths.
+type Paths = BTreeMap<Box<[u8]>, Last>;
 
 #[derive(Debug, Default)]
 struct Newest {
@@ -69,31 +76,51 @@ impl Broad {
         if scopes.count > SCOPES_MAX {
             scopes.shed();
         }
-        // Within the lock, so that whoever reads under it an epoch reads all that belongs to it.
-        self.last.fetch_max(epoch, Ordering::AcqRel);
+        self.publish(&mut scopes, epoch);
     }
 
     /// Everything that was whole before `epoch` may not be so any more: what was purged until then is not known.
     pub(crate) fn raise_floor(&self, epoch: Epoch) {
         let mut scopes = self.scopes.write();
         scopes.raise(epoch);
-        self.last.fetch_max(epoch, Ordering::AcqRel);
+        self.publish(&mut scopes, epoch);
     }
 
-    /// Marks a response with what was purged since it was last checked. A load and a compare where nothing was.
-    #[inline]
-    pub(crate) fn check(&self, stored: &StoredResponse, resource: &Resource<'_>) {
-        if stored.epoch() < self.last() {
-            self.check_against(stored, resource);
+    /// Until it is called with `None`, everything counts as purged so, on top of what was.
+    pub(crate) fn distrust(&self, how: Option<Purged>) {
+        let mut scopes = self.scopes.write();
+        scopes.distrust = how;
+        self.last.store(how.map_or(scopes.last, |_| Epoch::MAX), Ordering::Release);
+    }
+
+    /// Within the lock, so that whoever reads under it an epoch reads all that belongs to it.
+    fn publish(&self, scopes: &mut Scopes, epoch: Epoch) {
+        scopes.last = scopes.last.max(epoch);
+        if scopes.distrust.is_none() {
+            self.last.store(scopes.last, Ordering::Release);
         }
     }
 
+    /// What a response counts as; marks it with what was purged since it was last checked. A load and a compare where nothing
+    /// was.
+    #[inline]
+    pub(crate) fn check(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
+        if stored.epoch() < self.last() { self.check_against(stored, resource) } else { stored.purged() }
+    }
+
     #[cold]
-    fn check_against(&self, stored: &StoredResponse, resource: &Resource<'_>) {
+    fn check_against(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
         let scopes = self.scopes.read();
-        stored.purge(scopes.since(resource, stored.tags(), stored.epoch()));
-        // After the mark: who sees the new epoch sees the mark as well.
-        stored.checked(self.last());
+        if stored.epoch() < scopes.last {
+            stored.purge(scopes.since(resource, stored.tags(), stored.epoch()));
+            // After the mark: who sees the new epoch sees the mark as well.
+            stored.checked(scopes.last);
+        }
+        match (stored.purged(), scopes.distrust) {
+            (Purged::No, Some(distrust)) => distrust,
+            (Purged::Soft(_), Some(Purged::Hard)) => Purged::Hard,
+            (purged, _) => purged,
+        }
     }
 
     /// Whether a purge since `epoch` may have taken what a fetch for the resource brings, whatever its tags will be.
@@ -194,7 +221,7 @@ impl Scopes {
 }
 
 /// Calls `found` for every key that `path` begins with: at most one step for each of them and one for each in between.
-fn each_prefix(paths: &BTreeMap<Box<[u8]>, Last>, path: &[u8], mut found: impl FnMut(Last)) {
+fn each_prefix(paths: &Paths, path: &[u8], mut found: impl FnMut(Last)) {
     let mut bound = path;
     loop {
         let below = paths.range::<[u8], _>((Bound::Unbounded, Bound::Included(bound)));
@@ -217,10 +244,16 @@ pub(crate) const SCOPES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, StatusCode};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::entry::Parts;
     use crate::key::CacheKey;
+    use crate::rules::freshness::Windows;
+    use crate::rules::{Freshness, VarySpec};
     use crate::timestamp::Timestamp;
 
     fn page<'a>(authority: &'a str, target: &'a str) -> Resource<'a> {
@@ -299,6 +332,34 @@ mod tests {
         assert!(scopes.floor > 0);
         assert_eq!(scopes.since(&page("a", "/"), &[], 0), Purged::Hard);
         assert_eq!(scopes.since(&page("a", "/"), &[], scopes.floor), Purged::No);
+    }
+
+    #[test]
+    fn distrust_ends_and_leaves_nothing_behind() {
+        let broad = Broad::default();
+        let at = Timestamp::from_secs(5);
+        let stored = StoredResponse::new(Parts {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            body: Vec::new(),
+            large: None,
+            freshness: Freshness::new(at, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
+            vary: VarySpec::default(),
+            tags: Box::default(),
+            held: None,
+            epoch: 3,
+        });
+        let soft = Purged::Soft(at);
+        assert_eq!(broad.check(&stored, &page("a", "/")), Purged::No);
+        broad.distrust(Some(soft));
+        assert_eq!(broad.check(&stored, &page("a", "/")), soft);
+        broad.apply(&Purge { id: 1, at, soft: false, scopes: vec![Scope::Host("b".into())] }, 4);
+        assert_eq!(broad.check(&stored, &page("a", "/")), soft, "a purge does not end it");
+        broad.distrust(None);
+        assert_eq!(broad.check(&stored, &page("a", "/")), Purged::No);
+        assert_eq!(broad.check(&stored, &page("b", "/")), Purged::No, "checked before, as another page's");
+        broad.distrust(Some(Purged::Hard));
+        assert_eq!(broad.check(&stored, &page("a", "/")), Purged::Hard);
     }
 
     proptest! {

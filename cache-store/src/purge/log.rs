@@ -1,8 +1,8 @@
 //! The log: every purge that was ordered, in the order in which it was applied here, durable before it is acknowledged.
 //!
 //! Records are numbered densely from 1 (the *sequence*) and carry the epoch that they took. Whoever appends waits for one
-//! commit; all who wait at the same time share it. With the records, in the same transaction, stand the cursor into the log
-//! they came from, if they came from one, and the *outbox*: numbers of those that other nodes have yet to be given.
+//! commit; all who wait at the same time share it. With the records, in the same transaction, stands the cursor into the log
+//! they came from, if they came from one. Other nodes are given what is behind a number of their own ([`PurgeLog::given`]).
 //!
 //! ```text
 //! append ── queue ── whoever holds the writer takes all that wait: write, commit (fsync), apply in order ── done, each
@@ -16,7 +16,7 @@
 //! appended with an id that is there already is not written twice.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -42,12 +42,9 @@ pub struct PurgeLog {
     queue: Mutex<Vec<Arc<Job>>>,
     identity: u128,
     epoch: AtomicU64,
+    /// The number of the last record that is being applied: rises before its epoch is taken.
+    announced: AtomicU64,
     passed: watch::Sender<u64>,
-    /// The number of the last record that has taken an epoch; beyond all numbers once something was applied that could not be
-    /// written.
-    begun: AtomicU64,
-    /// Whether what is ordered here is to be given to other nodes.
-    outbox: AtomicBool,
 }
 
 /// A record of the log.
@@ -57,6 +54,8 @@ pub struct Logged {
     pub sequence: u64,
     /// The epoch that it took here.
     pub epoch: Epoch,
+    /// By which source it came; empty for what was ordered here.
+    pub via: Box<str>,
     /// What was ordered.
     pub purge: Purge,
 }
@@ -82,6 +81,7 @@ pub(super) struct Done {
 /// Orders that wait to be written together.
 struct Job {
     purges: Vec<Purge>,
+    via: Box<str>,
     source: Option<Source>,
     done: OnceLock<Result<Vec<Done>, Arc<io::Error>>>,
 }
@@ -132,9 +132,8 @@ impl PurgeLog {
             queue: Mutex::default(),
             identity: begun.identity,
             epoch: AtomicU64::new(begun.epoch),
+            announced: AtomicU64::new(begun.last),
             passed: watch::Sender::new(begun.last),
-            begun: AtomicU64::new(begun.last),
-            outbox: AtomicBool::new(false),
         };
         Ok(Opened { log, is_new: is_new || begun.is_new })
     }
@@ -154,14 +153,13 @@ impl PurgeLog {
         *self.passed.borrow()
     }
 
-    /// The number of the last record that has taken an epoch, written and applied or about to be: a fetch that belongs to that
-    /// epoch outlives the record, so its answer must not be older. [`u64::MAX`] from when a purge was applied that could not
-    /// be written: no number stands for it.
-    pub fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Acquire)
+    /// The number of the last record that is applied or about to be. Whoever has read an epoch above a record's reads here a
+    /// number that is not below the record's. [`u64::MAX`] from when a purge was applied that could not be written.
+    pub fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Acquire)
     }
 
-    /// Tells that number whenever it rises.
+    /// Tells the number of the last that has been applied whenever it rises.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.passed.subscribe()
     }
@@ -176,12 +174,7 @@ impl PurgeLog {
         self.epoch.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// From now on what is ordered here, and does not come from another log, is put into the outbox.
-    pub fn keep_outbox(&self) {
-        self.outbox.store(true, Ordering::Release);
-    }
-
-    /// Writes orders down and applies them, in their order, with `apply`. When it returns they are durable and applied. An order
+    /// Writes orders that came `via` a source down and applies them, in their order, with `apply`. When it returns they are durable and applied. An order
     /// that is there already is neither.
     ///
     /// # Errors
@@ -189,10 +182,11 @@ impl PurgeLog {
     pub(super) fn append(
         &self,
         purges: Vec<Purge>,
+        via: &str,
         source: Option<Source>,
         apply: &dyn Fn(&Purge, Epoch) -> u64,
     ) -> Result<Vec<Done>, Arc<io::Error>> {
-        let job = Arc::new(Job { purges, source, done: OnceLock::new() });
+        let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
         self.queue.lock().push(Arc::clone(&job));
         let _writer = self.writer.lock();
         if job.done.get().is_none() {
@@ -221,7 +215,6 @@ impl PurgeLog {
             // A commit that failed may have been written all the same.
             let mut last = log.last()?.map_or(0, |(last, _)| last.value()).max(self.sequence());
             let mut ids = transaction.open_table(IDS)?;
-            let mut outbox = transaction.open_table(OUTBOX)?;
             let mut cursors = transaction.open_table(CURSORS)?;
             for job in jobs {
                 let mut numbers = Vec::with_capacity(job.purges.len());
@@ -231,14 +224,10 @@ impl PurgeLog {
                         continue;
                     }
                     last += 1;
-                    // Before the epoch that it takes: who fetches in that epoch knows of it.
-                    self.begun.fetch_max(last, Ordering::AcqRel);
+                    self.announced.fetch_max(last, Ordering::AcqRel);
                     let epoch = self.next_epoch();
-                    log.insert(last, record::encode(epoch, purge).as_slice())?;
+                    log.insert(last, record::encode(epoch, &job.via, purge).as_slice())?;
                     ids.insert(purge.id, last)?;
-                    if job.source.is_none() && self.outbox.load(Ordering::Acquire) {
-                        outbox.insert(last, ())?;
-                    }
                     numbers.push((last, epoch, true));
                 }
                 if let Some(Source { name, identity, position }) = &job.source {
@@ -274,7 +263,8 @@ impl PurgeLog {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                self.begun.store(u64::MAX, Ordering::Release);
+                // None of them has a number, so no number says any more that another node has what holds here.
+                self.announced.store(u64::MAX, Ordering::Release);
                 for job in jobs {
                     for purge in &job.purges {
                         apply(purge, self.next_epoch());
@@ -324,34 +314,23 @@ impl PurgeLog {
         })
     }
 
-    /// Up to `max` records that other nodes have yet to be given, in order.
+    /// Up to which record another node has everything, as noted last; zero if it never was.
     ///
     /// # Errors
     /// As the disk says.
-    pub fn outbox(&self, max: usize) -> io::Result<Vec<Logged>> {
+    pub fn given(&self, name: &str) -> io::Result<u64> {
         self.read(|transaction| {
-            let (outbox, log) = (transaction.open_table(OUTBOX)?, transaction.open_table(LOG)?);
-            let mut found = Vec::new();
-            for entry in outbox.iter()?.take(max) {
-                let sequence = entry?.0.value();
-                if let Some(record) = log.get(sequence)? {
-                    found.extend(logged(sequence, record.value()));
-                }
-            }
-            Ok(found)
+            Ok(transaction.open_table(GIVEN)?.get(name)?.map_or(0, |sequence| sequence.value()))
         })
     }
 
-    /// The other nodes have them: they leave the outbox.
+    /// Notes that another node has everything up to a record.
     ///
     /// # Errors
-    /// As the disk says; they will be given again.
-    pub fn sent(&self, sequences: &[u64]) -> io::Result<()> {
+    /// As the disk says; it will be given some again.
+    pub fn note_given(&self, name: &str, sequence: u64) -> io::Result<()> {
         self.change(|transaction| {
-            let mut outbox = transaction.open_table(OUTBOX)?;
-            for sequence in sequences {
-                outbox.remove(sequence)?;
-            }
+            transaction.open_table(GIVEN)?.insert(name, sequence)?;
             Ok(())
         })
     }
@@ -435,7 +414,6 @@ impl PurgeLog {
         self.change(|transaction| {
             let mut log = transaction.open_table(LOG)?;
             let mut ids = transaction.open_table(IDS)?;
-            let mut outbox = transaction.open_table(OUTBOX)?;
             let mut floor = None;
             for _ in 0..TRIMMED_AT_ONCE {
                 let surplus = log.len()? > RECORDS_MAX;
@@ -455,7 +433,6 @@ impl PurgeLog {
                     ids.remove(oldest.purge.id)?;
                 }
                 log.remove(sequence)?;
-                outbox.remove(sequence)?;
             }
             let mut meta = transaction.open_table(META)?;
             meta.insert(TOLD, sealed(TOLD, self.sequence()))?;
@@ -531,7 +508,7 @@ fn begin(database: &Database, epoch_min: Epoch) -> Result<Begun, redb::Error> {
         let mut meta = transaction.open_table(META)?;
         let log = transaction.open_table(LOG)?;
         transaction.open_table(IDS)?;
-        transaction.open_table(OUTBOX)?;
+        transaction.open_table(GIVEN)?;
         transaction.open_table(CURSORS)?;
         transaction.open_table(NOTES)?;
         let known = meta.get(IDENTITY)?.map(|identity| identity.value());
@@ -570,7 +547,8 @@ fn durable(database: &Database) -> Result<WriteTransaction, redb::Error> {
 
 /// One that cannot be read says nothing: the checksums of the pages leave that to other versions.
 fn logged(sequence: u64, record: &[u8]) -> Option<Logged> {
-    record::decode(record).map(|(epoch, purge)| Logged { sequence, epoch, purge })
+    let (epoch, via, purge) = record::decode(record)?;
+    Some(Logged { sequence, epoch, via, purge })
 }
 
 /// `InvalidData` is what makes no sense; the rest is the disk's.
@@ -591,7 +569,8 @@ fn sealed(name: &str, number: u64) -> u128 {
 }
 
 fn unsealed(name: &str, sealed: u128) -> Result<u64, redb::Error> {
-    let number = sealed as u64; // the lower half
+    #[allow(clippy::cast_possible_truncation)] // the lower half
+    let number = sealed as u64;
     if u128::from(seal(name, number)) == sealed >> 64 {
         Ok(number)
     } else {
@@ -605,7 +584,7 @@ fn seal(name: &str, number: u64) -> u64 {
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const IDS: TableDefinition<'_, u128, u64> = TableDefinition::new("ids");
-const OUTBOX: TableDefinition<'_, u64, ()> = TableDefinition::new("outbox");
+const GIVEN: TableDefinition<'_, &str, u64> = TableDefinition::new("given");
 const CURSORS: TableDefinition<'_, &str, (u128, u64)> = TableDefinition::new("cursors");
 const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");

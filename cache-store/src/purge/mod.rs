@@ -30,7 +30,7 @@ use crate::rules::Purged;
 use crate::timestamp::Timestamp;
 
 pub(crate) use apply::Purges;
-pub use apply::{Applied, Matched, PurgeFailed};
+pub use apply::{Applied, GAP, Matched, PurgeFailed};
 pub(crate) use epoch::Broad;
 pub use log::{Logged, PurgeLog, Source, new_id};
 pub(crate) use recent::Recent;
@@ -86,7 +86,7 @@ pub struct Resource<'a> {
 
 impl Resource<'_> {
     /// The host without its port.
-    pub(crate) fn host(&self) -> &[u8] {
+    pub fn host(&self) -> &[u8] {
         let end = match self.authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
             Some(at) if self.authority.get(at) == Some(&b':') => at,
             Some(_) | None => self.authority.len(),

@@ -103,8 +103,8 @@ mod tests {
     fn keys_of_one_slot_are_told_apart_until_there_are_too_many() {
         let recent = Recent::new();
         let key = |number: u128| CacheKey::from_bits(7 << 64 | number);
-        for number in 1..=WAYS as u128 {
-            recent.record(number as u64, key(number), false, Timestamp::from_secs(9));
+        for (number, epoch) in (1..=WAYS as u128).zip(1..) {
+            recent.record(epoch, key(number), false, Timestamp::from_secs(9));
         }
         assert_eq!(recent.since(key(0), 0), Purged::No, "another key's purges are not its own");
         recent.record(9, key(99), false, Timestamp::from_secs(9));

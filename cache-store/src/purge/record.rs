@@ -1,7 +1,7 @@
 //! A record of the log as bytes, and back.
 //!
 //! ```text
-//! format epoch id at soft count (kind …)* sum     url: keys text │ prefix: text text │ host, tag: text │ everything
+//! format epoch via id at soft count (kind …)* sum     url: keys text │ prefix: text text │ host, tag: text │ everything
 //! ```
 //!
 //! Little endian; lists and texts are preceded by their length.
@@ -17,10 +17,11 @@ use crate::entry::Epoch;
 use crate::key::CacheKey;
 use crate::timestamp::Timestamp;
 
-pub(super) fn encode(epoch: Epoch, purge: &Purge) -> Vec<u8> {
+pub(super) fn encode(epoch: Epoch, via: &str, purge: &Purge) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + purge.scopes.len() * 96);
     out.put_u8(FORMAT);
     out.put_u64_le(epoch);
+    text(via, &mut out);
     out.put_u128_le(purge.id);
     out.put_u64_le(purge.at.as_millis());
     out.put_u8(u8::from(purge.soft));
@@ -55,7 +56,7 @@ pub(super) fn encode(epoch: Epoch, purge: &Purge) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode(record: &[u8]) -> Option<(Epoch, Purge)> {
+pub(super) fn decode(record: &[u8]) -> Option<(Epoch, Box<str>, Purge)> {
     let (record, sum) = record.split_last_chunk()?;
     if XxHash3_64::oneshot(record) != u64::from_le_bytes(*sum) {
         return None;
@@ -65,6 +66,7 @@ pub(super) fn decode(record: &[u8]) -> Option<(Epoch, Purge)> {
         return None;
     }
     let epoch = from.u64()?;
+    let via = read_text(&mut from)?;
     let id = from.u128()?;
     let at = Timestamp::from_millis(from.u64()?);
     let soft = from.u8()? == 1;
@@ -85,7 +87,7 @@ pub(super) fn decode(record: &[u8]) -> Option<(Epoch, Purge)> {
             _ => return None,
         });
     }
-    Some((epoch, Purge { id, at, soft, scopes }))
+    Some((epoch, via, Purge { id, at, soft, scopes }))
 }
 
 fn text(text: &str, out: &mut Vec<u8>) {
@@ -132,14 +134,14 @@ mod tests {
 
     #[test]
     fn an_order_comes_back_as_it_was() {
-        assert_eq!(decode(&encode(7, &order())), Some((7, order())));
+        assert_eq!(decode(&encode(7, "p", &order())), Some((7, "p".into(), order())));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100), at in 0_usize..120, bit in 0_u8..8) {
             let _ = decode(&bytes);
-            let mut bytes = encode(7, &order());
+            let mut bytes = encode(7, "p", &order());
             if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << bit;
             }

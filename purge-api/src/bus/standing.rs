@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use cache_store::purge::PurgeLog;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -26,16 +28,11 @@ pub struct Position {
 /// Where a node stands. Shared by whoever follows logs, gives purges to others, and serves.
 #[derive(Debug)]
 pub struct Standing {
-    known: Mutex<Known>,
-    changed: watch::Sender<()>,
-}
-
-#[derive(Debug)]
-struct Known {
     /// The node's own log.
-    own: Position,
+    log: Arc<PurgeLog>,
     /// By name: what it follows and gives to.
-    others: BTreeMap<Box<str>, Other>,
+    others: Mutex<BTreeMap<Box<str>, Other>>,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,26 +57,19 @@ pub enum Met {
 }
 
 impl Standing {
-    /// That of a node whose own log is at `own`.
-    pub fn new(own: Position) -> Self {
-        let known = Known { own, others: BTreeMap::new() };
-        Self { known: Mutex::new(known), changed: watch::Sender::new(()) }
-    }
-
-    /// The node's own log has come to this number.
-    pub fn applied_here(&self, sequence: u64) {
-        self.change(|known| known.own.sequence = known.own.sequence.max(sequence));
+    /// That of a node with this log, which follows nobody yet.
+    pub fn new(log: Arc<PurgeLog>) -> Self {
+        Self { log, others: Mutex::default(), changed: watch::Sender::new(()) }
     }
 
     /// The log of `other` has been applied here up to this position.
     pub fn followed(&self, other: &str, position: Position) {
-        self.change(|known| known.of(other).applied = Some(position));
+        self.change(other, |other| other.applied = Some(position));
     }
 
     /// `other` has everything of the node's own log up to `given`, at the latest at position `holds` of its log.
     pub fn given(&self, other: &str, given: u64, holds: Position) {
-        self.change(|known| {
-            let other = known.of(other);
+        self.change(other, |other| {
             other.given = other.given.max(given);
             other.holds = match other.holds {
                 Some(known) if known.log == holds.log && known.sequence > holds.sequence => Some(known),
@@ -88,18 +78,19 @@ impl Standing {
         });
     }
 
-    /// What to ask of a parent: the position at which it has applied all that has been applied here. `None`: there is something
-    /// it may not have heard of, so it must not be asked.
-    pub fn required(&self, parent: &str) -> Option<Position> {
-        self.required_as_of(parent, 0)
+    /// Of the node's own log up to `given`, `other` needs nothing more: it came from there, or concerns nobody else.
+    pub fn given_nothing(&self, other: &str, given: u64) {
+        self.change(other, |other| other.given = other.given.max(given));
     }
 
-    /// The same, where the node's own log has come to `own` at least: whoever is about to fetch knows better than what has been
-    /// told here so far.
-    pub fn required_as_of(&self, parent: &str, own: u64) -> Option<Position> {
-        let known = self.known.lock();
-        let other = known.others.get(parent)?;
-        if other.given < known.own.sequence.max(own) {
+    /// What to ask of a parent: the position at which it has applied all that has been applied here. `None`: there is something
+    /// it may not have heard of, so it must not be asked. Ask after the fetch has its epoch: a purge that this then does not know
+    /// of is one that the fetch is older than.
+    pub fn required(&self, parent: &str) -> Option<Position> {
+        let announced = self.log.announced();
+        let others = self.others.lock();
+        let other = others.get(parent)?;
+        if other.given < announced {
             return None;
         }
         match (other.holds, other.applied) {
@@ -111,11 +102,23 @@ impl Standing {
         }
     }
 
+    /// The position of `other`'s log at which it has everything of the node's own up to `sequence`; `None` while it has not.
+    pub fn holds(&self, other: &str, sequence: u64) -> Option<Position> {
+        let others = self.others.lock();
+        others.get(other).filter(|other| other.given >= sequence)?.holds
+    }
+
+    /// How far the log of `other` has been applied here.
+    pub fn position(&self, other: &str) -> Option<Position> {
+        self.others.lock().get(other)?.applied
+    }
+
     /// Whether everything up to a position has been applied here.
     pub fn meets(&self, wanted: Position) -> Met {
-        let known = self.known.lock();
-        let applied = known.others.values().filter_map(|other| other.applied);
-        let here = applied.chain([known.own]).find(|position| position.log == wanted.log);
+        let own = Position { log: self.log.identity(), sequence: self.log.sequence() };
+        let others = self.others.lock();
+        let applied = others.values().filter_map(|other| other.applied);
+        let here = applied.chain([own]).find(|position| position.log == wanted.log);
         match here {
             Some(position) if position.sequence >= wanted.sequence => Met::Yes,
             Some(_) => Met::NotYet,
@@ -123,20 +126,14 @@ impl Standing {
         }
     }
 
-    /// Wakes whenever any of it changes.
+    /// Wakes whenever more has been applied of the logs it follows; the node's own says so itself.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Known)) {
-        change(&mut self.known.lock());
+    fn change(&self, other: &str, change: impl FnOnce(&mut Other)) {
+        change(self.others.lock().entry(other.into()).or_default());
         self.changed.send_replace(());
-    }
-}
-
-impl Known {
-    fn of(&mut self, name: &str) -> &mut Other {
-        self.others.entry(name.into()).or_default()
     }
 }
 
@@ -162,35 +159,60 @@ impl FromStr for Position {
 
 #[cfg(test)]
 mod tests {
+    use cache_store::purge::{Purge, Scope, new_id};
+    use cache_store::store::{CacheStore, MemoryAdmission, Settings};
+    use cache_store::timestamp::Timestamp;
+
     use super::*;
 
     const fn at(log: u128, sequence: u64) -> Position {
         Position { log, sequence }
     }
 
+    fn purged(store: &CacheStore) {
+        let id = new_id().expect("randomness");
+        let purge = Purge { id, at: Timestamp::from_secs(1), soft: false, scopes: vec![Scope::Everything] };
+        store.purge(purge).expect("memory refuses nothing");
+    }
+
+    fn node() -> Arc<CacheStore> {
+        CacheStore::new(&Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 20,
+            secret: [1; 32],
+        })
+    }
+
     #[test]
     fn a_parent_is_asked_only_when_it_has_what_was_applied_here() {
-        let standing = Standing::new(at(1, 0));
+        let store = node();
+        let standing = Standing::new(Arc::clone(store.purge_log()));
         assert_eq!(standing.required("p"), None, "nothing is known of it");
         standing.followed("p", at(2, 10));
         assert_eq!(standing.required("p"), Some(at(2, 10)));
-        standing.applied_here(1);
+        purged(&store);
         assert_eq!(standing.required("p"), None, "it has not heard of purge 1");
         standing.given("p", 1, at(2, 12));
         assert_eq!(standing.required("p"), Some(at(2, 12)), "as of the number under which it has it");
         standing.followed("p", at(2, 15));
         assert_eq!(standing.required("p"), Some(at(2, 15)));
+        purged(&store);
+        standing.given_nothing("p", 2);
         standing.followed("p", at(3, 1));
         assert_eq!(standing.required("p"), Some(at(3, 1)), "another log in its place is what counts");
     }
 
     #[test]
     fn a_parent_tells_what_it_has() {
-        let standing = Standing::new(at(1, 5));
+        let store = node();
+        let own = store.purge_log().identity();
+        let standing = Standing::new(Arc::clone(store.purge_log()));
+        purged(&store);
         standing.followed("stream", at(9, 40));
         for (wanted, met) in [
-            (at(1, 5), Met::Yes),
-            (at(1, 6), Met::NotYet),
+            (at(own, 1), Met::Yes),
+            (at(own, 2), Met::NotYet),
             (at(9, 40), Met::Yes),
             (at(9, 41), Met::NotYet),
             (at(2, 0), Met::Unknown),

@@ -12,6 +12,7 @@ mod limits;
 mod listener;
 mod policy;
 mod pool;
+mod purge;
 mod site;
 mod tier;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+pub(super) use purge::UNSYNCED;
 
 use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
@@ -118,7 +120,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
     let sites = site::sites(&root, &pools.names, &defaults);
-    let purge = root.section("purge").map_or_else(Purge::default, purge);
+    let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
     root.not_yet(
@@ -214,15 +216,6 @@ fn disk(item: &Item<'_>, around: &Surroundings) -> Option<DiskCache> {
     let admission = section.item("admission").and_then(|item| item.word(&DISK_ADMISSION)).unwrap_or_default();
     section.close();
     Some(DiskCache { path: path?, bytes: bytes?, admission })
-}
-
-fn purge(section: Section<'_>) -> Purge {
-    let from = section.item("method_from");
-    let method_from =
-        from.and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network)).unwrap_or_default();
-    section.not_yet("bus", "remove it; this version purges one node at a time, so send the purge to each");
-    section.close();
-    Purge { method_from }
 }
 
 fn log(section: Section<'_>, around: &Surroundings) -> Log {

@@ -49,6 +49,7 @@ use crate::config::limits::{
     TIER_QUEUE_TIMEOUT,
 };
 use crate::config::{self, Pool, Tier};
+use crate::fleet::STREAM;
 use crate::listener::request::{InterimSink, RequestBody, Scheme};
 
 /// The nodes before this one.
@@ -85,7 +86,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct Footing<'a> {
     pub(crate) origins: &'a OriginPools,
     pub(crate) standing: &'a Standing,
-    /// The last purge that this node has begun to apply: what is asked from now on must not be older.
+    /// The number of the last purge here.
     pub(crate) applied: u64,
     pub(crate) clock: &'a Clock,
 }
@@ -144,7 +145,7 @@ impl Parents {
                 break;
             }
             let Some(parent) = self.parents.get(nth) else { continue };
-            let Some(position) = on.standing.required_as_of(&parent.name, on.applied) else { continue };
+            let Some(position) = required(on.standing, parent) else { continue };
             // Asked late: who comes first on trial keeps the others away.
             if !on.origins.available(&parent.pool) {
                 continue;
@@ -167,7 +168,7 @@ impl Parents {
             let Some(parent) = self.parents.get(nth) else { continue };
             let unasked = if !on.origins.available(&parent.pool) {
                 Some(Unasked::Unhealthy)
-            } else if on.standing.required_as_of(&parent.name, on.applied).is_none() {
+            } else if required(on.standing, parent).is_none() {
                 Some(Unasked::MayNotHaveHeard(on.applied))
             } else if std::mem::replace(&mut asked, true) {
                 Some(Unasked::Behind)
@@ -272,6 +273,11 @@ impl Parent {
         }
         fields
     }
+}
+
+/// As of which position to ask a parent: of its own log, where that is followed, else of the fleet's stream, which it follows too.
+fn required(standing: &Standing, parent: &Parent) -> Option<Position> {
+    standing.required(&parent.name).or_else(|| standing.required(STREAM))
 }
 
 /// Reads what is left of an error page, so that its connection can be used again.

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_store::timestamp::Timestamp;
 use purge_api::bus::Position;
@@ -14,7 +15,7 @@ use tidegate::config::{Config, Parent, Preset, RoutePolicy, Tier, TierKey};
 use tidegate::{Edge, Running};
 
 use super::answer::Answer;
-use super::client::{Client, PATIENCE, within};
+use super::client::{Client, PATIENCE, Pending, within};
 use super::journal::Journal;
 use super::origin::{Origin, bound};
 use super::settings::{self, HOST};
@@ -151,6 +152,22 @@ impl Region {
             }
         };
         assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited in vain");
+    }
+
+    /// Lets time go on until `asked` is over, for `at_most`.
+    pub(crate) async fn in_time<T: Send + 'static>(&self, at_most: Duration, asked: Pending<T>) -> T {
+        let began = self.clock.now();
+        self.until(|| {
+            if !asked.is_over() {
+                // A little at a time: the node is to begin to count when the request is there.
+                self.clock.advance(Duration::from_millis(5));
+            }
+            asked.is_over()
+        })
+        .await;
+        let took = self.clock.now().since(began);
+        assert!(took <= at_most, "it took {took:?}");
+        asked.await
     }
 
     /// Ends a node as if its machine were gone: what is under way is cut.

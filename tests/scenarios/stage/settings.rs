@@ -32,7 +32,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
             defaults: Arc::new(policy),
             routes: Vec::new(),
         }],
-        purge: Purge { method_from: vec![local] },
+        purge: Purge { method_from: vec![local], ..Purge::default() },
         tier: Tier::default(),
         log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
         limits: Limits::default(),

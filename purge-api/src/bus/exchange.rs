@@ -1,0 +1,206 @@
+//! One log beside the node's own: what comes from it, and what goes to it.
+//!
+//! [`Exchange::pull`] and [`Exchange::give`] are one step each; whoever owns the node calls them again and again, and decides how
+//! long to wait after an error. Both are idempotent: a step that was cut off anywhere is taken again.
+//!
+//! ```text
+//! pull   cursor ── bus.pull ─┬─ continues ── replicate(records, cursor)
+//!                            └─ another log, or records are gone ── distrust(cursor at the log's beginning)
+//! give   given ── own log, without what came from there ── bus.give ── given
+//! ```
+//!
+//! What was ordered here and went to a log that is no more is given to the one in its place: the last [`GIVEN_AGAIN`] records.
+
+use std::sync::Arc;
+
+use cache_store::purge::{Applied, GAP, Logged, Purge, Scope, Source};
+use cache_store::store::CacheStore;
+use cache_store::timestamp::Timestamp;
+use parking_lot::Mutex;
+
+use super::{Batch, BusError, Position, PurgeBus, Record, Standing};
+use crate::order::{Order, Selector};
+
+/// What a selector takes on this node; what it does not serve takes nothing, and is passed on all the same.
+pub type ScopeOf = dyn Fn(&Selector) -> Scope + Send + Sync;
+
+/// The node's log and another.
+pub struct Exchange {
+    store: Arc<CacheStore>,
+    bus: Arc<dyn PurgeBus>,
+    standing: Arc<Standing>,
+    scope_of: Arc<ScopeOf>,
+    /// Of the node's log, how much has been given; and how much of that is noted.
+    given: Mutex<Option<Given>>,
+}
+
+#[derive(Clone, Copy)]
+struct Given {
+    sequence: u64,
+    noted: u64,
+}
+
+/// What one step brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pulled {
+    /// There is more to come.
+    More,
+    /// Everything that the log had has been applied.
+    All,
+}
+
+impl Exchange {
+    /// Keeps `store`'s log and the one behind `bus` together; what it knows it tells `standing`.
+    pub fn new(
+        store: Arc<CacheStore>,
+        bus: Arc<dyn PurgeBus>,
+        standing: Arc<Standing>,
+        scope_of: Arc<ScopeOf>,
+    ) -> Self {
+        Self { store, bus, standing, scope_of, given: Mutex::default() }
+    }
+
+    /// What the other log is called.
+    pub fn name(&self) -> &str {
+        self.bus.name()
+    }
+
+    /// Applies what comes next. Waits as long as the bus does.
+    ///
+    /// # Errors
+    /// The other log cannot be read, or the own one not be written.
+    pub async fn pull(&self, now: Timestamp) -> Result<Pulled, BusError> {
+        let name: Box<str> = self.name().into();
+        let log = Arc::clone(self.store.purge_log());
+        let cursor = {
+            let name = name.clone();
+            blocking(move || log.source(&name)).await?
+        };
+        let since = cursor.as_ref().map_or(0, |cursor| cursor.position);
+        let Batch { log, first, last, records } = self.bus.pull(since, BATCH_MAX).await?;
+        let position = records.last().map_or(since, |(number, _)| *number);
+        let continues = match &cursor {
+            Some(cursor) => {
+                cursor.identity == log && first <= since.saturating_add(1) && since <= last.max(position)
+            }
+            // Followed for the first time: what was purged before may be stored here, unless the log has all of it.
+            None => first <= 1,
+        };
+        let source = |position| Source { name: name.clone(), identity: log, position };
+        let store = Arc::clone(&self.store);
+        if !continues {
+            let start = first.saturating_sub(1);
+            let gap = source(start);
+            blocking(move || store.distrust(gap, now)).await?;
+            // It may never have had what was given to the one before.
+            if cursor.is_some_and(|cursor| cursor.identity != log) {
+                let mut given = self.given.lock();
+                *given = given.map(|given| Given {
+                    sequence: given.sequence.saturating_sub(GIVEN_AGAIN),
+                    noted: given.noted.saturating_sub(GIVEN_AGAIN),
+                });
+            }
+            self.standing.followed(&name, Position { log, sequence: start });
+            return Ok(if start < last { Pulled::More } else { Pulled::All });
+        }
+        if cursor.is_none() || position > since {
+            let purges = records.into_iter().map(|(_, record)| self.purge_of(record)).collect();
+            let (source, replica) = (source(position), Arc::clone(&self.store));
+            let applied = blocking(move || replica.replicate(purges, source)).await?;
+            self.came_from_there(&applied);
+        }
+        self.standing.followed(&name, Position { log, sequence: position });
+        Ok(if position < last { Pulled::More } else { Pulled::All })
+    }
+
+    /// Gives what the other log may not have; `true` when it has everything.
+    ///
+    /// # Errors
+    /// The other log cannot be reached, or the own one not be read.
+    pub async fn give(&self) -> Result<bool, BusError> {
+        let name: Box<str> = self.name().into();
+        let log = Arc::clone(self.store.purge_log());
+        let known = *self.given.lock();
+        let given = if let Some(given) = known {
+            given
+        } else {
+            let (log, name) = (Arc::clone(&log), name.clone());
+            let noted = blocking(move || log.given(&name)).await?;
+            Given { sequence: noted, noted }
+        };
+        let reading = Arc::clone(&log);
+        let logged = blocking(move || reading.since(given.sequence, BATCH_MAX)).await?;
+        let end = logged.last().map(|logged| logged.sequence);
+        // What was looked at, or what there was before it was looked.
+        let upto = end.unwrap_or(given.sequence);
+        let records: Vec<_> = logged
+            .iter()
+            .filter(|logged| *logged.via != *name && &*logged.via != GAP)
+            .filter_map(record_of)
+            .collect();
+        if !records.is_empty() {
+            let holds = self.bus.give(&records).await?;
+            self.standing.given(&name, upto, holds);
+        } else if end.is_some() || known.is_none() {
+            self.standing.given_nothing(&name, upto);
+        }
+        let mut noted = given.noted;
+        if upto >= noted + NOTED_EVERY {
+            let (log, name) = (Arc::clone(&log), name.clone());
+            blocking(move || log.note_given(&name, upto)).await?;
+            noted = upto;
+        }
+        let mut now = self.given.lock();
+        // A pull may have found another log meanwhile: then this was given to the one before.
+        if now.map(|now| now.sequence) == known.map(|known| known.sequence) {
+            *now = Some(Given { sequence: upto, noted });
+        }
+        drop(now);
+        Ok(upto >= log.sequence())
+    }
+
+    /// What has just come from the other log need not be given to it: told at once, or its node would not be asked until the
+    /// next [`Exchange::give`].
+    fn came_from_there(&self, applied: &[Applied]) {
+        let mut given = self.given.lock();
+        let Some(given) = given.as_mut() else { return };
+        for Applied { sequence, .. } in applied {
+            if *sequence == given.sequence + 1 {
+                given.sequence = *sequence;
+            }
+        }
+        self.standing.given_nothing(self.name(), given.sequence);
+    }
+
+    fn purge_of(&self, record: Record) -> Purge {
+        let Record { id, at_millis, order: Order { selectors, soft } } = record;
+        let scopes = selectors.iter().map(|selector| (self.scope_of)(selector)).collect();
+        Purge { id, at: Timestamp::from_millis(at_millis), soft, scopes }
+    }
+}
+
+/// A record of the node's log as other nodes are told it; none where it no longer reads as an order.
+pub fn record_of(logged: &Logged) -> Option<Record> {
+    let Purge { id, at, soft, scopes } = &logged.purge;
+    let selectors: Vec<_> = scopes.iter().filter_map(Selector::of_scope).collect();
+    let order = Order { selectors, soft: *soft };
+    (order.selectors.len() == scopes.len()).then_some(Record { id: *id, at_millis: at.as_millis(), order })
+}
+
+/// Runs what may wait for a disk where waiting is allowed.
+async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    run: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, BusError> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(BusError(format!("the node's own log: {error}"))),
+        Err(_) => Err(BusError("the node is ending".to_owned())),
+    }
+}
+
+/// Records in one step.
+const BATCH_MAX: usize = 256;
+/// How many records may be given again after a kill.
+const NOTED_EVERY: u64 = 256;
+/// How many are given again to a log that stands where another was.
+const GIVEN_AGAIN: u64 = 10_000;

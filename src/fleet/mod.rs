@@ -1,0 +1,333 @@
+//! The node among others: its purges come to them and theirs to it.
+//!
+//! Keeps an [`Exchange`] going with every log that is followed (`purge_api::bus`): the fleet's stream. Knows whether that is so
+//! ([`Fleet::ready`]), and what others have said of themselves ([`Fleet::receipt`]). Stands beside the walk: `serve` sees of it only
+//! what it does to the store.
+//!
+//! ```text
+//! starting ── everything heard ──► in step ◄──► away for `unsynced_after`: what is stored is no longer trusted
+//! ```
+//!
+//! Invariant: until a node has heard everything that the stream had when it began, and while it has been away for longer than it
+//! may, what it holds is not served as fresh, unless the settings say so.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::rules::Purged;
+use cache_store::store::CacheStore;
+use cache_store::timestamp::Timestamp;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use purge_api::bus::{
+    BusError, Exchange, JetStream, JetStreamSettings, Members, Pulled, PurgeBus, ScopeOf, Standing, Status,
+};
+use purge_api::{FleetReceipt, NodeReceipt};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::limits::{
+    FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_PULL, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
+};
+use crate::config::{Config, NatsBus, Unsynced};
+
+/// What the node knows of the others. Cheap where there are none.
+pub struct Fleet {
+    node: Box<str>,
+    clock: Clock,
+    store: Arc<CacheStore>,
+    standing: Arc<Standing>,
+    members: Members,
+    unsynced: Unsynced,
+    unsynced_after: Duration,
+    /// The logs that are followed, in the order of the settings.
+    links: Mutex<Vec<Link>>,
+    changed: watch::Sender<()>,
+}
+
+/// How it stands with one log.
+struct Link {
+    name: Box<str>,
+    /// When everything that it had was last applied here.
+    in_step: Option<Timestamp>,
+    /// What was last wrong.
+    trouble: Option<String>,
+    /// The node began to wait for it.
+    since: Timestamp,
+}
+
+impl Fleet {
+    /// A node that knows nobody yet.
+    pub fn new(
+        config: &Config,
+        store: &Arc<CacheStore>,
+        standing: &Arc<Standing>,
+        clock: &Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            node: (&*config.node).into(),
+            clock: clock.clone(),
+            store: Arc::clone(store),
+            standing: Arc::clone(standing),
+            members: Members::default(),
+            unsynced: config.purge.unsynced,
+            unsynced_after: config.purge.unsynced_after,
+            links: Mutex::default(),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// Follows a stream from now on, on this runtime.
+    pub fn join(self: &Arc<Self>, bus: &NatsBus, scope_of: Arc<ScopeOf>) {
+        let NatsBus { servers, stream, replicas, credentials } = bus.clone();
+        let settings = JetStreamSettings { servers, credentials, stream, replicas, kept: PURGE_RECORDS_KEPT };
+        let fleet = Arc::clone(self);
+        fleet.begin_link(STREAM);
+        tokio::spawn(async move {
+            let stream = loop {
+                match JetStream::connect(&fleet.node, settings.clone()).await {
+                    Ok(stream) => break stream,
+                    Err(error) => fleet.trouble(STREAM, &error),
+                }
+                fleet.clock.sleep(FLEET_RETRY).await;
+            };
+            fleet.follow(Arc::clone(&stream) as Arc<dyn PurgeBus>, scope_of);
+            tokio::spawn(Arc::clone(&fleet).announce(Arc::clone(&stream)));
+            tokio::spawn(fleet.listen(stream));
+        });
+    }
+
+    /// Keeps the node's log and the one behind `bus` together from now on, on this runtime.
+    pub fn follow(self: &Arc<Self>, bus: Arc<dyn PurgeBus>, scope_of: Arc<ScopeOf>) {
+        self.begin_link(bus.name());
+        let exchange = Exchange::new(Arc::clone(&self.store), bus, Arc::clone(&self.standing), scope_of);
+        let exchange = Arc::new(exchange);
+        tokio::spawn(Arc::clone(self).pull(Arc::clone(&exchange)));
+        tokio::spawn(Arc::clone(self).give(exchange));
+    }
+
+    /// Looks how it stands: what is stored is trusted or not. For a tick.
+    pub fn look(&self) {
+        let now = self.clock.now();
+        let (mut trusted, mut news) = (true, Vec::new());
+        for link in &*self.links.lock() {
+            let heard = link.in_step;
+            let is_lost = heard.is_none_or(|heard| now.since(heard) > self.unsynced_after);
+            trusted &= !is_lost;
+            if is_lost && let Some(trouble) = &link.trouble {
+                news.push(format!("{}: {trouble}", link.name));
+            }
+        }
+        let how = match (trusted, self.unsynced) {
+            (true, _) | (false, Unsynced::Serve) => None,
+            (false, Unsynced::Revalidate) => Some(Purged::Soft(now)),
+            (false, Unsynced::Deny) => Some(Purged::Hard),
+        };
+        self.store.distrust_for_now(how);
+    }
+
+    /// Whether the node has heard what it had to hear before it serves.
+    ///
+    /// # Errors
+    /// What it waits for, for people.
+    pub fn ready(&self) -> Result<(), String> {
+        let now = self.clock.now();
+        for link in &*self.links.lock() {
+            let lost = link.in_step.is_none_or(|heard| now.since(heard) > self.unsynced_after);
+            let waits = link.in_step.is_none() && now.since(link.since) < self.unsynced_after;
+            if lost && (waits || self.unsynced == Unsynced::Deny) {
+                let why = link.trouble.as_deref().unwrap_or("it has not been heard of yet");
+                return Err(format!("purges are not known to be complete: {}: {why}", link.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// What ails it, a line each.
+    pub fn ailments(&self) -> Vec<String> {
+        let links = self.links.lock();
+        let ill = links.iter().filter_map(|link| link.trouble.as_ref().map(|trouble| (&link.name, trouble)));
+        ill.map(|(name, trouble)| format!("purges from {name}: {trouble}")).collect()
+    }
+
+    /// Seconds since everything that was to be heard was heard; zero without a log to follow.
+    pub fn lag_seconds(&self) -> u64 {
+        let now = self.clock.now();
+        let links = self.links.lock();
+        links.iter().map(|link| now.since(link.in_step.unwrap_or(link.since)).as_secs()).max().unwrap_or(0)
+    }
+
+    /// Every node and how far it is, once all have applied the node's own record `sequence`, or when patience is over.
+    pub fn receipt(&self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + '_>> {
+        Box::pin(async move {
+            let began = self.clock.now();
+            let mut receipt = Receipt { nodes: Vec::new(), began };
+            receipt.add(&self.node, sequence, began);
+            if self.links.lock().iter().all(|link| &*link.name != STREAM) {
+                return FleetReceipt { nodes: receipt.nodes, late: Vec::new() };
+            }
+            let all = async {
+                let (mut heard, mut given) = (self.members.changes(), self.standing.changes());
+                loop {
+                    heard.borrow_and_update();
+                    given.borrow_and_update();
+                    if self.late(sequence, &mut receipt).is_empty() {
+                        return;
+                    }
+                    tokio::select! {
+                        _ = heard.changed() => {}
+                        _ = given.changed() => {}
+                    }
+                }
+            };
+            // Who is late is told by name.
+            let _ = self.clock.timeout(FLEET_RECEIPT_WAIT, all).await;
+            let late = self.late(sequence, &mut receipt);
+            FleetReceipt { nodes: receipt.nodes, late }
+        })
+    }
+
+    /// Who has not applied it yet; who has is noted.
+    fn late(&self, sequence: u64, receipt: &mut Receipt) -> Vec<Box<str>> {
+        let holds = self.standing.holds(STREAM, sequence);
+        let now = self.clock.now();
+        let members = self.members.since(now.minus(FLEET_MEMBER_KEPT));
+        let mut late = Vec::new();
+        if holds.is_none() {
+            late.push("the stream has not got it".into());
+        }
+        for member in members.into_iter().filter(|member| *member.node != *self.node) {
+            let has = holds.is_some_and(|holds| {
+                member.position.log == holds.log && member.position.sequence >= holds.sequence
+            });
+            if has {
+                receipt.add(&member.node, member.sequence, now);
+            } else {
+                late.push(member.node);
+            }
+        }
+        late
+    }
+
+    fn begin_link(&self, name: &str) {
+        let mut links = self.links.lock();
+        if links.iter().all(|link| &*link.name != name) {
+            let since = self.clock.now();
+            links.push(Link { name: name.into(), in_step: None, trouble: None, since });
+        }
+        drop(links);
+        self.look();
+    }
+
+    async fn pull(self: Arc<Self>, exchange: Arc<Exchange>) {
+        loop {
+            // A stream that says nothing may be gone: asked again, it answers how it is.
+            match self.clock.timeout(FLEET_PULL, exchange.pull(self.clock.wall())).await {
+                Ok(Ok(pulled)) => {
+                    if pulled == Pulled::All {
+                        self.in_step(exchange.name());
+                    }
+                    self.changed.send_replace(());
+                }
+                Ok(Err(error)) => {
+                    self.trouble(exchange.name(), &error);
+                    self.clock.sleep(FLEET_RETRY).await;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn give(self: Arc<Self>, exchange: Arc<Exchange>) {
+        let mut passed = self.store.purge_log().watch();
+        loop {
+            passed.borrow_and_update();
+            match exchange.give().await {
+                Ok(true) => {
+                    // The sender lives in the store.
+                    let _ = passed.changed().await;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.trouble(exchange.name(), &error);
+                    self.clock.sleep(FLEET_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Says how far this node is, whenever that changes and now and then.
+    async fn announce(self: Arc<Self>, stream: Arc<JetStream>) {
+        let mut changes = self.standing.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(position) = self.standing.position(STREAM) {
+                let sequence = self.store.purge_log().sequence();
+                stream.announce(&Status { node: self.node.clone(), position, sequence }).await;
+            }
+            // The sender lives in the standing; when nothing changes it is said again.
+            drop(self.clock.timeout(FLEET_ANNOUNCE, changes.changed()).await);
+        }
+    }
+
+    async fn listen(self: Arc<Self>, stream: Arc<JetStream>) {
+        loop {
+            match stream.statuses().await {
+                Ok(said) => {
+                    let mut said = std::pin::pin!(said);
+                    while let Some(status) = said.next().await {
+                        self.members.hear(status, self.clock.now());
+                    }
+                }
+                Err(error) => self.trouble(STREAM, &error),
+            }
+            self.clock.sleep(FLEET_RETRY).await;
+        }
+    }
+
+    fn in_step(&self, name: &str) {
+        let now = self.clock.now();
+        let mut links = self.links.lock();
+        let Some(link) = links.iter_mut().find(|link| &*link.name == name) else { return };
+        let first = link.in_step.is_none();
+        link.in_step = Some(now);
+        let healed = link.trouble.take().is_some();
+        drop(links);
+        if healed {
+            tracing::info!(log = name, "purges are heard again");
+        }
+        if first || healed {
+            self.look();
+        }
+    }
+
+    fn trouble(&self, name: &str, error: &BusError) {
+        let mut links = self.links.lock();
+        let Some(link) = links.iter_mut().find(|link| &*link.name == name) else { return };
+        let is_new = link.trouble.replace(error.to_string()).is_none();
+        drop(links);
+        if is_new {
+            tracing::warn!(log = name, %error, "purges of other nodes are not heard; trying again");
+        }
+    }
+}
+
+/// Nodes that have applied a purge, as they are heard of.
+struct Receipt {
+    nodes: Vec<NodeReceipt>,
+    began: Timestamp,
+}
+
+impl Receipt {
+    fn add(&mut self, node: &str, sequence: u64, now: Timestamp) {
+        if self.nodes.iter().all(|known| known.node != node) {
+            let ms = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
+            self.nodes.push(NodeReceipt { node: node.into(), sequence, ms });
+        }
+    }
+}
+
+/// What the stream is called among the logs that are followed.
+pub(crate) const STREAM: &str = "stream";
