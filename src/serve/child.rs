@@ -76,15 +76,18 @@ impl Edge {
     /// Whether everything up to `wanted` has been applied here, now or in a moment.
     async fn has_applied(&self, wanted: Option<Position>) -> bool {
         let Some(wanted) = wanted else { return false };
-        let mut changes = self.standing.changes();
+        let (mut others, mut own) = (self.standing.changes(), self.store.purge_log().watch());
         let waiting = async {
             loop {
                 match self.standing.meets(wanted) {
                     Met::Yes => return true,
                     Met::Unknown => return false,
-                    // The sender lives as long as the node.
-                    Met::NotYet if changes.changed().await.is_err() => return false,
                     Met::NotYet => {}
+                }
+                // The senders live as long as the node.
+                tokio::select! {
+                    _ = others.changed() => {}
+                    _ = own.changed() => {}
                 }
             }
         };

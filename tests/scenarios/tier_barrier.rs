@@ -12,10 +12,6 @@ use crate::stage::region::Region;
 use crate::stage::reply::reply;
 use crate::stage::settings::HOST;
 
-fn urls(target: &str) -> String {
-    format!("\"urls\": [\"http://{HOST}{target}\"]")
-}
-
 /// A child and its parent, both with the first answer to `/x` and `/y`; the next one of the origin is another.
 async fn filled() -> Region {
     let region = Region::build().node("p", &[]).node("c", &["p"]).start().await;
@@ -33,7 +29,7 @@ async fn filled() -> Region {
 #[tokio::test]
 async fn a_parent_that_may_not_have_heard_is_not_asked() {
     let region = filled().await;
-    region.purge("c", &urls("/x"), false).await;
+    region.purge("c", "url /x", false).await;
     let explained = region.operator("c").get(&format!("/v1/explain?url=http://{HOST}/x")).await;
     assert!(explained.text().contains("may not have heard of purge 1"), "{}", explained.text());
     region.client("c").get("/x").await.expect(200, "new");
@@ -44,7 +40,7 @@ async fn a_parent_that_may_not_have_heard_is_not_asked() {
 #[tokio::test]
 async fn a_parent_that_has_heard_answers_from_its_cache_what_was_not_purged() {
     let region = filled().await;
-    region.gives("c", "p", "\"everything\": true", false).await;
+    region.gives("c", "p", "everything", false).await;
     region.client("p").get("/y").await.expect(200, "new");
     region.client("c").get("/y").await.expect(200, "new").cache_status_has("hit");
     region.client("c").get("/x").await.expect(200, "new");
@@ -55,11 +51,20 @@ async fn a_parent_that_has_heard_answers_from_its_cache_what_was_not_purged() {
 #[tokio::test]
 async fn a_parent_waits_for_a_purge_that_is_on_its_way() {
     let region = filled().await;
-    region.purge("c", &urls("/x"), false).await;
+    region.purge("c", "url /x", false).await;
     region.announces("c", "p");
     let asked = region.client("c").get("/x");
-    region.until(|| region.edge("c").origins.stats().iter().any(|origin| &*origin.pool != "main" && origin.connections_in_use == 1)).await;
-    region.purge("p", &urls("/x"), false).await;
+    region
+        .until(|| {
+            region
+                .edge("c")
+                .origins
+                .stats()
+                .iter()
+                .any(|origin| &*origin.pool != "main" && origin.connections_in_use == 1)
+        })
+        .await;
+    region.purge("p", "url /x", false).await;
     asked.await.expect(200, "new");
     region.origin("a").saw(2, "/x");
     region.client("p").get("/x").await.expect(200, "new").cache_status_has("hit");
@@ -68,13 +73,16 @@ async fn a_parent_waits_for_a_purge_that_is_on_its_way() {
 #[tokio::test]
 async fn what_is_not_heard_in_time_is_gone_around() {
     let region = filled().await;
-    region.purge("c", &urls("/x"), false).await;
+    region.purge("c", "url /x", false).await;
     region.announces("c", "p");
     let asked = region.client("c").get("/x");
     let answer = region.in_time(Duration::from_secs(1), asked).await;
     answer.expect(200, "new");
     let told = answer.field("cache-status").unwrap_or_default();
-    assert!(told.starts_with("p; fwd=request; fwd-status=200; stored; ttl=600; detail=purge-behind, c; "), "{told}");
+    assert!(
+        told.starts_with("p; fwd=request; fwd-status=200; stored; ttl=600; detail=purge-behind, c; "),
+        "{told}"
+    );
     // It took the place of what was stored there.
     region.client("p").get("/x").await.expect(200, "new").cache_status_has("hit");
 }
@@ -82,7 +90,7 @@ async fn what_is_not_heard_in_time_is_gone_around() {
 #[tokio::test]
 async fn a_position_that_a_parent_knows_nothing_of_is_gone_around_at_once() {
     let region = filled().await;
-    region.purge("c", &urls("/x"), false).await;
+    region.purge("c", "url /x", false).await;
     let given = region.position("c").sequence;
     let lost = Position { log: 99, sequence: 1 };
     region.edge("c").standing.followed(&region.url("p"), lost);
@@ -101,7 +109,7 @@ async fn who_goes_around_does_not_join_a_fetch_that_began_before() {
     region.origin("a").on("/x", [answer("old").head_after(&gate), answer("new")]);
     let before = region.client("p").get("/x");
     region.until(|| region.origin("a").seen_for("/x").len() == 1).await;
-    region.purge("c", &urls("/x"), false).await;
+    region.purge("c", "url /x", false).await;
     region.announces("c", "p");
     let asked = region.client("c").get("/x");
     region.in_time(Duration::from_secs(1), asked).await.expect(200, "new");
@@ -123,9 +131,15 @@ async fn what_was_changed_through_a_child_does_not_come_back_from_its_parent() {
 
 #[tokio::test]
 async fn a_child_that_is_not_proven_is_a_client() {
-    for (name, value) in [("a made up proof", "http 1793611200 00"), ("none", "http 1793611200 -"), ("another time", "http 1 -")] {
+    for (name, value) in [
+        ("a made up proof", "http 1793611200 00"),
+        ("none", "http 1793611200 -"),
+        ("another time", "http 1 -"),
+    ] {
         let region = filled().await;
-        region.origin("a").on("/tagged", [reply(200).cache_control("max-age=600").field("cache-tag", "t").body("x")]);
+        region
+            .origin("a")
+            .on("/tagged", [reply(200).cache_control("max-age=600").field("cache-tag", "t").body("x")]);
         let sly = region.client("p").header("tidegate-child", value).header("tidegate-purged", "around");
         for _ in 0..2 {
             let answer = sly.get("/tagged").await;
@@ -143,7 +157,8 @@ async fn children_of_a_network_need_no_key() {
         .node("c", &["p"])
         .config(|_, config| {
             config.tier.key = None;
-            config.tier.children_from = vec![tidegate::config::value::network("127.0.0.0/8").expect("a network")];
+            config.tier.children_from =
+                vec![tidegate::config::value::network("127.0.0.0/8").expect("a network")];
         })
         .start()
         .await;
@@ -157,7 +172,8 @@ async fn children_of_a_network_need_no_key() {
 /// number of rounds and what happens in them.
 #[tokio::test]
 async fn no_refetch_behind_a_purge_is_older_than_the_purge() {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (rounds, seed) = (number("TIDEGATE_TIER_ROUNDS", 300), number("TIDEGATE_SEED", 1));
     let mut random = Random(seed);
     let region = Arc::new(Region::build().node("p", &[]).node("c", &["p"]).start().await);
@@ -198,10 +214,10 @@ async fn no_refetch_behind_a_purge_is_older_than_the_purge() {
         turns_pass(random.below(20)).await;
         let current = version.fetch_add(1, Ordering::SeqCst) + 1;
         let selection = match random.below(4) {
-            0 => "\"tags\": [\"page\"]".to_owned(),
-            1 => "\"everything\": true".to_owned(),
-            2 => format!("\"hosts\": [\"{HOST}\"]"),
-            _ => urls(&target),
+            0 => "tag page".to_owned(),
+            1 => "everything".to_owned(),
+            2 => format!("host {HOST}"),
+            _ => format!("url {target}"),
         };
         let purged = region.purge("c", &selection, false);
         // Some ask while the purge is being applied; they may get either, and must not leave the old one behind.
@@ -222,10 +238,14 @@ async fn no_refetch_behind_a_purge_is_older_than_the_purge() {
             }
         });
         for nth in 0..3 {
-            let answers = gather((0..=random.below(2)).map(|_| region.client("c").get(&target)).collect()).await;
+            let answers =
+                gather((0..=random.below(2)).map(|_| region.client("c").get(&target)).collect()).await;
             for answer in answers.0 {
                 let got: u64 = answer.expect_status(200).text().parse().expect("a version");
-                assert!(got >= current, "seed {seed}, round {round}.{nth}: {got} after the purge of {current}");
+                assert!(
+                    got >= current,
+                    "seed {seed}, round {round}.{nth}: {got} after the purge of {current}"
+                );
             }
             turns_pass(random.below(10)).await;
         }
@@ -235,7 +255,10 @@ async fn no_refetch_behind_a_purge_is_older_than_the_purge() {
         let kept = region.client("c").header("cache-control", "only-if-cached").get(&target).await;
         if kept.status == 200 {
             let got: u64 = kept.text().parse().expect("a version");
-            assert!(got >= current, "seed {seed}, round {round}: {got} was kept after the purge of {current}");
+            assert!(
+                got >= current,
+                "seed {seed}, round {round}: {got} was kept after the purge of {current}"
+            );
         }
     }
     ticks.abort();

@@ -102,7 +102,12 @@ async fn when_a_parent_dies_nobody_sees_an_error_and_the_other_takes_its_keys() 
     region.origin("a").answers("*", |seen| reply(200).cache_control("max-age=600").body(seen.target()));
     let mut nth = 0;
     for victim in ["p", "q"] {
-        let targets: Vec<String> = (0..30).map(|_| { nth += 1; format!("/{nth}") }).collect();
+        let targets: Vec<String> = (0..30)
+            .map(|_| {
+                nth += 1;
+                format!("/{nth}")
+            })
+            .collect();
         let asked = targets.iter().map(|target| region.client("c").get(target)).collect();
         region.kill(victim).await;
         for (answer, target) in gather(asked).await.0.iter().zip(&targets) {
@@ -133,12 +138,7 @@ async fn when_a_parent_dies_nobody_sees_an_error_and_the_other_takes_its_keys() 
 /// FAULTS C12: the crowd is one request at each tier.
 #[tokio::test]
 async fn without_parents_a_crowd_is_still_one_request_a_node() {
-    let mut region = Region::build()
-        .node("p", &[])
-        .node("c", &["p"])
-        .node("d", &["p"])
-        .start()
-        .await;
+    let mut region = Region::build().node("p", &[]).node("c", &["p"]).node("d", &["p"]).start().await;
     region.follow_all();
     region.kill("p").await;
     let gate = Gate::shut();

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use cache_store::timestamp::Timestamp;
 use purge_api::bus::Position;
+use purge_api::{Order, Purger, Scope, Selector};
 use socket2::Socket;
 use tidegate::clock::Clock;
 use tidegate::config::{Config, Parent, Preset, RoutePolicy, Tier, TierKey};
 use tidegate::{Edge, Running};
 
-use super::answer::Answer;
 use super::client::{Client, PATIENCE, Pending, within};
 use super::journal::Journal;
 use super::origin::{Origin, bound};
@@ -118,12 +118,24 @@ impl Region {
         Position { log: log.identity(), sequence: log.sequence() }
     }
 
-    /// Purges at this node.
-    pub(crate) async fn purge(&self, node: &str, selection: &str, soft: bool) -> Answer {
-        let body = format!("{{{selection}, \"soft\": {soft}}}");
-        let answer = self.operator(node).post("/v1/purge", &body).await;
-        assert!(matches!(answer.status, 200 | 202), "the purge was refused: {answer:?}");
-        answer
+    /// Purges at this node: `url /x`, `tag t`, `host www.example.test` or `everything`. In the call itself, without the admin
+    /// listener.
+    pub(crate) fn purge(&self, node: &str, selection: &str, soft: bool) -> Pending<()> {
+        let (kind, text) = selection.split_once(' ').unwrap_or((selection, ""));
+        let url = format!("http://{HOST}{text}");
+        let (scope, text) = match kind {
+            "url" => (Scope::Url, &*url),
+            "tag" => (Scope::Tag, text),
+            "host" => (Scope::Host, text),
+            "everything" => (Scope::Everything, ""),
+            _ => panic!("`{kind}` is no scope of these tests"),
+        };
+        let selectors = vec![Selector::parse(scope, text).expect("a selector")];
+        let (edge, order) = (Arc::clone(self.edge(node)), Order { selectors, soft });
+        Pending::of(async move {
+            let purging = tokio::task::spawn_blocking(move || edge.purge(&order).map(|_| ()));
+            purging.await.expect("it does not panic").expect("it is applied");
+        })
     }
 
     /// The parent is given what the child has purged so far, under the number that its own log will have next; it applies it
