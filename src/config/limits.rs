@@ -264,7 +264,10 @@ pub const TIER_PARENTS_MAX: usize = 64;
 pub const TIER_ATTEMPTS_MAX: usize = 2;
 /// From a request to a parent to a sign of life: its answer, or the word that it is asking in its turn. Then another parent is
 /// asked, or the origin. FAULTS F11.
-pub const TIER_PATIENCE: Duration = Duration::from_secs(2);
+pub const TIER_PATIENCE: Duration = Duration::from_millis(1500);
+/// From the first such word of a parent to the next; each further one takes twice as long, so that few are enough for a slow
+/// origin, and a parent that is lost meanwhile is given up after as long again.
+pub const TIER_SIGN_EVERY: Duration = Duration::from_secs(1);
 /// TCP and TLS to a parent together.
 pub const TIER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a request waits for a connection to a parent: elsewhere it is served sooner.

@@ -19,6 +19,9 @@
 //!
 //! Invariant: a child that is answered from what is stored is answered as of every purge that it knows of.
 
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use cache_store::lookup::{Lookup, Why};
@@ -27,8 +30,9 @@ use purge_api::bus::{Met, Position};
 
 use super::walk::{Asker, Walk};
 use super::{Edge, Tier, fetched, pass, reads, tagged, walk_on};
-use crate::config::limits::TIER_BARRIER_PATIENCE;
-use crate::listener::request::{Interim, Request};
+use crate::config::limits::{TIER_BARRIER_PATIENCE, TIER_SIGN_EVERY};
+use crate::listener::fields::FieldId;
+use crate::listener::request::{Client, Interim, Request};
 use crate::listener::service::Served;
 use crate::origin::parent::proof::{Child, TIER, Word};
 use crate::respond::failure::Failure;
@@ -38,8 +42,11 @@ use crate::respond::response::{CacheOutcome, Response};
 impl Edge {
     /// Answers a node that has been proven to be one.
     pub(super) fn serve_child(self: &Arc<Self>, request: &mut Request, child: Child) -> Served {
-        // Its client's: the scheme is part of the key.
+        // Its client's: the scheme is part of the key, and the origin is told for whom it is asked.
         request.scheme = child.scheme;
+        if let Some(address) = named_client(request) {
+            request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()));
+        }
         let route = match self.routes.route(request) {
             Ok(route) => route.detached(),
             Err(refusal) => return Served::Now(marked(self.failed(request, refusal.into()))),
@@ -63,10 +70,7 @@ impl Edge {
         let bypass = route.bypass;
         Served::Later(Box::pin(async move {
             let answer = match bypass {
-                Some(reason) => {
-                    lives(&walk);
-                    pass::pass(walk, reason.as_str()).await
-                }
+                Some(reason) => living(&walk, pass::pass(walk.clone(), reason.as_str())).await,
                 None => stored_or_fetched(walk, child.purged).await,
             };
             marked(tagged(site, answer))
@@ -98,25 +102,37 @@ impl Edge {
 async fn stored_or_fetched(mut walk: Walk, wanted: Option<Position>) -> Response {
     if !walk.edge.has_applied(wanted).await {
         walk.asker = Asker::Node { around: true };
-        lives(&walk);
         // Nothing that is stored, and nobody's fetch that began before.
         let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Behind);
-        return fetched(walk, fill).await;
+        return living(&walk, fetched(walk.clone(), fill)).await;
     }
-    let looked = walk.look_up();
-    if !matches!(looked, Lookup::Fresh(_)) {
-        lives(&walk);
+    match walk.look_up() {
+        looked @ Lookup::Fresh(_) => walk_on(walk, looked, Tier::Memory).await,
+        looked => living(&walk, walk_on(walk.clone(), looked, Tier::Memory)).await,
     }
-    walk_on(walk, looked, Tier::Memory).await
 }
 
-/// Tells the child that somebody is here, before an origin is waited for.
-fn lives(walk: &Walk) {
-    if let Some(sink) = &walk.interim {
-        let fields = HeaderMap::from_iter([(TIER, HeaderValue::from_static("asking"))]);
-        // It is the first; there is room.
-        drop(sink.try_send(Interim { status: StatusCode::PROCESSING, fields }));
+/// Tells the child again and again that somebody is here, until there is an answer.
+async fn living(walk: &Walk, answering: impl Future<Output = Response>) -> Response {
+    let mut answering = pin!(answering);
+    let mut pause = TIER_SIGN_EVERY;
+    loop {
+        if let Some(sink) = &walk.interim {
+            let fields = HeaderMap::from_iter([(TIER, HeaderValue::from_static(Word::Asking.as_str()))]);
+            // What finds no room follows other interim responses, which are signs of life too.
+            drop(sink.try_send(Interim { status: StatusCode::PROCESSING, fields }));
+        }
+        tokio::select! {
+            biased;
+            answer = &mut answering => return answer,
+            () = walk.edge.clock.sleep(pause) => pause = pause.saturating_mul(2),
+        }
     }
+}
+
+/// Whom a child asks for: it writes one address, and its word counts as a trusted proxy's.
+fn named_client(request: &Request) -> Option<IpAddr> {
+    std::str::from_utf8(request.fields.first(FieldId::XForwardedFor)?).ok()?.parse().ok()
 }
 
 /// An answer that a child takes for one.

@@ -122,6 +122,10 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
         Ok(answer) => answer,
         Err(error) => return failed(&walk, fill, led, &error),
     };
+    // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
+    if Word::of(&answer.fields) == Some(Word::Stale) && may_stand_in(&walk, &fill) {
+        return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
+    }
     let unfit = match (answer.status, &plan) {
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
         (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
@@ -468,11 +472,8 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
         return failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
     }
-    // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
-    let failed = stale::is_error(answer.status) || Word::of(&answer.fields) == Some(Word::Stale);
-    if failed && may_stand_in(walk, &fill) {
-        let status = if stale::is_error(answer.status) { answer.status } else { StatusCode::BAD_GATEWAY };
-        return failed_with(walk, fill, led, Failure::new(status, "origin-error"));
+    if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
+        return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
     }
     let mut fields = answer.fields.clone();
     let tags = take_tags(&mut fields);

@@ -25,6 +25,7 @@ mod storing;
 mod tier;
 mod tier_barrier;
 mod tier_loss;
+mod tier_stale;
 mod tiers;
 mod time;
 mod truncation;

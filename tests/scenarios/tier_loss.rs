@@ -1,5 +1,7 @@
 //! A parent that is lost costs time, never the answer (FAULTS F11, B32).
 
+use std::time::Duration;
+
 use crate::stage::client::gather;
 use crate::stage::gate::Gate;
 use crate::stage::region::Region;
@@ -63,6 +65,17 @@ async fn a_parent_that_says_nothing_is_given_up_within_three_seconds_and_then_le
     assert_eq!(region.origin("x").seen().len(), 1);
 }
 
+/// It said that it was asking, and then its network was gone.
+#[tokio::test]
+async fn a_parent_that_is_lost_while_it_asks_is_given_up_too() {
+    let sign = "HTTP/1.1 102 Processing\r\nTidegate-Tier: asking\r\n\r\n";
+    let region = behind(reply(200).before(sign).but(Trouble::Stalls)).await;
+    let asked = region.client("c").get("/1");
+    let answer = region.in_time(secs(4), asked).await;
+    answer.expect(200, "/1");
+    assert!(answer.interim.is_empty(), "{:?}", answer.interim);
+}
+
 #[tokio::test]
 async fn a_parent_that_comes_back_is_tried_by_one_request() {
     let region = behind(reply(200).but(Trouble::Stalls)).await;
@@ -84,13 +97,14 @@ async fn a_parent_that_is_asking_in_its_turn_is_waited_for() {
     region.origin("a").on("/slow", [slow]);
     let asked = region.client("c").get("/slow");
     region.until(|| region.origin("a").seen_for("/slow").len() == 1).await;
-    let parent = if region.edge("p").store.usage().fills == 1 { "p" } else { "q" };
-    for _ in 0..10 {
-        // Two tasks on two threads: the word that it is asking is on its way.
-        let other = if parent == "p" { "q" } else { "p" };
-        region.client(other).get("/turn").await;
-    }
-    region.clock.advance(secs(20));
+    let until = region.clock.now().plus(secs(20));
+    region
+        .until(|| {
+            region.clock.advance(Duration::from_millis(50));
+            region.clock.now() >= until
+        })
+        .await;
+    assert!(!asked.is_over());
     gate.open();
     asked.await.expect(200, "slow");
     region.origin("a").saw(1, "/slow");

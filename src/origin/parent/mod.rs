@@ -46,7 +46,7 @@ use crate::clock::Clock;
 use crate::config::limits::{
     INTERIM_MAX, TIER_ATTEMPTS_MAX, TIER_CHANGED_HOLD, TIER_CHANGED_PLACES, TIER_CONNECT_TIMEOUT,
     TIER_EJECT_AFTER, TIER_EJECT_FOR, TIER_FIRST_BYTE_TIMEOUT, TIER_PAGE_BYTES_MAX, TIER_PATIENCE,
-    TIER_QUEUE_TIMEOUT,
+    TIER_QUEUE_TIMEOUT, TIER_SIGN_EVERY,
 };
 use crate::config::{self, Pool, Tier};
 use crate::fleet::STREAM;
@@ -214,13 +214,16 @@ impl Parent {
         };
         let mut asking = pin!(on.origins.ask(ask));
         let mut patience = pin!(on.clock.sleep(TIER_PATIENCE));
-        let mut lives = false;
+        let mut until_next = TIER_SIGN_EVERY;
         let answer = loop {
             tokio::select! {
                 biased;
                 answer = &mut asking => break answer,
                 Some(interim) = interims.recv() => {
-                    lives |= Word::of(&interim.fields) == Some(Word::Asking);
+                    if Word::of(&interim.fields) == Some(Word::Asking) {
+                        patience.set(on.clock.sleep(until_next.saturating_add(TIER_PATIENCE)));
+                        until_next = until_next.saturating_mul(2);
+                    }
                     if interim.status != StatusCode::PROCESSING
                         && let Some(client) = wanted.interim
                     {
@@ -228,7 +231,7 @@ impl Parent {
                         let _ = client.try_send(interim);
                     }
                 }
-                () = &mut patience, if !lives => {
+                () = &mut patience => {
                     // Nobody told the pool: the request has not failed, it was given up.
                     on.origins.failed(&self.pool, OriginError::FirstByteTimeout);
                     return Err(Silent::Parent);

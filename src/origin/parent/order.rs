@@ -119,7 +119,7 @@ mod tests {
             (vec![0, 0, 0], vec![2, 0, 1], "nothing under way"),
             (vec![4, 0, 0], vec![2, 0, 1], "a few are no load"),
             (vec![9, 0, 0], vec![0, 1, 2], "more than a share"),
-            (vec![9, 9, 0], vec![1, 2, 0], "two of them, in their order"),
+            (vec![30, 30, 0], vec![1, 2, 0], "two of them, in their order"),
             (vec![100, 100, 100], vec![2, 0, 1], "all alike"),
         ] {
             assert_eq!(by_load(&[2, 0, 1], &loads), expected, "{claim}");

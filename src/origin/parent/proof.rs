@@ -51,22 +51,22 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Answer, "answer"),
-        (Self::Stale, "stale"),
-        (Self::Failed, "failed"),
-        (Self::Asking, "asking"),
-    ];
+    const ALL: [Self; 4] = [Self::Answer, Self::Stale, Self::Failed, Self::Asking];
 
     /// As written.
-    pub(crate) fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(word, _)| *word == self).map_or("", |(_, text)| text)
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+            Self::Asking => "asking",
+        }
     }
 
     /// The one in a head.
     pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
         let value = fields.get(TIER)?;
-        Self::ALL.into_iter().find(|(_, text)| value.as_bytes() == text.as_bytes()).map(|(word, _)| word)
+        Self::ALL.into_iter().find(|word| value.as_bytes() == word.as_str().as_bytes())
     }
 }
 
@@ -233,4 +233,133 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
         hex.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len() == 64)?;
     Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, half| byte << 4 | half)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::listener::fields::Fields;
+    use crate::listener::request::{Client, Interims, Protocol, RequestBody};
+
+    const NOW: u64 = 1_793_611_200;
+    const POSITION: &str = "0000000000000000000000000000002a:7";
+
+    fn key(secret: &str) -> TierKey {
+        TierKey::Written(secret.into())
+    }
+
+    fn tier(key: Option<TierKey>, children_from: &[&str]) -> Tier {
+        let networks =
+            children_from.iter().map(|text| crate::config::value::network(text).expect("a network"));
+        Tier { key, children_from: networks.collect(), ..Tier::default() }
+    }
+
+    fn request(method: &Method, target: &str, lines: &[(&str, &str)]) -> Request {
+        Request {
+            method: method.clone(),
+            scheme: Scheme::Http,
+            authority: Bytes::from_static(b"www.example.test").into(),
+            target: Bytes::copy_from_slice(target.as_bytes()).into(),
+            fields: Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
+            body: RequestBody::Empty,
+            protocol: Protocol::Http11,
+            client: Arc::new(Client::new(([192, 0, 2, 7], 1).into(), None)),
+            received_micros: 0,
+            interims: Interims::None,
+            spare: Vec::new(),
+        }
+    }
+
+    fn proof(secret: &str, at_secs: u64) -> String {
+        Key::read(Some(&key(secret))).expect("no file").prove(Proven {
+            method: &Method::GET,
+            scheme: Scheme::Https,
+            authority: b"www.example.test",
+            target: b"/x",
+            at_secs,
+            purged: POSITION.as_bytes(),
+        })
+    }
+
+    #[test]
+    fn a_child_is_who_proves_that_it_asks_for_this_now() {
+        let children =
+            Children::new(&tier(Some(key("the key of this tier")), &[])).expect("no file").expect("a key");
+        let right = proof("the key of this tier", NOW);
+        let other_scheme = right.replace("https", "http");
+        let admitted = |method: &Method, target: &str, lines: &[(&str, &str)]| {
+            children.admit(&request(method, target, lines), Timestamp::from_secs(NOW))
+        };
+        let purged = ("Tidegate-Purged", POSITION);
+        let child = Child { scheme: Scheme::Https, purged: POSITION.parse().ok() };
+        assert_eq!(admitted(&Method::GET, "/x", &[("Tidegate-Child", &right), purged]), Some(child));
+        for (claim, method, target, lines) in [
+            ("another method", Method::HEAD, "/x", vec![("Tidegate-Child", &*right), purged]),
+            ("another target", Method::GET, "/y", vec![("Tidegate-Child", &right), purged]),
+            ("another scheme", Method::GET, "/x", vec![("Tidegate-Child", &other_scheme), purged]),
+            ("no position", Method::GET, "/x", vec![("Tidegate-Child", &right)]),
+            (
+                "another position",
+                Method::GET,
+                "/x",
+                vec![("Tidegate-Child", &right), ("Tidegate-Purged", "around")],
+            ),
+            ("two positions", Method::GET, "/x", vec![("Tidegate-Child", &right), purged, purged]),
+            (
+                "two proofs",
+                Method::GET,
+                "/x",
+                vec![("Tidegate-Child", &right), ("Tidegate-Child", &right), purged],
+            ),
+            ("no proof", Method::GET, "/x", vec![purged]),
+            ("no HMAC", Method::GET, "/x", vec![("Tidegate-Child", "https 1793611200 -"), purged]),
+            (
+                "another key",
+                Method::GET,
+                "/x",
+                vec![("Tidegate-Child", &*proof("the key of another tier", NOW)), purged],
+            ),
+            (
+                "long ago",
+                Method::GET,
+                "/x",
+                vec![("Tidegate-Child", &*proof("the key of this tier", NOW - 301)), purged],
+            ),
+            (
+                "not yet",
+                Method::GET,
+                "/x",
+                vec![("Tidegate-Child", &*proof("the key of this tier", NOW + 301)), purged],
+            ),
+        ] {
+            assert_eq!(admitted(&method, target, &lines), None, "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_a_proof_for_those_in_it() {
+        for (networks, admitted) in [(&["192.0.2.0/24"], true), (&["198.51.100.0/24"], false)] {
+            let children = Children::new(&tier(None, networks)).expect("no file").expect("networks");
+            let asks =
+                request(&Method::GET, "/x", &[("Tidegate-Child", "http 0 -"), ("Tidegate-Purged", "around")]);
+            let child = Child { scheme: Scheme::Http, purged: None };
+            assert_eq!(children.admit(&asks, Timestamp::from_secs(NOW)), admitted.then_some(child));
+        }
+        assert!(Children::new(&tier(None, &[])).expect("no file").is_none());
+        assert!(Children::new(&tier(Some(TierKey::None), &[])).expect("no file").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_proof_or_panics(text in "(https?|\\PC{0,5})? ?(\\PC{0,5}|1793611200)? ?\\PC{0,70}", purged in "\\PC{0,60}") {
+            let children = Children::new(&tier(Some(key("the key of this tier")), &[])).expect("no file").expect("a key");
+            let asks = request(&Method::GET, "/x", &[("Tidegate-Child", &text), ("Tidegate-Purged", &purged)]);
+            prop_assert_eq!(children.admit(&asks, Timestamp::from_secs(NOW)), None);
+        }
+    }
 }
