@@ -18,6 +18,7 @@ use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
 use purge_api::bus::Standing;
+use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::AdminService;
@@ -31,7 +32,7 @@ use crate::origin::parent::proof::Children;
 use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::route::RouteTable;
-use crate::serve::{Edge, NotStoredMemory, Purging, WalkService};
+use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
@@ -125,6 +126,8 @@ impl Edge {
             children: Children::new(&config.tier).map_err(StartError::TierKey)?,
             ids: observe.walk_ids(),
             purges: Purging::default(),
+            refreshes: Refreshes::new(config.purge.refresh_per_second),
+            ledger: Ledger::default(),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),

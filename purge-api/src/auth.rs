@@ -1,11 +1,20 @@
 //! Who may call: the bearer of a token, or, without tokens, this machine alone.
 //!
 //! Tokens are kept as SHA-256 digests, so the file that holds them gives none away. What a caller presents is hashed and
-//! compared with every digest, in constant time each: how long it takes says nothing about any token. Tokens should be
-//! random (`openssl rand -hex 32`); a fast hash does not protect a password.
+//! compared with every digest, in constant time each: how long it takes depends on the length of what was presented and the
+//! number of tokens, and says nothing about any token. Even a comparison that did stop early would tell bytes of a digest, for
+//! which a caller would have to find a text. Tokens should be random (`openssl rand -hex 32`); a fast hash does not protect a
+//! password.
+//!
+//! A token may be good for some calls only ([`Permission`]), for some purges only ([`Grant`]) and so often only ([`Bucket`]).
+
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::grant::Grant;
+use crate::rate::Bucket;
 
 /// Who is let in.
 #[derive(Clone, Debug)]
@@ -18,10 +27,10 @@ pub enum Door {
 
 /// Tokens known. Without any, no one is let in.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(Vec<Token>);
+pub struct Tokens(Vec<Arc<Token>>);
 
 /// One token: its digest and what it is good for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Token {
     /// Whose it is, for the log.
     pub name: Box<str>,
@@ -29,6 +38,21 @@ pub struct Token {
     pub digest: [u8; 32],
     /// What its bearer may do.
     pub may: Box<[Permission]>,
+    /// What its bearer may purge.
+    pub grant: Grant,
+    /// How often its bearer may call to purge; none: as often as they like.
+    pub bucket: Option<Bucket>,
+}
+
+/// Who was let in.
+#[derive(Clone, Debug)]
+pub enum Bearer {
+    /// This machine.
+    Loopback,
+    /// One of the networks that may use the PURGE method.
+    Network,
+    /// The bearer of a token.
+    Token(Arc<Token>),
 }
 
 /// What a call needs.
@@ -49,6 +73,8 @@ pub struct Caller<'a> {
     pub loopback: bool,
     /// The value of `Authorization`.
     pub authorization: Option<&'a [u8]>,
+    /// A token in a field of its own, as other people's calls have it; `Authorization` goes first.
+    pub key: Option<&'a [u8]>,
 }
 
 /// Why a caller is not let in.
@@ -66,6 +92,9 @@ pub enum Denied {
     /// A token that is not good for this.
     #[error("the token is not good for this call")]
     NotAllowed,
+    /// A token that was used too often; the seconds until it may be used again.
+    #[error("the token was used more often than its rate allows; try again in {0} s")]
+    TooOften(u64),
 }
 
 impl Permission {
@@ -75,19 +104,56 @@ impl Permission {
 }
 
 impl Door {
-    /// The name of the caller if it may do this.
+    /// The caller, if it may do one of these at this moment (steady time). A call that may purge is one of those that the
+    /// token's rate counts.
     ///
     /// # Errors
     /// [`Denied`], the caller's fault.
-    pub fn admit(&self, caller: Caller<'_>, needs: Permission) -> Result<&str, Denied> {
+    pub fn admit(&self, caller: Caller<'_>, needs: &[Permission], now_micros: u64) -> Result<Bearer, Denied> {
+        let tokens = match self {
+            Self::Loopback if caller.loopback => return Ok(Bearer::Loopback),
+            Self::Loopback => return Err(Denied::NotLoopback),
+            Self::Tokens(tokens) => tokens,
+        };
+        let key = caller.key.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
+        let presented = caller.authorization.and_then(bearer).or(key).ok_or(Denied::Missing)?;
+        let token = tokens.find(presented).ok_or(Denied::Unknown)?;
+        if !needs.iter().any(|needed| token.may.contains(needed)) {
+            return Err(Denied::NotAllowed);
+        }
+        if needs.contains(&Permission::Purge)
+            && let Some(bucket) = &token.bucket
+        {
+            bucket.take(now_micros).map_err(Denied::TooOften)?;
+        }
+        Ok(Bearer::Token(Arc::clone(token)))
+    }
+}
+
+impl Bearer {
+    /// For the log.
+    pub fn name(&self) -> &str {
         match self {
-            Self::Loopback if caller.loopback => Ok("loopback"),
-            Self::Loopback => Err(Denied::NotLoopback),
-            Self::Tokens(tokens) => {
-                let presented = caller.authorization.and_then(bearer).ok_or(Denied::Missing)?;
-                let token = tokens.find(presented).ok_or(Denied::Unknown)?;
-                if token.may.contains(&needs) { Ok(&token.name) } else { Err(Denied::NotAllowed) }
-            }
+            Self::Loopback => "loopback",
+            Self::Network => "network",
+            Self::Token(token) => &token.name,
+        }
+    }
+
+    /// What it may purge.
+    pub fn grant(&self) -> &Grant {
+        match self {
+            Self::Loopback | Self::Network => &Grant::All,
+            Self::Token(token) => &token.grant,
+        }
+    }
+
+    /// Whether it may do this.
+    pub fn may(&self, what: Permission) -> bool {
+        match self {
+            Self::Loopback => true,
+            Self::Network => what == Permission::Purge,
+            Self::Token(token) => token.may.contains(&what),
         }
     }
 }
@@ -95,11 +161,11 @@ impl Door {
 impl Tokens {
     /// These tokens.
     pub fn new(tokens: Vec<Token>) -> Self {
-        Self(tokens)
+        Self(tokens.into_iter().map(Arc::new).collect())
     }
 
     /// The token presented, if it is known. Looks at every token, whichever matches.
-    pub fn find(&self, presented: &[u8]) -> Option<&Token> {
+    pub fn find(&self, presented: &[u8]) -> Option<&Arc<Token>> {
         let presented = digest(&SHA256, presented);
         self.0.iter().fold(None, |found, token| {
             if verify_slices_are_equal(presented.as_ref(), &token.digest).is_ok() {
@@ -141,7 +207,7 @@ mod tests {
     fn token(name: &str, secret: &[u8], may: &[Permission]) -> Token {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
-        Token { name: name.into(), digest: bytes, may: may.into() }
+        Token { name: name.into(), digest: bytes, may: may.into(), grant: Grant::All, bucket: None }
     }
 
     #[test]
@@ -266,8 +332,49 @@ mod tests {
                 Err(Denied::Unknown),
             ),
         ] {
-            assert_eq!(door.admit(Caller { loopback, authorization }, needs), expected, "{claim}");
+            let caller = Caller { loopback, authorization, key: None };
+            let admitted = door.admit(caller, &[needs], 0);
+            assert_eq!(admitted.as_ref().map(Bearer::name), expected.as_ref().copied(), "{claim}");
         }
+    }
+
+    #[test]
+    fn a_token_may_stand_in_a_field_of_its_own_and_the_bearers_goes_first() {
+        let door = Door::Tokens(Tokens::new(vec![token("deploy", b"s3cret", &[Permission::Purge])]));
+        for (claim, authorization, key, expected) in [
+            ("in its own field", None, Some(&b" s3cret "[..]), Ok("deploy")),
+            (
+                "another scheme beside it does not matter",
+                Some(&b"Basic x"[..]),
+                Some(b"s3cret"),
+                Ok("deploy"),
+            ),
+            (
+                "a wrong bearer is not made good by it",
+                Some(b"Bearer x"),
+                Some(b"s3cret"),
+                Err(Denied::Unknown),
+            ),
+            ("an empty one is none", None, Some(b" "), Err(Denied::Missing)),
+            ("it is no bearer's value", None, Some(b"Bearer s3cret"), Err(Denied::Unknown)),
+        ] {
+            let caller = Caller { loopback: true, authorization, key };
+            let admitted = door.admit(caller, &[Permission::Purge], 0);
+            assert_eq!(admitted.as_ref().map(Bearer::name), expected.as_ref().copied(), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_rate_counts_calls_that_may_purge_and_no_others() {
+        let mut limited = token("deploy", b"s3cret", &[Permission::Purge, Permission::Read]);
+        limited.bucket = crate::rate::Rate::parse("1/m").map(Bucket::new);
+        let door = Door::Tokens(Tokens::new(vec![limited]));
+        let caller = Caller { loopback: false, authorization: Some(b"Bearer s3cret"), key: None };
+        assert!(door.admit(caller, &[Permission::Purge], 0).is_ok());
+        assert!(door.admit(caller, &[Permission::Read], 0).is_ok());
+        assert_eq!(door.admit(caller, &[Permission::Purge], 0).err(), Some(Denied::TooOften(60)));
+        assert!(door.admit(caller, &[Permission::Read], 0).is_ok());
+        assert!(door.admit(caller, &[Permission::Purge], 60_000_000).is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why a call was not carried out, by cause.
 
+use crate::order::Scope;
+
 /// A purge that could not be applied.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PurgeError {
@@ -17,35 +19,57 @@ pub enum PurgeError {
     NoteTooLong(usize),
 }
 
-/// A call refused. Always the caller's fault, but for [`Refusal::Failed`].
+/// A call refused whole. Always the caller's fault, but for [`Refusal::Failed`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     /// The body is not what it should be.
     #[error("the body is not a purge request: {0}")]
     Malformed(String),
+    /// Members of the body that are not known, or hold what they cannot.
+    #[error("{} of the body {}; nothing was purged", count(.0.len(), "member"), cannot(.0))]
+    Members(Vec<Mistake>),
     /// Nothing was selected.
-    #[error("nothing is selected: name `urls`; an empty selection never means everything")]
+    #[error(
+        "nothing is selected: name `urls`, `prefixes`, `hosts` or `tags`, or say `\"everything\": true`; an empty selection never means everything"
+    )]
     Empty,
     /// `everything` beside another selector.
     #[error("`everything` must stand by itself, without {0}")]
     NotByItself(&'static str),
-    /// A selector that this version does not carry out.
-    #[error("purging by `{0}` is not supported by this version yet; purge by `urls`")]
-    NotSupported(&'static str),
     /// More entries than one call may carry.
-    #[error("{count} entries in `urls`, but one call may carry {max}; send several calls")]
+    #[error("{count} entries, but one call may carry {max}; send several calls")]
     TooMany {
         /// How many there were.
         count: usize,
         /// How many there may be.
         max: usize,
     },
-    /// URLs that cannot be purged, each with its place in the list.
-    #[error("{} cannot be understood; nothing was purged", entries(.0.len()))]
-    Urls(Vec<(usize, UrlError)>),
+    /// Entries that cannot be purged, each with its place.
+    #[error("{} {}; nothing was purged", count(.0.len(), .1.noun()), cannot(.0))]
+    Entries(Vec<Mistake>, Scope),
+    /// What the caller may not purge.
+    #[error("the token `{token}` may not purge {what}; nothing was purged")]
+    OutOfScope {
+        /// The token's name.
+        token: Box<str>,
+        /// The first of what it may not.
+        what: String,
+    },
+    /// What has been meant cannot be said in this call's words.
+    #[error("{0}")]
+    NotSupported(String),
     /// The purge itself failed.
     #[error(transparent)]
     Failed(#[from] PurgeError),
+}
+
+/// Something wrong in a body, with its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mistake {
+    /// A JSON pointer in a fragment, RFC 6901 §6.
+    pub pointer: String,
+    /// What is wrong, and what to write instead.
+    pub detail: String,
 }
 
 /// What is wrong with a URL.
@@ -66,6 +90,12 @@ pub enum UrlError {
     /// A prefix with a query.
     #[error("a prefix ends with its path: leave out `?` and what follows, every query is taken with it")]
     PrefixQuery,
+    /// A prefix with `.` or `..` for a segment.
+    #[error("a prefix with `.` or `..` in its path would mean another: write the path that it leads to")]
+    PrefixDots,
+    /// It has no normal form.
+    #[error("not a URL that a request could have: {0}")]
+    Abnormal(&'static str),
     /// A prefix with a fragment.
     #[error("a prefix ends with its path: leave out `#` and what follows, it never reaches a server")]
     PrefixFragment,
@@ -122,6 +152,14 @@ pub enum SelectorError {
     NotByItself,
 }
 
-fn entries(count: usize) -> String {
-    if count == 1 { "one URL".to_owned() } else { format!("{count} URLs") }
+/// What is wrong where there is but one mistake, so that whoever shows only a sentence shows enough.
+fn cannot(mistakes: &[Mistake]) -> String {
+    match mistakes {
+        [one] => format!("cannot be understood, {}: {}", one.pointer, one.detail),
+        _ => "cannot be understood".to_owned(),
+    }
+}
+
+fn count(count: usize, noun: &str) -> String {
+    if count == 1 { format!("one {noun}") } else { format!("{count} {noun}s") }
 }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Poll, Waker};
 
+use crate::limits::{NOTE_BYTES_MAX, NOTES_MAX};
 use crate::{
-    Applied, Entry, FleetReceipt, Matched, NOTE_BYTES_MAX, NOTES_MAX, NodeReceipt, Order, PurgeError, Purger,
-    ResourceUrl, Selector,
+    Applied, Entry, FleetReceipt, Matched, NodeReceipt, Order, PurgeError, Purger, ResourceUrl, Selector,
 };
 
 /// Serves the hosts of what it holds; a purge counts what it holds and takes nothing.

@@ -5,17 +5,24 @@
 //! decides only whether a call is one, and never lets half of one through: a request is applied whole or refused whole.
 //!
 //! ```text
-//! body ─ request::PurgeRequest::parse ─ Purger ─ receipt::Receipt ─ Reply
-//!             └ error::Refusal ──────────────── reply::Problem ─┘   (RFC 9457)
+//! body ─ request::PurgeRequest::parse ─ call::carry_out ─ receipt::Receipt ─ Reply
+//!             └ error::Refusal ─────────────┴─────────── reply::Problem ─┘   (RFC 9457)
 //! ```
 
 pub mod auth;
 pub mod bus;
+pub mod call;
 pub mod compat;
+pub mod deploy;
 pub mod error;
 #[doc(hidden)]
 pub mod fake;
+pub mod grant;
+pub mod ledger;
+pub mod limits;
+pub mod log;
 pub mod order;
+pub mod rate;
 pub mod receipt;
 pub mod reply;
 pub mod request;
@@ -24,7 +31,9 @@ pub mod url;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use call::Call;
 pub use error::{PurgeError, Refusal};
+pub use limits::{NOTE_BYTES_MAX, NOTES_MAX};
 pub use order::{HostName, Order, Scope, Selector, Tag};
 pub use receipt::{FleetReceipt, NodeReceipt, Receipt};
 pub use reply::{Problem, Reply};
@@ -67,8 +76,8 @@ pub trait Purger: Send + Sync {
     /// The notes cannot be read.
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, PurgeError>;
 
-    /// Keeps a note, durably; it takes the place of one of the same name. At most [`NOTE_BYTES_MAX`] each and [`NOTES_MAX`]
-    /// names.
+    /// Keeps a note, durably; it takes the place of one of the same name. At most
+    /// [`NOTE_BYTES_MAX`] each and [`NOTES_MAX`] names.
     ///
     /// # Errors
     /// [`PurgeError::TooManyNotes`], [`PurgeError::NoteTooLong`], or it cannot be written.
@@ -108,43 +117,4 @@ pub struct Entry {
     pub order: Order,
     /// When, milliseconds since 1970.
     pub at_millis: u64,
-}
-
-/// Bytes of one note.
-pub const NOTE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Names of notes.
-pub const NOTES_MAX: usize = 64;
-
-/// The circumstances of a call.
-#[derive(Clone, Copy)]
-pub struct Call<'a> {
-    /// The node that was called.
-    pub node: &'a str,
-    /// The call's id, which becomes the receipt's.
-    pub id: &'a str,
-    /// Milliseconds on any steady time line; read twice.
-    pub millis: &'a dyn Fn() -> u64,
-}
-
-/// Answers `POST /v1/purge` with this body.
-pub fn purge(purger: &dyn Purger, call: Call<'_>, body: &[u8]) -> Reply {
-    match try_purge(purger, call, body) {
-        Ok(receipt) => Reply::json(http::StatusCode::OK, &receipt),
-        Err(refusal) => Problem::from(refusal).into(),
-    }
-}
-
-fn try_purge(purger: &dyn Purger, call: Call<'_>, body: &[u8]) -> Result<Receipt, Refusal> {
-    let PurgeRequest { urls, soft, dry_run, .. } = PurgeRequest::parse(body)?;
-    let order = Order { selectors: urls.into_iter().map(Selector::Url).collect(), soft };
-    let started = (call.millis)();
-    let receipt = Receipt { id: call.id.into(), scope: "url", soft, ..Receipt::default() };
-    if dry_run {
-        let matched = purger.matched(&order)?.objects;
-        return Ok(Receipt { matched, dry_run, ..receipt });
-    }
-    let Applied { sequence, matched } = purger.purge(&order)?;
-    let ms = (call.millis)().saturating_sub(started);
-    let nodes = vec![NodeReceipt { node: call.node.into(), sequence, ms }];
-    Ok(Receipt { sequence: Some(sequence), matched, nodes, ..receipt })
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use cache_store::purge;
 
 use crate::error::{HostError, SelectorError, TagError, UrlError};
+use crate::limits::{HOST_BYTES_MAX, TAG_BYTES_MAX};
 use crate::url::ResourceUrl;
 
 /// A purge, applied whole or not at all.
@@ -97,6 +98,14 @@ impl Selector {
         Self::parse(kind, &text).ok()
     }
 
+    /// Kind and text, for people.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Everything => "everything".to_owned(),
+            other => format!("the {} `{other}`", other.scope().noun()),
+        }
+    }
+
     /// Its kind.
     pub const fn scope(&self) -> Scope {
         match self {
@@ -133,6 +142,14 @@ impl Scope {
             Self::Host => "host",
             Self::Tag => "tag",
             Self::Everything => "everything",
+        }
+    }
+
+    /// One entry of it, as a noun.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Url => "URL",
+            other => other.as_str(),
         }
     }
 
@@ -206,8 +223,9 @@ impl Tag {
     }
 }
 
-/// A prefix: an absolute URL that ends with its path. A fragment would be dropped silently, a query would have to match the
-/// beginning of one in another spelling: both are refused.
+/// A prefix: an absolute URL that ends with its path. What would make it mean something else than it says is refused: a
+/// fragment would be dropped silently, a query would have to match the beginning of one in another spelling, and dot segments
+/// would widen it.
 fn prefix(text: &str) -> Result<ResourceUrl, UrlError> {
     if text.contains('#') {
         return Err(UrlError::PrefixFragment);
@@ -215,13 +233,13 @@ fn prefix(text: &str) -> Result<ResourceUrl, UrlError> {
     if text.contains('?') {
         return Err(UrlError::PrefixQuery);
     }
-    ResourceUrl::parse(text)
+    let url = ResourceUrl::parse(text)?;
+    let dots = |segment: &str| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == "." || plain == ".."
+    };
+    if url.target().split('/').any(dots) { Err(UrlError::PrefixDots) } else { Ok(url) }
 }
-
-/// Bytes of one host, RFC 1035 §2.3.4.
-pub const HOST_BYTES_MAX: usize = 255;
-/// Bytes of one tag.
-pub const TAG_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +300,9 @@ mod tests {
             ("a host is the prefix of its root", "https://a", Ok("https://a/")),
             ("a query is refused", "https://a/news?p=", Err(SelectorError::Url(UrlError::PrefixQuery))),
             ("a fragment is refused", "https://a/#x", Err(SelectorError::Url(UrlError::PrefixFragment))),
+            ("dots would widen it", "https://a/news/..", Err(SelectorError::Url(UrlError::PrefixDots))),
+            ("however written", "https://a/%2E%2e/x", Err(SelectorError::Url(UrlError::PrefixDots))),
+            ("a dot within a segment is one", "https://a/.well-known", Ok("https://a/.well-known")),
             ("a path alone is refused", "/news/", Err(SelectorError::Url(UrlError::NotAbsolute))),
         ] {
             let selector = Selector::parse(Scope::Prefix, text).map(|selector| selector.to_string());

@@ -2,25 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Order;
+
 /// A purge's receipt, as JSON on the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Receipt {
-    /// The call's id; the admin listener's log has it too.
+    /// Names the purge wherever it is told; the call's own id for a dry run.
     pub id: String,
     /// Its number in the log of purges; none for a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// `url`, `prefix`, `host`, `tag` or `everything`.
+    /// `url`, `prefix`, `host`, `tag`, `everything`, or `mixed`.
     pub scope: &'static str,
     /// Made stale rather than forgotten.
     pub soft: bool,
     /// Stored responses it touched, or would have.
     pub matched: u64,
+    /// Bytes of their bodies; of a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Nothing was changed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// Who has applied it.
     pub nodes: Vec<NodeReceipt>,
+    /// Who was waited for, and has not said so in time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<Box<str>>,
 }
 
 /// One node's part in it.
@@ -41,4 +49,23 @@ pub struct FleetReceipt {
     pub nodes: Vec<NodeReceipt>,
     /// Names of those that are known and have not said so in time.
     pub late: Vec<Box<str>>,
+}
+
+impl Receipt {
+    /// The receipt of an order, before anything is known of it.
+    pub(crate) fn of(order: &Order, id: &str) -> Self {
+        let scope = order.scope().map_or("mixed", crate::Scope::as_str);
+        Self { id: id.to_owned(), scope, soft: order.soft, ..Self::default() }
+    }
+
+    /// With what the fleet says. This node's own time stays as it was measured here.
+    pub(crate) fn join(&mut self, fleet: FleetReceipt) {
+        for node in fleet.nodes {
+            match self.nodes.iter_mut().find(|known| known.node == node.node) {
+                Some(known) => known.sequence = known.sequence.max(node.sequence),
+                None => self.nodes.push(node),
+            }
+        }
+        self.late = fleet.late;
+    }
 }

@@ -1,10 +1,13 @@
 //! Answers: JSON, or a problem document (RFC 9457).
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::{PurgeError, Refusal};
+use crate::error::{Mistake, PurgeError, Refusal};
+use crate::order::Scope;
 
 /// An answer to be written by whoever has the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,7 +17,7 @@ pub struct Reply {
     /// Its media type.
     pub content_type: &'static str,
     /// Further fields, names in lower case.
-    pub fields: Vec<(&'static str, &'static str)>,
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -31,7 +34,7 @@ pub struct Problem {
     /// Further members.
     pub more: Vec<(&'static str, Value)>,
     /// Further fields of the answer.
-    pub fields: Vec<(&'static str, &'static str)>,
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Reply {
@@ -59,9 +62,14 @@ impl Problem {
 
     /// With another field in the answer.
     #[must_use]
-    pub fn field(mut self, name: &'static str, value: &'static str) -> Self {
-        self.fields.push((name, value));
+    pub fn field(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.fields.push((name, value.into()));
         self
+    }
+
+    fn mistakes(self, mistakes: &[Mistake]) -> Self {
+        let one = |mistake: &Mistake| json!({ "pointer": mistake.pointer, "detail": mistake.detail });
+        self.with("errors", mistakes.iter().map(one).collect())
     }
 }
 
@@ -86,19 +94,23 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "malformed-request", detail),
+            Refusal::Members(mistakes) => {
+                Self::new(StatusCode::BAD_REQUEST, "malformed-request", detail).mistakes(&mistakes)
+            }
             Refusal::Empty => Self::new(StatusCode::BAD_REQUEST, "empty-selection", detail),
             Refusal::NotByItself(_) => Self::new(StatusCode::BAD_REQUEST, "everything-not-by-itself", detail),
             Refusal::NotSupported(_) => Self::new(StatusCode::NOT_IMPLEMENTED, "not-supported", detail),
             Refusal::TooMany { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too-many", detail),
-            Refusal::Urls(mistakes) => {
-                let errors = mistakes
-                    .iter()
-                    .map(
-                        |(at, error)| json!({"pointer": format!("#/urls/{at}"), "detail": error.to_string()}),
-                    )
-                    .collect();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed-url", detail).with("errors", errors)
+            Refusal::Entries(mistakes, scope) => {
+                let code = match scope {
+                    Scope::Url => "malformed-url",
+                    Scope::Prefix => "malformed-prefix",
+                    Scope::Host => "malformed-host",
+                    Scope::Tag | Scope::Everything => "malformed-tag",
+                };
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).mistakes(&mistakes)
             }
+            Refusal::OutOfScope { .. } => Self::new(StatusCode::FORBIDDEN, "out-of-scope", detail),
             Refusal::Failed(error) => error.into(),
         }
     }

@@ -6,6 +6,7 @@ use http::Uri;
 use http::uri::Scheme;
 
 use crate::error::UrlError;
+use crate::limits::URL_BYTES_MAX;
 
 /// An absolute `http` or `https` URL without user name or fragment, in the writer's spelling: normalising is up to whoever
 /// makes keys.
@@ -69,9 +70,6 @@ impl fmt::Display for ResourceUrl {
         write!(f, "{scheme}://{}{}", self.authority(), self.target())
     }
 }
-
-/// Bytes of one URL.
-pub const URL_BYTES_MAX: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,11 @@
 //! Errors are RFC 9457 problem documents. Every answer is `no-store`.
 
 mod body;
+mod calls;
+mod deploy;
 mod guard;
+mod history;
+pub(crate) mod purge;
 mod query;
 pub(crate) mod tokens;
 
@@ -19,21 +23,29 @@ pub(crate) mod tokens;
 mod tests;
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use calls::{Call, Route};
 use http::{Method, StatusCode};
-use purge_api::auth::{Caller, Denied, Door, Permission};
-use purge_api::{Call, Problem, Purger, Reply};
+use purge::Asked;
+use purge_api::auth::{Bearer, Caller, Denied, Door};
+use purge_api::ledger::Ledger;
+use purge_api::log::LogQuery;
+use purge_api::{Problem, Purger, Reply};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 pub use query::ExplainQuery;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::listener::request::{Request, RequestBody};
+use crate::config::limits::ADMIN_BODIES_MAX;
+use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
 use crate::observe::id::{RequestId, RequestIds};
@@ -44,6 +56,9 @@ use crate::respond::response::{Body, Lines, Outcome, Response};
 pub trait Node: Send + Sync + 'static {
     /// What applies purges.
     fn purger(&self) -> &dyn Purger;
+
+    /// Who asked it to.
+    fn ledger(&self) -> &Ledger;
 
     /// The numbers that other rooms keep.
     fn gauges(&self) -> Gauges;
@@ -77,21 +92,15 @@ struct Inner {
     clock: Clock,
     door: Door,
     ids: RequestIds,
+    /// Bounds what the bodies of callers can cost; they are read whole.
+    bodies: Semaphore,
+    deploys: deploy::Deploys,
 }
 
-/// One of the calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
-    Purge,
-    Explain,
-    Stat,
-    Stop,
-    Live,
-    Ready,
-    Metrics,
-    Dashboard,
-    DashboardStyle,
-    DashboardScript,
+/// An answer, or the promise of one.
+enum Answering {
+    Now(Reply),
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl AdminService {
@@ -114,7 +123,8 @@ impl AdminService {
 
     fn with_door(door: Door, node: Arc<dyn Node>, observe: Arc<Observe>, clock: Clock) -> Self {
         let ids = observe.admin_ids();
-        Self(Arc::new(Inner { node, observe, clock, door, ids }))
+        let bodies = Semaphore::new(ADMIN_BODIES_MAX);
+        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies, deploys: deploy::Deploys::default() }))
     }
 }
 
@@ -122,16 +132,16 @@ impl Service for AdminService {
     fn serve(&self, request: &mut Request) -> Served {
         let id = self.0.ids.draw();
         let head = request.method == Method::HEAD;
-        let route = match self.0.admit(request) {
-            Ok(route) => route,
-            Err(problem) => return Served::Now(respond(problem.into(), head, id)),
-        };
-        if route == Route::Purge {
-            let inner = Arc::clone(&self.0);
-            let body = std::mem::take(&mut request.body);
-            return Served::Later(Box::pin(async move { respond(inner.purge(body, id).await, head, id) }));
+        match self.0.begin(request, id) {
+            Ok(Answering::Now(reply)) => Served::Now(respond(reply, head, id)),
+            Ok(Answering::Later(reply)) => {
+                Served::Later(Box::pin(async move { respond(reply.await, head, id) }))
+            }
+            Err(problem) => {
+                let reply = calls::refused(path_of(request.target()).0, problem);
+                Served::Now(respond(reply, head, id))
+            }
         }
-        Served::Now(respond(self.0.answer(route, request), head, id))
     }
 
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
@@ -149,48 +159,54 @@ impl Service for AdminService {
 }
 
 impl Inner {
-    /// Every check that does not need the body.
-    fn admit(&self, request: &Request) -> Result<Route, Problem> {
+    fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
+        let (call, varied, bearer) = self.admit(request)?;
+        let inner = Arc::clone(self);
+        let query = path_of(request.target()).1;
+        let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
+            (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Purges, _) => Box::pin(inner.purges(LogQuery::parse(query)?)),
+            (route, Some(bearer)) if call.needs == calls::PURGE => {
+                let asked = Asked::new(call, route, varied, request, bearer, id);
+                let body = std::mem::take(&mut request.body);
+                if route == Route::Deploy {
+                    Box::pin(inner.deploy(asked, body))
+                } else {
+                    Box::pin(inner.purge(asked, body))
+                }
+            }
+            (route, _) => return Ok(Answering::Now(self.answer(route, query)?)),
+        };
+        Ok(Answering::Later(later))
+    }
+
+    /// Every check that does not need the body: the call, what varies in its path, and who calls where that is asked.
+    fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8], Option<Bearer>), Problem> {
         if matches!(self.door, Door::Loopback) {
             guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
         }
-        let (path, _) = path_of(request.target());
-        let Some((_, method, route, needs)) = CALLS.iter().find(|(known, ..)| known.as_bytes() == path)
-        else {
-            let calls: Vec<_> = CALLS.iter().map(|(path, method, ..)| format!("{method} {path}")).collect();
-            return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-call", "there is no such call")
-                .with("calls", json!(calls)));
-        };
-        if request.method.as_str() != *method && !(request.method == Method::HEAD && *method == "GET") {
-            let allow = if *method == "GET" { "GET, HEAD" } else { method };
-            let detail = format!("this call is a {method}");
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).field("allow", allow));
-        }
-        if *method == "POST" {
+        let (call, varied) = calls::find(&request.method, path_of(request.target()).0)?;
+        if call.method == "POST" {
             guard::same_origin(request.authority(), &request.fields)?;
         }
-        if let Some(needs) = needs {
-            let caller = Caller {
-                loopback: is_loopback(request.client.address),
-                authorization: request.fields.named("authorization").next(),
+        let loopback = is_loopback(request.client.address);
+        if call.needs.is_empty() {
+            return match self.door {
+                Door::Loopback if !loopback => Err(denied(Denied::NotLoopback)),
+                _ => Ok((call, varied, None)),
             };
-            self.door.admit(caller, *needs).map_err(denied)?;
-        } else if matches!(self.door, Door::Loopback) && !is_loopback(request.client.address) {
-            return Err(denied(Denied::NotLoopback));
         }
-        Ok(*route)
+        let authorization = request.fields.named("authorization").next();
+        let key = call.keys.iter().find_map(|name| request.fields.named(name).next());
+        let caller = Caller { loopback, authorization, key };
+        let bearer = self.door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
+        Ok((call, varied, Some(bearer)))
     }
 
-    fn answer(&self, route: Route, request: &Request) -> Reply {
-        match route {
-            Route::Explain => match ExplainQuery::parse(path_of(request.target()).1) {
-                Ok(query) => match self.node.explain(&query) {
-                    Ok(answer) => Reply::json(StatusCode::OK, &answer),
-                    Err(problem) => problem.into(),
-                },
-                Err(problem) => problem.into(),
-            },
+    fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
+        Ok(match route {
+            Route::Explain => Reply::json(StatusCode::OK, &self.node.explain(&ExplainQuery::parse(query)?)?),
             Route::Stat => {
                 let mut stat = self.observe.stat(&self.node.gauges(), &self.clock);
                 if let Value::Object(members) = &mut stat {
@@ -202,6 +218,7 @@ impl Inner {
                 self.node.stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
             }
+            Route::OpenApi => text("application/json", include_str!("openapi.json")),
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
             Route::Ready => match self.node.ready() {
                 Ok(()) => {
@@ -216,33 +233,22 @@ impl Inner {
             }
             Route::Dashboard => {
                 let mut reply = text("text/html; charset=utf-8", include_str!("dashboard/index.html"));
-                reply.fields.push(("content-security-policy", DASHBOARD_POLICY));
+                reply.fields.push(("content-security-policy", DASHBOARD_POLICY.into()));
                 reply
             }
             Route::DashboardStyle => text("text/css; charset=utf-8", include_str!("dashboard/style.css")),
             Route::DashboardScript => {
                 text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
             }
-            // Answered where its body can be awaited; without one it selects nothing.
-            Route::Purge => Problem::from(purge_api::Refusal::Empty).into(),
-        }
-    }
-
-    async fn purge(self: Arc<Self>, body: RequestBody, id: RequestId) -> Reply {
-        let body = match body::read(body, &self.clock).await {
-            Ok(body) => body,
-            Err(problem) => return problem.into(),
-        };
-        // A purge is durable before it is acknowledged: it waits for the disk, so not on this thread.
-        let purging = tokio::task::spawn_blocking(move || {
-            let millis = || self.clock.micros() / 1000;
-            let id = id.to_string();
-            let call = Call { node: self.observe.node(), id: &id, millis: &millis };
-            purge_api::purge(self.node.purger(), call, &body)
-        });
-        purging.await.unwrap_or_else(|_| {
-            let detail = "the purge was lost on the way; send it again";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost", detail).into()
+            // Answered by `begin`, where they can wait; without a body a purge selects nothing.
+            Route::Purge
+            | Route::Deploy
+            | Route::ZonePurge
+            | Route::KeyPurge
+            | Route::KeysPurge
+            | Route::ServicePurge
+            | Route::Receipt
+            | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
         })
     }
 }
@@ -253,6 +259,8 @@ fn denied(denied: Denied) -> Problem {
         Denied::NotLoopback => Problem::new(StatusCode::FORBIDDEN, "not-loopback", detail),
         Denied::Missing | Denied::Unknown => Problem::new(StatusCode::UNAUTHORIZED, "token", detail)
             .field("www-authenticate", "Bearer realm=\"tidegate\""),
+        Denied::TooOften(seconds) => Problem::new(StatusCode::TOO_MANY_REQUESTS, "token-rate", detail)
+            .field("retry-after", seconds.to_string()),
         Denied::NotAllowed => Problem::new(StatusCode::FORBIDDEN, "token-scope", detail),
     }
 }
@@ -295,21 +303,6 @@ fn respond(reply: Reply, head: bool, id: RequestId) -> Response {
         close: false,
     }
 }
-
-/// Path, method, call, and what a caller needs; `None`: nothing is told that needs a token.
-#[rustfmt::skip]
-const CALLS: &[(&str, &str, Route, Option<Permission>)] = &[
-    ("/v1/purge", "POST", Route::Purge, Some(Permission::Purge)),
-    ("/v1/explain", "GET", Route::Explain, Some(Permission::Read)),
-    ("/v1/stat", "GET", Route::Stat, Some(Permission::Read)),
-    ("/v1/stop", "POST", Route::Stop, Some(Permission::Control)),
-    ("/live", "GET", Route::Live, None),
-    ("/ready", "GET", Route::Ready, None),
-    ("/metrics", "GET", Route::Metrics, Some(Permission::Read)),
-    ("/", "GET", Route::Dashboard, None),
-    ("/dashboard.css", "GET", Route::DashboardStyle, None),
-    ("/dashboard.js", "GET", Route::DashboardScript, None),
-];
 
 /// The dashboard loads its own files and calls its own listener, nothing else.
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \

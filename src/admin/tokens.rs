@@ -4,7 +4,11 @@
 //! [[token]]
 //! name = "deploy"                 # for the log
 //! sha256 = "9f86d081884c7d65…"    # printf %s "$TOKEN" | sha256sum
-//! may = ["purge"]                 # read, purge, control; without it: all
+//! may = ["purge"]                 # read, purge, control; without it: all, or only purge where it is limited below
+//! hosts = ["www.example.com", "*.example.org"]        # limits: purges what one of these lists allows, never everything
+//! prefixes = ["https://www.example.com/news/"]
+//! tags = ["front", "article-*"]
+//! rate = "100/s"                  # calls that purge: per s, m or h
 //! ```
 
 use std::fs::File;
@@ -12,8 +16,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use purge_api::auth::{Permission, Token, Tokens, digest_of_hex};
+use purge_api::error::SelectorError;
+use purge_api::grant::{Allowed, Grant};
+use purge_api::rate::{Bucket, Rate};
 use serde::Deserialize;
 
+use super::purge::normal;
 use crate::config::limits::{TOKEN_FILE_BYTES_MAX, TOKENS_MAX};
 
 #[derive(Deserialize)]
@@ -28,8 +36,14 @@ struct FileText {
 struct TokenText {
     name: Box<str>,
     sha256: toml::Spanned<String>,
-    may: Option<Vec<toml::Spanned<String>>>,
+    may: Option<Texts>,
+    hosts: Option<Texts>,
+    prefixes: Option<Texts>,
+    tags: Option<Texts>,
+    rate: Option<toml::Spanned<String>>,
 }
+
+type Texts = Vec<toml::Spanned<String>>;
 
 /// The tokens in this file.
 ///
@@ -65,15 +79,53 @@ pub(crate) fn parse(text: &str) -> Result<Tokens, String> {
             let digest = digest_of_hex(token.sha256.get_ref()).ok_or_else(|| {
                 format!("line {}: `sha256` is not 64 hexadecimal digits", line(text, &token.sha256))
             })?;
-            let may = match token.may {
-                None => Permission::ALL.iter().map(|(_, permission)| *permission).collect(),
+            let grant = grant(text, &token)?;
+            let may: Box<[_]> = match &token.may {
                 Some(names) => names.iter().map(|name| permission(text, name)).collect::<Result<_, _>>()?,
+                // Who may purge one path was hardly meant to stop the node.
+                None if grant != Grant::All => Box::new([Permission::Purge]),
+                None => Permission::ALL.iter().map(|(_, permission)| *permission).collect(),
             };
-            Ok(Token { name: token.name, digest, may })
+            let bucket = match &token.rate {
+                None => None,
+                Some(rate) => Some(Bucket::new(Rate::parse(rate.get_ref()).ok_or_else(|| {
+                    let line = line(text, rate);
+                    format!(
+                        "line {line}: `{}` is not a rate: write \"100/s\", \"30/m\" or \"5/h\"",
+                        rate.get_ref()
+                    )
+                })?)),
+            };
+            Ok(Token { name: token.name, digest, may, grant, bucket })
         })
         .collect();
     Ok(Tokens::new(tokens?))
 }
+
+/// What a token may purge: everything where none of the lists is there.
+fn grant(text: &str, token: &TokenText) -> Result<Grant, String> {
+    let lists: [(&Option<Texts>, &Line); 3] = [
+        (&token.hosts, &Allowed::host),
+        (&token.prefixes, &|prefix| Allowed::prefix(prefix, &normal)),
+        (&token.tags, &Allowed::tag),
+    ];
+    if lists.iter().all(|(list, _)| list.is_none()) {
+        return Ok(Grant::All);
+    }
+    let mut allowed = Vec::new();
+    for (list, parse) in lists {
+        for entry in list.iter().flatten() {
+            let line = line(text, entry);
+            allowed.push(
+                parse(entry.get_ref())
+                    .map_err(|error| format!("line {line}: `{}`: {error}", entry.get_ref()))?,
+            );
+        }
+    }
+    Ok(Grant::Limited(allowed.into()))
+}
+
+type Line = dyn Fn(&str) -> Result<Allowed, SelectorError>;
 
 fn permission(text: &str, name: &toml::Spanned<String>) -> Result<Permission, String> {
     Permission::ALL
@@ -119,6 +171,40 @@ mod tests {
                 "a right has a known name",
                 format!("[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nmay = ['all']"),
                 Err("line 4: `all`"),
+            ),
+            (
+                "a limited one may purge and no more, unless it says so",
+                format!(
+                    "[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nhosts = ['*.a.example']\ntags = ['x*']\nrate = '5/m'"
+                ),
+                Ok(1),
+            ),
+            (
+                "it may say so",
+                format!(
+                    "[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nmay = ['purge', 'read']\nprefixes = ['https://a/n/']"
+                ),
+                Ok(2),
+            ),
+            (
+                "a star alone is no tag",
+                format!("[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\ntags = [\n  '*']"),
+                Err("line 5: `*`: an empty tag"),
+            ),
+            (
+                "a host has no port",
+                format!("[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nhosts = ['a:80']"),
+                Err("line 4: `a:80`: a host"),
+            ),
+            (
+                "a prefix is a URL",
+                format!("[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nprefixes = ['/news/']"),
+                Err("line 4: `/news/`: not an absolute URL"),
+            ),
+            (
+                "a rate has a period",
+                format!("[[token]]\nname = 'a'\nsha256 = '{OF_ABC}'\nrate = '100'"),
+                Err("line 4: `100` is not a rate: write \"100/s\""),
             ),
             (
                 "a misspelt key is refused",

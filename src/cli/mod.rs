@@ -7,15 +7,18 @@
 mod check;
 mod client;
 mod demo;
+mod deploy;
 mod effective;
 mod explain;
 mod port;
 mod proxy;
 mod purge;
+mod receipt;
 mod run;
 mod stat;
 mod stop;
 mod talk;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,7 +71,7 @@ enum Command {
     Check(check::Check),
     /// Print the settings as meant, every default written out.
     Config(effective::Effective),
-    /// Make a running node forget what it stored under URLs, or make it stale.
+    /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
     /// Tell what a running node would do with a request, and why.
     Explain(explain::Explain),

@@ -1,23 +1,35 @@
-//! `tidegate purge`: a node forgets what it stored under URLs, or makes it stale; prints the receipt.
-
-use std::fmt::Write as _;
+//! `tidegate purge`: a node forgets what it stored, or makes it stale, and prints the receipt.
+//!
+//! By URL, prefix, host, tag or everything; or, after a deploy, by what the build changed (`deploy.rs`).
 
 use clap::{Args, ValueEnum};
-use purge_api::ResourceUrl;
+use purge_api::{Scope, Selector};
 use serde_json::{Value, json};
 
 use super::Ended;
 use super::client::Node;
+use super::deploy::Deploy;
+use super::receipt;
 use super::talk::Talk;
 
-/// Make a running node forget what it stored under URLs, or make it stale.
+/// Make a running node forget what it stored, or make it stale.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  tidegate purge https://www.example.com/ https://www.example.com/news\n  tidegate purge --soft https://www.example.com/      stale at once, fetched again at the next request\n  tidegate purge --dry-run --json https://www.example.com/ | jq .matched"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Purge {
     /// Absolute URLs, as clients ask for them.
     urls: Vec<String>,
+    /// All URLs that begin so, whatever their query; may be repeated.
+    #[arg(long, value_name = "URL")]
+    prefix: Vec<String>,
+    /// All URLs of a host; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// All responses with a tag (Surrogate-Key, Cache-Tag …); may be repeated.
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// Everything, of every site.
+    #[arg(long)]
+    everything: bool,
     /// Make stale rather than forget: served while it is fetched again, and when the origin is down.
     #[arg(long)]
     soft: bool,
@@ -27,20 +39,14 @@ pub(crate) struct Purge {
     /// Until who has applied it.
     #[arg(long, value_enum, default_value_t = Wait::Node)]
     wait: Wait,
-    #[arg(long, value_name = "URL", hide = true)]
-    prefix: Vec<String>,
-    #[arg(long, value_name = "HOST", hide = true)]
-    host: Vec<String>,
-    #[arg(long, value_name = "TAG", hide = true)]
-    tag: Vec<String>,
-    #[arg(long, hide = true)]
-    everything: bool,
+    #[command(flatten)]
+    deploy: Deploy,
     #[command(flatten)]
     node: Node,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Wait {
+pub(super) enum Wait {
     /// The node that is asked.
     Node,
     /// Every node of its fleet.
@@ -49,96 +55,108 @@ enum Wait {
 
 impl Purge {
     pub(super) fn carry_out(self, talk: Talk) -> Ended {
-        let later = [
-            ("--prefix", !self.prefix.is_empty()),
-            ("--host", !self.host.is_empty()),
-            ("--tag", !self.tag.is_empty()),
-            ("--everything", self.everything),
+        let lists = [
+            (Scope::Url, "urls", &self.urls),
+            (Scope::Prefix, "prefixes", &self.prefix),
+            (Scope::Host, "hosts", &self.host),
+            (Scope::Tag, "tags", &self.tag),
         ];
-        if let Some((flag, _)) = later.iter().find(|(_, given)| *given) {
+        let named = self.everything || lists.iter().any(|(.., list)| !list.is_empty());
+        if self.deploy.is_asked() {
+            if named || self.soft {
+                let help = "a deploy purges what its build changed, softly unless --hard says otherwise";
+                talk.complain("a manifest goes without anything else to purge, and without --soft", help);
+                return Ended::Usage;
+            }
+            return self.deploy.carry_out(talk, &self.node, self.dry_run, self.wait);
+        }
+        if let Some(flag) = self.deploy.stray() {
             talk.complain(
-                &format!("{flag} is not supported by this version yet"),
-                "name the URLs; restarting the node forgets everything",
+                &format!("{flag} belongs to a deploy"),
+                "name its --manifest or --directory, and its --site",
             );
             return Ended::Usage;
         }
-        if self.urls.is_empty() {
-            talk.complain("nothing to purge", "name URLs: tidegate purge https://www.example.com/");
+        if !named {
+            let help = "name URLs: tidegate purge https://www.example.com/\nor --prefix, --host, --tag, --everything";
+            talk.complain("nothing to purge", help);
+            return Ended::Usage;
+        }
+        if self.everything && lists.iter().any(|(.., list)| !list.is_empty()) {
+            talk.complain("--everything stands by itself", "leave out the rest, or leave out --everything");
             return Ended::Usage;
         }
         let mut wrong = false;
-        for url in &self.urls {
-            if let Err(error) = ResourceUrl::parse(url) {
-                talk.complain(
-                    &format!("`{}` cannot be purged: it is {error}", url.escape_debug()),
-                    "write a URL as clients ask for it, like https://www.example.com/news",
-                );
-                wrong = true;
+        for (scope, _, list) in &lists {
+            for text in *list {
+                if let Err(error) = Selector::parse(*scope, text) {
+                    talk.complain(
+                        &format!("`{}` cannot be purged: {error}", text.escape_debug()),
+                        example(*scope),
+                    );
+                    wrong = true;
+                }
             }
         }
         if wrong {
             return Ended::Usage;
         }
-        let wait = if self.wait == Wait::Fleet { "fleet" } else { "node" };
-        let body = json!({ "urls": self.urls, "soft": self.soft, "dry_run": self.dry_run, "wait": wait });
+        let mut body = json!({ "soft": self.soft, "dry_run": self.dry_run, "wait": self.wait.as_str() });
+        for (_, name, list) in &lists {
+            if !list.is_empty() {
+                body[*name] = json!(list);
+            }
+        }
+        if self.everything {
+            body["everything"] = true.into();
+        }
         match self.node.call(talk, "POST", "/v1/purge", Some(&body)) {
-            Ok(receipt) if self.node.json => talk.json(&receipt),
-            Ok(receipt) => talk.result(&receipt_text(&receipt, self.urls.len())),
+            Ok(told) => self.tell(talk, &told, &lists),
             Err(ended) => ended,
         }
     }
+
+    fn tell(&self, talk: Talk, told: &Value, lists: &[(Scope, &str, &Vec<String>)]) -> Ended {
+        if self.node.json {
+            return receipt::ended(talk, told, talk.json(told));
+        }
+        let mut what: Vec<_> = lists
+            .iter()
+            .filter(|(.., list)| !list.is_empty())
+            .map(|(scope, _, list)| receipt::plural(list.len() as u64, scope.noun()))
+            .collect();
+        if self.everything {
+            what.push("everything".to_owned());
+        }
+        receipt::ended(talk, told, talk.result(&receipt::purged(told, &what.join(", "))))
+    }
 }
 
-/// The receipt for people.
-fn receipt_text(receipt: &Value, urls: usize) -> String {
-    let number = |name: &str| receipt.get(name).and_then(Value::as_u64);
-    let is = |name: &str| receipt.get(name).and_then(Value::as_bool).unwrap_or_default();
-    let done = match (is("dry_run"), is("soft")) {
-        (true, true) => "would make stale",
-        (true, false) => "would forget",
-        (false, true) => "made stale",
-        (false, false) => "forgot",
-    };
-    let plural = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let matched = plural(number("matched").unwrap_or_default(), "stored response");
-    let mut text = format!("{done} {matched} under {}", plural(urls as u64, "URL"));
-    if let Some(sequence) = number("sequence") {
-        let _ = write!(text, "; purge {sequence}");
-    }
-    text.push('\n');
-    for node in receipt.get("nodes").and_then(Value::as_array).into_iter().flatten() {
-        let name = node.get("node").and_then(Value::as_str).unwrap_or("?");
-        let ms = node.get("ms").and_then(Value::as_u64).unwrap_or_default();
-        let _ = writeln!(text, "  {name}  applied after {ms} ms");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn receipts() {
-        let nodes = json!([{ "node": "fra-1", "sequence": 7, "ms": 2 }]);
-        for (claim, receipt, expected) in [
-            (
-                "a purge tells what it did, its number and who applied it",
-                json!({ "sequence": 7, "matched": 1, "soft": false, "nodes": nodes }),
-                "forgot 1 stored response under 2 URLs; purge 7\n  fra-1  applied after 2 ms\n",
-            ),
-            (
-                "soft is not hard",
-                json!({ "sequence": 7, "matched": 3, "soft": true, "nodes": [] }),
-                "made stale 3 stored responses under 2 URLs; purge 7\n",
-            ),
-            (
-                "a dry run says that nothing happened",
-                json!({ "matched": 0, "dry_run": true, "nodes": [] }),
-                "would forget 0 stored responses under 2 URLs\n",
-            ),
-        ] {
-            assert_eq!(receipt_text(&receipt, 2), expected, "{claim}");
+impl Wait {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Fleet => "fleet",
         }
     }
 }
+
+const fn example(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Url => "write a URL as clients ask for it, like https://www.example.com/news",
+        Scope::Prefix => "write the beginning of URLs, like --prefix https://www.example.com/news/",
+        Scope::Host => "write a name, like --host www.example.com",
+        Scope::Tag | Scope::Everything => "write one tag, like --tag article-42",
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate purge https://www.example.com/ https://www.example.com/news
+  tidegate purge --soft --tag article-42 --tag front   stale at once, fetched again at the next request
+  tidegate purge --prefix https://www.example.com/news/ --wait fleet
+  tidegate purge --dry-run --json --host www.example.com | jq .matched
+  tidegate purge --directory public/ --site https://www.example.com --warm
+                                                       after a deploy: what the build changed
+
+Exit codes: 0 purged, 1 failed, or a node that was waited for is late, 2 usage.";

@@ -13,6 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::talk::{Talk, chain};
 use super::{Ended, port};
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+
 use crate::clock::Clock;
 use crate::config::load::load;
 use crate::config::{AdminAddress, Config};
@@ -244,7 +248,9 @@ fn log_to_standard_error(talk: Talk) {
         .with_ansi(talk.colour)
         .with_target(false)
         .without_time()
-        .finish();
+        .finish()
+        // What a library says of a broker that is away it says every moment; the rooms say it once.
+        .with(Targets::new().with_default(Level::INFO).with_target("async_nats", LevelFilter::OFF));
     // Set already only where a test runs two nodes in one process.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }

@@ -43,6 +43,7 @@ pub fn effective(config: &Config) -> String {
     out.log(&config.log);
     out.table("[purge]");
     out.line("method_from", &strings(config.purge.method_from.iter()));
+    out.line("refresh_per_second", &config.purge.refresh_per_second.to_string());
     if let Some(NatsBus { servers, stream, replicas, credentials }) = &config.purge.bus {
         let (servers, stream) = (quoted(servers), quoted(stream));
         let credentials = credentials.as_ref().map_or_else(String::new, |path| {

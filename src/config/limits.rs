@@ -157,8 +157,14 @@ pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
-/// Body of an admin call, bytes.
-pub const ADMIN_BODY_BYTES_MAX: usize = MIB;
+/// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
+pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Selectors of a purge that a line of the operator's log names; the rest are counted.
+pub const AUDIT_SELECTORS_MAX: usize = 3;
+/// Body of a deploy, bytes: two hundred thousand files.
+pub const DEPLOY_BODY_BYTES_MAX: usize = 16 * MIB;
+/// Bodies of admin calls that are held at once; further ones wait.
+pub const ADMIN_BODIES_MAX: usize = 8;
 /// Time given to an admin call's body.
 pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tokens in a token file.
@@ -203,6 +209,10 @@ pub const MISTAKES_SHOWN_MAX: usize = 50;
 pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer that a client command reads.
 pub const ADMIN_CLIENT_BYTES_MAX: usize = 64 * MIB;
+/// Fetches a second that soft purges may cause.
+pub const REFRESH_PER_SECOND: u32 = 100;
+/// Pages that wait to be refreshed after a soft purge; what does not fit waits for its next request.
+pub const REFRESHES_WAITING_MAX: usize = 4096;
 /// How long a stream or a parent's log may be out of reach before what is stored is no longer trusted.
 pub const UNSYNCED_AFTER: Duration = Duration::from_secs(10);
 /// How long a node waits for a purge before it asks the stream again how it is.
@@ -217,6 +227,10 @@ pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
 pub const PURGE_RECORDS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// Requests a second of `purge --warm` where it does not say.
+pub const WARM_RATE: u32 = 20;
+/// Connections in a row that `purge --warm` cannot make before it gives up.
+pub const WARM_FAILURES_MAX: usize = 10;
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// How often idle connections to origins are looked over.

@@ -382,6 +382,8 @@ impl std::fmt::Display for PathPattern {
 pub struct Purge {
     /// Who may use the PURGE method.
     pub method_from: Vec<Network>,
+    /// Fetches a second that soft purges may cause; what is asked for most goes first.
+    pub refresh_per_second: u32,
     /// The fleet's stream, if there is a broker.
     pub bus: Option<NatsBus>,
     /// What becomes of what is stored while it is not certain that every purge has been heard of.
@@ -419,6 +421,7 @@ impl Default for Purge {
     fn default() -> Self {
         Self {
             method_from: Vec::new(),
+            refresh_per_second: limits::REFRESH_PER_SECOND,
             bus: None,
             unsynced: Unsynced::default(),
             unsynced_after: limits::UNSYNCED_AFTER,

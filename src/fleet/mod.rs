@@ -223,8 +223,13 @@ impl Fleet {
 
     async fn pull(self: Arc<Self>, exchange: Arc<Exchange>) {
         loop {
-            // A stream that says nothing may be gone: asked again, it answers how it is.
-            match self.clock.timeout(FLEET_PULL, exchange.pull(self.clock.wall())).await {
+            // A stream that says nothing may be gone: asked again, it answers how it is, and often enough that silence alone is
+            // no reason to distrust anything.
+            match self
+                .clock
+                .timeout(FLEET_PULL.min(self.unsynced_after / 3), exchange.pull(self.clock.wall()))
+                .await
+            {
                 Ok(Ok(pulled)) => {
                     if pulled == Pulled::All {
                         self.in_step(exchange.name());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
-//!                  ├─ Stale ───► respond, and spawn the refresh
+//!                  ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
 //!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
 //!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
@@ -20,11 +20,13 @@ mod explain;
 mod fetch;
 mod pass;
 mod purging;
+mod refresh;
 mod service;
 mod slices;
 mod walk;
 
 pub use purging::Purging;
+pub use refresh::Refreshes;
 pub use service::{NotStoredMemory, WalkService};
 
 use std::sync::{Arc, OnceLock};
@@ -33,11 +35,14 @@ use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
 use cache_store::purge::Resource;
-use cache_store::rules::{Policy, RequestHead};
+use cache_store::rules::{Policy, Purged, RequestHead};
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderValue, Method, StatusCode};
 use purge_api::bus::Standing;
+
+use purge_api::compat::method;
+use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -83,6 +88,10 @@ pub struct Edge {
     pub ids: RequestIds,
     /// Purges applied.
     pub purges: Purging,
+    /// What soft purges made stale and somebody asked for.
+    pub refreshes: Refreshes,
+    /// Who asked for them.
+    pub ledger: Ledger,
     /// Why keys were not stored last time.
     pub not_stored: NotStoredMemory,
     /// The end of the node.
@@ -104,7 +113,7 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
-        if *request.method.as_str() == *"PURGE" {
+        if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
         let site = route.site;
@@ -135,13 +144,15 @@ impl Edge {
                     }
                 }
                 Lookup::Stale(hit, fill) => {
+                    let is_purged = hit.stored.purged() != Purged::No;
                     let occasion = self.occasion(&head, &route, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
                     let route = route.detached();
                     if let Some(fill) = fill
+                        && !(is_purged && self.refreshes.count(key))
                         && let Ok(walk) = Walk::fill(self, request, &route, key)
                     {
-                        tokio::spawn(fetch::lead(walk, fill, None));
+                        refresh::begin(walk, fill, is_purged);
                     }
                     return match answer {
                         Ok(response) => Served::Now(tagged(site, from(tier, response))),
@@ -224,8 +235,11 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
                 return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "purged"));
             }
             Lookup::Stale(hit, fill) => {
-                if let Some(fill) = fill {
-                    tokio::spawn(fetch::lead(walk.clone(), fill, None));
+                let is_purged = hit.stored.purged() != Purged::No;
+                if let Some(fill) = fill
+                    && !(is_purged && walk.edge.refreshes.count(walk.key))
+                {
+                    refresh::begin(walk.clone(), fill, is_purged);
                 }
                 return from(tier, from_store(&walk, hit, CacheOutcome::Stale, None).await);
             }

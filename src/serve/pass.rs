@@ -79,7 +79,9 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
         let now = walk.edge.clock.now();
         walk.edge.store.invalidate(&keys, now);
         if let Some(parents) = &walk.edge.parents {
-            keys.iter().for_each(|key| parents.changed(*key, now));
+            for key in &keys {
+                parents.changed(*key, now);
+            }
         }
     }
 }

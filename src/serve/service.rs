@@ -10,10 +10,14 @@ use cache_store::key::CacheKey;
 use cache_store::tiers::disk::ChunksUsage;
 use http::StatusCode;
 use parking_lot::Mutex;
-use purge_api::{Problem, Purger, Reply, ResourceUrl, compat};
+use purge_api::auth::Bearer;
+use purge_api::compat::method;
+use purge_api::ledger::Ledger;
+use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
 use super::{Edge, tagged};
+use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
 use crate::listener::Worker;
@@ -82,11 +86,11 @@ impl NotStoredMemory {
 }
 
 impl Edge {
-    /// `PURGE` on a client listener: for those that `purge.method_from` names. Answered at once where purges are kept in
-    /// memory; over a disk it waits, elsewhere, until the disk has it.
+    /// `PURGE`, `PURGEKEYS` and `BAN` on a client listener: for those that `purge.method_from` names. Answered at once where
+    /// purges are kept in memory; over a disk it waits, elsewhere, until the disk has it.
     pub(super) fn purge_by_method(self: &Arc<Self>, request: &Request, site: u16) -> Served {
-        let client = request.client.address.ip();
-        if !self.may_purge(client) {
+        let client = request.client.address;
+        if !self.may_purge(client.ip()) {
             let failure = Failure::new(StatusCode::FORBIDDEN, "purge-not-allowed");
             return Served::Now(tagged(site, self.failed(request, failure)));
         }
@@ -100,9 +104,18 @@ impl Edge {
             let failure = Failure::new(StatusCode::BAD_REQUEST, "target");
             return Served::Now(tagged(site, self.failed(request, failure)));
         };
-        let soft = compat::asks_soft(compat::SOFT_FIELDS.iter().flat_map(|name| request.fields.named(name)));
+        let field = |name: &str| joined(request.fields.named(name));
+        let asked = method::Asked { method: request.method.as_str(), url: &url, field: &field };
+        let understood = method::understood(asked, &normal);
+        let id = self.ids.draw().to_string();
         let edge = Arc::clone(self);
-        let purge = move || tagged(site, edge.purge_reply(&compat::purge_method(&*edge, url, soft)));
+        let purge = move || {
+            let by = By { bearer: &Bearer::Network, client, via: "the PURGE method", id: &id };
+            let told = carry_out(&*edge, &edge.config.node, &edge.clock, by, &understood);
+            let reply =
+                told.map_or_else(|refusal| Problem::from(refusal).into(), |receipt| method::answer(&receipt));
+            tagged(site, edge.purge_reply(&reply))
+        };
         let Some(disk) = self.store.disk() else { return Served::Now(purge()) };
         let (edge, purging) = (Arc::clone(self), disk.pool().spawn_blocking(purge));
         Served::Later(Box::pin(async move {
@@ -144,6 +157,10 @@ impl Edge {
 impl Node for Edge {
     fn purger(&self) -> &dyn Purger {
         self
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn gauges(&self) -> Gauges {
@@ -218,6 +235,16 @@ impl Node for Edge {
                         usage.fills_under_way,
                     ),
                     gauge(
+                        "tidegate_purge_refreshes_waiting",
+                        "Pages made stale by soft purges and asked for, to be refreshed.",
+                        self.refreshes.waiting() as u64,
+                    ),
+                    gauge(
+                        "tidegate_purge_lag_seconds",
+                        "Seconds since every purge that was to be heard of was heard of.",
+                        self.fleet.lag_seconds(),
+                    ),
+                    gauge(
                         "tidegate_arriving_bytes",
                         "Bytes of bodies arriving to be stored.",
                         usage.arriving_bytes,
@@ -247,6 +274,13 @@ impl Node for Edge {
     fn stop(&self) {
         self.shutdown.begin();
     }
+}
+
+/// The values of a field as one; `None` without any, or where they are not ASCII.
+fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
+    let values: Option<Vec<&str>> =
+        values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
+    values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
 }
 
 /// What is told about the chunks of large bodies.

@@ -161,7 +161,7 @@ fn over_tls(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Cases that are no fault of framing and that the rooms behind the listener answer, with their status.
-const FURTHER_IN: &[(&str, u16)] = &[("PURGE is taken", 403)];
+const FURTHER_IN: &[(&str, u16)] = &[("PURGE is taken", 403), ("BAN is taken", 403)];
 
 const NO_STORE: &str = "Cache-Control: no-store\r\n";
 const STORED: &str = "Cache-Control: max-age=1000\r\n";

@@ -17,6 +17,7 @@ mod limits;
 mod pools;
 mod purging;
 mod ranges;
+mod refreshing;
 mod restart;
 mod shutdown;
 mod stage;

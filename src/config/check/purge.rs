@@ -14,6 +14,9 @@ pub(super) fn purge(section: Section<'_>, around: &Surroundings) -> Purge {
     if let Some(from) = from.and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network)) {
         purge.method_from = from;
     }
+    if let Some(rate) = section.item("refresh_per_second").and_then(|item| item.count(REFRESH_RANGE)) {
+        purge.refresh_per_second = u32::try_from(rate).unwrap_or(u32::MAX);
+    }
     purge.bus = section.item("bus").and_then(|item| bus(&item, around));
     if let Some(unsynced) = section.item("unsynced").and_then(|item| item.word(&UNSYNCED)) {
         purge.unsynced = unsynced;
@@ -83,6 +86,7 @@ const BUS_EXAMPLE: &str = "write bus = { nats = \"nats://10.0.0.5:4222\" }";
 /// The stream of a fleet that names none.
 const STREAM: &str = "TIDEGATE";
 const STREAM_BYTES_MAX: usize = 64;
+const REFRESH_RANGE: RangeInclusive<u64> = 1..=1_000;
 /// What the broker takes.
 const REPLICAS_RANGE: RangeInclusive<u64> = 1..=5;
 const UNSYNCED_AFTER_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);

@@ -55,7 +55,7 @@ use crate::listener::request::{InterimSink, RequestBody, Scheme};
 /// The nodes before this one.
 #[derive(Debug)]
 pub struct Parents {
-    parents: Vec<Parent>,
+    all: Vec<Parent>,
     order: Order,
     changed: Changed,
 }
@@ -128,7 +128,7 @@ impl Parents {
             });
         }
         let order = Order::new(&Key::read(tier.key.as_ref())?, parents.iter().map(|parent| &*parent.name));
-        Ok(Some(Self { parents, order, changed: Changed::default() }))
+        Ok(Some(Self { all: parents, order, changed: Changed::default() }))
     }
 
     /// An answer that is this node's own affair has changed a resource: a parent's copy is not to come back here.
@@ -144,7 +144,7 @@ impl Parents {
             if asked == TIER_ATTEMPTS_MAX {
                 break;
             }
-            let Some(parent) = self.parents.get(nth) else { continue };
+            let Some(parent) = self.all.get(nth) else { continue };
             let Some(position) = required(on.standing, parent) else { continue };
             // Asked late: who comes first on trial keeps the others away.
             if !on.origins.available(&parent.pool) {
@@ -163,9 +163,9 @@ impl Parents {
     /// Every parent in the order in which it would be asked, with the reason why it would not, if there is one.
     pub(crate) fn explained(&self, wanted: &Wanted<'_>, on: Footing<'_>) -> Vec<(Arc<str>, Option<Unasked>)> {
         let mut asked = false;
-        let mut told = Vec::with_capacity(self.parents.len());
+        let mut told = Vec::with_capacity(self.all.len());
         for nth in self.in_order(wanted, on.origins) {
-            let Some(parent) = self.parents.get(nth) else { continue };
+            let Some(parent) = self.all.get(nth) else { continue };
             let unasked = if !on.origins.available(&parent.pool) {
                 Some(Unasked::Unhealthy)
             } else if required(on.standing, parent).is_none() {
@@ -182,11 +182,11 @@ impl Parents {
 
     fn in_order(&self, wanted: &Wanted<'_>, origins: &OriginPools) -> Vec<usize> {
         let order = self.order.of(wanted.scheme.as_str(), wanted.authority, wanted.target);
-        let load = |nth: &usize| self.parents.get(*nth).map_or(0, |parent| origins.load(&parent.pool));
+        let load = |nth: &usize| self.all.get(*nth).map_or(0, |parent| origins.load(&parent.pool));
         // What is down counts neither as a place nor as light: its share is the others'.
         let (well, down): (Vec<_>, Vec<_>) = order
             .into_iter()
-            .partition(|nth| self.parents.get(*nth).is_some_and(|parent| origins.available(&parent.pool)));
+            .partition(|nth| self.all.get(*nth).is_some_and(|parent| origins.available(&parent.pool)));
         let loads: Vec<u64> = well.iter().map(load).collect();
         let mut order = order::by_load(&well, &loads);
         order.extend(down);

@@ -213,7 +213,8 @@ impl Children {
         };
         let by_network = self.networks.iter().any(|network| network.contains(request.client.address.ip()));
         let is_timely = wall.as_secs().abs_diff(at_secs) <= TIER_CLOCK_SKEW.as_secs();
-        if !by_network && !(is_timely && self.key.verifies(proven, proof)) {
+        let is_proven = by_network || (is_timely && self.key.verifies(proven, proof));
+        if !is_proven {
             return None;
         }
         Some(Child { scheme, purged: std::str::from_utf8(purged).ok().and_then(|text| text.parse().ok()) })

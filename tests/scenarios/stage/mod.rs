@@ -288,6 +288,10 @@ pub(crate) fn addresses_of(running: &Running) -> (SocketAddr, SocketAddr) {
 }
 
 /// So many seconds.
+pub(crate) const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }

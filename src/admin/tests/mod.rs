@@ -1,23 +1,29 @@
 //! The calls, made of the service directly.
 
+mod openapi;
+mod purging;
+mod scopes;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cache_store::timestamp::Timestamp;
 use purge_api::Order;
-use purge_api::auth::{Token, Tokens, digest_of_hex};
+use purge_api::auth::{Permission, Token, Tokens, digest_of_hex};
 use purge_api::fake::Fake;
+use purge_api::grant::Grant;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::fields::Fields;
-use crate::listener::request::{BodyError, Client, Interims, Protocol, Scheme};
+use crate::listener::request::{BodyError, Client, Interims, Protocol, RequestBody, Scheme};
 use crate::observe::metrics::Metrics;
 
 /// A node that remembers what it was asked to do.
 #[derive(Default)]
 struct Remembers {
     purges: Fake,
+    ledger: Ledger,
     stopped: AtomicBool,
     not_ready: AtomicBool,
     explained: AtomicUsize,
@@ -26,6 +32,10 @@ struct Remembers {
 impl Node for Remembers {
     fn purger(&self) -> &dyn Purger {
         &self.purges
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn gauges(&self) -> Gauges {
@@ -71,11 +81,21 @@ impl Stage {
     fn with_token(may: &[Permission]) -> Self {
         let digest =
             digest_of_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
-        Self::with_door(Door::Tokens(Tokens::new(vec![Token { name: "ci".into(), digest, may: may.into() }])))
+        Self::with_door(Door::Tokens(Tokens::new(vec![Token {
+            name: "ci".into(),
+            digest,
+            may: may.into(),
+            grant: Grant::All,
+            bucket: None,
+        }])))
     }
 
     fn with_door(door: Door) -> Self {
-        let node = Arc::new(Remembers::default());
+        Self::of(Remembers::default(), door)
+    }
+
+    fn of(node: Remembers, door: Door) -> Self {
+        let node = Arc::new(node);
         let log = Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false };
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
@@ -160,6 +180,11 @@ async fn calls_and_their_answers() {
         ("GET", "/dashboard.js", 200, "text/javascript"),
         ("POST", "/v1/purge", 400, "application/problem+json"),
         ("GET", "/v1/purge", 405, "application/problem+json"),
+        ("GET", "/v1/purge/1", 404, "application/problem+json"),
+        ("GET", "/v1/purge/one", 400, "application/problem+json"),
+        ("GET", "/v1/purge/", 404, "application/problem+json"),
+        ("GET", "/v1/purges", 200, "application/json"),
+        ("GET", "/v1/purges?since=-1", 400, "application/problem+json"),
         ("PUT", "/v1/stat", 405, "application/problem+json"),
         ("OPTIONS", "/v1/stat", 405, "application/problem+json"),
         ("GET", "/v1", 404, "application/problem+json"),
@@ -191,88 +216,6 @@ async fn head_is_get_without_a_body() {
     let stage = Stage::new();
     let (get, head) = (stage.call("GET", "/live").await, stage.call("HEAD", "/live").await);
     assert_eq!((head.status, head.body), (200, format!("omitted Some({})", get.body.len())));
-}
-
-#[tokio::test]
-async fn a_purge_gets_a_receipt() {
-    let stage = Stage::new();
-    let got = stage.send(purge_of(r#"{"urls":["https://a/x","https://a/y"],"soft":true}"#)).await;
-    let receipt = got.json();
-    assert_eq!(got.status, 200, "{receipt}");
-    assert_eq!(
-        (&receipt["sequence"], &receipt["scope"], &receipt["soft"]),
-        (&json!(1), &json!("url"), &json!(true))
-    );
-    assert_eq!(receipt["nodes"], json!([{"node": "n1", "sequence": 1, "ms": 0}]));
-    assert!(got.lines.contains(&format!("x-request-id: {}\r\n", receipt["id"].as_str().unwrap())));
-    let orders = stage.node.purges.orders();
-    assert!(matches!(&orders[..], [Order { selectors, soft: true }] if selectors.len() == 2), "{orders:?}");
-}
-
-#[tokio::test]
-async fn a_dry_run_purges_nothing() {
-    let stage = Stage::new();
-    let receipt = stage.send(purge_of(r#"{"urls":["https://a/x"],"dry_run":true}"#)).await.json();
-    assert_eq!(
-        (&receipt["matched"], &receipt["dry_run"], &receipt["sequence"]),
-        (&json!(0), &json!(true), &Value::Null)
-    );
-    assert!(stage.node.purges.orders().is_empty());
-}
-
-#[tokio::test]
-async fn a_purge_that_is_refused_purges_nothing() {
-    let stage = Stage::new();
-    let long = vec![b' '; crate::config::limits::ADMIN_BODY_BYTES_MAX];
-    let good = br#"{"urls":["https://a/x"]}"#;
-    for (claim, request, status, code) in [
-        ("an empty selection", purge_of("{}"), 400, "empty-selection"),
-        ("a bad URL beside a good one", purge_of(r#"{"urls":["https://a/x","/y"]}"#), 422, "malformed-url"),
-        ("what is not supported yet", purge_of(r#"{"tags":["a"]}"#), 501, "not-supported"),
-        (
-            "everything beside URLs",
-            purge_of(r#"{"everything":true,"urls":["https://a/x"]}"#),
-            400,
-            "everything-not-by-itself",
-        ),
-        (
-            "a body beyond its bound",
-            with_body(
-                request("POST", "/v1/purge", &[]),
-                vec![Ok(Bytes::from(long)), Ok(Bytes::from_static(good))],
-            ),
-            413,
-            "body-too-long",
-        ),
-        (
-            "a body that breaks off where it would be whole",
-            with_body(
-                request("POST", "/v1/purge", &[]),
-                vec![Ok(Bytes::from_static(good)), Err(BodyError::Closed)],
-            ),
-            400,
-            "body",
-        ),
-    ] {
-        let got = stage.send(request).await;
-        assert_eq!((got.status, got.code().as_str()), (status, code), "{claim}");
-    }
-    assert!(stage.node.purges.orders().is_empty());
-}
-
-#[tokio::test]
-async fn a_body_that_never_ends_is_given_up() {
-    let stage = Stage::new();
-    let (sender, frames) = mpsc::channel(1);
-    let mut request = request("POST", "/v1/purge", &[]);
-    request.body = RequestBody::Channel { frames, length: None, ended: false, wanted: None };
-    let clock = stage.service.0.clock.clone();
-    let (got, ()) = tokio::join!(stage.send(request), async {
-        tokio::task::yield_now().await;
-        clock.advance(crate::config::limits::ADMIN_BODY_TIMEOUT);
-    });
-    assert_eq!((got.status, got.code().as_str()), (408, "body-timeout"));
-    drop(sender);
 }
 
 #[tokio::test]
@@ -351,8 +294,8 @@ async fn tokens_open_what_they_are_good_for() {
 
 #[test]
 fn the_dashboard_shows_only_what_stat_has() {
-    let script = include_str!("dashboard/script.js");
-    let page = include_str!("dashboard/index.html");
+    let script = include_str!("../dashboard/script.js");
+    let page = include_str!("../dashboard/index.html");
     for id in script.split("put(\"").skip(1).chain(script.split("$(\"").skip(1)) {
         let id = id.split('"').next().unwrap();
         assert!(page.contains(&format!("id=\"{id}\"")), "the page has no {id}");

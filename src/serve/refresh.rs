@@ -1,0 +1,121 @@
+//! Refreshes after a soft purge: hottest first, and no more a second than the origins are to bear.
+//!
+//! A soft purge of a host or of everything makes thousands of pages stale in one call; each is served stale at once, and without a
+//! budget each would be fetched at its next request. Requests for stale pages wait here, one a page, with how often it was asked
+//! for since; whenever the budget allows a fetch the page that was asked for most goes. A refresh that nobody's purge caused is
+//! not held back.
+//!
+//! ```text
+//! stale hit ── purged softly? ─┬─ no ──► fetch
+//!                              └─ yes ─► waiting, counted ── one a token, hottest first ──► look up again ── fetch
+//! ```
+//!
+//! Invariant: of refreshes caused by soft purges no more begin in a second than the settings say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_store::coalesce::Fill;
+use cache_store::key::CacheKey;
+use cache_store::lookup::Lookup;
+use cache_store::timestamp::Timestamp;
+use parking_lot::Mutex;
+
+use super::fetch;
+use super::walk::Walk;
+use crate::config::limits::REFRESHES_WAITING_MAX;
+
+/// What waits for a refresh.
+pub struct Refreshes {
+    /// Fetches a second.
+    per_second: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<CacheKey, Waiting>,
+    /// When the next fetch may begin.
+    next: Timestamp,
+    /// Whether somebody sees to it that what waits is fetched.
+    is_drained: bool,
+}
+
+struct Waiting {
+    /// Requests since it began to wait.
+    asked: u32,
+    walk: Walk,
+}
+
+impl Refreshes {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { per_second: per_second.max(1), state: Mutex::default() }
+    }
+
+    /// Pages that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    /// Counts a request for a page that waits already; `false` if it does not.
+    pub(super) fn count(&self, key: CacheKey) -> bool {
+        let mut state = self.state.lock();
+        let Some(waiting) = state.waiting.get_mut(&key) else { return false };
+        waiting.asked = waiting.asked.saturating_add(1);
+        true
+    }
+
+    /// Lets it wait; `true` where whoever calls is to drain. What does not fit is left to its next request.
+    fn wait(&self, walk: Walk) -> bool {
+        let mut state = self.state.lock();
+        if state.waiting.len() >= REFRESHES_WAITING_MAX {
+            return false;
+        }
+        state.waiting.entry(walk.key).or_insert(Waiting { asked: 1, walk });
+        !std::mem::replace(&mut state.is_drained, true)
+    }
+
+    /// The page to fetch now, or how long to wait for the budget; `None` where nothing waits any more.
+    fn next(&self, now: Timestamp) -> Option<Result<Walk, Duration>> {
+        let mut state = self.state.lock();
+        let hottest = state.waiting.iter().max_by_key(|(_, waiting)| waiting.asked).map(|(key, _)| *key);
+        let Some(hottest) = hottest else {
+            state.is_drained = false;
+            return None;
+        };
+        if now < state.next {
+            return Some(Err(state.next.since(now)));
+        }
+        // Timestamps are whole milliseconds, and so is the budget at its largest.
+        let apart = (Duration::from_secs(1) / self.per_second).max(Duration::from_millis(1));
+        state.next = now.plus(apart);
+        state.waiting.remove(&hottest).map(|waiting| Ok(waiting.walk))
+    }
+}
+
+/// Fetches what a stale hit asks to be fetched: at once, or, where a soft purge made it stale, when its turn comes.
+pub(super) fn begin(walk: Walk, fill: Fill, is_purged: bool) {
+    if !is_purged {
+        tokio::spawn(fetch::lead(walk, fill, None));
+        return;
+    }
+    // The permit goes back: whoever must have it sooner may fetch it.
+    drop(fill);
+    let edge = Arc::clone(&walk.edge);
+    if edge.refreshes.wait(walk) {
+        tokio::spawn(async move {
+            while let Some(next) = edge.refreshes.next(edge.clock.now()) {
+                match next {
+                    Err(wait) => edge.clock.sleep(wait).await,
+                    Ok(walk) => {
+                        // By now somebody else may have fetched it.
+                        if let Lookup::Stale(_, Some(fill)) = walk.look_up() {
+                            tokio::spawn(fetch::lead(walk, fill, None));
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
