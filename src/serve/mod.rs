@@ -3,6 +3,7 @@
 //! ```text
 //! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
 //!                  ├─ Stale ───► respond, and spawn the refresh
+//!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
 //!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
 //!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
@@ -159,6 +160,7 @@ impl Edge {
                     Ok(()) => self.store.lookup(key, head, policy, now),
                     Err(promotion) => return (Lookup::OnDisk(promotion), Tier::Disk),
                 },
+                Lookup::FreshOnDisk(hit) => return (Lookup::Fresh(hit), Tier::Disk),
                 found => return (found, tier),
             };
             tier = Tier::Disk;
@@ -198,6 +200,9 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     loop {
         let follower = match looked {
             Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit).await),
+            Lookup::FreshOnDisk(hit) => {
+                return from(Tier::Disk, from_store(&walk, hit, CacheOutcome::Hit).await);
+            }
             Lookup::Stale(hit, fill) => {
                 if let Some(fill) = fill {
                     tokio::spawn(fetch::lead(walk.clone(), fill, None));

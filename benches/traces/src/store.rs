@@ -149,6 +149,7 @@ impl Driver {
         let fill = loop {
             match (self.store.lookup(key, &request, &self.policy, NOW), &self.pool) {
                 (Lookup::Fresh(_), _) => return from,
+                (Lookup::FreshOnDisk(_), _) => return From::Disk,
                 (Lookup::Miss(fill), _) => break fill,
                 (Lookup::OnDisk(promotion), Some(pool)) => {
                     from = From::Disk;
