@@ -73,11 +73,9 @@ impl CacheStore {
         // No place in the arena for what is sent once.
         let Some(loaded) = disk.try_load(key, primary, epoch, None) else { return Glance::Waits };
         let Loaded::Found(Slot::Response(stored), _) = loaded else { return Glance::Nothing };
-        // A large body has readers that share its fetches: there is one of it, in memory.
-        if stored.on_disk().is_some()
-            || self.purged_since(primary, epoch) != Purged::No
-            || is_from_ahead(&stored, now)
-        {
+        // A large body has readers that share its fetches: there is one of it, in memory. Whatever was purged meanwhile, the
+        // promotion finds out whether it was this.
+        if stored.on_disk().is_some() || self.epoch() != epoch || is_from_ahead(&stored, now) {
             return Glance::Nothing;
         }
         match judge(stored, request, control, now) {
