@@ -402,6 +402,7 @@ impl CacheStore {
     /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
     #[inline]
     fn spare(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>, now: Timestamp) {
+        disk.asked(primary, stored, true);
         if stored.is_owed() {
             self.pay(disk, primary, stored);
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
@@ -544,6 +545,9 @@ impl CacheStore {
         stored.purge(purged);
         if purged == Purged::Hard || base.is_some_and(|base| self.is_replaced(primary, base)) {
             return stored;
+        }
+        if let Some(disk) = self.disk.as_ref().filter(|_| base.is_none()) {
+            disk.asked(primary, &stored, false);
         }
         shard.forget_hit_for_miss(flight.key);
         shard.forget_failure(primary);

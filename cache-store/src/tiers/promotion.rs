@@ -79,7 +79,10 @@ impl CacheStore {
             return Glance::Nothing;
         }
         match judge(stored, request, control, now) {
-            Found::Usable(hit @ Hit { stale: None, .. }) => Glance::Hit(hit),
+            Found::Usable(hit @ Hit { stale: None, .. }) => {
+                disk.asked(primary, &hit.stored, false);
+                Glance::Hit(hit)
+            }
             Found::Usable(_) | Found::Unusable(..) | Found::Nothing(..) => Glance::Nothing,
         }
     }
@@ -131,6 +134,7 @@ impl Promotion {
         }
         if let Slot::Response(stored) = &slot {
             stored.purge(purged);
+            disk.asked(*primary, stored, false);
             if is_from_ahead(stored, *now) {
                 disk.forget(*key);
                 return;
