@@ -19,6 +19,7 @@ mod purging;
 mod ranges;
 mod restart;
 mod shutdown;
+mod slices;
 mod stage;
 mod staleness;
 mod storing;
