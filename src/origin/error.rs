@@ -93,8 +93,6 @@ pub enum Finding {
     ExtraBytes,
     #[error("bytes without a request")]
     Unsolicited,
-    #[error("not HTTP/1.1")]
-    Unreadable,
 }
 
 /// Whose fault an error is.

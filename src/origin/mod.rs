@@ -2,8 +2,9 @@
 //!
 //! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::steer`] named, and gets an
 //! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
-//! `pool.rs` leads a request through `choose.rs`, `connection.rs`, `connect.rs` and, when it fails, `retry.rs`;
-//! `wire.rs` and `framing.rs` read every byte of a response strictly before hyper does.
+//! `pool.rs` leads a request through `choose.rs`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
+//! `connection.rs` is our own HTTP/1.1 client on one socket (`wire.rs`): it writes the request, with `upload.rs` for a body,
+//! and has `framing.rs` read every byte of the response strictly.
 //!
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
@@ -13,6 +14,7 @@ mod body;
 mod choose;
 mod connect;
 mod connection;
+mod connections;
 mod error;
 pub mod forward;
 pub(crate) mod framing;
@@ -23,6 +25,8 @@ mod retry;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
