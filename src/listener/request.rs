@@ -7,11 +7,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fields::{Fields, Part};
@@ -278,7 +279,43 @@ pub struct Interim {
 }
 
 /// Where interim responses go; bounded, and what does not fit is dropped.
-pub type InterimSink = mpsc::Sender<Interim>;
+#[derive(Clone, Debug, Default)]
+pub struct InterimSink(Arc<Mutex<Passing>>);
+
+/// What has been sent and not yet taken.
+#[derive(Debug, Default)]
+struct Passing {
+    interims: Vec<Interim>,
+    taker: Option<Waker>,
+}
+
+impl InterimSink {
+    /// Sends one on its way, if there is room.
+    pub fn send(&self, interim: Interim) {
+        let mut passing = self.0.lock();
+        if passing.interims.len() < INTERIM_MAX {
+            passing.interims.push(interim);
+        }
+        if let Some(taker) = passing.taker.take() {
+            taker.wake();
+        }
+    }
+
+    /// What was sent since the last call; the task is woken for more.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Vec<Interim> {
+        let mut passing = self.0.lock();
+        if !passing.taker.as_ref().is_some_and(|taker| taker.will_wake(cx.waker())) {
+            passing.taker = Some(cx.waker().clone());
+        }
+        std::mem::take(&mut passing.interims)
+    }
+
+    /// What was sent since the last call.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Vec<Interim> {
+        std::mem::take(&mut self.0.lock().interims)
+    }
+}
 
 /// The way of interim responses to a client. A hit never asks for it, so it is made when the walk does.
 #[derive(Debug, Default)]
@@ -289,7 +326,7 @@ pub enum Interims {
     /// Nobody has asked yet.
     Possible,
     /// Somebody sends into it.
-    Asked(mpsc::Receiver<Interim>),
+    Asked(InterimSink),
 }
 
 impl Interims {
@@ -298,15 +335,15 @@ impl Interims {
         if !matches!(self, Self::Possible) {
             return None;
         }
-        let (sink, receiver) = mpsc::channel(INTERIM_MAX);
-        *self = Self::Asked(receiver);
+        let sink = InterimSink::default();
+        *self = Self::Asked(sink.clone());
         Some(sink)
     }
 
     /// The listener's end, if somebody sends.
-    pub(super) fn asked(&mut self) -> Option<mpsc::Receiver<Interim>> {
+    pub(super) fn asked(&mut self) -> Option<InterimSink> {
         match std::mem::take(self) {
-            Self::Asked(receiver) => Some(receiver),
+            Self::Asked(sink) => Some(sink),
             Self::None | Self::Possible => None,
         }
     }

@@ -8,14 +8,14 @@
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
-    HeaderValue, LAST_MODIFIED, LOCATION, PRAGMA, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderValue,
+    LAST_MODIFIED, LOCATION, PRAGMA, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::framing::Listen;
 use crate::config::limits::INTERIM_MAX;
+use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
 
 /// What has been read of one response.
@@ -25,8 +25,8 @@ pub(crate) struct Received {
     /// Fit to be stored and sent on, once the head is complete.
     pub(crate) fields: HeaderMap,
     data: Vec<u8>,
-    /// Whether a field may have to be taken out again.
-    nominates: bool,
+    /// To be taken out again.
+    nominated: Vec<HeaderName>,
     interim: Option<InterimSink>,
     passed: usize,
 }
@@ -45,6 +45,12 @@ impl Received {
 
 impl Listen for Received {
     fn field(&mut self, name: &[u8], value: &[u8]) {
+        if is_hop_by_hop(name) {
+            if name.eq_ignore_ascii_case(b"connection") {
+                self.nominated.extend(nominated(value));
+            }
+            return;
+        }
         // Both have passed stricter checks.
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
             return;
@@ -52,14 +58,15 @@ impl Listen for Received {
         if self.fields.is_empty() {
             self.fields.reserve(FIELDS_USUAL);
         }
-        self.nominates |= name == CONNECTION;
         // A bound far below the map's own.
         let _ = self.fields.try_append(name, value);
     }
 
     fn head(&mut self, status: u16, interim: bool) {
         self.status = StatusCode::from_u16(status).unwrap_or_default();
-        remove_hop_by_hop(&mut self.fields, std::mem::take(&mut self.nominates));
+        for name in std::mem::take(&mut self.nominated) {
+            self.fields.remove(name);
+        }
         if !interim {
             return;
         }
@@ -69,7 +76,7 @@ impl Listen for Received {
             && self.passed < INTERIM_MAX
         {
             self.passed = self.passed.saturating_add(1);
-            let _ = sink.try_send(Interim { status: self.status, fields });
+            sink.send(Interim { status: self.status, fields });
         }
     }
 
@@ -78,39 +85,31 @@ impl Listen for Received {
     }
 }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap, nominates: bool) {
-    if nominates {
-        let nominated: Vec<HeaderName> = fields
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| !END_TO_END.contains(name))
-            .collect();
-        for name in nominated {
-            fields.remove(name);
+/// The fields that a `Connection` names and may.
+fn nominated(value: &[u8]) -> impl Iterator<Item = HeaderName> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !is_hop_by_hop(name))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !END_TO_END.contains(name))
+}
+
+/// Whether a field speaks of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    use FieldId::{Connection, KeepAlive, Other, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade};
+    match FieldId::of(name) {
+        Connection | KeepAlive | ProxyConnection | Te | Trailer | TransferEncoding | Upgrade => true,
+        Other => {
+            name.eq_ignore_ascii_case(b"proxy-authenticate")
+                || name.eq_ignore_ascii_case(b"proxy-authentication-info")
         }
-    }
-    for name in &HOP_BY_HOP {
-        fields.remove(name);
+        _ => false,
     }
 }
 
 /// Fields of an origin's response, about.
 const FIELDS_USUAL: usize = 12;
-
-/// Fields that speak of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Fields that a `Connection` of an origin cannot take away.
 const END_TO_END: [HeaderName; 17] = [
