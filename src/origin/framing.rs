@@ -364,7 +364,7 @@ fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
 }
 
 /// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
-fn is_text(line: &[u8]) -> bool {
+pub(crate) fn is_text(line: &[u8]) -> bool {
     // Without an early end, so that many bytes are looked at at once.
     let bad = |byte: &u8| u8::from(*byte != b'\t' && (*byte < b' ' || *byte == 0x7f));
     line.iter().fold(0, |any, byte| any | bad(byte)) == 0
@@ -395,8 +395,12 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b':', line)?;
     let (name, value) = line.split_at_checked(at)?;
     let value = value.strip_prefix(b":")?.trim_ascii();
-    let token = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-    token.then_some((name, value))
+    is_name(name).then_some((name, value))
+}
+
+/// Whether it is a token, as field names are.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token(*byte))
 }
 
 const fn is_token(byte: u8) -> bool {

@@ -41,6 +41,7 @@ use self::choose::Spread;
 pub use self::connect::TlsSetupError;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
+use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
@@ -67,7 +68,7 @@ pub struct Ask {
     /// The normalised path and query, or `*`.
     pub target: Bytes,
     /// The fields as they are sent, but for `Host` and framing, which are set here. See [`forward`].
-    pub fields: HeaderMap,
+    pub fields: Sent,
     /// The body.
     pub body: RequestBody,
     /// Where interim responses go.

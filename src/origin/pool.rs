@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::Method;
+use http::header::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
 
 use super::body::{Open, OriginBody};
 use super::choose::Steering;
@@ -16,6 +16,7 @@ use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::error::{Fault, OriginError};
+use super::forward::Sent;
 use super::response::Received;
 use super::retry::{Attempt, Budget, idempotent};
 use super::stats::{Counters, OriginStats};
@@ -24,7 +25,6 @@ use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
 use crate::config;
 use crate::listener::request::InterimSink;
-use crate::respond::headers;
 
 /// A pool at work.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ struct Outgoing {
     method: Method,
     target: PathAndQuery,
     host: HeaderValue,
-    fields: HeaderMap,
+    fields: Sent,
     upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
@@ -284,15 +284,11 @@ impl Outgoing {
             Some(host) => HeaderValue::from_str(host),
             None => HeaderValue::from_maybe_shared(ask.authority),
         };
-        let mut fields = ask.fields;
-        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
-            fields.remove(name);
-        }
         Ok(Self {
             method: ask.method,
             target: PathAndQuery::from_maybe_shared(ask.target).map_err(|_| OriginError::Target)?,
             host: host.map_err(|_| OriginError::Target)?,
-            fields,
+            fields: ask.fields,
             upload: Upload::new(ask.body),
             interim: ask.interim,
             surplus: ask.surplus,
@@ -315,8 +311,8 @@ impl Outgoing {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(b"\r\n");
-        for (name, value) in &self.fields {
-            headers::line(out, name.as_str().as_bytes(), value.as_bytes());
+        for lines in self.fields.lines() {
+            out.extend_from_slice(lines);
         }
         let anticipated = !matches!(
             self.method,

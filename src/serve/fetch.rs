@@ -9,7 +9,7 @@
 //!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
 //! ```
 //!
-//! Runs as a task of its own. What it found is told to the client that caused it, if that is still there, through a
+//! Ends by itself, whatever becomes of its client. What it found is told to the client that caused it, if that is still there, through a
 //! [`Led`]; followers learn of it through the fill.
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
@@ -25,7 +25,7 @@ use cache_store::large;
 use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::policy::SURROGATE_CONTROL;
-use cache_store::rules::retained::retained;
+use cache_store::rules::retained::{hop_by_hop, retained};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
 use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -35,6 +35,7 @@ use super::slices;
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
+use crate::origin::forward::Sent;
 use crate::origin::{Answer as OriginAnswer, Failed};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
@@ -181,79 +182,53 @@ fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
     }
 }
 
-fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
+fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> Sent {
     let mut fields = without_conditions(walk);
     match plan {
         Plan::Whole => {}
         Plan::Confirm => {
+            // One line instead of several: some origins read only the first.
+            let mut etags = Vec::new();
             for (nth, stored) in fill.candidates.iter().enumerate() {
                 let validators = Validators::of(&stored.fields());
                 if let Some(etag) = validators.etag {
-                    fields.append(header::IF_NONE_MATCH, etag);
+                    etags.extend_from_slice(if etags.is_empty() { b"" } else { b", " });
+                    etags.extend_from_slice(etag.as_bytes());
                 }
                 if nth == 0
                     && let Some(modified) = validators.last_modified
                 {
-                    fields.insert(header::IF_MODIFIED_SINCE, modified);
+                    fields.push(&header::IF_MODIFIED_SINCE, modified.as_bytes());
                 }
+            }
+            if !etags.is_empty() {
+                fields.push(&header::IF_NONE_MATCH, &etags);
             }
         }
         Plan::Rest(rest) => {
-            fields.insert(header::RANGE, rest.clone());
+            fields.push(&header::RANGE, rest.as_bytes());
             if let Some(validator) =
                 fill.stored.as_ref().and_then(|stored| strong_validator(&stored.fields()).cloned())
             {
-                fields.insert(header::IF_RANGE, validator);
+                fields.push(&header::IF_RANGE, validator.as_bytes());
             }
         }
         Plan::Slice(wanted) => {
             let last = wanted.end.saturating_sub(1);
-            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-{last}", wanted.start)) {
-                fields.insert(header::RANGE, range);
-            }
+            fields.push(&header::RANGE, format!("bytes={}-{last}", wanted.start).as_bytes());
         }
         Plan::Range => {
             for range in walk.fields.all(FieldId::Range) {
-                if let Ok(range) = HeaderValue::from_bytes(range) {
-                    fields.append(header::RANGE, range);
-                }
+                fields.push(&header::RANGE, range);
             }
         }
     }
-    join(&mut fields, &header::IF_NONE_MATCH);
     fields
 }
 
 /// The fields to forward, without what would make the answer depend on what this client has.
-pub(super) fn without_conditions(walk: &Walk) -> HeaderMap {
-    let mut fields = HeaderMap::clone(&walk.forward);
-    for name in [
-        header::IF_NONE_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_MATCH,
-        header::IF_UNMODIFIED_SINCE,
-        header::IF_RANGE,
-        header::RANGE,
-    ] {
-        fields.remove(name);
-    }
-    fields
-}
-
-/// One line instead of several: some origins read only the first.
-fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
-    let mut joined = Vec::new();
-    for (nth, value) in fields.get_all(name).iter().enumerate() {
-        if nth > 0 {
-            joined.extend_from_slice(b", ");
-        }
-        joined.extend_from_slice(value.as_bytes());
-    }
-    if !joined.is_empty()
-        && let Ok(value) = HeaderValue::from_bytes(&joined)
-    {
-        fields.insert(name, value);
-    }
+pub(super) fn without_conditions(walk: &Walk) -> Sent {
+    Sent::without_conditions(Arc::clone(&walk.forward))
 }
 
 fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
@@ -299,7 +274,7 @@ fn confirm(
     }
     match judged {
         Ok(Storable { freshness, vary, strip }) => {
-            parts.fields = kept_fields(walk, &fields, &strip, answer);
+            parts.fields = kept_fields(walk, fields, &strip, answer);
             parts.freshness = freshness;
             parts.vary = vary;
             parts.epoch = fill.epoch();
@@ -308,7 +283,7 @@ fn confirm(
         }
         Err(why) => {
             // Confirmed for this client, but no longer to be kept.
-            parts.fields = kept_fields(walk, &fields, &[], answer);
+            parts.fields = kept_fields(walk, fields, &[], answer);
             parts.epoch = fill.epoch();
             walk.edge.store.outdate(walk.key, &stored);
             fill.uncacheable(walk.edge.clock.now());
@@ -359,7 +334,7 @@ async fn combine(
         Ok(Storable { freshness, vary, strip }) => {
             let parts = Parts {
                 status: StatusCode::OK,
-                fields: kept_fields(walk, &fields, &strip, &answer),
+                fields: kept_fields(walk, fields, &strip, &answer),
                 body,
                 large: None,
                 freshness,
@@ -405,7 +380,7 @@ async fn slice(
     let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
     let parts = Parts {
         status: StatusCode::OK,
-        fields: kept_fields(walk, &fields, &strip, &answer),
+        fields: kept_fields(walk, fields, &strip, &answer),
         body: Vec::new(),
         large: None,
         freshness,
@@ -464,12 +439,12 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
         return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
     }
-    let mut fields = answer.fields.clone();
+    let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer, &fields);
         fill.uncacheable(now);
-        let fields = sent_fields(walk, &fields);
+        let fields = sent_fields(walk, fields);
         return send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
     }
     let head = ResponseHead { status: answer.status, fields: &fields };
@@ -480,7 +455,9 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         Ok(storable)
     });
     let held = match (&judged, answer.status) {
-        (Ok(_), StatusCode::PARTIAL_CONTENT) => held_by(walk, &answer).map(Some).ok_or("content-range"),
+        (Ok(_), StatusCode::PARTIAL_CONTENT) => {
+            held_by(walk, &answer, &fields).map(Some).ok_or("content-range")
+        }
         (Ok(_), _) => Ok(None),
         (Err(why), _) => Err(*why),
     };
@@ -496,12 +473,12 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent_fields(walk, &fields);
+            let fields = sent_fields(walk, fields);
             return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
         }
     };
     let told = Told::of(&answer);
-    let fields = kept_fields(walk, &fields, &storable.strip, &answer);
+    let fields = kept_fields(walk, fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
         lines: lines(
@@ -571,8 +548,8 @@ pub(super) fn judge(
     )
 }
 
-fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
-    let range = partial::content_range(&answer.fields)?;
+fn held_by(walk: &Walk, answer: &OriginAnswer, fields: &HeaderMap) -> Option<Held> {
+    let range = partial::content_range(fields)?;
     Some(Held::new(Part::of(range, answer.length?, walk.policy.rules.short_part)?))
 }
 
@@ -594,7 +571,7 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
             let storable =
                 judge(walk, &ResponseHead { status: stored.status(), fields: &merged }, answer).ok()?;
             let mut parts = stored.to_parts();
-            parts.fields = kept_fields(walk, &merged, &storable.strip, answer);
+            parts.fields = kept_fields(walk, merged, &storable.strip, answer);
             parts.freshness = storable.freshness;
             parts.vary = storable.vary;
             parts.epoch = fill.epoch();
@@ -607,14 +584,11 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
 /// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
 fn kept_fields(
     walk: &Walk,
-    fields: &HeaderMap,
+    fields: HeaderMap,
     strip: &[http::HeaderName],
     answer: &OriginAnswer,
 ) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in retained(fields, strip) {
-        kept.append(name.clone(), value.clone());
-    }
+    let mut kept = without(fields, strip);
     if !kept.contains_key(header::DATE) {
         let received = walk.edge.clock.wall().minus(walk.edge.clock.now().since(answer.received_at));
         let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(received.as_millis());
@@ -627,27 +601,41 @@ fn kept_fields(
 }
 
 /// The fields of an answer that is not stored.
-pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap) -> HeaderMap {
-    let mut sent = HeaderMap::with_capacity(fields.len() + 1);
-    for (name, value) in retained(fields, &[]) {
-        sent.append(name.clone(), value.clone());
-    }
+pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap) -> HeaderMap {
+    let mut sent = without(fields, &[]);
     for_clients(walk, &mut sent);
     sent
+}
+
+/// Without hop-by-hop fields and those in `strip`; copied only where one of them is there.
+fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
+    if !fields.keys().any(|name| hop_by_hop(name) || strip.contains(name)) {
+        return fields;
+    }
+    let mut left = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, value) in retained(&fields, strip) {
+        left.append(name.clone(), value.clone());
+    }
+    left
 }
 
 /// What a client sees beside the origin's fields: our `Via`, and nothing that was meant for surrogates.
 fn for_clients(walk: &Walk, fields: &mut HeaderMap) {
     fields.remove(SURROGATE_CONTROL);
-    let ours = format!("1.1 {}", walk.edge.config.node);
-    let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
-    if !known && let Ok(via) = HeaderValue::from_str(&ours) {
+    let node = walk.edge.config.node.as_bytes();
+    let is_ours = |via: &HeaderValue| via.as_bytes().strip_prefix(VIA_VERSION) == Some(node);
+    if !fields.get_all(header::VIA).iter().any(is_ours)
+        && let Ok(via) = HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node].concat()))
+    {
         fields.append(header::VIA, via);
     }
 }
 
 /// Takes the surrogate keys out of a head: they are for caches, not for clients.
 pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
+    if !fields.keys().any(|name| TAG_FIELDS.contains(&name.as_str())) {
+        return Box::default();
+    }
     let mut tags: Vec<Box<str>> = Vec::new();
     for name in TAG_FIELDS {
         for value in fields.get_all(name) {
@@ -663,6 +651,8 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
     tags.into()
 }
 
+/// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
+const VIA_VERSION: &[u8] = b"1.1 ";
 const TAG_FIELDS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
 const TAGS_MAX: usize = 128;
 const TAG_BYTES_MAX: usize = 1024;

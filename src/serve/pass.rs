@@ -5,6 +5,7 @@
 //! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
+use crate::origin::forward::Sent;
 use crate::respond;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
@@ -26,7 +28,7 @@ use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.ask(HeaderMap::clone(&walk.forward)).await {
+    let mut answer = match walk.ask(Sent::with_conditions(Arc::clone(&walk.forward))).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
@@ -41,9 +43,9 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
             };
         }
     }
-    let mut fields = answer.fields.clone();
+    let mut fields = std::mem::take(&mut answer.fields);
     take_tags(&mut fields);
-    let fields = sent_fields(&walk, &fields);
+    let fields = sent_fields(&walk, fields);
     through_with(&walk, Through { answer, fields, why_not: Some(reason) }, "bypass")
 }
 

@@ -83,7 +83,7 @@ pub fn forwarded_fields(data: &[u8]) {
     let own = Conditions::Own { etag: Some(b"\"a\""), last_modified: None, range: None };
     for conditions in [Conditions::Client, own] {
         let sent = match fields(&received, &hop, conditions, |_| true) {
-            Ok(sent) => sent,
+            Ok(sent) => sent.to_map(),
             Err(error) => {
                 reached(format!("{error:?}"));
                 continue;
