@@ -5,18 +5,19 @@
 //!                  ├─ Stale ───► respond, and spawn the refresh
 //!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
-//!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
+//!                  ├─ Miss ────► fetch::lead, which outlives the client, follow it
 //!                  └─ not cacheable ─► pass
 //! ```
 //!
-//! `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill belongs to a
-//! task of its own: the client that caused it may leave.
+//! `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill outlives its
+//! request (`leading.rs`): the client that caused it may leave.
 //!
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
 mod explain;
 mod fetch;
+mod leading;
 mod pass;
 mod service;
 mod slices;
@@ -288,13 +289,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
     }
 }
 
-/// Lets a task of its own fetch, and answers with what it finds.
+/// Fetches, whether or not the client stays, and answers with what is found.
 async fn fetched(walk: Walk, fill: Fill) -> Response {
     let stored = fill.stored.clone();
     let why = fill.why;
     let (led, leads) = tokio::sync::oneshot::channel();
-    tokio::spawn(fetch::lead(walk.clone(), fill, Some(led)));
-    answer_led(&walk, leads.await, why, stored.as_ref()).await
+    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill, Some(led))), leads).await;
+    answer_led(&walk, led, why, stored.as_ref()).await
 }
 
 /// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
