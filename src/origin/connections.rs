@@ -79,6 +79,11 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok(Slot(permit));
         }
+        // Boxed: most never wait.
+        Box::pin(self.wait(clock)).await
+    }
+
+    async fn wait(&self, clock: &Clock) -> Result<Slot, OriginError> {
         let _place = Place::take(&self.waiting, self.waiting_max).ok_or(OriginError::QueueFull)?;
         match clock.timeout(self.queue_timeout, Arc::clone(&self.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Slot(permit)),

@@ -30,6 +30,7 @@ mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -193,9 +194,14 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
-        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
-        pool.ask(ask).await
+    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Answer, Failed>> + Send {
+        // Not `async`: a future holds what it was given twice.
+        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
+        let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));
+        async move {
+            let (pool, outgoing) = asking?;
+            pool.ask(outgoing).await
+        }
     }
 
     /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.

@@ -49,7 +49,7 @@ pub(crate) struct Origin {
 }
 
 /// A request ready to be sent, as often as it takes.
-struct Outgoing {
+pub(super) struct Outgoing {
     method: Method,
     target: PathAndQuery,
     host: HeaderValue,
@@ -91,9 +91,16 @@ impl Pool {
         Ok(Self { settings, steering, budget: Budget::default(), origins, tls, clock })
     }
 
+    /// A request as it goes out.
+    ///
+    /// # Errors
+    /// [`OriginError::Target`]: it cannot.
+    pub(super) fn outgoing(&self, ask: Ask) -> Result<Box<Outgoing>, OriginError> {
+        Outgoing::new(ask, &self.settings).map(Box::new)
+    }
+
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failed> {
-        let mut outgoing = Outgoing::new(ask, &self.settings)?;
+    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
         let mut tried = Vec::new();
         let mut last: Option<Failed> = None;

@@ -36,7 +36,7 @@ use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
-use crate::origin::{Answer as OriginAnswer, Failed};
+use crate::origin::{Answer as OriginAnswer, Failed, OriginBody};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -121,18 +121,23 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
     };
     let unfit = match (answer.status, &plan) {
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
-        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
-        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => slice(&walk, fill, asked, answer, led).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer, led)).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => {
+            Box::pin(slice(&walk, fill, asked, answer, led)).await
+        }
         _ => return take(&walk, fill, answer, led).await,
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
     let Err((fill, led)) = unfit else { return };
     let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
-    match walk.ask(fields).await {
-        Ok(answer) => take(&walk, fill, answer, led).await,
-        Err(error) => failed(&walk, fill, led, &error),
-    }
+    let again = async {
+        match walk.ask(fields).await {
+            Ok(answer) => take(&walk, fill, answer, led).await,
+            Err(error) => failed(&walk, fill, led, &error),
+        }
+    };
+    Box::pin(again).await;
 }
 
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
@@ -368,7 +373,7 @@ async fn slice(
         // All there is: as good as if the whole had been asked for.
         answer.status = StatusCode::OK;
         answer.fields.remove(header::CONTENT_RANGE);
-        take(walk, fill, answer, led).await;
+        Box::pin(take(walk, fill, answer, led)).await;
         return Ok(());
     }
     // Whole chunks of it, or the body's end.
@@ -430,14 +435,29 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 }
 
 /// Everything else: an answer with a body of its own.
-async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+    if let Some((writing, body)) = begin(walk, fill, answer, led) {
+        // Boxed: what is not stored needs none of it.
+        Box::pin(pour(walk, writing, body)).await;
+    }
+}
+
+/// Judges an answer and begins to store it, if it may be.
+fn begin(
+    walk: &Walk,
+    fill: Fill,
+    mut answer: OriginAnswer,
+    led: Option<oneshot::Sender<Led>>,
+) -> Option<(Writing, OriginBody)> {
     let now = walk.edge.clock.now();
     if answer.status == StatusCode::NOT_MODIFIED {
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
-        return failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        return None;
     }
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
-        return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
+        failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
+        return None;
     }
     let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
@@ -445,7 +465,8 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         head_answered(walk, &fill, &answer, &fields);
         fill.uncacheable(now);
         let fields = sent_fields(walk, fields);
-        return send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
+        send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
+        return None;
     }
     let head = ResponseHead { status: answer.status, fields: &fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
@@ -474,7 +495,8 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
             let fields = sent_fields(walk, fields);
-            return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
+            send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
+            return None;
         }
     };
     let told = Told::of(&answer);
@@ -488,11 +510,16 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         freshness: storable.freshness,
         vary: storable.vary,
     };
-    let mut writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
+    let writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
     let streaming = Arc::clone(writing.streaming());
     let reader = led.as_ref().and_then(|_| streaming.body.reader());
     send(led, Led::Streaming { streaming, reader, told });
-    while let Some(piece) = answer.body.next().await {
+    Some((writing, answer.body))
+}
+
+/// Brings the body.
+async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) {
+    while let Some(piece) = body.next().await {
         let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
         writing.write(&piece);
         if !room(walk, &mut writing).await {

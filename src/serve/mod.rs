@@ -193,17 +193,19 @@ impl Edge {
     }
 }
 
-/// Everything behind a lookup that was not a hit.
+/// Everything behind a lookup that was not a hit. What waits for an origin is small: what few requests come to is boxed.
 async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     let mut turns = 0;
     loop {
         let follower = match looked {
-            Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit).await),
+            Lookup::Fresh(hit) => {
+                return from(tier, Box::pin(from_store(&walk, hit, CacheOutcome::Hit)).await);
+            }
             Lookup::Stale(hit, fill) => {
                 if let Some(fill) = fill {
                     tokio::spawn(fetch::lead(walk.clone(), fill, None));
                 }
-                return from(tier, from_store(&walk, hit, CacheOutcome::Stale).await);
+                return from(tier, Box::pin(from_store(&walk, hit, CacheOutcome::Stale)).await);
             }
             Lookup::OnDisk(promotion) if turns < TURNS_MAX => {
                 turns += 1;
@@ -224,7 +226,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
             Lookup::Miss(fill) => return fetched(walk, fill).await,
             Lookup::Filling(follower) => follower,
         };
-        match follow(&walk, follower).await {
+        match Box::pin(follow(&walk, follower)).await {
             Ok(response) => return response,
             Err(Parted::Alone(stored, why)) => {
                 let fill = walk.edge.store.fill_alone(walk.key, &walk.head(), stored, why);
@@ -270,7 +272,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             .ok_or(Parted::Alone(follower.stored, follower.why))
         }
         Followed::Stored(hit) if hit.stored.large().is_some() => {
-            Ok(slices::answer(walk, hit, CacheOutcome::Collapsed, None).await)
+            Ok(Box::pin(slices::answer(walk, hit, CacheOutcome::Collapsed, None)).await)
         }
         Followed::Stored(hit) => {
             let head = walk.head();
@@ -279,7 +281,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Failed(failure) => {
             if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
-                return Ok(from_store(walk, hit, CacheOutcome::Stale).await);
+                return Ok(Box::pin(from_store(walk, hit, CacheOutcome::Stale)).await);
             }
             let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
             Ok(walk.failed(Failure::new(status, failure.reason)))
@@ -326,16 +328,16 @@ async fn answer_led(
         Ok(Led::Stored { hit, told, confirmed }) => {
             let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
             let mut response = if hit.stored.large().is_some() && !confirmed {
-                slices::answer(walk, hit, cache, Some(why)).await
+                Box::pin(slices::answer(walk, hit, cache, Some(why))).await
             } else {
-                from_store(walk, hit, cache).await
+                Box::pin(from_store(walk, hit, cache)).await
             };
             told.add_to(&mut response.outcome);
             response
         }
         Ok(Led::Through(through)) => pass::through(walk, *through, why),
         Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
-            Some(hit) => from_store(walk, hit, CacheOutcome::Stale).await,
+            Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale)).await,
             None => walk.failed(failure),
         },
         // The task was lost: one request pays, the followers look up again.
