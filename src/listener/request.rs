@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fields::{Fields, Part};
+use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
 use crate::config::limits::INTERIM_MAX;
 
@@ -57,6 +57,27 @@ impl Request {
     #[inline]
     pub fn target(&self) -> &[u8] {
         self.fields.part(&self.target)
+    }
+
+    /// Lets go of all that is not told of a request when it is over; gives back the memory of its fields' index.
+    pub(super) fn shed(&mut self) -> FieldIndex {
+        let (mut bytes, mut index) = (Vec::new(), FieldIndex::default());
+        bytes.extend_from_slice(self.authority());
+        let authority = Part::place(0..bytes.len());
+        bytes.extend_from_slice(self.target());
+        let target = Part::place(self.authority().len()..bytes.len());
+        for line in self.fields.lines() {
+            if matches!(line.id, FieldId::UserAgent | FieldId::Referer) {
+                let at = bytes.len();
+                bytes.extend_from_slice(line.name);
+                let value_at = bytes.len();
+                bytes.extend_from_slice(line.value);
+                index.push(&bytes, at..value_at, value_at..bytes.len());
+            }
+        }
+        bytes.shrink_to_fit();
+        (self.authority, self.target) = (authority, target);
+        std::mem::replace(&mut self.fields, Fields::of(bytes.into(), index)).into_index()
     }
 
     /// When the head was complete, on the steady time line.
