@@ -43,6 +43,7 @@ pub(crate) trait Listen {
 }
 
 /// Nobody is.
+#[cfg(test)]
 impl Listen for () {
     fn field(&mut self, _: &[u8], _: &[u8]) {}
     fn head(&mut self, _: u16, _: bool) {}
@@ -153,7 +154,7 @@ impl Scanner {
     ///
     /// # Errors
     /// As there.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<usize, OriginError> {
         self.read(bytes, &mut ())
     }
@@ -365,9 +366,7 @@ fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
 
 /// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
 pub(crate) fn is_text(line: &[u8]) -> bool {
-    // Without an early end, so that many bytes are looked at at once.
-    let bad = |byte: &u8| u8::from(*byte != b'\t' && (*byte < b' ' || *byte == 0x7f));
-    line.iter().fold(0, |any, byte| any | bad(byte)) == 0
+    line.iter().all(|byte| is_of(*byte, TEXT))
 }
 
 /// `HTTP/1.1 200 OK` → minor version and status. RFC 9112 §4; the reason may be missing with its space.
@@ -400,11 +399,11 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether it is a token, as field names are.
 pub(crate) fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_token(*byte))
+    !name.is_empty() && name.iter().all(|byte| is_of(*byte, TOKEN))
 }
 
-const fn is_token(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'|' | b'~')
+fn is_of(byte: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
 }
 
 /// A `Content-Length`: decimal digits only, no leading zero.
@@ -437,3 +436,33 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         number.checked_mul(16)?.checked_add(u64::from(digit))
     })
 }
+
+/// What each byte may stand in: looked up, since every byte of every head is.
+#[allow(clippy::cast_possible_truncation)] // below 256
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b'!'
+            | b'#'..=b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'0'..=b'9'
+            | b'A'..=b'Z'
+            | b'^'..=b'z'
+            | b'|'
+            | b'~' => TEXT | TOKEN,
+            b'\t' | b' '..=b'~' | 0x80.. => TEXT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+/// In a line.
+const TEXT: u8 = 1;
+/// In a token.
+const TOKEN: u8 = 2;
