@@ -139,6 +139,8 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
+/// Memory that a worker keeps to render requests to origins in, bytes; a larger one is given back.
+pub const ORIGIN_RENDER_BYTES_KEPT: usize = 16 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
 pub const BACKLOG: i32 = 8192;
 /// Pause after the system refused a connection for lack of descriptors or memory.
