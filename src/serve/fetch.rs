@@ -663,6 +663,7 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
     tags.into()
 }
 
-const TAG_FIELDS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
+const TAG_FIELDS: [&str; 7] =
+    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 const TAGS_MAX: usize = 128;
 const TAG_BYTES_MAX: usize = 1024;
