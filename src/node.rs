@@ -7,6 +7,7 @@
 //! Several nodes can live in one process (tests do it): nothing here is global. [`Running`] is what the commands
 //! hold; dropping it cuts everything at once, [`Running::shutdown`] drains first.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,10 +24,12 @@ use tokio::runtime::{Builder, Runtime};
 use crate::admin::AdminService;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
-use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol};
+use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
 use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
+use crate::origin::parent::proof::Children;
+use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::route::RouteTable;
 use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
@@ -64,6 +67,9 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The key of the tier.
+    #[error("cannot read the key of the tier")]
+    TierKey(#[source] io::Error),
     /// The access log.
     #[error("cannot open the access log")]
     Log(#[source] io::Error),
@@ -115,7 +121,9 @@ impl Edge {
             store,
             standing,
             fleet,
-            origins: Arc::new(OriginPools::new(&config.pools, &clock)?),
+            origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
+            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?,
+            children: Children::new(&config.tier).map_err(StartError::TierKey)?,
             ids: observe.walk_ids(),
             purges: Purging::default(),
             refreshes: Refreshes::new(config.purge.refresh_per_second),
@@ -194,6 +202,13 @@ async fn tend(edge: Arc<Edge>) {
     }
 }
 
+/// The pools of the settings, and one for each parent.
+fn all_pools(config: &Config) -> BTreeMap<Arc<str>, Pool> {
+    let mut pools = parent::pools(&config.tier);
+    pools.extend(config.pools.iter().map(|(name, pool)| (Arc::clone(name), pool.clone())));
+    pools
+}
+
 /// Says in the operator's log when the disk begins to fail, with what, and when it is well again.
 fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
     match (&*known, &now) {
@@ -206,13 +221,18 @@ fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
     *known = now;
 }
 
-/// Tells every route's rules this node's name, which `Surrogate-Control` may address.
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address, and whose word about a lifetime comes first.
 fn named(mut config: Config) -> Config {
+    let has_parents = !config.tier.parents.is_empty();
     let device: Box<str> = (&*config.node).into();
     for site in &mut config.sites {
         let routes = site.routes.iter_mut().map(|route| &mut route.policy);
         for policy in routes.chain([&mut site.defaults]) {
-            Arc::make_mut(policy).rules.surrogate_device = Some(device.clone());
+            let rules = &mut Arc::make_mut(policy).rules;
+            rules.surrogate_device = Some(device.clone());
+            if has_parents {
+                rules.targets.insert(0, proof::CONTROL);
+            }
         }
     }
     config

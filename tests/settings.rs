@@ -68,7 +68,19 @@ fn the_effective_settings_leave_nothing_out() {
     let file = |path: PathBuf| fs::read_to_string(path).expect("the file is there");
     let least = effective(&good(&Path::new(DIRECTORY).join("good/least.toml")));
     let every = file(Path::new(DIRECTORY).join("good/every_key.toml"));
-    let sometimes = ["tls", "host", "server_name", "ca", "steer", "tokens", "disk", "bus"];
+    let sometimes = [
+        "tls",
+        "host",
+        "server_name",
+        "ca",
+        "steer",
+        "tokens",
+        "disk",
+        "bus",
+        "parents",
+        "key_file",
+        "children_from",
+    ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
             sometimes.contains(&key)

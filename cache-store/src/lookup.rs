@@ -80,6 +80,8 @@ pub enum Why {
     Partial,
     /// What is stored must be confirmed first.
     Validate(MustValidate),
+    /// Another cache asks, which knows of a purge that may not have come here yet.
+    Behind,
 }
 
 impl Why {
@@ -89,6 +91,7 @@ impl Why {
             Self::UriMiss | Self::Purged => "uri-miss",
             Self::VaryMiss => "vary-miss",
             Self::Partial => "partial",
+            Self::Behind => "request",
             Self::Validate(why) => match why {
                 MustValidate::Stale | MustValidate::Purged | MustValidate::NoCache => "stale",
                 MustValidate::ClientNoCache | MustValidate::ClientMaxAge | MustValidate::ClientMinFresh => {
@@ -103,6 +106,7 @@ impl Why {
         match self {
             Self::UriMiss | Self::VaryMiss | Self::Partial | Self::Validate(MustValidate::Stale) => None,
             Self::Purged => Some("purged"),
+            Self::Behind => Some("purge-behind"),
             Self::Validate(why) => Some(why.as_str()),
         }
     }

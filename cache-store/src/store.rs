@@ -133,8 +133,19 @@ impl CacheStore {
         policy: &Policy,
         now: Timestamp,
     ) -> Lookup {
+        self.lookup_by(resource, request, RequestControl::of(request.fields, policy), now)
+    }
+
+    /// The same for a request that asks for this.
+    #[inline]
+    pub fn lookup_by<F: Fields>(
+        self: &Arc<Self>,
+        resource: Resource<'_>,
+        request: &RequestHead<'_, F>,
+        control: RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
         let primary = resource.key;
-        let control = RequestControl::of(request.fields, policy);
         if let Found::Usable(hit @ Hit { stale: None, .. }) = find(self, &resource, request, &control, now) {
             if let Some(disk) = &self.disk {
                 if hit.stored.is_owed() {

@@ -12,7 +12,7 @@ use super::check::{DIRECTIVES, DISK_ADMISSION, MEMORY_ADMISSION, SET_COOKIE, SHO
 use super::units::{duration_text, size_text};
 use super::{
     Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Pool,
-    RoutePolicy, Site, Steer,
+    RoutePolicy, Site, Steer, Tier, TierKey,
 };
 
 /// The settings as TOML.
@@ -56,6 +56,7 @@ pub fn effective(config: &Config) -> String {
     }
     out.line("unsynced", &named(&UNSYNCED, &config.purge.unsynced));
     out.line("unsynced_after", &quoted(&duration_text(config.purge.unsynced_after)));
+    out.tier(&config.tier);
     for pool in config.pools.values() {
         out.pool(pool);
     }
@@ -99,6 +100,28 @@ impl Page {
         };
         self.line("protocols", &strings(listener.protocols.iter().map(name)));
         self.line("trusted_proxies", &strings(listener.trusted_proxies.iter()));
+    }
+
+    fn tier(&mut self, tier: &Tier) {
+        if tier.parents.is_empty() && tier.key.is_none() && tier.children_from.is_empty() {
+            return;
+        }
+        self.table("[tier]");
+        let parents = tier.parents.iter().map(|parent| {
+            let key = parent.key.as_ref().map(tier_key).map(|(key, value)| format!(", {key} = {value}"));
+            format!("{{ url = {}{} }}", quoted(&parent.origin.name), key.unwrap_or_default())
+        });
+        let parents = parents.collect::<Vec<_>>().join(", ");
+        if !parents.is_empty() {
+            self.line("parents", &format!("[{parents}]"));
+        }
+        if let Some((key, value)) = tier.key.as_ref().map(tier_key) {
+            self.line(key, &value);
+        }
+        self.line("children_from", &strings(tier.children_from.iter()));
+        if let Some(ca) = &tier.ca {
+            self.line("ca", &quoted(&ca.display().to_string()));
+        }
     }
 
     fn limits(&mut self, config: &Config) {
@@ -254,6 +277,15 @@ fn size(bytes: u64) -> String {
 fn strings<T: ToString>(items: impl Iterator<Item = T>) -> String {
     let all: Vec<_> = items.map(|item| quoted(&item.to_string())).collect();
     format!("[{}]", all.join(", "))
+}
+
+/// The key and its value.
+fn tier_key(key: &TierKey) -> (&'static str, String) {
+    match key {
+        TierKey::None => ("key", quoted("none")),
+        TierKey::Written(secret) => ("key", quoted(secret)),
+        TierKey::File(path) => ("key_file", quoted(&path.display().to_string())),
+    }
 }
 
 /// A basic string of TOML.

@@ -274,3 +274,39 @@ pub const H2_COST_BYTES: u32 = 256;
 pub const H2_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rendered heads of stored responses that a worker keeps for HTTP/2; a prime, so that addresses spread.
 pub const H2_HEADS_KEPT: usize = 251;
+/// Parents of a tier.
+pub const TIER_PARENTS_MAX: usize = 64;
+/// Parents that are asked for one fill before its origin is.
+pub const TIER_ATTEMPTS_MAX: usize = 2;
+/// From a request to a parent to a sign of life: its answer, or the word that it is asking in its turn. Then another parent is
+/// asked, or the origin. FAULTS F11.
+pub const TIER_PATIENCE: Duration = Duration::from_millis(1500);
+/// From the first such word of a parent to the next; each further one takes twice as long, so that few are enough for a slow
+/// origin, and a parent that is lost meanwhile is given up after as long again.
+pub const TIER_SIGN_EVERY: Duration = Duration::from_secs(1);
+/// TCP and TLS to a parent together.
+pub const TIER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a request waits for a connection to a parent: elsewhere it is served sooner.
+pub const TIER_QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
+/// From a request to the head of a parent's answer, once it has shown that it lives: it may have asked several origins.
+pub const TIER_FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Failures in a row after which a parent is left out. One: the origin is at hand.
+pub const TIER_EJECT_AFTER: u32 = 1;
+/// For how long, the first time.
+pub const TIER_EJECT_FOR: Duration = Duration::from_secs(1);
+/// A parent with more requests under way than this share of the mean, in percent …
+pub const TIER_LOAD_PERCENT: u64 = 125;
+/// … and so many more leaves further ones to the next in their order.
+pub const TIER_LOAD_SLACK: u64 = 4;
+/// How long a parent waits for the purges that a child knows of before it goes around what it has stored.
+pub const TIER_BARRIER_PATIENCE: Duration = Duration::from_millis(200);
+/// How far the clocks of a tier's nodes may differ.
+pub const TIER_CLOCK_SKEW: Duration = Duration::from_mins(5);
+/// Bytes of a shared key: enough not to be guessed, and at most.
+pub const TIER_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// After an unsafe request that changed a resource its parents are asked around what they have stored of it for so long.
+pub const TIER_CHANGED_HOLD: Duration = Duration::from_mins(10);
+/// Places of the table in which such resources are remembered; two that share one are fetched around once more.
+pub const TIER_CHANGED_PLACES: usize = 4096;
+/// Bytes read of a parent's error page, to keep its connection.
+pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;

@@ -335,4 +335,4 @@ impl Receipt {
 }
 
 /// What the stream is called among the logs that are followed.
-const STREAM: &str = "stream";
+pub(crate) const STREAM: &str = "stream";

@@ -47,6 +47,7 @@ pub enum FieldId {
     XForwardedProto,
     CdnLoop,
     Via,
+    TidegateChild,
 }
 
 /// A request's header block. Cloning shares the bytes.
@@ -345,6 +346,7 @@ impl FieldId {
             b"cache-control" => Self::CacheControl,
             b"if-none-match" => Self::IfNoneMatch,
             b"content-length" => Self::ContentLength,
+            b"tidegate-child" => Self::TidegateChild,
             b"accept-encoding" => Self::AcceptEncoding,
             b"accept-language" => Self::AcceptLanguage,
             b"x-forwarded-for" => Self::XForwardedFor,

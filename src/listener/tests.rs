@@ -62,6 +62,7 @@ impl Node {
             pools: std::collections::BTreeMap::new(),
             sites: Vec::new(),
             purge: Purge::default(),
+            tier: crate::config::Tier::default(),
             log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
             limits,
             workers,

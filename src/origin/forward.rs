@@ -1,7 +1,8 @@
 //! The fields of a request as an origin gets them.
 //!
 //! Removed: hop-by-hop fields (RFC 9110 §7.6.1) and what `Connection` nominates, framing, `Host`, `Expect` (we answer it
-//! ourselves), what a proxy before us may have claimed (`X-Forwarded-*`, `Forwarded`), and what the route's list says.
+//! ourselves), what nodes of a tier tell each other (`Tidegate-*`), what a proxy before us may have claimed
+//! (`X-Forwarded-*`, `Forwarded`), and what the route's list says.
 //! Added: `X-Forwarded-For/-Proto/-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3), `CDN-Loop` (RFC 8586).
 //! Conditions and ranges are the client's only where the cache is bypassed; a fill asks with its own.
 //!
@@ -20,6 +21,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 
 use super::error::OriginError;
+use super::parent::proof::OURS;
 use crate::config::limits::HOPS_MAX;
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Protocol, Scheme};
@@ -76,6 +78,7 @@ pub fn fields(
         }
         let Ok(name) = HeaderName::from_bytes(line.name) else { continue };
         let ours = NEVER_SENT_ON.contains(&name)
+            || name.as_str().starts_with(OURS)
             || (matches!(conditions, Conditions::Own { .. }) && CONDITIONS.contains(&name));
         let chain = matches!(line.id, FieldId::CdnLoop | FieldId::Via);
         if ours || !(chain || keep(&line)) {

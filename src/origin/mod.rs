@@ -7,7 +7,8 @@
 //!
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
-//! Absent: active health checks, parents of a tier, HTTP/2 to origins.
+//! Nodes of the tier above are pools too (`parent/`), asked before those of the route.
+//! Absent: active health checks, HTTP/2 to origins.
 
 mod body;
 mod choose;
@@ -17,6 +18,7 @@ mod error;
 pub mod forward;
 pub(crate) mod framing;
 mod health;
+pub mod parent;
 mod pool;
 mod response;
 mod retry;
@@ -191,6 +193,19 @@ impl OriginPools {
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
         let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
         pool.ask(ask).await
+    }
+
+    /// Requests to a pool that are under way or wait for a connection.
+    pub(crate) fn load(&self, pool: &str) -> u64 {
+        let stats = self.pools.get(pool).into_iter().flat_map(|pool| pool.stats());
+        stats.map(|origin| (origin.connections_in_use + origin.waiting) as u64).sum()
+    }
+
+    /// The first origin of a pool did not do what was asked of it, although it answered, or was given up before it did.
+    pub(crate) fn failed(&self, pool: &str, error: OriginError) {
+        if let Some(pool) = self.pools.get(pool) {
+            pool.failed(0, error);
+        }
     }
 
     /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.

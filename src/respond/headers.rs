@@ -50,7 +50,17 @@ impl CacheStatus<'_> {
     /// Writes the whole line.
     #[inline]
     pub fn write(self, out: &mut Vec<u8>, node: &str) {
+        self.write_behind(out, None, node);
+    }
+
+    /// Writes the whole line, this node's member behind those of the caches before it: the first is the nearest to the origin.
+    #[inline]
+    pub fn write_behind(self, out: &mut Vec<u8>, upstream: Option<&[u8]>, node: &str) {
         out.extend_from_slice(b"cache-status: ");
+        if let Some(upstream) = upstream {
+            out.extend_from_slice(upstream);
+            out.extend_from_slice(b", ");
+        }
         out.extend_from_slice(node.as_bytes());
         match self {
             Self::Hit { ttl, detail } => {

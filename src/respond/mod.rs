@@ -12,6 +12,7 @@ mod conditional;
 pub mod failure;
 pub mod headers;
 pub(crate) mod large;
+mod node;
 mod range;
 pub mod response;
 
@@ -53,6 +54,10 @@ pub struct Occasion<'a> {
     pub refill: Option<&'a Arc<dyn Refill>>,
     /// Why the origin was asked for a part of what is stored, if it was (RFC 9211 §2.2, `fwd`).
     pub fwd: Option<&'static str>,
+    /// What caches on the way of this exchange said in `Cache-Status`.
+    pub upstream: Option<&'a [u8]>,
+    /// Whether another node of the tier asks: it gets what is kept from clients.
+    pub for_node: bool,
 }
 
 /// A precondition that only the origin can judge (`If-Match` and kin on something that does not match here).
@@ -86,9 +91,12 @@ pub fn stored(
     };
     extra.reserve(EXTRA_BYTES);
     headers::age(&mut extra, age);
-    status.write(&mut extra, occasion.node);
+    status.write_behind(&mut extra, occasion.upstream, occasion.node);
     if occasion.x_cache {
         headers::x_cache(&mut extra, cache);
+    }
+    if occasion.for_node {
+        node::lines(&mut extra, &stored.freshness, stored.tags(), stored.field_lines());
     }
     let outcome = Outcome {
         cache,
@@ -126,9 +134,13 @@ pub fn streaming(
     if age > 0 || matches!(status, CacheStatus::Collapsed { .. }) {
         headers::age(&mut extra, u64::from(age));
     }
-    status.write(&mut extra, occasion.node);
+    status.write_behind(&mut extra, occasion.upstream, occasion.node);
     if occasion.x_cache {
         headers::x_cache(&mut extra, outcome.cache);
+    }
+    if occasion.for_node {
+        let said = head.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        node::lines(&mut extra, &head.freshness, &streaming.tags, said);
     }
     let mut response = Response {
         status: head.status,
@@ -171,7 +183,7 @@ pub fn passed(
     outcome: Outcome,
 ) -> Response {
     let mut extra = Vec::with_capacity(EXTRA_BYTES);
-    cache_status.write(&mut extra, occasion.node);
+    cache_status.write_behind(&mut extra, occasion.upstream, occasion.node);
     if occasion.x_cache {
         headers::x_cache(&mut extra, outcome.cache);
     }

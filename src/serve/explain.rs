@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cache_store::entry::StoredResponse;
+use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
+use http::{HeaderMap, Method};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
@@ -13,6 +16,9 @@ use crate::admin::ExplainQuery;
 use crate::config::Steer;
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
+use crate::origin::Surplus;
+use crate::origin::parent::{Parents, Unasked, Wanted};
+use crate::route::Route;
 
 impl Edge {
     /// The decision for a request that is only imagined.
@@ -70,12 +76,49 @@ impl Edge {
                 (Some(why), _) => ("fetch", why.detail().or(Some(why.fwd()))),
             }
         };
+        if route.bypass.is_none()
+            && let Some(parents) = &self.parents
+        {
+            answer["parents"] = json!(self.told_of(parents, &query.method, scheme, &route, key));
+        }
         answer["decision"] = json!(decision);
         answer["reason"] = json!(reason);
         if let Some(last) = self.not_stored.of(key) {
             answer["not_stored_last_time"] = json!(last);
         }
         Ok(answer)
+    }
+}
+
+impl Edge {
+    /// Every parent in the order of the key, and why it would not be asked.
+    fn told_of(
+        &self,
+        parents: &Parents,
+        method: &Method,
+        scheme: Scheme,
+        route: &Route<'_, '_>,
+        key: CacheKey,
+    ) -> Vec<Value> {
+        let wanted = Wanted {
+            method,
+            scheme,
+            authority: &Bytes::copy_from_slice(route.authority()),
+            target: &route.forward_target(),
+            key,
+            fields: &HeaderMap::new(),
+            interim: None,
+            surplus: Surplus::default(),
+        };
+        let told = parents.explained(&wanted, self.footing()).into_iter().map(|(parent, unasked)| {
+            let why = unasked.map(|why| match why {
+                Unasked::Unhealthy => "unhealthy".to_owned(),
+                Unasked::MayNotHaveHeard(purge) => format!("may not have heard of purge {purge}"),
+                Unasked::Behind => "another comes before it".to_owned(),
+            });
+            json!({ "parent": &*parent, "asked": why.is_none(), "why_not": why })
+        });
+        told.collect()
     }
 }
 

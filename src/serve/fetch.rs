@@ -27,14 +27,15 @@ use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::policy::SURROGATE_CONTROL;
 use cache_store::rules::retained::retained;
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
-use cache_store::rules::{NotStored, RequestControl, ResponseHead, Storable, stale, storable, update};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use cache_store::rules::{NotStored, ResponseHead, Storable, stale, storable, update};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::slices;
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
+use crate::origin::parent::proof::{TIER, Word, remove_ours};
 use crate::origin::{Answer as OriginAnswer, Failed};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
@@ -66,6 +67,8 @@ pub(super) struct Told {
     pub(super) pool: Arc<str>,
     pub(super) origin: Arc<str>,
     pub(super) origin_micros: u64,
+    /// What caches before this one said in `Cache-Status`.
+    pub(super) upstream: Option<HeaderValue>,
 }
 
 impl Told {
@@ -75,6 +78,7 @@ impl Told {
             pool: Arc::clone(&answer.pool),
             origin: Arc::clone(&answer.origin),
             origin_micros: answer.origin_micros,
+            upstream: joined_values(&answer.fields, &CACHE_STATUS),
         }
     }
 
@@ -118,6 +122,10 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
         Ok(answer) => answer,
         Err(error) => return failed(&walk, fill, led, &error),
     };
+    // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
+    if Word::of(&answer.fields) == Some(Word::Stale) && may_stand_in(&walk, &fill) {
+        return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
+    }
     let unfit = match (answer.status, &plan) {
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
         (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
@@ -241,7 +249,14 @@ pub(super) fn without_conditions(walk: &Walk) -> HeaderMap {
 }
 
 /// One line instead of several: some origins read only the first.
-fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
+fn join(fields: &mut HeaderMap, name: &HeaderName) {
+    if let Some(value) = joined_values(fields, name) {
+        fields.insert(name, value);
+    }
+}
+
+/// The values of a list field as one.
+fn joined_values(fields: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut joined = Vec::new();
     for (nth, value) in fields.get_all(name).iter().enumerate() {
         if nth > 0 {
@@ -249,11 +264,7 @@ fn join(fields: &mut HeaderMap, name: &http::HeaderName) {
         }
         joined.extend_from_slice(value.as_bytes());
     }
-    if !joined.is_empty()
-        && let Ok(value) = HeaderValue::from_bytes(&joined)
-    {
-        fields.insert(name, value);
-    }
+    HeaderValue::from_bytes(&joined).ok().filter(|value| !value.is_empty())
 }
 
 fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
@@ -469,7 +480,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer, &fields);
         fill.uncacheable(now);
-        let fields = sent_fields(walk, &fields);
+        let fields = sent_fields(walk, &fields, &tags);
         return send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
     }
     let head = ResponseHead { status: answer.status, fields: &fields };
@@ -496,7 +507,7 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent_fields(walk, &fields);
+            let fields = sent_fields(walk, &fields, &tags);
             return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
         }
     };
@@ -544,10 +555,13 @@ async fn room(walk: &Walk, writing: &mut Writing) -> bool {
 
 /// Whether something stale may stand in for this error.
 fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
-    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
     fill.stored.as_ref().is_some_and(|stored| {
         stored.held().is_none()
-            && stored.freshness.may_serve_stale_if_error(&control, stored.purged(), walk.edge.clock.now())
+            && stored.freshness.may_serve_stale_if_error(
+                &walk.control(),
+                stored.purged(),
+                walk.edge.clock.now(),
+            )
     })
 }
 
@@ -613,8 +627,13 @@ fn kept_fields(
 ) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(fields.len() + 2);
     for (name, value) in retained(fields, strip) {
-        kept.append(name.clone(), value.clone());
+        // Of another exchange than the one in which this will be sent.
+        if *name != CACHE_STATUS {
+            kept.append(name.clone(), value.clone());
+        }
     }
+    kept.remove(SURROGATE_CONTROL);
+    remove_ours(&mut kept);
     if !kept.contains_key(header::DATE) {
         let received = walk.edge.clock.wall().minus(walk.edge.clock.now().since(answer.received_at));
         let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(received.as_millis());
@@ -622,23 +641,35 @@ fn kept_fields(
             kept.insert(header::DATE, date);
         }
     }
-    for_clients(walk, &mut kept);
+    add_via(walk, &mut kept);
     kept
 }
 
-/// The fields of an answer that is not stored.
-pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap) -> HeaderMap {
+/// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
+pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap, tags: &[Box<str>]) -> HeaderMap {
     let mut sent = HeaderMap::with_capacity(fields.len() + 1);
     for (name, value) in retained(fields, &[]) {
-        sent.append(name.clone(), value.clone());
+        // It is written anew, with our member behind it.
+        if *name != CACHE_STATUS {
+            sent.append(name.clone(), value.clone());
+        }
     }
-    for_clients(walk, &mut sent);
+    if walk.for_node() {
+        sent.remove(TIER);
+        if let Ok(tags) = HeaderValue::from_str(&tags.join(" "))
+            && !tags.is_empty()
+        {
+            sent.insert(SURROGATE_KEY, tags);
+        }
+    } else {
+        sent.remove(SURROGATE_CONTROL);
+        remove_ours(&mut sent);
+    }
+    add_via(walk, &mut sent);
     sent
 }
 
-/// What a client sees beside the origin's fields: our `Via`, and nothing that was meant for surrogates.
-fn for_clients(walk: &Walk, fields: &mut HeaderMap) {
-    fields.remove(SURROGATE_CONTROL);
+fn add_via(walk: &Walk, fields: &mut HeaderMap) {
     let ours = format!("1.1 {}", walk.edge.config.node);
     let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
     if !known && let Ok(via) = HeaderValue::from_str(&ours) {
@@ -663,6 +694,8 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
     tags.into()
 }
 
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const TAG_FIELDS: [&str; 7] =
     ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 const TAGS_MAX: usize = 128;

@@ -9,12 +9,13 @@
 //!                  └─ not cacheable ─► pass
 //! ```
 //!
-//! `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill belongs to a
+//! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill belongs to a
 //! task of its own: the client that caused it may leave.
 //!
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod child;
 mod explain;
 mod fetch;
 mod pass;
@@ -34,10 +35,10 @@ use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
 use cache_store::purge::Resource;
-use cache_store::rules::{Policy, Purged, RequestControl, RequestHead};
+use cache_store::rules::{Policy, Purged, RequestHead};
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use purge_api::bus::Standing;
 
 use purge_api::compat::method;
@@ -52,6 +53,8 @@ use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
 use crate::origin::OriginPools;
+use crate::origin::parent::Parents;
+use crate::origin::parent::proof::Children;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -75,6 +78,10 @@ pub struct Edge {
     pub fleet: Arc<Fleet>,
     /// The origins.
     pub origins: Arc<OriginPools>,
+    /// The nodes asked before them, if there are any.
+    pub(crate) parents: Option<Parents>,
+    /// Who is taken for a child, if anybody is.
+    pub(crate) children: Option<Children>,
     /// The clock.
     pub clock: Clock,
     /// Ids for answers generated here.
@@ -96,6 +103,11 @@ pub struct Edge {
 impl Edge {
     /// Answers a request, or promises to.
     pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
+        if let Some(children) = &self.children
+            && let Some(child) = children.admit(request, self.clock.wall())
+        {
+            return self.serve_child(request, child);
+        }
         let spare = std::mem::take(&mut request.spare);
         let route = match self.routes.route(request) {
             Ok(route) => route,
@@ -207,6 +219,8 @@ impl Edge {
             x_cache: route.policy.x_cache,
             refill: None,
             fwd: None,
+            upstream: None,
+            for_node: false,
         }
     }
 }
@@ -216,7 +230,10 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     let mut turns = 0;
     loop {
         let follower = match looked {
-            Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit).await),
+            Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit, None).await),
+            Lookup::Stale(hit, _) if !walk.takes_stale(&hit.stored) => {
+                return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "purged"));
+            }
             Lookup::Stale(hit, fill) => {
                 let is_purged = hit.stored.purged() != Purged::No;
                 if let Some(fill) = fill
@@ -224,7 +241,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
                 {
                     refresh::begin(walk.clone(), fill, is_purged);
                 }
-                return from(tier, from_store(&walk, hit, CacheOutcome::Stale).await);
+                return from(tier, from_store(&walk, hit, CacheOutcome::Stale, None).await);
             }
             Lookup::OnDisk(promotion) if turns < TURNS_MAX => {
                 turns += 1;
@@ -270,9 +287,8 @@ enum Parted {
 }
 
 async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted> {
-    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
     let clock = walk.edge.clock.clone();
-    let followed = follower.wait(&walk.head(), &control, || clock.now()).await;
+    let followed = follower.wait(&walk.head(), &walk.control(), || clock.now()).await;
     match followed {
         Followed::Streaming(streaming) if !slices::is_part_for(walk, &streaming) => {
             Err(Parted::Alone(follower.stored, follower.why))
@@ -300,7 +316,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Failed(failure) => {
             if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
-                return Ok(from_store(walk, hit, CacheOutcome::Stale).await);
+                return Ok(from_store(walk, hit, CacheOutcome::Stale, None).await);
             }
             let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
             Ok(walk.failed(Failure::new(status, failure.reason)))
@@ -336,10 +352,11 @@ async fn answer_led(
                 ttl: Some(ttl),
                 detail: why.detail(),
             };
-            let outcome = told.outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
+            let outcome = told.clone().outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
             let head = walk.head();
             let refill = slices::refill(walk, &streaming);
-            let occasion = Occasion { refill: refill.as_ref(), ..walk.occasion(&head) };
+            let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
+            let occasion = Occasion { refill: refill.as_ref(), upstream, ..walk.occasion(&head) };
             let response = respond::streaming(&streaming, occasion, status, outcome);
             drop(reader);
             response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
@@ -349,14 +366,14 @@ async fn answer_led(
             let mut response = if hit.stored.large().is_some() && !confirmed {
                 slices::answer(walk, hit, cache, Some(why)).await
             } else {
-                from_store(walk, hit, cache).await
+                from_store(walk, hit, cache, told.upstream.as_ref()).await
             };
             told.add_to(&mut response.outcome);
             response
         }
         Ok(Led::Through(through)) => pass::through(walk, *through, why),
         Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
-            Some(hit) => from_store(walk, hit, CacheOutcome::Stale).await,
+            Some(hit) => from_store(walk, hit, CacheOutcome::Stale, None).await,
             None => walk.failed(failure),
         },
         // The task was lost: one request pays, the followers look up again.
@@ -364,13 +381,14 @@ async fn answer_led(
     }
 }
 
-async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
+async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&HeaderValue>) -> Response {
     if hit.stored.large().is_some() {
         return slices::answer(walk, hit, cache, None).await;
     }
     let answer = {
         let head = walk.head();
-        respond::stored(hit, walk.occasion(&head), cache, Vec::new())
+        let upstream = upstream.map(HeaderValue::as_bytes);
+        respond::stored(hit, Occasion { upstream, ..walk.occasion(&head) }, cache, Vec::new())
     };
     match answer {
         Ok(response) => response,
@@ -381,11 +399,10 @@ async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome) -> Response {
 
 /// What may stand in for an origin that failed (RFC 5861 §4).
 fn stale_if_error(walk: &Walk, stored: Option<&Arc<StoredResponse>>) -> Option<Hit> {
-    let stored = stored.filter(|stored| stored.held().is_none())?;
-    let control = RequestControl::of(&walk.fields, &walk.policy.rules);
+    let stored = stored.filter(|stored| stored.held().is_none() && walk.takes_stale(stored))?;
     stored
         .freshness
-        .may_serve_stale_if_error(&control, stored.purged(), walk.edge.clock.now())
+        .may_serve_stale_if_error(&walk.control(), stored.purged(), walk.edge.clock.now())
         .then(|| Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) })
 }
 

@@ -11,21 +11,21 @@ use bytes::Bytes;
 use cache_store::lookup::Why;
 use cache_store::rules::ResponseHead;
 use cache_store::rules::invalidate::{invalidated, is_safe};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
-use crate::respond;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
+use crate::respond::{self, Occasion};
 
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.ask(HeaderMap::clone(&walk.forward)).await {
+    let mut answer = match walk.ask_origin(HeaderMap::clone(&walk.forward)).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
@@ -41,8 +41,8 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
         }
     }
     let mut fields = answer.fields.clone();
-    take_tags(&mut fields);
-    let fields = sent_fields(&walk, &fields);
+    let tags = take_tags(&mut fields);
+    let fields = sent_fields(&walk, &fields, &tags);
     through_with(&walk, Through { answer, fields, why_not: Some(reason) }, "bypass")
 }
 
@@ -62,10 +62,12 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
         detail: why_not,
     };
     let cache = if fwd == "bypass" { CacheOutcome::Pass } else { CacheOutcome::Miss };
-    let outcome = told.outcome(cache, why_not, None);
+    let outcome = told.clone().outcome(cache, why_not, None);
     let body = Body::Stream { length: answer.length, source: Box::pin(OriginStream(answer.body)) };
     let head = walk.head();
-    respond::passed(answer.status, &fields, body, walk.occasion(&head), status, outcome)
+    let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
+    let occasion = Occasion { upstream, ..walk.occasion(&head) };
+    respond::passed(answer.status, &fields, body, occasion, status, outcome)
 }
 
 fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
@@ -74,7 +76,13 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
     for path in invalidated(&walk.method, &head.target, &response) {
         let keys =
             walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
-        walk.edge.store.invalidate(&keys, walk.edge.clock.now());
+        let now = walk.edge.clock.now();
+        walk.edge.store.invalidate(&keys, now);
+        if let Some(parents) = &walk.edge.parents {
+            for key in &keys {
+                parents.changed(*key, now);
+            }
+        }
     }
 }
 

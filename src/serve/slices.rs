@@ -28,7 +28,7 @@ use cache_store::rules::{RequestControl, ResponseHead, partial, stale};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::fetch::{judge, without_conditions};
-use super::walk::Walk;
+use super::walk::{Asker, Walk};
 use super::{Tier, fetched, pass, walk_on};
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
@@ -85,7 +85,7 @@ async fn failed(walk: &Walk, stored: &Arc<StoredResponse>, asks: &Asks) -> Respo
         return walk.failed(Failure::new(status, failure.reason));
     }
     walk.edge.store.drop_large(walk.key, large);
-    if walk.restarted {
+    if walk.restarted || walk.asker == (Asker::Node { around: true }) {
         let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Partial);
         return Box::pin(fetched(walk.clone(), fill)).await;
     }

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
-use cache_store::rules::{RequestHead, Target};
+use cache_store::rules::{Purged, RequestControl, RequestHead, Target};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use parking_lot::Mutex;
 
@@ -18,6 +19,8 @@ use crate::config::RoutePolicy;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
 use crate::origin::forward::{self, Conditions, Hop};
+use crate::origin::parent::proof::remove_ours;
+use crate::origin::parent::{Footing, Wanted};
 use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
 use crate::respond::failure::{self, Failure};
@@ -41,10 +44,24 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// Who asks.
+    pub(super) asker: Asker,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
     /// The body, until it is taken.
     body: Arc<Mutex<RequestBody>>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A client.
+    Client,
+    /// A node of the tier.
+    Node {
+        /// It knows of purges that may not have come here: what is stored is not for it.
+        around: bool,
+    },
 }
 
 impl Walk {
@@ -112,6 +129,7 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            asker: Asker::Client,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -134,7 +152,30 @@ impl Walk {
 
     /// The store's answer now.
     pub(super) fn look_up(&self) -> Lookup {
-        self.edge.store.lookup(self.resource(), &self.head(), &self.policy.rules, self.edge.clock.now())
+        self.edge.store.lookup_by(self.resource(), &self.head(), self.control(), self.edge.clock.now())
+    }
+
+    /// What it asks of caches.
+    pub(super) fn control(&self) -> RequestControl {
+        let control = RequestControl::of(&self.fields, &self.policy.rules);
+        match self.asker {
+            Asker::Client => control,
+            Asker::Node { .. } => control.for_cache(),
+        }
+    }
+
+    /// Whether a stale response may stand in for an origin that failed, as far as it depends on who asks: a node would keep
+    /// what is softly purged, and what it knows to be purged it must not be given.
+    pub(super) fn takes_stale(&self, stored: &StoredResponse) -> bool {
+        match self.asker {
+            Asker::Client => true,
+            Asker::Node { around } => !around && stored.purged() == Purged::No,
+        }
+    }
+
+    /// Whether a node of the tier asks.
+    pub(super) fn for_node(&self) -> bool {
+        matches!(self.asker, Asker::Node { .. })
     }
 
     /// What it is about, as the store finds it.
@@ -163,11 +204,36 @@ impl Walk {
             x_cache: self.policy.x_cache,
             refill: None,
             fwd: None,
+            upstream: None,
+            for_node: self.for_node(),
         }
     }
 
-    /// Asks an origin of the route's pool, with these fields.
+    /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
     pub(super) async fn ask(&self, fields: HeaderMap) -> Result<Answer, Failed> {
+        // A child that goes around this node's store must not be given a parent's.
+        if let Some(parents) = &self.edge.parents
+            && self.asker != (Asker::Node { around: true })
+        {
+            let wanted = Wanted {
+                method: &self.method,
+                scheme: self.scheme,
+                authority: &self.authority,
+                target: &self.target,
+                key: self.key,
+                fields: &fields,
+                interim: self.interim.as_ref(),
+                surplus: self.surplus(),
+            };
+            if let Some(answer) = parents.ask(&wanted, self.edge.footing()).await {
+                return Ok(answer);
+            }
+        }
+        self.ask_origin(fields).await
+    }
+
+    /// Asks an origin of the route's pool, with these fields.
+    pub(super) async fn ask_origin(&self, fields: HeaderMap) -> Result<Answer, Failed> {
         let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
         let ask = Ask {
             pool: Arc::clone(pool),
@@ -177,12 +243,19 @@ impl Walk {
             fields,
             body: std::mem::take(&mut *self.body.lock()),
             interim: self.interim.clone(),
-            surplus: match self.policy.rules.short_part {
-                ShortPart::Refuse => Surplus::Refuse,
-                ShortPart::TrustFraming => Surplus::Drop,
-            },
+            surplus: self.surplus(),
         };
-        self.edge.origins.ask(ask).await
+        let mut answer = self.edge.origins.ask(ask).await?;
+        // Only a parent may say what is between nodes.
+        remove_ours(&mut answer.fields);
+        Ok(answer)
+    }
+
+    fn surplus(&self) -> Surplus {
+        match self.policy.rules.short_part {
+            ShortPart::Refuse => Surplus::Refuse,
+            ShortPart::TrustFraming => Surplus::Drop,
+        }
     }
 
     /// The page for a failure.
@@ -193,6 +266,18 @@ impl Walk {
             self.fields.first(FieldId::Accept),
             self.edge.ids.draw(),
         )
+    }
+}
+
+impl Edge {
+    /// What this node stands on when it asks a parent.
+    pub(super) fn footing(&self) -> Footing<'_> {
+        Footing {
+            origins: &self.origins,
+            standing: &self.standing,
+            applied: self.store.purge_log().announced(),
+            clock: &self.clock,
+        }
     }
 }
 

@@ -45,7 +45,6 @@ pub struct Writing {
     fill: Fill,
     writer: Writer,
     streaming: Arc<Streaming>,
-    tags: Box<[Box<str>]>,
     held: Option<Held>,
     /// Heaviest body that is kept in memory, bytes.
     keep_bytes_max: u64,
@@ -118,7 +117,7 @@ impl Fill {
         if keep.is_none() && spills {
             writer.keep_from(0);
         }
-        let streaming = Arc::new(Streaming { head, body, length, large });
+        let streaming = Arc::new(Streaming { head, body, length, large, tags });
         // A body that is not kept cannot be joined late: close the flight before the head is out.
         if keep.is_none() && !spills {
             self.store.flights().shard(self.primary).end(&self.flight);
@@ -128,7 +127,6 @@ impl Fill {
             fill: self,
             writer,
             streaming,
-            tags,
             held: part,
             keep_bytes_max: room,
             keep,
@@ -321,7 +319,7 @@ impl Writing {
 
     /// Stores the response, as far as memory or disk have kept it whole.
     pub fn finish(self) -> Option<Arc<StoredResponse>> {
-        let Self { fill, writer, streaming, tags, held, keep, disk, whole, .. } = self;
+        let Self { fill, writer, streaming, held, keep, disk, whole, .. } = self;
         let store = Arc::clone(&fill.store);
         let body = writer.finish().filter(|_| keep.is_some());
         let large = match &disk {
@@ -352,7 +350,7 @@ impl Writing {
                 large,
                 freshness: head.freshness,
                 vary: head.vary.clone(),
-                tags,
+                tags: streaming.tags.clone(),
                 held,
                 epoch: fill.epoch(),
             }),

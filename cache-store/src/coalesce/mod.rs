@@ -68,6 +68,8 @@ pub struct Streaming {
     pub length: Option<u64>,
     /// The body as it goes to disk, if it does: read there what `body` no longer has.
     pub large: Option<Arc<Large>>,
+    /// Its surrogate keys.
+    pub tags: Box<[Box<str>]>,
 }
 
 impl Streaming {

@@ -154,7 +154,7 @@ impl PurgeLog {
     }
 
     /// The number of the last record that is applied or about to be. Whoever has read an epoch above a record's reads here a
-    /// number that is not below the record's.
+    /// number that is not below the record's. [`u64::MAX`] from when a purge was applied that could not be written.
     pub fn announced(&self) -> u64 {
         self.announced.load(Ordering::Acquire)
     }
@@ -263,8 +263,8 @@ impl PurgeLog {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                // None of them has a number.
-                self.announced.store(self.sequence(), Ordering::Release);
+                // None of them has a number, so no number says any more that another node has what holds here.
+                self.announced.store(u64::MAX, Ordering::Release);
                 for job in jobs {
                     for purge in &job.purges {
                         apply(purge, self.next_epoch());

@@ -200,6 +200,13 @@ pub struct RequestControl {
 }
 
 impl RequestControl {
+    /// The same for another cache, which takes nothing stale in the name of a client: what this cache may serve stale, that one
+    /// decides for itself.
+    #[must_use]
+    pub fn for_cache(self) -> Self {
+        Self { min_fresh: Some(self.min_fresh.unwrap_or(0)), max_stale: None, ..self }
+    }
+
     /// Reads a request's `Cache-Control` and `Pragma`, keeping what `policy` honours.
     pub fn of<F: Fields>(fields: &F, policy: &Policy) -> Self {
         let mut control = Self::default();

@@ -14,6 +14,7 @@
 
 mod exchange;
 mod jetstream;
+pub mod pull;
 mod standing;
 mod status;
 mod wire;

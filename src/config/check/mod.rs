@@ -14,6 +14,7 @@ mod policy;
 mod pool;
 mod purge;
 mod site;
+mod tier;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,7 +32,7 @@ use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
 use super::{
     Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Log, LogFormat, LogTarget, MemoryAdmission,
-    Purge, value,
+    Purge, Tier, value,
 };
 
 /// What the settings mean depends on.
@@ -126,7 +127,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         "geo",
         "remove it; pools can be chosen by weight: steer = { by = \"weight\", pools = { eu = 9, us = 1 } }",
     );
-    root.not_yet("tier", "remove it; a parent node can be named as an origin of a pool");
+    let tier = root.section("tier").map_or_else(Tier::default, |section| tier::tier(section, around));
     listener::overlaps(&listeners, admin.address.as_ref(), &root);
     root.close();
     Config {
@@ -137,6 +138,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         pools: pools.pools,
         sites,
         purge,
+        tier,
         log,
         limits,
         workers: workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(|| around.workers()),

@@ -192,6 +192,13 @@ impl Connection {
     }
 }
 
+impl<T: Send + 'static> Pending<T> {
+    /// Something that goes on by itself.
+    pub(crate) fn of(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
 impl<T> Pending<T> {
     /// The client goes away.
     pub(crate) fn leave(self) {

@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod h2;
 pub(crate) mod journal;
 pub(crate) mod origin;
+pub(crate) mod region;
 pub(crate) mod reply;
 pub(crate) mod settings;
 pub(crate) mod wire;
@@ -274,14 +275,14 @@ impl Builder {
 }
 
 /// A node with these settings.
-async fn running(config: Config, clock: &Clock) -> Running {
+pub(crate) async fn running(config: Config, clock: &Clock) -> Running {
     let clock = clock.clone();
     // Starting waits for the workers' threads, which a test's own runtime must not.
     let started = tokio::task::spawn_blocking(move || Edge::start(config, clock)).await;
     started.expect("starting does not panic").expect("settings of a stage are good")
 }
 
-fn addresses_of(running: &Running) -> (SocketAddr, SocketAddr) {
+pub(crate) fn addresses_of(running: &Running) -> (SocketAddr, SocketAddr) {
     let client = *running.addresses().first().expect("a stage has a listener");
     (client, running.admin_address().expect("a stage has an admin listener"))
 }
@@ -296,6 +297,6 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 }
 
 /// 2026-11-02 09:20:00 UTC.
-const STARTS_AT_SECS: u64 = 1_793_611_200;
+pub(crate) const STARTS_AT_SECS: u64 = 1_793_611_200;
 /// How long a test that polls a counter lets others run.
-const TURN: Duration = Duration::from_millis(1);
+pub(crate) const TURN: Duration = Duration::from_millis(1);

@@ -282,7 +282,8 @@ impl Origin {
     }
 }
 
-fn bound(address: SocketAddr) -> Socket {
+/// A port that is held and on which nobody listens yet.
+pub(crate) fn bound(address: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
     socket.set_reuse_port(true).expect("a fresh socket takes options");
     socket.set_nonblocking(true).expect("a fresh socket takes options");

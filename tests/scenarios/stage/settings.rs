@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate::config::{
     Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogFormat,
-    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer,
+    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
 };
 
 /// The site's host.
@@ -33,6 +33,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
             routes: Vec::new(),
         }],
         purge: Purge { method_from: vec![local], ..Purge::default() },
+        tier: Tier::default(),
         log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
         limits: Limits::default(),
         workers: 2,
@@ -83,7 +84,7 @@ fn plain() -> Listener {
     }
 }
 
-fn origin(address: &SocketAddr) -> Origin {
+pub(crate) fn origin(address: &SocketAddr) -> Origin {
     Origin {
         name: format!("http://{address}").into(),
         tls: false,

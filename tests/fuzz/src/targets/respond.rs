@@ -20,6 +20,12 @@ use tidegate::respond::{Occasion, stored};
 use super::{field_lines, lines, rules};
 use crate::reached;
 
+/// Half of the answers are for another node, which gets more lines.
+fn occasion<'a>(request: &'a RequestHead<'a, Fields>, clock: &'a Clock, for_node: bool) -> Occasion<'a> {
+    let (x_cache, refill, fwd, upstream) = (true, None, None, None);
+    Occasion { request, now: clock.now(), clock, node: "n1", x_cache, refill, fwd, upstream, for_node }
+}
+
 /// A stored response answers any request with the bytes that its status and fields speak of, and no byte of an origin's
 /// or a client's field becomes a line of its own.
 ///
@@ -78,8 +84,7 @@ pub fn stored_answer(data: &[u8]) {
     assert_eq!(response.body().collect::<Vec<_>>().concat(), body, "what is stored is what came");
     let ask = RequestHead { method: &method, target, fields: &request };
     let clock = Clock::manual(now);
-    let occasion =
-        Occasion { request: &ask, now, clock: &clock, node: "n1", x_cache: true, refill: None, fwd: None };
+    let occasion = occasion(&ask, &clock, data.len().is_multiple_of(2));
     let hit = Hit { stored: Arc::new(response), stale: None };
     let Ok(answer) = stored(hit, occasion, CacheOutcome::Hit, Vec::new()) else {
         return reached("ask the origin");
