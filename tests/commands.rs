@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Exit code, standard output, standard error.
 fn tidegate(arguments: &[&str]) -> (i32, String, String) {
@@ -244,6 +246,14 @@ fn a_purge_names_what_it_takes_and_a_deploy_finds_it() {
         assert!(out.starts_with(told), "{claim}: {out}");
         assert_eq!(out.contains("applied after"), !arguments.contains(&"--dry-run"), "{claim}: {out}");
     }
+    let told = "audit: purged";
+    let line = std::iter::from_fn(|| node.said.recv_timeout(Duration::from_secs(10)).ok())
+        .find(|line| line.contains(told));
+    let line = line.expect("each purge is told in the operator's log");
+    for part in ["at=\"20", "by=\"loopback\"", "client=127.0.0.1", "sequence=1", "what=\"the prefix `http://"]
+    {
+        assert!(line.contains(part), "{part} is missing: {line}");
+    }
     let (code, out, _) = ask(&["purge", "--json", "--tag", "a"]);
     let receipt: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
     assert_eq!((code, &receipt["scope"], &receipt["sequence"]), (0, &"tag".into(), &6.into()));
@@ -286,6 +296,8 @@ struct Node {
     child: Child,
     address: String,
     admin: String,
+    /// What it says after its start.
+    said: mpsc::Receiver<String>,
 }
 
 impl Node {
@@ -303,8 +315,9 @@ impl Node {
         };
         let (address, admin) = (told("serving on"), told("admin on"));
         // What it says later is read, so that it never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, admin }
+        let (says, said) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
+        Self { child, address, admin, said }
     }
 
     fn get(&self, path: &str) -> String {

@@ -41,8 +41,10 @@ impl Inner {
                 Ok((deploy::carry_out(inner.node.purger(), call, &request)?, request))
             });
             match &told {
-                Ok((deployed, _)) => audit(&*inner.node, by, deployed.order.as_ref(), Ok(&deployed.receipt)),
-                Err(refusal) => audit(&*inner.node, by, None, Err(refusal)),
+                Ok((deployed, _)) => {
+                    audit(&*inner.node, &inner.clock, by, deployed.order.as_ref(), Ok(&deployed.receipt));
+                }
+                Err(refusal) => audit(&*inner.node, &inner.clock, by, None, Err(refusal)),
             }
             told
         });
