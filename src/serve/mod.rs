@@ -18,6 +18,7 @@
 mod child;
 mod explain;
 mod fetch;
+mod nodes;
 mod pass;
 mod purging;
 mod refresh;

@@ -26,6 +26,7 @@ mod staleness;
 mod storing;
 mod tier;
 mod tier_barrier;
+mod tier_log;
 mod tier_loss;
 mod tier_stale;
 mod tiers;
