@@ -21,6 +21,7 @@ mod ranges;
 mod refreshing;
 mod restart;
 mod shutdown;
+mod slices;
 mod stage;
 mod staleness;
 mod storing;
