@@ -167,6 +167,8 @@ pub const AUDIT_SELECTORS_MAX: usize = 3;
 pub const DEPLOY_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Bodies of admin calls that are held at once; further ones wait.
 pub const ADMIN_BODIES_MAX: usize = 8;
+/// As how many of them a deploy counts.
+pub const DEPLOY_BODIES: u32 = 4;
 /// Time given to an admin call's body.
 pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tokens in a token file.

@@ -495,6 +495,10 @@ fn begin(
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
+        // A purge by one that is not kept would miss it.
+        if tags.len() > TAGS_MAX {
+            return Err("too-many-tags");
+        }
         Ok(storable)
     });
     let held = match (&judged, answer.status) {
@@ -707,7 +711,7 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
         for value in fields.get_all(name) {
             let Ok(text) = value.to_str() else { continue };
             for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
-                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && tags.len() < TAGS_MAX {
+                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX {
                     tags.push(tag.into());
                 }
             }
@@ -721,6 +725,9 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
 const VIA_VERSION: &[u8] = b"1.1 ";
-const TAG_FIELDS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
-const TAGS_MAX: usize = 128;
-const TAG_BYTES_MAX: usize = 1024;
+const TAG_FIELDS: [&str; 7] =
+    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
+/// Tags of a response that is stored.
+const TAGS_MAX: usize = 512;
+/// Bytes of a tag; no purge names a longer one.
+const TAG_BYTES_MAX: usize = purge_api::limits::TAG_BYTES_MAX;
