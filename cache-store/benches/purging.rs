@@ -26,6 +26,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const ROUNDS: usize = 200;
+/// Objects of which the hits are measured.
+const SWEPT: f64 = 1e5;
+
+type ScopeOf = fn(usize) -> Scope;
 
 /// A page of one of a hundred hosts, with two tags.
 struct Page {
@@ -109,7 +113,7 @@ fn main() {
             let (store, pages) = store(disk, &pool, *objects);
             let place = if disk { "log on disk  " } else { "log in memory" };
             print!("{place} {objects:>9} objects:");
-            let scopes: [(&str, fn(usize) -> Scope); 6] = [
+            let scopes: [(&str, ScopeOf); 6] = [
                 ("url", |at| Scope::Url {
                     url: format!("http://nobody.example/{at}").into(),
                     keys: [CacheKey::from_bits(at as u128)].into(),
@@ -155,7 +159,7 @@ fn main() {
                     assert!(matches!(black_box(page.look(&store)), Lookup::Fresh(_)), "it stays");
                 }
             }) * 1e3
-                / pages.len() as f64
+                / SWEPT
         };
         let (mut before, mut first, mut next) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..15 {
