@@ -43,6 +43,7 @@ mod ondisk;
 mod open;
 mod origin;
 mod process;
+mod purges;
 mod reply;
 mod restart;
 mod servers;
@@ -100,6 +101,17 @@ enum Command {
     Instructions {
         #[arg(long, value_enum, default_value = "tidegate")]
         server: instructions::Counted,
+        /// The first port to try
+        #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+        ports: u16,
+        #[arg(long, default_value = "target/release/tidegate")]
+        tidegate: PathBuf,
+    },
+    /// What a purge costs over HTTP, on one node under load and in a fleet of four; prints lines
+    Purges {
+        /// Purges of each scope
+        #[arg(long, default_value_t = 400)]
+        calls: usize,
         /// The first port to try
         #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
         ports: u16,
@@ -175,6 +187,11 @@ fn run(command: Command) -> io::Result<()> {
             let stage = servers::Stage::new(tidegate, false, ports)?;
             let count = instructions::per_hit(&stage, server)?;
             println!("instructions_per_hit={count:.0} server={server:?}");
+            Ok(())
+        }
+        Command::Purges { calls, ports, tidegate } => {
+            let stage = servers::Stage::new(tidegate, false, ports)?;
+            print!("{}", purges::run(&stage, calls)?);
             Ok(())
         }
         Command::Origin { address } => origin::serve(address),

@@ -84,7 +84,7 @@ impl Stage {
         SocketAddr::from(([127, 0, 0, 1], self.base))
     }
 
-    fn address(&self, offset: u16) -> SocketAddr {
+    pub(crate) fn address(&self, offset: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.base + offset))
     }
 

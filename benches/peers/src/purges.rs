@@ -1,0 +1,212 @@
+//! What a purge costs over HTTP: one node under load, and a fleet on one stream.
+//!
+//! One node with a disk on its core, 10,000 hits a second by an open loop, and beside them purges of each scope, one after another
+//! over one connection: the time from the call to the acknowledgement, durable. Then four nodes and a broker on this machine: the
+//! time until the fleet's receipt, and whether any node served anything after it that was purged.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::histogram::Histogram;
+use crate::load::{self, installed};
+use crate::process::{LOAD_CORE, Process, SERVER_CORE, pinned};
+use crate::reply::{Progress, Reply};
+use crate::servers::{Stage, wait_for};
+use crate::time::{SECOND, now, rest};
+
+/// Prints both tables' lines.
+pub(crate) fn run(stage: &Stage, calls: usize) -> io::Result<String> {
+    let _origin = stage.start_origin()?;
+    let mut told = one(stage, calls)?;
+    if installed("nats-server") {
+        told += &fleet(stage, calls)?;
+    } else {
+        told += "nats-server is not there: no fleet\n";
+    }
+    Ok(told)
+}
+
+fn one(stage: &Stage, calls: usize) -> io::Result<String> {
+    let folder = stage.folder.join("purges");
+    fs::create_dir_all(&folder)?;
+    let (plain, admin) = (stage.address(170), stage.address(171));
+    let mut command = stage.tidegate_proxy(&[], plain, admin, 512 << 20);
+    command.arg("--disk").arg(folder.join("cache")).args(["--disk-size", "1GiB"]);
+    command.stdout(fs::File::create(folder.join("out"))?);
+    let _node = Process::start(&mut command)?;
+    wait_for(plain)?;
+    wait_for(admin)?;
+    load::get(plain, "/1k/0")?;
+    let mut told =
+        "one node, microseconds until a purge is acknowledged and durable, at 10,000 hits a second\n"
+            .to_owned();
+    for (scope, body) in [
+        ("url", format!("{{\"urls\":[\"http://{plain}/nothing\"]}}")),
+        ("prefix", format!("{{\"prefixes\":[\"http://{plain}/nothing\"]}}")),
+        ("host", "{\"hosts\":[\"nobody.example\"]}".to_owned()),
+        ("tag", "{\"tags\":[\"nothing\"]}".to_owned()),
+        ("everything", "{\"everything\":true,\"soft\":true}".to_owned()),
+    ] {
+        let secs = (calls as u64 * APART / SECOND).max(1);
+        let mut generator = Stage::own(LOAD_CORE, "open")?;
+        let requests = (secs * RATE).to_string();
+        generator.args([&plain.to_string(), "/1k/0", "--rate", &RATE.to_string(), "--requests", &requests]);
+        generator.stdout(std::process::Stdio::piped());
+        let generator = generator.spawn()?;
+        let mut caller = Caller::new(admin)?;
+        let mut times = Vec::with_capacity(calls);
+        let mut next = now();
+        for _ in 0..calls {
+            next += APART;
+            wait_until(next);
+            let began = now();
+            caller.post(&body)?;
+            times.push(now() - began);
+        }
+        let line = String::from_utf8_lossy(&generator.wait_with_output()?.stdout).into_owned();
+        let _ = writeln!(
+            told,
+            "{scope:<12} {}  hits {:.0}/s, p99 {:.0}",
+            quantiles(times),
+            load::value(&line, "rps"),
+            load::value(&line, "p99")
+        );
+    }
+    Ok(told)
+}
+
+fn fleet(stage: &Stage, calls: usize) -> io::Result<String> {
+    let folder = stage.folder.join("fleet");
+    fs::create_dir_all(&folder)?;
+    let broker = stage.address(150);
+    let settings = format!(
+        "port: {}\nhost: 127.0.0.1\njetstream {{ store_dir: \"{}\" }}\n",
+        broker.port(),
+        folder.join("stream").display()
+    );
+    fs::write(folder.join("nats.conf"), settings)?;
+    let mut command = pinned(LOAD_CORE, None, "nats-server");
+    let mut processes = vec![Process::start(
+        command.arg("-c").arg(folder.join("nats.conf")).stderr(fs::File::create(folder.join("nats.log"))?),
+    )?];
+    wait_for(broker)?;
+    let mut nodes = Vec::new();
+    for at in 0..FLEET {
+        let (plain, admin) = (stage.address(151 + 2 * at), stage.address(152 + 2 * at));
+        let settings = format!(
+            "node = \"node-{at}\"\nworkers = 1\n[[listener]]\naddress = \"{plain}\"\n[admin]\naddress = \"{admin}\"\n[log]\naccess = \"off\"\n\
+             [cache]\nmemory = \"64MiB\"\ndisk = {{ path = \"disk-{at}\", size = \"256MiB\" }}\n\
+             [pool.o]\norigins = [\"http://{}\"]\n[[site]]\nhosts = [\"*\"]\npool = \"o\"\n[purge]\nbus = {{ nats = \"nats://{broker}\" }}\n",
+            stage.origin()
+        );
+        let file = folder.join(format!("node-{at}.toml"));
+        fs::write(&file, settings)?;
+        let mut command = pinned(SERVER_CORE, None, &stage.tidegate.to_string_lossy());
+        command
+            .args(["run", "--config"])
+            .arg(file)
+            .stdout(fs::File::create(folder.join(format!("node-{at}.log")))?);
+        processes
+            .push(Process::start(command.stderr(fs::File::create(folder.join(format!("node-{at}.err")))?))?);
+        wait_for(plain)?;
+        nodes.push((plain, admin));
+    }
+    for (_, admin) in &nodes {
+        let deadline = now() + 20 * SECOND;
+        while load::get(*admin, "/ready").map_or(true, |text| !text.starts_with("ok")) && now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+    let (mut times, mut stale, mut late) = (Vec::new(), 0, 0);
+    for nth in 0..calls {
+        for (plain, _) in &nodes {
+            head(*plain)?;
+        }
+        let (_, admin) = nodes[nth % nodes.len()];
+        let body = match nth % 3 {
+            0 => "{\"prefixes\":[\"http://site.example/1k\"],\"wait\":\"fleet\"}",
+            1 => "{\"hosts\":[\"site.example\"],\"wait\":\"fleet\"}",
+            _ => "{\"urls\":[\"http://site.example/1k/7\"],\"wait\":\"fleet\"}",
+        };
+        let mut caller = Caller::new(admin)?;
+        let began = now();
+        let receipt = caller.post(body)?;
+        times.push(now() - began);
+        late += usize::from(!receipt.starts_with("HTTP/1.1 200"));
+        for (plain, _) in &nodes {
+            stale += usize::from(head(*plain)?.contains("; hit"));
+        }
+    }
+    Ok(format!(
+        "four nodes and a broker, microseconds until the fleet's receipt\nfleet        {}  late {late}, stale after the receipt {stale} of {}\n",
+        quantiles(times),
+        calls * FLEET as usize
+    ))
+}
+
+/// A page of a node, as the fleet's site: head and body.
+fn head(node: SocketAddr) -> io::Result<String> {
+    let mut caller = Caller::new(node)?;
+    caller.exchange("GET /1k/7 HTTP/1.1\r\nHost: site.example\r\n\r\n")
+}
+
+/// A connection to an admin listener, or another.
+struct Caller {
+    stream: TcpStream,
+    server: SocketAddr,
+}
+
+impl Caller {
+    fn new(server: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(server)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream, server })
+    }
+
+    fn post(&mut self, body: &str) -> io::Result<String> {
+        let text = self.exchange(&format!(
+            "POST /v1/purge HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.server,
+            body.len()
+        ))?;
+        if text.starts_with("HTTP/1.1 20") {
+            Ok(text)
+        } else {
+            Err(io::Error::other(format!("{body} was answered:\n{text}")))
+        }
+    }
+
+    fn exchange(&mut self, request: &str) -> io::Result<String> {
+        self.stream.write_all(request.as_bytes())?;
+        let (mut reply, mut buffer, mut text) = (Reply::default(), vec![0; 64 * 1024], Vec::new());
+        loop {
+            let length = self.stream.read(&mut buffer)?;
+            text.extend_from_slice(&buffer[..length]);
+            match reply.take(&buffer[..length]) {
+                Progress::More if length > 0 => {}
+                Progress::Done => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                _ => return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned())),
+            }
+        }
+    }
+}
+
+fn quantiles(times: Vec<u64>) -> String {
+    let times = Histogram::of(times);
+    let micros = |share| times.percentile(share) / 1000;
+    format!("p50 {} p99 {} max {}", micros(0.5), micros(0.99), times.max() / 1000)
+}
+
+fn wait_until(moment: u64) {
+    rest(moment.saturating_sub(now()));
+}
+
+/// Nanoseconds between purges.
+const APART: u64 = 5_000_000;
+/// Hits a second meanwhile.
+const RATE: u64 = 10_000;
+const FLEET: u16 = 4;
