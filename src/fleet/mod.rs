@@ -126,8 +126,10 @@ impl Fleet {
         }
         let how = match (trusted, self.unsynced) {
             (true, _) | (false, Unsynced::Serve) => None,
-            (false, Unsynced::Revalidate) => Some(Purged::Soft(now)),
-            (false, Unsynced::Deny) => Some(Purged::Hard),
+            // What the origin has said within that time is as good as it was while all was well: so long a purge may be on its way.
+            // Without that everything would be asked for at every request.
+            (false, Unsynced::Revalidate) => Some((Purged::Soft(now), now.minus(self.unsynced_after))),
+            (false, Unsynced::Deny) => Some((Purged::Hard, Timestamp::from_millis(u64::MAX))),
         };
         self.store.distrust_for_now(how);
     }

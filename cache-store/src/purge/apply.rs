@@ -190,9 +190,9 @@ impl CacheStore {
         }
     }
 
-    /// Until it is called with `None`, what is stored counts as purged so: it cannot be proven that every purge has been heard of.
-    /// What is fetched meanwhile, too.
-    pub fn distrust_for_now(&self, how: Option<Purged>) {
+    /// Until it is called with `None`, what was received or confirmed before the moment counts as purged so: it cannot be proven that
+    /// every purge since has been heard of.
+    pub fn distrust_for_now(&self, how: Option<(Purged, Timestamp)>) {
         self.purges().broad.distrust(how);
     }
 

@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 use super::{Last, Purge, Resource, Scope};
 use crate::entry::{Epoch, StoredResponse};
 use crate::rules::Purged;
+use crate::timestamp::Timestamp;
 
 /// What was purged broadly.
 #[derive(Debug, Default)]
@@ -39,8 +40,8 @@ struct Scopes {
     newest: Newest,
     /// The newest of all.
     last: Epoch,
-    /// What everything counts as for the time being, whatever was purged.
-    distrust: Option<Purged>,
+    /// What everything that came before a moment counts as for the time being, whatever was purged.
+    distrust: Option<(Purged, Timestamp)>,
     /// How many there are in all tables.
     count: usize,
     /// What was whole before this epoch may not be so.
@@ -86,8 +87,8 @@ impl Broad {
         self.publish(&mut scopes, epoch);
     }
 
-    /// Until it is called with `None`, everything counts as purged so, on top of what was.
-    pub(crate) fn distrust(&self, how: Option<Purged>) {
+    /// Until it is called with `None`, everything that was received before the moment counts as purged so, on top of what was.
+    pub(crate) fn distrust(&self, how: Option<(Purged, Timestamp)>) {
         let mut scopes = self.scopes.write();
         scopes.distrust = how;
         self.last.store(how.map_or(scopes.last, |_| Epoch::MAX), Ordering::Release);
@@ -116,9 +117,10 @@ impl Broad {
             // After the mark: who sees the new epoch sees the mark as well.
             stored.checked(scopes.last);
         }
-        match (stored.purged(), scopes.distrust) {
-            (Purged::No, Some(distrust)) => distrust,
-            (Purged::Soft(_), Some(Purged::Hard)) => Purged::Hard,
+        let distrust = scopes.distrust.filter(|(_, before)| stored.freshness.received() < *before);
+        match (stored.purged(), distrust) {
+            (Purged::No, Some((distrust, _))) => distrust,
+            (Purged::Soft(_), Some((Purged::Hard, _))) => Purged::Hard,
             (purged, _) => purged,
         }
     }
@@ -254,7 +256,6 @@ mod tests {
     use crate::key::CacheKey;
     use crate::rules::freshness::Windows;
     use crate::rules::{Freshness, VarySpec};
-    use crate::timestamp::Timestamp;
 
     fn page<'a>(authority: &'a str, target: &'a str) -> Resource<'a> {
         Resource { key: CacheKey::from_bits(1), authority: authority.as_bytes(), target: target.as_bytes() }
@@ -351,14 +352,16 @@ mod tests {
         });
         let soft = Purged::Soft(at);
         assert_eq!(broad.check(&stored, &page("a", "/")), Purged::No);
-        broad.distrust(Some(soft));
+        broad.distrust(Some((soft, at)));
+        assert_eq!(broad.check(&stored, &page("a", "/")), Purged::No, "it came at that moment");
+        broad.distrust(Some((soft, at.plus(Duration::from_secs(1)))));
         assert_eq!(broad.check(&stored, &page("a", "/")), soft);
         broad.apply(&Purge { id: 1, at, soft: false, scopes: vec![Scope::Host("b".into())] }, 4);
         assert_eq!(broad.check(&stored, &page("a", "/")), soft, "a purge does not end it");
         broad.distrust(None);
         assert_eq!(broad.check(&stored, &page("a", "/")), Purged::No);
         assert_eq!(broad.check(&stored, &page("b", "/")), Purged::No, "checked before, as another page's");
-        broad.distrust(Some(Purged::Hard));
+        broad.distrust(Some((Purged::Hard, at.plus(Duration::from_secs(1)))));
         assert_eq!(broad.check(&stored, &page("a", "/")), Purged::Hard);
     }
 
