@@ -17,7 +17,7 @@ use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
-use purge_api::bus::Standing;
+use purge_api::bus::{ScopeOf, Standing};
 use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
@@ -134,10 +134,15 @@ impl Edge {
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
-        if let Some(bus) = &config.purge.bus {
+        {
             let of = Arc::clone(&edge);
+            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.scope_of_any(selector));
             let _shared = shared.enter();
-            edge.fleet.join(bus, Arc::new(move |selector| of.scope_of_any(selector)));
+            match &config.purge.bus {
+                Some(bus) => edge.fleet.join(bus, scope_of),
+                None if config.tier.by_hand => {}
+                None => edge.fleet.follow_parents(&edge, &scope_of),
+            }
         }
         let clients = {
             let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));

@@ -27,6 +27,8 @@ use crate::timestamp::Timestamp;
 pub enum Lookup {
     /// Send it.
     Fresh(Hit),
+    /// Send it: it was read from disk just now, and memory does not keep it.
+    FreshOnDisk(Hit),
     /// Send it, stale as it is; with a [`Fill`], refresh it meanwhile.
     Stale(Hit, Option<Fill>),
     /// Another request is fetching it: wait and stream along.
@@ -207,8 +209,9 @@ pub(crate) fn find<F: Fields>(
     }
 }
 
+/// Whether a stored response answers `request`.
 #[inline]
-fn judge<F: Fields>(
+pub(crate) fn judge<F: Fields>(
     stored: Arc<StoredResponse>,
     purged: Purged,
     request: &RequestHead<'_, F>,

@@ -25,7 +25,7 @@ use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, Response
 use crate::tiers::disk::Disk;
 pub use crate::tiers::objects::MemoryAdmission;
 use crate::tiers::objects::{Inserted, Objects, Slot};
-use crate::tiers::promotion::Promotion;
+use crate::tiers::promotion::{Glance, Promotion};
 use crate::timestamp::Timestamp;
 
 /// What a store is made with.
@@ -146,20 +146,20 @@ impl CacheStore {
         now: Timestamp,
     ) -> Lookup {
         let primary = resource.key;
-        if let Found::Usable(hit @ Hit { stale: None, .. }) = find(self, &resource, request, &control, now) {
-            if let Some(disk) = &self.disk {
-                if hit.stored.is_owed() {
-                    self.pay(disk, primary, &hit.stored);
-                } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
-                    disk.touch(self.own_key(primary, &hit.stored));
-                    if let Some(large) = hit.stored.on_disk()
-                        && hit.stored.large().is_none()
-                    {
-                        large.touch();
-                    }
+        let mut waits = false;
+        match find(self, &resource, request, &control, now) {
+            Found::Usable(hit @ Hit { stale: None, .. }) => {
+                if let Some(disk) = &self.disk {
+                    self.spare(disk, primary, &hit.stored, now);
                 }
+                return Lookup::Fresh(hit);
             }
-            return Lookup::Fresh(hit);
+            Found::Nothing(_, Some(key)) => match self.glance(&resource, key, request, &control, now) {
+                Glance::Hit(hit) => return Lookup::FreshOnDisk(hit),
+                Glance::Waits => waits = true,
+                Glance::Nothing => {}
+            },
+            Found::Usable(_) | Found::Unusable(..) | Found::Nothing(_, None) => {}
         }
         let flight_key = self.flight_key(primary, request);
         let mut shard = self.flights.shard(primary);
@@ -178,7 +178,7 @@ impl CacheStore {
             }
             Found::Unusable(stored, why) => (Some(stored), why),
             Found::Nothing(why, elsewhere) => {
-                if let Some(found) = self.find_on_disk(&mut shard, primary, elsewhere, why, now) {
+                if let Some(found) = self.find_on_disk(&mut shard, primary, elsewhere, why, now, waits) {
                     return found;
                 }
                 (None, why)
@@ -226,6 +226,7 @@ impl CacheStore {
         key: Option<CacheKey>,
         why: Why,
         now: Timestamp,
+        waits: bool,
     ) -> Option<Lookup> {
         let (disk, key) = (self.disk.as_ref()?, key?);
         if !disk.holds(key) {
@@ -237,7 +238,7 @@ impl CacheStore {
         }
         let flight = shard.begin(flight_key, primary, self.purges.log.epoch());
         let (store, disk) = (Arc::clone(self), Arc::clone(disk));
-        Some(Lookup::OnDisk(Promotion { store, disk, flight, primary, key, now }))
+        Some(Lookup::OnDisk(Promotion { store, disk, flight, primary, key, now, waits }))
     }
 
     /// A fill of one's own, for a follower that was sent away or a request that must not be shared.
@@ -276,7 +277,7 @@ impl CacheStore {
             let Some(disk) = self.disk.as_ref().filter(|disk| disk.holds(key)) else { break };
             let (store, disk) = (Arc::clone(self), Arc::clone(disk));
             let flight = detached(self.keyer.variant(key, ON_DISK), primary, self.purges.log.epoch());
-            Promotion { store, disk, flight, primary, key, now }.wait();
+            Promotion { store, disk, flight, primary, key, now, waits: false }.wait();
             from_disk = true;
             found = find(self, &resource, request, &control, now);
         }
@@ -358,6 +359,22 @@ impl CacheStore {
             stored.owe();
         }
         kept == Inserted::Kept
+    }
+
+    /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
+    #[inline]
+    fn spare(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>, now: Timestamp) {
+        disk.asked(primary, stored, true);
+        if stored.is_owed() {
+            self.pay(disk, primary, stored);
+        } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
+            disk.touch(self.own_key(primary, stored));
+            if let Some(large) = stored.on_disk()
+                && stored.large().is_none()
+            {
+                large.touch();
+            }
+        }
     }
 
     /// Writes what memory holds to disk: it was asked for a second time.
@@ -481,6 +498,9 @@ impl CacheStore {
         stored.purge(purged);
         if purged == Purged::Hard || base.is_some_and(|base| self.is_replaced(primary, base)) {
             return stored;
+        }
+        if let Some(disk) = self.disk.as_ref().filter(|_| base.is_none()) {
+            disk.asked(primary, &stored, false);
         }
         shard.forget_hit_for_miss(flight.key);
         shard.forget_failure(primary);

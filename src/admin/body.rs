@@ -15,7 +15,7 @@ use crate::listener::request::RequestBody;
 ///
 /// # Errors
 /// 413 beyond `bytes_max`, 408 after `ADMIN_BODY_TIMEOUT`, 400 where the body breaks off.
-pub(super) async fn read(body: RequestBody, bytes_max: usize, clock: &Clock) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(body: RequestBody, bytes_max: usize, clock: &Clock) -> Result<Vec<u8>, Problem> {
     match clock.timeout(ADMIN_BODY_TIMEOUT, collect(body, bytes_max)).await {
         Ok(result) => result,
         Err(elapsed) => {

@@ -10,7 +10,7 @@
 //!
 //! Errors are RFC 9457 problem documents. Every answer is `no-store`.
 
-mod body;
+pub(crate) mod body;
 mod calls;
 mod deploy;
 mod guard;

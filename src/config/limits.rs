@@ -308,3 +308,5 @@ pub const TIER_CHANGED_HOLD: Duration = Duration::from_mins(10);
 pub const TIER_CHANGED_PLACES: usize = 4096;
 /// Bytes read of a parent's error page, to keep its connection.
 pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a piece of a parent's log.
+pub const TIER_CALL_BYTES_MAX: usize = 16 * MIB;

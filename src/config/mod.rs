@@ -440,6 +440,8 @@ pub struct Tier {
     pub children_from: Vec<Network>,
     /// Extra root certificates (PEM file) trusted for parents.
     pub ca: Option<PathBuf>,
+    /// Nobody follows the parents' logs: for tests, which say by hand what is known of them.
+    pub by_hand: bool,
 }
 
 impl Tier {

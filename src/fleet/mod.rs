@@ -1,6 +1,7 @@
 //! The node among others: its purges come to them and theirs to it.
 //!
-//! Keeps an [`Exchange`] going with every log that is followed (`purge_api::bus`): the fleet's stream. Knows whether that is so
+//! Keeps an [`Exchange`] going with every log that is followed (`purge_api::bus`): the fleet's stream, or, without a broker, the
+//! log of each parent (`parents.rs`). Knows whether that is so
 //! ([`Fleet::ready`]), and what others have said of themselves ([`Fleet::receipt`]). Stands beside the walk: `serve` sees of it only
 //! what it does to the store.
 //!
@@ -10,6 +11,8 @@
 //!
 //! Invariant: until a node has heard everything that the stream had when it began, and while it has been away for longer than it
 //! may, what it holds is not served as fresh, unless the settings say so.
+
+mod parents;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,14 +25,15 @@ use cache_store::timestamp::Timestamp;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use purge_api::bus::{
-    BusError, Exchange, JetStream, JetStreamSettings, Members, Pulled, PurgeBus, ScopeOf, Standing, Status,
+    BusError, Exchange, JetStream, JetStreamSettings, Members, Position, Pulled, PurgeBus, ScopeOf, Standing,
+    Status,
 };
 use purge_api::{FleetReceipt, NodeReceipt};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::limits::{
-    FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_PULL, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
+    FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
 };
 use crate::config::{Config, NatsBus, Unsynced};
 
@@ -165,9 +169,6 @@ impl Fleet {
             let began = self.clock.now();
             let mut receipt = Receipt { nodes: Vec::new(), began };
             receipt.add(&self.node, sequence, began);
-            if self.links.lock().iter().all(|link| &*link.name != STREAM) {
-                return FleetReceipt { nodes: receipt.nodes, late: Vec::new() };
-            }
             let all = async {
                 let (mut heard, mut given) = (self.members.changes(), self.standing.changes());
                 loop {
@@ -189,26 +190,40 @@ impl Fleet {
         })
     }
 
-    /// Who has not applied it yet; who has is noted.
+    /// Who has not applied it yet; who has is noted. Nodes of the stream and children say so themselves; of a parent it is known
+    /// from giving it.
     fn late(&self, sequence: u64, receipt: &mut Receipt) -> Vec<Box<str>> {
-        let holds = self.standing.holds(STREAM, sequence);
         let now = self.clock.now();
-        let members = self.members.since(now.minus(FLEET_MEMBER_KEPT));
         let mut late = Vec::new();
-        if holds.is_none() {
-            late.push("the stream has not got it".into());
+        let mut places = vec![Position { log: self.store.purge_log().identity(), sequence }];
+        for link in &*self.links.lock() {
+            let holds = self.standing.holds(&link.name, sequence);
+            if &*link.name == STREAM {
+                places.extend(holds);
+                if holds.is_none() {
+                    late.push("the stream has not got it".into());
+                }
+            } else if let Some(holds) = holds {
+                receipt.add(&link.name, holds.sequence, now);
+            } else {
+                late.push(link.name.clone());
+            }
         }
+        let members = self.members.since(now.minus(FLEET_MEMBER_KEPT));
         for member in members.into_iter().filter(|member| *member.node != *self.node) {
-            let has = holds.is_some_and(|holds| {
-                member.position.log == holds.log && member.position.sequence >= holds.sequence
-            });
-            if has {
+            let Position { log, sequence } = member.position;
+            if places.iter().any(|place| place.log == log && place.sequence <= sequence) {
                 receipt.add(&member.node, member.sequence, now);
             } else {
                 late.push(member.node);
             }
         }
         late
+    }
+
+    /// Another node says how far it is.
+    pub(crate) fn hear(&self, status: Status) {
+        self.members.hear(status, self.clock.now());
     }
 
     fn begin_link(&self, name: &str) {
@@ -225,11 +240,7 @@ impl Fleet {
         loop {
             // A stream that says nothing may be gone: asked again, it answers how it is, and often enough that silence alone is
             // no reason to distrust anything.
-            match self
-                .clock
-                .timeout(FLEET_PULL.min(self.unsynced_after / 3), exchange.pull(self.clock.wall()))
-                .await
-            {
+            match self.clock.timeout(self.patience(), exchange.pull(self.clock.wall())).await {
                 Ok(Ok(pulled)) => {
                     if pulled == Pulled::All {
                         self.in_step(exchange.name());
@@ -283,7 +294,7 @@ impl Fleet {
                 Ok(said) => {
                     let mut said = std::pin::pin!(said);
                     while let Some(status) = said.next().await {
-                        self.members.hear(status, self.clock.now());
+                        self.hear(status);
                     }
                 }
                 Err(error) => self.trouble(STREAM, &error),

@@ -65,6 +65,22 @@ impl LargeStream {
         let large = Arc::clone(reader.large());
         Self { reader: Some(reader), ..Self::new(&large, [], refill) }
     }
+
+    /// Begins with a part of the stored body, if one is next and none under way.
+    fn begin(&mut self) {
+        if self.reader.is_none()
+            && let Some(Part::Span(span)) = self.parts.pop_front_if(|part| matches!(part, Part::Span(_)))
+        {
+            self.reader = Some(self.large.reader(span.first(), Some(span.end())));
+        }
+    }
+}
+
+/// Has what is missing fetched, where somebody does that.
+fn fetch(refill: Option<&Arc<dyn Refill>>, slice: Slice) {
+    if let Some(refill) = refill {
+        refill.refill(slice);
+    }
 }
 
 impl Stream for LargeStream {
@@ -72,12 +88,7 @@ impl Stream for LargeStream {
         let this = self.get_mut();
         loop {
             if let Some(reader) = &mut this.reader {
-                let refill = &this.refill;
-                let mut fetch = |slice| {
-                    if let Some(refill) = refill {
-                        refill.refill(slice);
-                    }
-                };
+                let mut fetch = |slice| fetch(this.refill.as_ref(), slice);
                 match ready!(reader.poll_next(cx, &mut fetch)) {
                     Some(piece) => return Poll::Ready(Some(piece.map_err(|_| Cut))),
                     None => this.reader = None,
@@ -93,8 +104,26 @@ impl Stream for LargeStream {
         }
     }
 
+    fn poll_first(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Option<Bytes>, Cut>>> {
+        self.begin();
+        let Self { reader: Some(reader), refill, .. } = &mut *self else {
+            return self.poll_next(cx).map(|next| next.map(|piece| piece.map(Some)));
+        };
+        let mut fetch = |slice| fetch(refill.as_ref(), slice);
+        match ready!(reader.poll_first(cx, &mut fetch)) {
+            Some(piece) => Poll::Ready(Some(piece.map_err(|_| Cut))),
+            // A part that has nothing.
+            None => self.poll_next(cx).map(|next| next.map(|piece| piece.map(Some))),
+        }
+    }
+
     fn file(self: Pin<&mut Self>) -> Option<FilePart> {
-        self.get_mut().reader.as_mut()?.file()
+        let this = self.get_mut();
+        this.begin();
+        this.reader.as_mut()?.file()
     }
 }
 
@@ -112,9 +141,9 @@ pub(super) fn parts(large: &Arc<Large>, parts: Vec<Part>, refill: Option<&Arc<dy
     Body::Stream { length: Some(length), source: Box::pin(LargeStream::new(large, parts, refill)) }
 }
 
-/// A stream whose first piece has been taken to see whether there is one.
+/// A stream whose first piece has been waited for, to see whether there is one.
 pub(crate) struct Begun {
-    /// That piece.
+    /// That piece, where it was taken.
     pub(crate) first: Option<Bytes>,
     /// What follows.
     pub(crate) rest: Pin<Box<dyn Stream>>,

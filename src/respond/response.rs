@@ -73,6 +73,11 @@ pub trait Stream: Send {
     /// The next piece, `None` at a proven end, or an error after which the answer must be cut visibly.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>>;
 
+    /// Waits for the next piece. Where [`Stream::file`] has it, it is left there for whoever can use that: then there are no bytes.
+    fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Bytes>, Cut>>> {
+        self.poll_next(cx).map(|next| next.map(|piece| piece.map(Some)))
+    }
+
     /// The next piece as a part of a file, for whoever can have the system send that; where it is not one, or not without waiting,
     /// [`Stream::poll_next`] has it.
     fn file(self: Pin<&mut Self>) -> Option<FilePart> {

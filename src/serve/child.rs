@@ -42,6 +42,9 @@ use crate::respond::response::{CacheOutcome, Response};
 impl Edge {
     /// Answers a node that has been proven to be one.
     pub(super) fn serve_child(self: &Arc<Self>, request: &mut Request, child: Child) -> Served {
+        if let Some(served) = self.serve_log(request) {
+            return served;
+        }
         // Its client's: the scheme is part of the key, and the origin is told for whom it is asked.
         request.scheme = child.scheme;
         if let Some(address) = named_client(request) {

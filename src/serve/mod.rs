@@ -3,6 +3,7 @@
 //! ```text
 //! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
 //!                  ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
+//!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
 //!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
 //!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
@@ -18,6 +19,7 @@
 mod child;
 mod explain;
 mod fetch;
+mod nodes;
 mod pass;
 mod purging;
 mod refresh;
@@ -190,6 +192,7 @@ impl Edge {
                     Ok(()) => self.store.lookup(resource, head, policy, now),
                     Err(promotion) => return (Lookup::OnDisk(promotion), Tier::Disk),
                 },
+                Lookup::FreshOnDisk(hit) => return (Lookup::Fresh(hit), Tier::Disk),
                 found => return (found, tier),
             };
             tier = Tier::Disk;
@@ -231,6 +234,9 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     loop {
         let follower = match looked {
             Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit, None).await),
+            Lookup::FreshOnDisk(hit) => {
+                return from(Tier::Disk, from_store(&walk, hit, CacheOutcome::Hit, None).await);
+            }
             Lookup::Stale(hit, _) if !walk.takes_stale(&hit.stored) => {
                 return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "purged"));
             }

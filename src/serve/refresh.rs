@@ -36,8 +36,8 @@ pub struct Refreshes {
 #[derive(Default)]
 struct State {
     waiting: HashMap<CacheKey, Waiting>,
-    /// When the next fetch may begin.
-    next: Timestamp,
+    /// When all fetches that have begun would have, one after another; microseconds.
+    spent_until: u64,
     /// Whether somebody sees to it that what waits is fetched.
     is_drained: bool,
 }
@@ -84,12 +84,15 @@ impl Refreshes {
             state.is_drained = false;
             return None;
         };
-        if now < state.next {
-            return Some(Err(state.next.since(now)));
+        // A tenth of the budget may go at once, and the rest evenly: in no second more than all of it.
+        let at_once = u64::from(self.per_second / 10);
+        let apart = SECOND_MICROS / (u64::from(self.per_second) - at_once);
+        let now = now.as_millis().saturating_mul(1000);
+        let from = state.spent_until.saturating_sub(apart * at_once.saturating_sub(1));
+        if now < from {
+            return Some(Err(Duration::from_micros(from - now)));
         }
-        // Timestamps are whole milliseconds, and so is the budget at its largest.
-        let apart = (Duration::from_secs(1) / self.per_second).max(Duration::from_millis(1));
-        state.next = now.plus(apart);
+        state.spent_until = state.spent_until.max(now) + apart;
         state.waiting.remove(&hottest).map(|waiting| Ok(waiting.walk))
     }
 }
@@ -119,3 +122,5 @@ pub(super) fn begin(walk: Walk, fill: Fill, is_purged: bool) {
         });
     }
 }
+
+const SECOND_MICROS: u64 = 1_000_000;

@@ -57,8 +57,8 @@ pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Opti
     let Body::Stream { length, source: mut rest } = std::mem::replace(&mut response.body, Body::None) else {
         return answer(cache, fwd).unwrap_or(response);
     };
-    let first = match poll_fn(|cx| rest.as_mut().poll_next(cx)).await {
-        Some(Ok(first)) => Some(first),
+    let first = match poll_fn(|cx| rest.as_mut().poll_first(cx)).await {
+        Some(Ok(first)) => first,
         None => None,
         Some(Err(_)) => return failed(walk, &stored, &asks).await,
     };

@@ -271,7 +271,7 @@ impl Walk {
 
 impl Edge {
     /// What this node stands on when it asks a parent.
-    pub(super) fn footing(&self) -> Footing<'_> {
+    pub(crate) fn footing(&self) -> Footing<'_> {
         Footing {
             origins: &self.origins,
             standing: &self.standing,

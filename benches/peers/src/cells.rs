@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Bomb,
     /// Hits that memory does not hold.
     Disk,
+    /// Starts over a full disk.
+    Restart,
 }
 
 /// One workload.
@@ -44,8 +46,8 @@ impl Cell {
     /// All there are.
     pub(crate) fn all() -> Vec<Self> {
         use Kind::{
-            Bomb, Churn, Cold, Disk, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Slow, SlowTls,
-            Tls,
+            Bomb, Churn, Cold, Disk, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Restart, Slow,
+            SlowTls, Tls,
         };
         [
             ("hit-1k", Hit, 1_024, 64, 1, 0),
@@ -73,6 +75,7 @@ impl Cell {
             ("bomb", Bomb, 0, 100, 1, 0),
             ("disk-10k", Disk, 10_240, 64, 1, 0),
             ("disk-1m", Disk, 1_048_576, 8, 1, 0),
+            ("restart", Restart, 1_024, 64, 1, 0),
         ]
         .into_iter()
         .enumerate()

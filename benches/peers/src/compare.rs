@@ -31,7 +31,10 @@ impl Comparison {
         let origin = self.stage.start_origin()?;
         let tls = self.cells.iter().any(Cell::tls);
         let alone = |cell: &&Cell| {
-            matches!(cell.kind, Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb | Kind::Disk)
+            matches!(
+                cell.kind,
+                Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb | Kind::Disk | Kind::Restart
+            )
         };
         if self.cells.iter().any(|cell| !alone(&cell)) {
             let servers =
@@ -50,6 +53,7 @@ impl Comparison {
                 Kind::Flood => self.floods()?,
                 Kind::Bomb => self.bombs()?,
                 Kind::Disk => self.on_disk(cell)?,
+                Kind::Restart => self.restart(cell)?,
                 _ => self.memory()?,
             });
         }
@@ -133,7 +137,8 @@ impl Comparison {
             | Kind::Churn
             | Kind::Flood
             | Kind::Bomb
-            | Kind::Disk => {
+            | Kind::Disk
+            | Kind::Restart => {
                 unreachable!("these have rounds of their own")
             }
         };

@@ -71,7 +71,7 @@ impl Comparison {
 }
 
 /// Drops the page cache; whether that may be done.
-fn dropped() -> bool {
+pub(crate) fn dropped() -> bool {
     let synced = Command::new("sync").status().is_ok_and(|status| status.success());
     synced && fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
 }

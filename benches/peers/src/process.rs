@@ -101,6 +101,12 @@ impl Process {
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
+    /// Ends it as a crash does, and waits.
+    pub(crate) fn kill(&mut self) {
+        signal("-KILL", &self.tree());
+        let _ = self.child.wait();
+    }
+
     /// Asks it to end and waits; after ten seconds it is killed.
     pub(crate) fn end(&mut self) {
         let tree = self.tree();

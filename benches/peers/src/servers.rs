@@ -198,17 +198,23 @@ impl Stage {
         server.logs.push(server.folder.join("out"));
         let admin = self.address(admin);
         server.admin = Some(admin);
-        let mut command = self.tidegate_proxy(&[], server.plain, admin, memory);
-        if memory < MEMORY {
-            command.arg("--disk").arg(server.folder.join("cache")).args(["--disk-size", "4GiB"]);
-        }
-        server.run(&mut command)?;
+        self.run_tidegate(server, memory)?;
         if server.tls.is_some() {
             let file = self.fill(server, "tidegate.toml", include_str!("../config/tidegate.toml"))?;
             let mut command = pinned(SERVER_CORE, None, &self.tidegate.to_string_lossy());
             server.run(command.args(["run", "--config"]).arg(file))?;
         }
         Ok(())
+    }
+
+    /// Starts Tidegate in its folder, over what is there.
+    pub(crate) fn run_tidegate(&self, server: &mut Server, memory: u64) -> io::Result<()> {
+        let admin = server.admin.ok_or_else(|| io::Error::other("not Tidegate"))?;
+        let mut command = self.tidegate_proxy(&[], server.plain, admin, memory);
+        if memory < MEMORY {
+            command.arg("--disk").arg(server.folder.join("cache")).args(["--disk-size", "4GiB"]);
+        }
+        server.run(&mut command)
     }
 
     fn nginx(&self, server: &mut Server) -> io::Result<()> {
@@ -333,6 +339,25 @@ impl Server {
         Err(io::Error::other(format!("{} did not start:\n{said}", self.title)))
     }
 
+    /// Ends its processes: as a crash does, or as an operator does.
+    pub(crate) fn end(&mut self, killed: bool) {
+        for mut process in self.processes.drain(..) {
+            if killed { process.kill() } else { process.end() }
+        }
+    }
+
+    /// Waits until Tidegate says that it is ready.
+    pub(crate) fn ready(&self) -> io::Result<()> {
+        let admin = self.admin.ok_or_else(|| io::Error::other("not Tidegate"))?;
+        for _ in 0..READY_PATIENCE_MILLIS {
+            if get(admin, "/ready").is_ok_and(|said| said.starts_with("ok")) {
+                return Ok(());
+            }
+            pause(1);
+        }
+        Err(io::Error::other(format!("{} is not ready after a minute", self.title)))
+    }
+
     /// User + system time of all its processes, ns.
     pub(crate) fn cpu(&self) -> u64 {
         self.processes.iter().map(Process::cpu).sum()
@@ -400,6 +425,8 @@ fn rooted() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
+
+const READY_PATIENCE_MILLIS: u32 = 60_000;
 
 /// Of Tidegate's cache, where no cell asks for less.
 pub(crate) const MEMORY: u64 = 2 << 30;

@@ -17,6 +17,7 @@
     reason = "a benchmark: figures are rounded for people, and printing them is its purpose"
 )]
 
+mod large;
 mod lines;
 mod promises;
 mod random;
@@ -141,8 +142,7 @@ fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
 fn run_on_disk(arguments: &Arguments) -> io::Result<Vec<String>> {
     let lines: &[Line] = if arguments.store_only { &[] } else { &Line::ALL };
     println!(
-        "Hits of requests/of bytes; the whole trace from empty tiers; nine tenths of the budget on disk. Bodies above 256 KiB are not \
-         kept there.\n"
+        "Hits of requests/of bytes; the whole trace from empty tiers; nine tenths of the budget on disk.\n"
     );
     print!("| Trace | Kind | Memory and disk | Tidegate | of it memory |");
     for line in lines {

@@ -24,6 +24,7 @@ use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::runtime::Runtime;
 
+use crate::large;
 use crate::lines::Ratio;
 use crate::trace::Trace;
 
@@ -125,9 +126,9 @@ impl Driver {
         let (mut peak_bytes, mut unsettled) = (0, 0);
         for (at, id) in trace.requests.iter().enumerate() {
             let size = if trace.sized { trace.size(*id) } else { BODY_BYTES as u32 };
-            let from = self.request(*id, size);
-            ratio.count(from != From::Origin, size);
-            of_memory.count(from == From::Memory, size);
+            let (from, fetched) = self.request(*id, size);
+            ratio.count(u64::from(size) - fetched, size);
+            of_memory.count(if from == From::Memory { size.into() } else { 0 }, size);
             if at % 1024 == 0 {
                 peak_bytes = peak_bytes.max(self.store.usage().memory_bytes);
             }
@@ -136,6 +137,8 @@ impl Driver {
                 // A replay is faster than any disk: what waits is written before its buffers are full.
                 if let Some(disk) = self.store.disk() {
                     disk.settle().expect("the folder can be written to");
+                    // As a node does every second: chunks get the room that the log leaves.
+                    disk.tend();
                 }
                 unsettled = 0;
             }
@@ -144,8 +147,8 @@ impl Driver {
         Replayed { ratio, of_memory, usage: self.store.usage(), disk, peak_bytes }
     }
 
-    /// Who has it; it is filled if none.
-    fn request(&self, id: u32, size: u32) -> From {
+    /// Who has it, and how much of it is the origin's; it is filled if none.
+    fn request(&self, id: u32, size: u32) -> (From, u64) {
         let key = self.key(id);
         let target = Target { scheme: "http", authority: "trace", path: "/" };
         let request = RequestHead { method: &Method::GET, target, fields: &self.asked };
@@ -153,7 +156,13 @@ impl Driver {
         let mut from = From::Memory;
         let fill = loop {
             match (self.store.lookup(resource, &request, &self.policy, NOW), &self.pool) {
-                (Lookup::Fresh(_), _) => return from,
+                (Lookup::Fresh(hit), Some(pool)) if hit.stored.large().is_some() => {
+                    let large = hit.stored.large().expect("just seen");
+                    let read = large::read(&self.store, key, large, (id, size), &self.bytes);
+                    return (From::Disk, pool.block_on(read));
+                }
+                (Lookup::Fresh(_), _) => return (from, 0),
+                (Lookup::FreshOnDisk(_), _) => return (From::Disk, 0),
                 (Lookup::Miss(fill), _) => break fill,
                 (Lookup::OnDisk(promotion), Some(pool)) => {
                     from = From::Disk;
@@ -177,13 +186,11 @@ impl Driver {
             ),
             vary: VarySpec::default(),
         };
-        // Such bodies go to disk in chunks, which are shared by equal bytes, and here all bytes are equal: they count as misses, so
-        // that what is told is too little rather than too much.
-        if self.pool.is_some() && size > LOG_BYTES_MAX {
-            return From::Origin;
-        }
+        let missed = (From::Origin, u64::from(size));
         let mut writing = fill.stream(head, Some(u64::from(size)), Box::default(), None, 1 << 20);
-        if writing.keeps() {
+        if let Some(pool) = self.pool.as_ref().filter(|_| writing.spills()) {
+            pool.block_on(large::fill(writing, id, size, &self.bytes));
+        } else if writing.keeps() {
             writing.write(&self.bytes.slice(..size as usize));
             let wrote = {
                 let room = pin!(writing.room());
@@ -192,7 +199,7 @@ impl Driver {
             assert!(matches!(wrote, Poll::Ready(Ok(()))), "a body that is kept never waits");
             writing.finish();
         }
-        From::Origin
+        missed
     }
 
     fn key(&self, id: u32) -> CacheKey {
@@ -203,8 +210,6 @@ impl Driver {
 /// Nothing goes stale while a trace is replayed.
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const BODY_BYTES: usize = 4096;
-/// The longest body that the disk's log takes whole.
-const LOG_BYTES_MAX: u32 = 256 * 1024;
 /// Of two tiers, so many parts together are one of memory.
 const MEMORY_SHARE: u64 = 10;
 /// The least that the settings take.

@@ -387,6 +387,6 @@ const RUN_CHUNKS_MAX: u32 = 8;
 /// Bytes of one read from disk: what a stream holds in memory.
 const PIECE_BYTES: u64 = 128 * 1024;
 /// Bytes of a file that are sent at once: so many are looked for in the page cache shortly before.
-const FILE_PIECE_BYTES: u64 = 256 * 1024;
+const FILE_PIECE_BYTES: u64 = CHUNK;
 /// A reader that is so far ahead of a flight has its own place fetched.
 const AHEAD_BYTES_MAX: u64 = 4 * CHUNK;

@@ -4,7 +4,8 @@
 //! way, from disk, or by a [`Slice`] that this reader has fetched for itself and all others. A reader that was reading along
 //! and fell behind goes on from disk, and one that catches up reads along again; so clients of any speed share one fetch.
 //!
-//! Memory: one piece of 128 KiB. What the page cache has is read at once; else a thread of the pool reads.
+//! Memory: one piece of 128 KiB. What the page cache has is read at once, or sent from its file by whoever can; else a thread of the
+//! pool brings the rest of the chunk there first, so that a chunk costs one turn of the pool, not one a piece.
 //!
 //! Invariant: it ends cleanly only behind the last byte it was made for, or at the proven end of the body.
 
@@ -29,6 +30,12 @@ pub struct LargeReader {
     /// `None`: to the end of a body whose length was not known.
     end: Option<u64>,
     from: From,
+    /// What comes next, where it has been found in a file already.
+    ahead: Option<FilePart>,
+    /// Where the pool has brought what follows into the page cache; what is not there after all, the pool reads.
+    warmed_at: Option<u64>,
+    /// Whoever reads can send files.
+    takes_files: bool,
     /// Attempts to get on from here that failed.
     failed: u32,
     /// Where they began to count.
@@ -52,6 +59,8 @@ enum From {
     Anywhere,
     /// Along with a fetch.
     Along(Reader),
+    /// What is on its way into the page cache.
+    Cold(u32, ChunkId, JoinHandle<Option<()>>),
     /// A read that is under way.
     Disk(u32, ChunkId, JoinHandle<Option<Bytes>>),
     /// A fetch whose answer is not here yet.
@@ -66,7 +75,17 @@ impl fmt::Debug for LargeReader {
 
 impl LargeReader {
     pub(super) const fn new(large: Arc<Large>, at: u64, end: Option<u64>) -> Self {
-        Self { large, at, end, from: From::Anywhere, failed: 0, counted_at: at }
+        Self {
+            large,
+            at,
+            end,
+            from: From::Anywhere,
+            ahead: None,
+            warmed_at: None,
+            takes_files: false,
+            failed: 0,
+            counted_at: at,
+        }
     }
 
     /// The body that is read.
@@ -75,12 +94,40 @@ impl LargeReader {
     }
 
     /// The next piece, `None` at the end. `fetch` is given what nobody has: it must see to it that the slice is fetched, and
-    /// not wait for it.
+    /// not wait for it. An empty piece says that [`Self::file`] may have the next one now.
     pub fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         fetch: &mut dyn FnMut(Slice),
     ) -> Poll<Option<Result<Bytes, BodyCut>>> {
+        self.poll(cx, fetch, self.takes_files)
+    }
+
+    /// Waits for the next piece; where [`Self::file`] has it, it is left there, and there are no bytes.
+    pub fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        fetch: &mut dyn FnMut(Slice),
+    ) -> Poll<Option<Result<Option<Bytes>, BodyCut>>> {
+        loop {
+            self.ahead = self.find_file();
+            if self.ahead.is_some() {
+                return Poll::Ready(Some(Ok(None)));
+            }
+            let piece = ready!(self.poll(cx, fetch, true));
+            if !matches!(&piece, Some(Ok(piece)) if piece.is_empty()) {
+                return Poll::Ready(piece.map(|piece| piece.map(Some)));
+            }
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        fetch: &mut dyn FnMut(Slice),
+        takes_files: bool,
+    ) -> Poll<Option<Result<Bytes, BodyCut>>> {
+        self.ahead = None;
         loop {
             match &mut self.from {
                 From::Along(reader) => match ready!(reader.poll_next(cx)) {
@@ -100,6 +147,18 @@ impl LargeReader {
                         }
                     }
                 },
+                From::Cold(index, id, warmed) => {
+                    let warmed = ready!(Pin::new(warmed).poll(cx)).ok().flatten();
+                    let (index, id) = (*index, *id);
+                    self.from = From::Anywhere;
+                    match warmed {
+                        Some(()) => self.warmed_at = Some(self.at),
+                        None => self.large.lose(index, id),
+                    }
+                    if takes_files {
+                        return Poll::Ready(Some(Ok(Bytes::new())));
+                    }
+                }
                 From::Disk(index, id, read) => {
                     let read = ready!(Pin::new(read).poll(cx)).ok().flatten();
                     let (index, id) = (*index, *id);
@@ -121,8 +180,15 @@ impl LargeReader {
                         if let Some(bytes) = shelf.chunks.try_read(id, range.clone()) {
                             return Poll::Ready(Some(Ok(self.advance(bytes))));
                         }
-                        let read = self.large.shelf.pool.spawn_blocking(move || shelf.chunks.read(id, range));
-                        self.from = From::Disk(index, id, read);
+                        let pool = &self.large.shelf.pool;
+                        if self.warmed_at == Some(self.at) {
+                            let read = pool.spawn_blocking(move || shelf.chunks.read(id, range));
+                            self.from = From::Disk(index, id, read);
+                        } else {
+                            let (_, rest) = self.large.noted(self.at, self.end).unwrap_or((id, range));
+                            let warmed = pool.spawn_blocking(move || shelf.chunks.warm(id, rest));
+                            self.from = From::Cold(index, id, warmed);
+                        }
                     }
                     Place::Asked(mut stage) => {
                         self.from = From::Asked(Box::pin(async move {
@@ -144,15 +210,20 @@ impl LargeReader {
 
     /// The next piece as a part of a file, where it lies in one that takes no waiting. It counts as read.
     pub fn file(&mut self) -> Option<FilePart> {
+        self.takes_files = true;
+        let part = self.ahead.take().or_else(|| self.find_file())?;
+        self.at += part.length;
+        (self.failed, self.counted_at) = (0, self.at);
+        Some(part)
+    }
+
+    fn find_file(&self) -> Option<FilePart> {
         if !matches!(self.from, From::Anywhere) {
             return None;
         }
         let (id, range) = self.large.noted(self.at, self.end)?;
         let file = self.large.shelf.chunks.try_file(id, &range)?;
-        let part = FilePart { file, offset: range.start.into(), length: range.len() as u64 };
-        self.at += part.length;
-        (self.failed, self.counted_at) = (0, self.at);
-        Some(part)
+        Some(FilePart { file, offset: range.start.into(), length: range.len() as u64 })
     }
 
     fn advance(&mut self, bytes: Bytes) -> Bytes {

@@ -1,5 +1,7 @@
 //! What is written to a disk that is full: what was asked for twice.
 //!
+//! Where waiting for that costs hits, `gate.rs` says so, and everything is taken.
+//!
 //! A disk that has room takes everything. Once it is full, each write pushes something out and wears the device, so a response is
 //! written at its second request: when it is hit in memory for the first time (`store.rs`), or when it is fetched again while
 //! [`Seen`] remembers the first time. What is seen once displaces nothing. So memory is the small queue and the disk the main one
@@ -13,7 +15,7 @@ use crate::key::CacheKey;
 /// What is written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DiskAdmission {
-    /// Everything while there is room, then what is asked for a second time.
+    /// Everything while there is room, then what is asked for a second time as long as that costs no hits.
     #[default]
     SecondRequest,
     /// Everything.

@@ -32,10 +32,12 @@ use super::admit::{DiskAdmission, Seen};
 use super::arena::Arena;
 use super::chunks;
 use super::files::{Directory, Files};
+use super::gate::Gate;
 use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
+use crate::entry::StoredResponse;
 use crate::key::CacheKey;
 use crate::purge::Purges;
 use crate::rules::Purged;
@@ -54,6 +56,8 @@ pub struct Disk {
     bytes_max: u64,
     admission: DiskAdmission,
     seen: Mutex<Seen>,
+    /// Whether a second request is waited for before a full log takes something.
+    gate: Gate,
 }
 
 /// The log and whether somebody writes it.
@@ -157,10 +161,21 @@ impl Disk {
                 log.segments.forget(key.bits(), version());
             }
         })?;
-        let seen = Mutex::new(Seen::new(usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX)));
+        let objects = usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX);
+        let (seen, gate) = (Mutex::new(Seen::new(objects)), Gate::new(bytes, objects));
         let admission = DiskAdmission::default();
-        let purges = Arc::new(purges);
-        Ok(Self { log, purges, shelf: None, secret, next, pool, bytes_max: bytes, admission, seen })
+        Ok(Self {
+            log,
+            purges: Arc::new(purges),
+            shelf: None,
+            secret,
+            next,
+            pool,
+            bytes_max: bytes,
+            admission,
+            seen,
+            gate,
+        })
     }
 
     /// The same with another admission than the default.
@@ -270,7 +285,17 @@ impl Disk {
         }
         // Asked in any case: what comes while there is room has been seen, too.
         let seen = self.seen.lock().ask(key);
-        seen || !self.log.full.load(Ordering::Acquire) || self.holds(key)
+        seen || !self.log.full.load(Ordering::Acquire) || self.gate.takes_all() || self.holds(key)
+    }
+
+    /// A resource was asked for, and leads to this response; memory had its body, or not. For the admission to learn from: to it the
+    /// variants of a resource are one.
+    #[inline]
+    pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, in_memory: bool) {
+        // Large bodies are on the shelf, which takes them at once: of those that are not asked for again it lets go first.
+        if self.gate.samples(primary) && stored.body_len() < LARGE_BYTES_MIN {
+            self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, in_memory);
+        }
     }
 
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
@@ -405,6 +430,8 @@ const SECRET: &str = "secret";
 const SECRET_NEW: &str = "secret.new";
 /// The directory of chunks within that of the log.
 const CHUNKS: &str = "chunks";
+/// What a response takes on disk beside its body, about.
+const RESPONSE_BYTES_BESIDE: u64 = 512;
 /// Of an object, to guess how many the disk holds: as many keys are remembered that it does not.
 const OBJECT_BYTES_USUAL: u64 = 16 * 1024;
 /// A disk is full when it has room for fewer segments than this: the one that is written and the one that is free are

@@ -1,5 +1,5 @@
 //! The ladder: where stored responses live. `objects` keeps what is asked for in memory, under a budget of bytes; [`disk`]
-//! keeps more of it beneath, so that memory may forget and a restart begins warm; [`admit`] says what a full one takes.
+//! keeps more of it beneath, so that memory may forget and a restart begins warm; [`admit`] and `gate` say what a full one takes.
 //!
 //! ```text
 //! lookup ── objects ── (disk ── promotion ──► objects)        insert ──► objects, (admit ──►) disk
@@ -13,6 +13,7 @@ pub(crate) mod arena;
 pub mod chunks;
 pub mod disk;
 pub mod files;
+pub(crate) mod gate;
 pub mod manifest;
 pub(crate) mod objects;
 pub mod promotion;

@@ -42,7 +42,7 @@ impl Shelf {
             bytes: disk_bytes,
             inodes: (disk_bytes / FILE_BYTES_LEAST).clamp(FILES_MIN, FILES_MAX),
             free_bytes_min: (disk_bytes / 64).min(FREE_BYTES_MIN_MOST),
-            open_files: OPEN_FILES,
+            open_files: open_files(),
         };
         Ok(Arc::new(Self {
             chunks: ChunkStore::open(path, limits)?,
@@ -88,6 +88,13 @@ impl Shelf {
     }
 }
 
+/// Hot chunks whose files stay open.
+fn open_files() -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = (allowed.unwrap_or(u64::MAX) / OPEN_FILES_SHARE).clamp(OPEN_FILES_MIN, OPEN_FILES_MAX);
+    usize::try_from(files).unwrap_or(usize::MAX)
+}
+
 /// What the log may take of a disk of so many bytes.
 pub(crate) const fn log_bytes_max(disk_bytes: u64) -> u64 {
     disk_bytes / 4 * 3
@@ -102,8 +109,11 @@ const FILES_MIN: u64 = 256;
 const FILES_MAX: u64 = 4 << 20;
 /// Left free on the file system, whoever fills it: a 64th of the cache, and no more than this.
 const FREE_BYTES_MIN_MOST: u64 = 1 << 30;
-/// Hot chunks whose files stay open.
-const OPEN_FILES: usize = 256;
+/// Of the files that this process may have open, those of hot chunks are one in so many. The rest is for connections and the log.
+const OPEN_FILES_SHARE: u64 = 8;
+const OPEN_FILES_MIN: u64 = 64;
+/// 4 GiB of chunks that are opened once; more take a thread and some ten microseconds each time.
+const OPEN_FILES_MAX: u64 = 4096;
 /// Files and directories that one step of the walk looks at.
 const WALK_STEPS: u32 = 8192;
 /// Steps of eviction in one turn, 64 chunks each.

@@ -11,6 +11,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -35,6 +36,8 @@ pub struct ParentLog {
     node: Box<str>,
     calls: Arc<dyn Calls>,
     wait: Duration,
+    /// The last number that was told: behind it there was nothing, and may be waited for.
+    last: AtomicU64,
 }
 
 /// What a child asks of a parent's log.
@@ -67,7 +70,7 @@ struct WrittenPosition {
 impl ParentLog {
     /// The log of the parent that is called `name` here, for this node, through `calls`. A pull waits there for `wait`.
     pub fn new(name: &str, node: &str, calls: Arc<dyn Calls>, wait: Duration) -> Self {
-        Self { name: name.into(), node: node.into(), calls, wait }
+        Self { name: name.into(), node: node.into(), calls, wait, last: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -78,9 +81,14 @@ impl PurgeBus for ParentLog {
 
     fn pull(&self, since: u64, max: usize) -> Pending<'_, Batch> {
         Box::pin(async move {
-            let (wait, node) = (self.wait.as_millis(), &self.node);
+            // Whoever does not know yet that there is nothing wants to hear that at once.
+            let last = self.last.swap(u64::MAX, Ordering::AcqRel);
+            let wait = if since == last { self.wait.as_millis() } else { 0 };
+            let node = &self.node;
             let target = format!("{PATH}?since={since}&max={max}&wait={wait}&node={node}");
-            batch_from(&self.calls.call("GET", target, Vec::new()).await?)
+            let batch = batch_from(&self.calls.call("GET", target, Vec::new()).await?)?;
+            self.last.store(batch.last, Ordering::Release);
+            Ok(batch)
         })
     }
 

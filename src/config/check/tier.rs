@@ -24,6 +24,7 @@ pub(super) fn tier(section: Section<'_>, around: &Surroundings) -> Tier {
         ca: ca.as_ref().and_then(|item| file(item, "write the path of a PEM file", around)),
         key: own.key,
         parents,
+        by_hand: false,
     };
     if let Some(item) = &listed
         && !own.written

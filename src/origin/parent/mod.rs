@@ -24,6 +24,7 @@
 //! a barrier that is not met. An unsafe request invalidates at the node it came through; that node asks around its parents'
 //! caches for that resource for ten minutes, other children do not know of it.
 
+mod calls;
 mod order;
 pub(crate) mod proof;
 

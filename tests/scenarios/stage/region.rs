@@ -270,6 +270,8 @@ impl Builder {
             config.tier = Tier {
                 parents: planned.parents.iter().map(parent).collect(),
                 key: Some(TierKey::Written("the key of this region".into())),
+                // Scenarios say what is known of whom, but for those about that.
+                by_hand: true,
                 ..Tier::default()
             };
             for change in &self.changes {

@@ -124,7 +124,7 @@ mod tests {
             let mut expected = Ratio::default();
             let mut seen = std::collections::HashSet::new();
             for id in &trace.requests {
-                expected.count(!seen.insert(*id), 1);
+                expected.count(u64::from(!seen.insert(*id)), 1);
             }
             for line in Line::ALL {
                 prop_assert_eq!(line.replay(&trace, 100), expected);

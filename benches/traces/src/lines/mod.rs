@@ -20,13 +20,12 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    pub(crate) fn count(&mut self, hit: bool, size: u32) {
+    /// Counts a request for `size` bytes of which so many were there.
+    pub(crate) fn count(&mut self, hit_bytes: u64, size: u32) {
         self.requests += 1;
         self.bytes += u64::from(size);
-        if hit {
-            self.hits += 1;
-            self.hit_bytes += u64::from(size);
-        }
+        self.hits += u64::from(hit_bytes == u64::from(size));
+        self.hit_bytes += hit_bytes;
     }
 
     pub(crate) fn of_requests(self) -> f64 {
@@ -86,7 +85,8 @@ pub(crate) trait Cache {
 pub(crate) fn replay(trace: &Trace, mut cache: impl Cache) -> Ratio {
     let mut ratio = Ratio::default();
     for id in &trace.requests {
-        ratio.count(cache.request(*id), trace.size(*id));
+        let size = trace.size(*id);
+        ratio.count(if cache.request(*id) { size.into() } else { 0 }, size);
     }
     ratio
 }

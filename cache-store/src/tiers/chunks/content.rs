@@ -11,6 +11,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IoSliceMut, Write};
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -196,8 +197,24 @@ pub(super) fn read_range(file: &File, range: Range<u32>) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
+/// Brings these bytes into the page cache: all of them are asked for at once, and then waited for.
+///
+/// # Errors
+/// `UnexpectedEof` when the file ends before.
+pub(super) fn warm(file: &File, range: &Range<u32>) -> io::Result<()> {
+    if let Some(length) = NonZero::new(range.len() as u64) {
+        // Where that cannot be said, each read fetches what follows it as far as the system likes.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(file, range.start.into(), Some(length), rustix::fs::Advice::WillNeed);
+        for at in range.clone().step_by(STRIDE_BYTES).chain([range.end - 1]) {
+            read_range(file, at..at + 1)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether the page cache seems to have these bytes: looked at in strides, for what is read ahead and let go of there are
-/// longer runs.
+/// longer runs. What lies in between and was let go of after all costs the thread that believes this one short read.
 #[cfg(target_os = "linux")]
 pub(super) fn is_cached(file: &File, range: &Range<u32>) -> bool {
     let has = |at: u32| {
@@ -234,7 +251,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Bytes between two looks into the page cache.
-const STRIDE_BYTES: usize = 16 * 1024;
+const STRIDE_BYTES: usize = 64 * 1024;
 const TMP: &str = "tmp";
 /// What is cached for one site is nobody else's on this machine.
 const FILE_MODE: u32 = 0o600;

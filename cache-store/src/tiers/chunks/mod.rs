@@ -6,7 +6,7 @@
 //! may have holes, and holes are filled again.
 //!
 //! Everything here blocks on the disk and is called from a pool of threads that may, except [`ChunkStore::try_read`],
-//! [`contains`](ChunkStore::contains), [`touch`](ChunkStore::touch), [`pin`](ChunkStore::pin) and the counters.
+//! [`try_file`](ChunkStore::try_file), [`contains`](ChunkStore::contains), [`touch`](ChunkStore::touch), [`pin`](ChunkStore::pin) and the counters.
 //!
 //! Invariant: no byte leaves that was not verified against its name since this process started: read whole and hashed,
 //! or written by it. What fails is unlinked, counted, and a miss. Limits are not passed by a put: it evicts for its
@@ -182,6 +182,19 @@ impl ChunkStore {
         }
     }
 
+    /// Sees to it that [`Self::try_read`] and [`Self::try_file`] have these bytes: that the chunk is verified, its file open and the
+    /// range in the page cache. `None` as from [`Self::read`].
+    pub fn warm(&self, id: ChunkId, range: Range<u32>) -> Option<()> {
+        let warmed = match self.table.touch(id) {
+            Some(Known { verified: true, len, .. }) if range.start > range.end || range.end > len => {
+                return None;
+            }
+            Some(Known { verified: true, len, .. }) => self.warm_verified(id, len, range),
+            _ => self.read_first(id, 0..0).map(drop),
+        };
+        warmed.map_err(|error| self.counters.count_unread(&error)).ok()
+    }
+
     /// Whether the accounting knows the chunk. `false` before the walk says nothing; `true` is no promise either.
     pub fn contains(&self, id: ChunkId) -> bool {
         self.table.find(id).is_some_and(|known| !known.leaving)
@@ -289,6 +302,11 @@ impl ChunkStore {
     fn read_verified(&self, id: ChunkId, len: u32, range: Range<u32>) -> io::Result<Bytes> {
         let file = self.files.find(id).map_or_else(|| self.reopen(id, len), Ok)?;
         content::read_range(&file, range).map(Bytes::from).map_err(|error| self.lost(id, Some(&file), error))
+    }
+
+    fn warm_verified(&self, id: ChunkId, len: u32, range: Range<u32>) -> io::Result<()> {
+        let file = self.files.find(id).map_or_else(|| self.reopen(id, len), Ok)?;
+        content::warm(&file, &range).map_err(|error| self.lost(id, Some(&file), error))
     }
 
     /// Opens the file of a chunk that was verified before.

@@ -219,6 +219,12 @@ impl Objects {
         self.capacity
     }
 
+    /// Whether another entry is likely to cost one that is here its place.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes() >= self.capacity - self.capacity / FULL_SHARE
+    }
+
     pub(crate) fn entries(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
     }
@@ -364,6 +370,8 @@ const fn shard_of(key: CacheKey) -> usize {
 const SHARDS: usize = 64;
 /// One entry takes at most this part of the budget.
 const SHARE: usize = 4;
+/// The tier counts as full when less than this part of it is free.
+const FULL_SHARE: usize = 64;
 /// Part of the budget that remembers what is gone.
 const PAST_SHARE: usize = 2048;
 /// Part of the budget that goes to the tuner's shadows.

@@ -160,6 +160,31 @@ fn reading_without_waiting_needs_a_verified_chunk_in_the_page_cache() {
 }
 
 #[test]
+fn what_was_warmed_is_verified_open_and_in_the_page_cache() {
+    let scratch = Scratch::new();
+    let bytes = Row(7).bytes(300_000);
+    let id = scratch.open().put(&bytes).expect("room");
+    let fresh = scratch.open();
+    for range in [whole(&bytes), 70_000..300_000, 5..5] {
+        assert_eq!(fresh.warm(id, range.clone()), Some(()));
+        if content::read_cached(&fs::File::open(fresh.path(id)).expect("there"), 0..1).is_some() {
+            assert!(fresh.try_file(id, &range).is_some(), "{range:?}");
+        }
+    }
+    assert_eq!(fresh.warm(id, 0..300_001), None, "beyond its end");
+    assert_eq!((fresh.health().corrupt, fresh.usage().chunks), (0, 1), "the chunk is well");
+    // Cut under our hands: what is not there is no longer a chunk.
+    fs::File::options().write(true).open(fresh.path(id)).expect("there").set_len(100_000).expect("cut");
+    assert_eq!(fresh.warm(id, whole(&bytes)), None);
+    assert_eq!(fresh.usage().chunks, 0);
+    let damaged = scratch.open();
+    fs::create_dir_all(damaged.path(id).parent().expect("below others")).expect("made");
+    fs::write(damaged.path(id), vec![0; 300_000]).expect("written");
+    assert_eq!(damaged.warm(id, 0..1), None, "not what its name says");
+    assert_eq!(damaged.health().corrupt, 1);
+}
+
+#[test]
 fn what_a_killed_write_left_is_wiped_at_the_start() {
     let scratch = Scratch::new();
     let id = scratch.open().put(b"kept").expect("room");
