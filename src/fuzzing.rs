@@ -10,12 +10,14 @@ use crate::listener::service::Finished;
 use crate::observe::calendar::SecondText;
 use crate::observe::id::{RequestIds, Run};
 use crate::observe::line::Line;
-use crate::origin::framing::Scanner;
+use crate::origin::framing::{Listen, Scanner};
 use crate::origin::{Framing, OriginError, Surplus};
 
-/// What the look at a response came to.
+/// What the reading of a response came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scanned {
+    /// Its status and fields, those of its framing left out, and its body.
+    pub told: Told,
     /// How its body is framed, by its head.
     pub framing: Framing,
     /// Its `Content-Length`.
@@ -28,7 +30,36 @@ pub struct Scanned {
     pub taken: usize,
 }
 
-/// Looks at the response to one request as `origin/wire.rs` does.
+/// What is told of a response while it is read.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Told {
+    /// Zero: there was no final head.
+    pub status: u16,
+    /// In order, names in lower case.
+    pub fields: FuzzedFields,
+    /// Without its framing.
+    pub body: Vec<u8>,
+}
+
+impl Listen for Told {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.fields.push((name.to_ascii_lowercase(), value.to_vec()));
+    }
+
+    fn head(&mut self, status: u16, interim: bool) {
+        if interim {
+            self.fields.clear();
+        } else {
+            self.status = status;
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.body.extend_from_slice(bytes);
+    }
+}
+
+/// Reads the response to one request as `origin/connection.rs` does.
 ///
 /// # Errors
 /// What the scanner objects to.
@@ -39,11 +70,12 @@ pub fn scan<'b>(
 ) -> Result<Scanned, OriginError> {
     let mut scanner = Scanner::default();
     scanner.begin(to_head_request, surplus);
-    let mut taken = 0;
+    let (mut taken, mut told) = (0, Told::default());
     for piece in pieces {
-        taken += scanner.feed(piece)?;
+        taken += scanner.read(piece, &mut told)?;
     }
     Ok(Scanned {
+        told,
         framing: scanner.framing(),
         declared_length: scanner.declared_length(),
         whole: scanner.whole(),

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Exit code, standard output, standard error.
 fn tidegate(arguments: &[&str]) -> (i32, String, String) {
@@ -197,11 +199,105 @@ fn a_node_serves_answers_its_clients_commands_and_ends_when_told() {
     drop(answering);
 }
 
+#[test]
+fn a_purge_names_what_it_takes_and_a_deploy_finds_it() {
+    let (origin, answering) = origin();
+    let node = Node::start(&[
+        "proxy",
+        "--to",
+        &format!("http://{origin}"),
+        "--from",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    let ask = |arguments: &[&str]| {
+        let output =
+            command(arguments).env("TIDEGATE_ADMIN", &node.admin).output().expect("the command starts");
+        ended(output)
+    };
+    let site = format!("http://{}", node.address);
+    for (claim, arguments, told) in [
+        ("a prefix", &["purge", "--prefix", &site][..], "forgot what is stored under 1 prefix; purge 1\n"),
+        (
+            "a host",
+            &["purge", "--soft", "--host", "127.0.0.1"],
+            "made stale what is stored under 1 host; purge 2\n",
+        ),
+        ("tags", &["purge", "--tag", "a", "--tag", "b"], "forgot 0 stored responses under 2 tags; purge 3\n"),
+        (
+            "kinds mixed",
+            &["purge", &site, "--tag", "a"],
+            "forgot 0 stored responses under 1 URL, 1 tag; purge 4\n",
+        ),
+        (
+            "everything",
+            &["purge", "--everything", "--wait", "fleet"],
+            "forgot 0 stored responses under everything; purge 5\n",
+        ),
+        (
+            "a dry run",
+            &["purge", "--everything", "--dry-run"],
+            "would forget 0 stored responses (0 B) under everything\n",
+        ),
+    ] {
+        let (code, out, err) = ask(arguments);
+        assert_eq!((code, err.as_str()), (0, ""), "{claim}");
+        assert!(out.starts_with(told), "{claim}: {out}");
+        assert_eq!(out.contains("applied after"), !arguments.contains(&"--dry-run"), "{claim}: {out}");
+    }
+    let told = "audit: purged";
+    let line = std::iter::from_fn(|| node.said.recv_timeout(Duration::from_secs(10)).ok())
+        .find(|line| line.contains(told));
+    let line = line.expect("each purge is told in the operator's log");
+    for part in ["at=\"20", "by=\"loopback\"", "client=127.0.0.1", "sequence=1", "what=\"the prefix `http://"]
+    {
+        assert!(line.contains(part), "{part} is missing: {line}");
+    }
+    let (code, out, _) = ask(&["purge", "--json", "--tag", "a"]);
+    let receipt: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((code, &receipt["scope"], &receipt["sequence"]), (0, &"tag".into(), &6.into()));
+    let (code, _, err) =
+        ask(&["purge", "--host", "127.0.0.1", "--prefix", "http://a/", "--token-file", "/no"]);
+    assert_eq!(code, 2, "{err}");
+
+    let public = tempfile("public");
+    let page = |text: &str| std::fs::write(public.join("index.html"), text).expect("it can be written");
+    let deploy = |more: &[&str]| {
+        let directory = public.to_str().expect("a plain path");
+        ask(&[&["purge", "--directory", directory, "--site", &site], more].concat())
+    };
+    page("one");
+    let (code, out, err) = deploy(&[]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("1 new, 0 changed") && out.contains("the first deploy that this node has seen"),
+        "{out}"
+    );
+    assert_eq!(deploy(&[]).1, "nothing to purge: 1 file unchanged\n");
+    assert!(node.get("/").contains("fwd=uri-miss") && node.get("/").contains("; hit"));
+    page("two");
+    let (code, out, _) = deploy(&["--dry-run"]);
+    assert!(
+        code == 0 && out.contains("would make stale 1 stored response") && out.contains("~ index.html"),
+        "{out}"
+    );
+    assert!(node.get("/").contains("; hit"));
+    let (code, out, err) = deploy(&["--hard", "--warm", "--through", &site]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("forgot 1 stored response"), "{out}");
+    assert_eq!(err, "warmed 1 of 1\n");
+    assert!(node.get("/").contains("; hit"), "it was asked for before the first visitor came");
+    drop(answering);
+}
+
 /// A node in a process of its own; killed if the test leaves it.
 struct Node {
     child: Child,
     address: String,
     admin: String,
+    /// What it says after its start.
+    said: mpsc::Receiver<String>,
 }
 
 impl Node {
@@ -219,8 +315,9 @@ impl Node {
         };
         let (address, admin) = (told("serving on"), told("admin on"));
         // What it says later is read, so that it never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, admin }
+        let (says, said) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
+        Self { child, address, admin, said }
     }
 
     fn get(&self, path: &str) -> String {

@@ -93,9 +93,9 @@ fn purge(store: &CacheStore, scope: Scope) -> f64 {
     })
 }
 
-fn quantile(times: &mut [f64], of: f64) -> f64 {
+fn quantile(times: &mut [f64], of: usize) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[((times.len() - 1) as f64 * of) as usize]
+    times[(times.len() - 1) * of / 100]
 }
 
 fn main() {
@@ -125,7 +125,7 @@ fn main() {
             ];
             for (name, scope) in scopes {
                 let mut times: Vec<_> = (0..ROUNDS).map(|at| purge(&store, scope(at))).collect();
-                print!("  {name} {:.0} ({:.0})", quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+                print!("  {name} {:.0} ({:.0})", quantile(&mut times, 50), quantile(&mut times, 99));
             }
             println!();
             drop((store, pages));
@@ -166,7 +166,7 @@ fn main() {
             first.push(sweep());
             next.push(sweep());
         }
-        let [before, first, next] = [before, first, next].map(|mut times| quantile(&mut times, 0.5));
+        let [before, first, next] = [before, first, next].map(|mut times| quantile(&mut times, 50));
         println!(
             "  {claim:<22} before {before:.0}, first after {first:.0} (+{:.0}), next {next:.0}",
             first - before

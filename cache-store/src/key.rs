@@ -7,9 +7,42 @@
 //!
 //! The caller passes components that are already normalised; the same bytes are what is forwarded.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
 /// Identity of a resource as the cache sees it, or of one variant of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CacheKey(u128);
+
+/// A table by keys. They are keyed hashes already, which nobody can aim: hashing them again would say nothing.
+pub type KeyMap<V> = HashMap<CacheKey, V, BuildHasherDefault<KeyHasher>>;
+
+/// Takes a key for its own hash.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct KeyHasher(u64);
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The upper half: tables are split into shards by bits of the lower one.
+        state.write_u64(u64::try_from(self.0 >> 64).unwrap_or_default());
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Makes keys; one a process, so that keys of one node mean nothing to another.
 #[derive(Clone, Debug)]

@@ -57,6 +57,9 @@ async fn readers_outlive_a_disk_that_is_given_up() {
         write(&mut writing, nth).await;
         tokio::task::yield_now().await;
     }
+    // Somebody stays with it while the fast one is between disk and memory: what nobody reads is not fetched on.
+    let growing = Arc::clone(&writing.streaming().body);
+    let _stays = growing.reader_of(3 * CHUNK as u64, None).expect("it is just being written");
     writing.give_up_disk();
     assert!(!writing.keeps());
     for nth in 3 * 16..6 * 16 {

@@ -216,11 +216,8 @@ fn follow(torn: Option<Torn>, steps: &[Step]) {
             Step::Purge { what, soft: is_soft } => {
                 assert!(node.purge(what, is_soft), "the disk is well");
                 for page in (0..PAGES).filter(|page| what.takes(*page)) {
-                    if is_soft {
-                        soft[page] = time
-                    } else {
-                        hard[page] = time
-                    };
+                    let last = if is_soft { &mut soft } else { &mut hard };
+                    last[page] = time;
                 }
             }
             Step::Look { page } => {

@@ -33,10 +33,12 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, request: &PurgeRequest) ->
     if let Some(selector) = call.bearer.grant().first_outside(order) {
         return Err(Refusal::OutOfScope { token: call.bearer.name().into(), what: selector.told() });
     }
+    let counted = order.selectors.iter().all(|selector| selector.scope().is_counted());
     let mut receipt = Receipt::of(order, call.id);
     if request.dry_run {
         let Matched { objects, bytes } = purger.matched(order)?;
-        return Ok(Receipt { matched: objects, bytes: Some(bytes), dry_run: true, ..receipt });
+        let (matched, bytes) = if counted { (Some(objects), Some(bytes)) } else { (None, None) };
+        return Ok(Receipt { matched, bytes, dry_run: true, ..receipt });
     }
     let started = (call.millis)();
     let Applied { sequence, matched } = purger.purge(order)?;
@@ -47,7 +49,7 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, request: &PurgeRequest) ->
         receipt.id = entry.id;
     }
     receipt.nodes.push(NodeReceipt { node: call.node.into(), sequence, ms });
-    Ok(Receipt { sequence: Some(sequence), matched, ..receipt })
+    Ok(Receipt { sequence: Some(sequence), matched: counted.then_some(matched), ..receipt })
 }
 
 /// The receipt with what the rest of the fleet says, where that is waited for.
@@ -85,18 +87,34 @@ mod tests {
         let request =
             request(&[(Scope::Url, "http://a/x"), (Scope::Prefix, "https://a/news/"), (Scope::Host, "b")]);
         let receipt = ask(&purger, &request).unwrap();
-        assert_eq!((receipt.sequence, receipt.matched, receipt.scope), (Some(1), 3, "mixed"));
+        assert_eq!((receipt.sequence, receipt.matched, receipt.scope), (Some(1), None, "mixed"));
         assert_eq!(receipt.id, "e1");
         assert_eq!(receipt.nodes, [NodeReceipt { node: "n1".into(), sequence: 1, ms: 0 }]);
         assert_eq!(purger.orders(), [request.order]);
     }
 
     #[test]
+    fn what_cannot_be_counted_is_not_told_to_be_nothing() {
+        let purger = Fake::holding(&["http://a/x"]);
+        for (selectors, matched) in [
+            (&[(Scope::Url, "http://a/x")][..], Some(1)),
+            (&[(Scope::Tag, "t")], Some(0)),
+            (&[(Scope::Host, "a")], None),
+            (&[(Scope::Url, "http://a/x"), (Scope::Prefix, "http://a/n")], None),
+        ] {
+            for dry_run in [false, true] {
+                let receipt = ask(&purger, &PurgeRequest { dry_run, ..request(selectors) }).unwrap();
+                assert_eq!(receipt.matched, matched, "{selectors:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_dry_run_tells_objects_and_bytes_and_has_no_number() {
         let purger = Fake::holding(&["http://a/x", "http://a/y"]);
-        let request = PurgeRequest { dry_run: true, ..request(&[(Scope::Host, "a")]) };
+        let request = PurgeRequest { dry_run: true, ..request(&[(Scope::Everything, "")]) };
         let receipt = ask(&purger, &request).unwrap();
-        assert_eq!((receipt.matched, receipt.bytes, receipt.sequence), (2, Some(2048), None));
+        assert_eq!((receipt.matched, receipt.bytes, receipt.sequence), (Some(2), Some(2048), None));
         assert_eq!((receipt.id.as_str(), purger.sequence()), ("call", 0));
     }
 

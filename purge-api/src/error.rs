@@ -45,7 +45,7 @@ pub enum Refusal {
         max: usize,
     },
     /// Entries that cannot be purged, each with its place.
-    #[error("{} {}; nothing was purged", count(.0.len(), .1.noun()), cannot(.0))]
+    #[error("{} {}; nothing was purged", entries(.0.len(), .1.noun()), cannot(.0))]
     Entries(Vec<Mistake>, Scope),
     /// What the caller may not purge.
     #[error("the token `{token}` may not purge {what}; nothing was purged")]
@@ -158,6 +158,11 @@ fn cannot(mistakes: &[Mistake]) -> String {
         [one] => format!("cannot be understood, {}: {}", one.pointer, one.detail),
         _ => "cannot be understood".to_owned(),
     }
+}
+
+/// Entries of one list or of several.
+fn entries(count: usize, noun: &str) -> String {
+    if count == 1 { format!("one {noun}") } else { format!("{count} entries") }
 }
 
 fn count(count: usize, noun: &str) -> String {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::limits::{NOTE_BYTES_MAX, NOTES_MAX};
 use crate::{
@@ -51,8 +52,8 @@ impl Fake {
         self.state().entries.iter().map(|entry| entry.order.clone()).collect()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     fn takes(selector: &Selector, url: &ResourceUrl) -> bool {

@@ -4,8 +4,8 @@
 //! and to it alone, since its start. Bounded: the oldest are forgotten first. The operator's log has a line for each.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 /// The last purges that were asked of this node.
@@ -23,14 +23,14 @@ pub struct Noted {
     pub client: Box<str>,
     /// The call: `POST /v1/purge`, `PURGE`.
     pub via: &'static str,
-    /// Stored responses it touched.
-    pub matched: u64,
+    /// Stored responses it touched, where they could be counted.
+    pub matched: Option<u64>,
 }
 
 impl Ledger {
     /// Remembers one.
     pub fn note(&self, noted: Noted) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() >= LINES_MAX {
             lines.pop_front();
         }
@@ -41,7 +41,7 @@ impl Ledger {
 
     /// What is known of the purge of this number, as members of a JSON object.
     pub fn of(&self, sequence: u64) -> Map<String, Value> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.0.lock();
         let found = lines.binary_search_by_key(&sequence, |noted| noted.sequence);
         let Some(noted) = found.ok().and_then(|at| lines.get(at)) else { return Map::new() };
         Map::from_iter([
@@ -61,7 +61,13 @@ mod tests {
     use super::*;
 
     fn noted(sequence: u64) -> Noted {
-        Noted { sequence, by: "ci".into(), client: "192.0.2.1".into(), via: "PURGE", matched: sequence * 2 }
+        Noted {
+            sequence,
+            by: "ci".into(),
+            client: "192.0.2.1".into(),
+            via: "PURGE",
+            matched: Some(sequence * 2),
+        }
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn bytes_of(entry: &Entry) -> usize {
 }
 
 /// A moment as RFC 3339 writes it, in UTC.
-fn rfc3339(millis: u64) -> String {
+pub fn rfc3339(millis: u64) -> String {
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days since 0000-03-01, so that the leap day ends a year (Howard Hinnant, "chrono-compatible low-level date

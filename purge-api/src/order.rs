@@ -145,6 +145,11 @@ impl Scope {
         }
     }
 
+    /// Whether a store can say how many responses it takes: it knows a response by its key and tags, not by its URL.
+    pub const fn is_counted(self) -> bool {
+        !matches!(self, Self::Prefix | Self::Host)
+    }
+
     /// One entry of it, as a noun.
     pub const fn noun(self) -> &'static str {
         match self {

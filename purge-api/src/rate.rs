@@ -21,7 +21,7 @@ pub struct Bucket {
 }
 
 impl Rate {
-    /// The rate in `100/s`, `30/m` or `5/h`; 1 to [`CALLS_MAX`] calls.
+    /// The rate in `100/s`, `30/m` or `5/h`; one to a million calls.
     pub fn parse(text: &str) -> Option<Self> {
         let (calls, period) = text.split_once('/')?;
         if !calls.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -16,9 +16,11 @@ pub struct Receipt {
     pub scope: &'static str,
     /// Made stale rather than forgotten.
     pub soft: bool,
-    /// Stored responses it touched, or would have.
-    pub matched: u64,
-    /// Bytes of their bodies; of a dry run.
+    /// Stored responses it touched, or would have; `None` where something in it cannot be counted ([`Scope::is_counted`]).
+    ///
+    /// [`Scope::is_counted`]: crate::Scope::is_counted
+    pub matched: Option<u64>,
+    /// Bytes of their bodies; of a dry run that could be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Nothing was changed.

@@ -9,7 +9,7 @@ use purge_api::{Problem, Refusal, Reply, call};
 
 use super::purge::{Asked, By, audit, lost, normal};
 use super::{Inner, body};
-use crate::config::limits::DEPLOY_BODY_BYTES_MAX;
+use crate::config::limits::{DEPLOY_BODIES, DEPLOY_BODY_BYTES_MAX};
 use crate::listener::request::RequestBody;
 
 /// One deploy at a time: two of one site would both compare with the one before.
@@ -24,8 +24,8 @@ impl Inner {
     }
 
     async fn try_deploy(self: Arc<Self>, asked: Asked, body: RequestBody) -> Result<Reply, Problem> {
-        // Never closed. Held until the end: a manifest is as large as its body.
-        let _held = self.bodies.acquire().await;
+        // Never closed. Held until the manifest is written: it is as large as its body.
+        let held = self.bodies.acquire_many(DEPLOY_BODIES).await;
         let body = body::read(body, DEPLOY_BODY_BYTES_MAX, &self.clock).await?;
         let inner = Arc::clone(&self);
         let deploying = tokio::task::spawn_blocking(move || {
@@ -41,13 +41,16 @@ impl Inner {
                 Ok((deploy::carry_out(inner.node.purger(), call, &request)?, request))
             });
             match &told {
-                Ok((deployed, _)) => audit(&*inner.node, by, deployed.order.as_ref(), Ok(&deployed.receipt)),
-                Err(refusal) => audit(&*inner.node, by, None, Err(refusal)),
+                Ok((deployed, _)) => {
+                    audit(&*inner.node, &inner.clock, by, deployed.order.as_ref(), Ok(&deployed.receipt));
+                }
+                Err(refusal) => audit(&*inner.node, &inner.clock, by, None, Err(refusal)),
             }
             told
         });
         let (mut deployed, request) =
             deploying.await.map_err(|_| lost())?.map_err(|refusal: Refusal| Problem::from(refusal))?;
+        drop(held);
         deployed.receipt = call::with_fleet(self.node.purger(), request.wait, deployed.receipt).await;
         Ok(Reply::json(call::status_of(&deployed.receipt), &deployed.answer(&request)))
     }

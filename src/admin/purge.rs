@@ -2,7 +2,7 @@
 //! allowed, and where the caller wants it, held until the fleet has it.
 //!
 //! [`carry_out`] is the one way to a purge, also for the PURGE method on client listeners: it checks what the caller may purge
-//! and leaves a line in the operator's log (target `audit`) and one in the node's ledger.
+//! and leaves a line in the operator's log (`audit: …`) and one in the node's ledger.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use purge_api::auth::Bearer;
 use purge_api::compat::{service, zones};
 use purge_api::error::UrlError;
 use purge_api::ledger::Noted;
+use purge_api::log::rfc3339;
 use purge_api::{Order, Problem, PurgeRequest, Receipt, Refusal, Reply, ResourceUrl, Selector, call};
 
 use super::calls::{self, Call, Route};
@@ -140,26 +141,34 @@ pub(crate) fn carry_out(
     match understood {
         Ok(request) => {
             let told = call::carry_out(node.purger(), call, request);
-            audit(node, by, Some(&request.order), told.as_ref());
+            audit(node, clock, by, Some(&request.order), told.as_ref());
             told
         }
         Err(refusal) => {
-            audit(node, by, None, Err(refusal));
+            audit(node, clock, by, None, Err(refusal));
             Err(refusal.clone())
         }
     }
 }
 
 /// Tells the operator and the ledger who did what.
-pub(super) fn audit(node: &dyn Node, by: By<'_>, order: Option<&Order>, told: Result<&Receipt, &Refusal>) {
+pub(super) fn audit(
+    node: &dyn Node,
+    clock: &Clock,
+    by: By<'_>,
+    order: Option<&Order>,
+    told: Result<&Receipt, &Refusal>,
+) {
+    // The operator's log has no time of its own where a journal keeps it.
+    let at = rfc3339(clock.wall().as_millis());
     let (who, client) = (by.bearer.name(), by.client);
     let what = order.map_or_else(|| "nothing".to_owned(), told_order);
     match told {
         Ok(receipt) => {
             tracing::info!(
                 target: "audit",
-                by = who, %client, via = by.via, call = by.id, purge = receipt.id, sequence = receipt.sequence,
-                soft = receipt.soft, dry_run = receipt.dry_run, matched = receipt.matched, what, "purged"
+                at, by = who, %client, via = by.via, call = by.id, purge = receipt.id, sequence = receipt.sequence,
+                soft = receipt.soft, dry_run = receipt.dry_run, matched = receipt.matched, what, "audit: purged"
             );
             if let Some(sequence) = receipt.sequence {
                 let (client, matched) = (client.ip().to_string().into(), receipt.matched);
@@ -168,7 +177,7 @@ pub(super) fn audit(node: &dyn Node, by: By<'_>, order: Option<&Order>, told: Re
         }
         Err(refusal) => {
             let why = refusal.to_string();
-            tracing::info!(target: "audit", by = who, %client, via = by.via, call = by.id, what, why, "refused to purge");
+            tracing::info!(target: "audit", at, by = who, %client, via = by.via, call = by.id, what, why, "audit: refused to purge");
         }
     }
 }

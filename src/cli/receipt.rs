@@ -9,7 +9,10 @@ use super::talk::Talk;
 
 /// The receipt of a purge of `what`.
 pub(super) fn purged(receipt: &Value, what: &str) -> String {
-    let matched = plural(number(receipt, "matched").unwrap_or_default(), "stored response");
+    let matched = match number(receipt, "matched") {
+        Some(matched) => plural(matched, "stored response"),
+        None => "what is stored".to_owned(),
+    };
     let size = number(receipt, "bytes").map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
     let mut text = format!("{} {matched}{size} under {what}", done(receipt));
     if let Some(sequence) = number(receipt, "sequence") {
@@ -120,6 +123,11 @@ mod tests {
                 "a dry run says that nothing happened, and what it would cost",
                 json!({ "matched": 3, "bytes": 1_600_000, "dry_run": true, "nodes": [] }),
                 "would forget 3 stored responses (1.5 MiB) under 2 URLs\n",
+            ),
+            (
+                "what cannot be counted is not told to be nothing",
+                json!({ "sequence": 7, "matched": null, "nodes": [] }),
+                "forgot what is stored under 2 URLs; purge 7\n",
             ),
             (
                 "who is late is told",

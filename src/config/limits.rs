@@ -139,6 +139,8 @@ pub const DNS_TTL_MAX: Duration = Duration::from_hours(1);
 pub const DNS_FAILURE_HOLD: Duration = Duration::from_secs(2);
 /// Bytes read from an origin at once.
 pub const ORIGIN_READ_BYTES: usize = 64 * KIB;
+/// Memory that a worker keeps to render requests to origins in, bytes; a larger one is given back.
+pub const ORIGIN_RENDER_BYTES_KEPT: usize = 16 * KIB;
 /// Connections that the kernel may hold for us before we take them, a listener and worker.
 pub const BACKLOG: i32 = 8192;
 /// Pause after the system refused a connection for lack of descriptors or memory.
@@ -165,6 +167,8 @@ pub const AUDIT_SELECTORS_MAX: usize = 3;
 pub const DEPLOY_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Bodies of admin calls that are held at once; further ones wait.
 pub const ADMIN_BODIES_MAX: usize = 8;
+/// As how many of them a deploy counts.
+pub const DEPLOY_BODIES: u32 = 4;
 /// Time given to an admin call's body.
 pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tokens in a token file.

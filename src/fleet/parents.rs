@@ -32,7 +32,8 @@ impl Fleet {
         let names: Vec<_> = edge.parents.iter().flat_map(|parents| parents.names().map(Arc::clone)).collect();
         for name in names {
             let parent = Parent { edge: Arc::clone(edge), name: Arc::clone(&name) };
-            let log = ParentLog::new(&name, &self.node, Arc::new(parent), self.patience() - SPARE);
+            let log =
+                ParentLog::new(&name, &self.node, Arc::new(parent), self.patience().saturating_sub(SPARE));
             self.follow(Arc::new(log), Arc::clone(scope_of));
         }
     }

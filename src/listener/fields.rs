@@ -213,6 +213,11 @@ impl Fields {
         self.index.is_empty()
     }
 
+    /// Bytes that the block's text takes.
+    pub fn text_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes that the block holds, for budgets.
     pub fn held_bytes(&self) -> usize {
         self.bytes.len() + self.index.capacity() * size_of::<Entry>()

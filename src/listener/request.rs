@@ -7,14 +7,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fields::{Fields, Part};
+use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
 use crate::config::limits::INTERIM_MAX;
 
@@ -56,6 +57,27 @@ impl Request {
     #[inline]
     pub fn target(&self) -> &[u8] {
         self.fields.part(&self.target)
+    }
+
+    /// Lets go of all that is not told of a request when it is over; gives back the memory of its fields' index.
+    pub(super) fn shed(&mut self) -> FieldIndex {
+        let (mut bytes, mut index) = (Vec::new(), FieldIndex::default());
+        bytes.extend_from_slice(self.authority());
+        let authority = Part::place(0..bytes.len());
+        bytes.extend_from_slice(self.target());
+        let target = Part::place(self.authority().len()..bytes.len());
+        for line in self.fields.lines() {
+            if matches!(line.id, FieldId::UserAgent | FieldId::Referer) {
+                let at = bytes.len();
+                bytes.extend_from_slice(line.name);
+                let value_at = bytes.len();
+                bytes.extend_from_slice(line.value);
+                index.push(&bytes, at..value_at, value_at..bytes.len());
+            }
+        }
+        bytes.shrink_to_fit();
+        (self.authority, self.target) = (authority, target);
+        std::mem::replace(&mut self.fields, Fields::of(bytes.into(), index)).into_index()
     }
 
     /// When the head was complete, on the steady time line.
@@ -278,7 +300,56 @@ pub struct Interim {
 }
 
 /// Where interim responses go; bounded, and what does not fit is dropped.
-pub type InterimSink = mpsc::Sender<Interim>;
+#[derive(Clone, Debug, Default)]
+pub struct InterimSink(Arc<Mutex<Passing>>);
+
+/// What has been sent and not yet taken.
+#[derive(Debug, Default)]
+struct Passing {
+    interims: Vec<Interim>,
+    taker: Option<Waker>,
+}
+
+impl InterimSink {
+    /// Sends one on its way, if there is room.
+    pub fn send(&self, interim: Interim) {
+        let mut passing = self.0.lock();
+        if passing.interims.len() < INTERIM_MAX {
+            passing.interims.push(interim);
+        }
+        if let Some(taker) = passing.taker.take() {
+            taker.wake();
+        }
+    }
+
+    /// What was sent since the last call; the task is woken for more.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Vec<Interim> {
+        let mut passing = self.0.lock();
+        if !passing.taker.as_ref().is_some_and(|taker| taker.will_wake(cx.waker())) {
+            passing.taker = Some(cx.waker().clone());
+        }
+        std::mem::take(&mut passing.interims)
+    }
+
+    /// The first that is sent and not yet taken; for one who takes them one by one. Cancel by dropping.
+    pub(crate) async fn next(&self) -> Interim {
+        std::future::poll_fn(|cx| {
+            let mut passing = self.0.lock();
+            if passing.interims.is_empty() {
+                passing.taker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(passing.interims.remove(0))
+        })
+        .await
+    }
+
+    /// What was sent since the last call.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Vec<Interim> {
+        std::mem::take(&mut self.0.lock().interims)
+    }
+}
 
 /// The way of interim responses to a client. A hit never asks for it, so it is made when the walk does.
 #[derive(Debug, Default)]
@@ -289,7 +360,7 @@ pub enum Interims {
     /// Nobody has asked yet.
     Possible,
     /// Somebody sends into it.
-    Asked(mpsc::Receiver<Interim>),
+    Asked(InterimSink),
 }
 
 impl Interims {
@@ -298,15 +369,15 @@ impl Interims {
         if !matches!(self, Self::Possible) {
             return None;
         }
-        let (sink, receiver) = mpsc::channel(INTERIM_MAX);
-        *self = Self::Asked(receiver);
+        let sink = InterimSink::default();
+        *self = Self::Asked(sink.clone());
         Some(sink)
     }
 
     /// The listener's end, if somebody sends.
-    pub(super) fn asked(&mut self) -> Option<mpsc::Receiver<Interim>> {
+    pub(super) fn asked(&mut self) -> Option<InterimSink> {
         match std::mem::take(self) {
-            Self::Asked(receiver) => Some(receiver),
+            Self::Asked(sink) => Some(sink),
             Self::None | Self::Possible => None,
         }
     }

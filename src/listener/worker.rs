@@ -44,8 +44,8 @@ pub(super) struct WorkerThread {
 
 /// Counts the workers that still serve, as long as it lives.
 ///
-/// Connections to origins are shared: the one that a worker's client reads from may be driven by another worker's
-/// runtime. So a worker that has nothing left to serve stays until none has.
+/// Fills are shared: the one that a worker's client reads from may run on another worker. So a worker that has nothing left
+/// to serve stays until none has.
 pub(super) struct Busy(watch::Sender<usize>);
 
 impl Busy {

@@ -93,8 +93,8 @@ pub enum Finding {
     ExtraBytes,
     #[error("bytes without a request")]
     Unsolicited,
-    #[error("not HTTP/1.1")]
-    Unreadable,
+    #[error("not the answer of a node that takes this one for a child")]
+    NotAParent,
 }
 
 /// Whose fault an error is.

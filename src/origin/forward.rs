@@ -8,23 +8,42 @@
 //!
 //! A request that has this node in its `CDN-Loop` or `Via`, or too many nodes, is a loop: 508, no origin is asked
 //! (FAULTS R8). A nomination by `Connection` cannot take those fields away (S12).
+//!
+//! What comes of it is rendered at once: bytes that all who ask for this request share.
 //! Invariant: nothing here depends on what the origin is.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, VIA,
-};
-use http::{HeaderMap, HeaderName};
+#[cfg(any(test, feature = "fuzzing"))]
+use http::HeaderMap;
+use http::HeaderName;
 
 use super::error::OriginError;
+use super::framing::{is_name, is_text};
 use super::parent::proof::OURS;
 use crate::config::limits::HOPS_MAX;
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Protocol, Scheme};
+use crate::respond::headers::line;
+
+/// What is forwarded of a request, rendered: lines that every attempt and every walk of it shares.
+#[derive(Clone, Debug, Default)]
+pub struct Forwarded {
+    lines: Vec<u8>,
+    /// From here on they are conditions and ranges.
+    conditions_at: usize,
+}
+
+/// The fields of one request to an origin, but for `Host` and framing.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    forwarded: Arc<Forwarded>,
+    with_conditions: bool,
+    /// Lines of this one alone.
+    own: Vec<u8>,
+}
 
 /// Where a request came from and by which way.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +76,81 @@ pub enum Conditions<'a> {
     },
 }
 
+impl Forwarded {
+    /// Adds a line to what is always sent; before anything is shared.
+    pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
+        let conditions = self.lines.split_off(self.conditions_at);
+        line(&mut self.lines, name.as_bytes(), value);
+        self.conditions_at = self.lines.len();
+        self.lines.extend_from_slice(&conditions);
+    }
+
+    /// The same with these conditions instead of its own.
+    pub(crate) fn with_conditions<'f>(
+        &self,
+        conditions: impl Iterator<Item = (&'static str, &'f [u8])>,
+    ) -> Self {
+        let mut lines = self.lines.get(..self.conditions_at).unwrap_or_default().to_vec();
+        for (name, value) in conditions.filter(|(_, value)| is_text(value)) {
+            line(&mut lines, name.as_bytes(), value);
+        }
+        Self { lines, conditions_at: self.conditions_at }
+    }
+
+    /// As a map.
+    ///
+    /// # Panics
+    /// When they are not lines, which they must be.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn to_map(&self) -> HeaderMap {
+        Sent::with_conditions(Arc::new(self.clone())).to_map()
+    }
+}
+
+impl Sent {
+    /// Everything forwarded, the client's conditions among it.
+    pub(crate) const fn with_conditions(forwarded: Arc<Forwarded>) -> Self {
+        Self { forwarded, with_conditions: true, own: Vec::new() }
+    }
+
+    /// What does not make the answer depend on what this client has.
+    pub(crate) const fn without_conditions(forwarded: Arc<Forwarded>) -> Self {
+        Self { forwarded, with_conditions: false, own: Vec::new() }
+    }
+
+    /// Adds a line; a value that cannot stand in one is left out.
+    pub(crate) fn push(&mut self, name: &HeaderName, value: &[u8]) {
+        if is_text(value) {
+            line(&mut self.own, name.as_str().as_bytes(), value);
+        }
+    }
+
+    /// All lines.
+    pub(crate) fn lines(&self) -> [&[u8]; 2] {
+        let Forwarded { lines, conditions_at } = &*self.forwarded;
+        let end = if self.with_conditions { lines.len() } else { *conditions_at };
+        [lines.get(..end).unwrap_or_default(), &self.own]
+    }
+
+    /// As a map.
+    ///
+    /// # Panics
+    /// When they are not lines, which they must be.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for line in self.lines().concat().split(|byte| *byte == b'\n') {
+            let Some(at) = memchr::memmem::find(line, b": ") else { continue };
+            let (name, value) = line.split_at(at);
+            let value = value.strip_prefix(b": ").and_then(|value| value.strip_suffix(b"\r"));
+            let name = HeaderName::from_bytes(name).expect("names are tokens");
+            let value = http::HeaderValue::from_bytes(value.expect("lines end in CR LF"));
+            map.append(name, value.expect("values are text"));
+        }
+        map
+    }
+}
+
 /// The fields to send for a request with `received` ones; `keep` is the route's say over the rest of them.
 ///
 /// # Errors
@@ -66,66 +160,104 @@ pub fn fields(
     hop: &Hop<'_>,
     conditions: Conditions<'_>,
     keep: impl Fn(&FieldLine<'_>) -> bool,
-) -> Result<HeaderMap, OriginError> {
+) -> Result<Forwarded, OriginError> {
     refuse_loop(received, hop.node)?;
     let nominated: Vec<&[u8]> = received.all(FieldId::Connection).flat_map(members).collect();
-    // Room for what honest requests bring; a map made for a hundred fields weighs 20 KiB before it holds one.
-    let mut fields = HeaderMap::with_capacity(received.len().min(FIELDS_USUAL).saturating_add(8));
-    for line in received.lines() {
-        let is_nominated = nominated.iter().any(|name| name.eq_ignore_ascii_case(line.name));
-        if is_nominated && !matches!(line.id, FieldId::CdnLoop | FieldId::Via) {
+    let mut lines = Vec::with_capacity(received.text_bytes().saturating_add(HOP_BYTES));
+    let mut conditional = Vec::new();
+    for field in received.lines() {
+        let chain = matches!(field.id, FieldId::CdnLoop | FieldId::Via);
+        let is_nominated = nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name));
+        if (is_nominated && !chain) || is_never_sent_on(&field) || is_ours(field.name) {
             continue;
         }
-        let Ok(name) = HeaderName::from_bytes(line.name) else { continue };
-        let ours = NEVER_SENT_ON.contains(&name)
-            || name.as_str().starts_with(OURS)
-            || (matches!(conditions, Conditions::Own { .. }) && CONDITIONS.contains(&name));
-        let chain = matches!(line.id, FieldId::CdnLoop | FieldId::Via);
-        if ours || !(chain || keep(&line)) {
+        let is_condition = CONDITIONS.contains(&field.id);
+        if is_condition && matches!(conditions, Conditions::Own { .. }) || !(chain || keep(&field)) {
             continue;
         }
-        let Ok(value) = HeaderValue::from_bytes(line.value) else { continue };
-        fields.append(name, value);
+        if !is_name(field.name) || !is_text(field.value) {
+            continue;
+        }
+        let lines = if is_condition { &mut conditional } else { &mut lines };
+        let at = lines.len();
+        line(lines, field.name, field.value);
+        // Names are sent in lower case, however they came.
+        if let Some(name) = lines.get_mut(at..at.saturating_add(field.name.len())) {
+            name.make_ascii_lowercase();
+        }
     }
     if let Conditions::Own { etag, last_modified, range } = conditions {
-        for (name, value) in [(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, last_modified), (RANGE, range)] {
+        let own = [("if-none-match", etag), ("if-modified-since", last_modified), ("range", range)];
+        for (name, value) in own {
             // A validator that cannot stand in a field was never received in one.
-            if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
-                fields.insert(name, value);
+            if let Some(value) = value.filter(|value| is_text(value)) {
+                line(&mut conditional, name.as_bytes(), value);
             }
         }
     }
-    add_hop(&mut fields, hop)?;
-    Ok(fields)
+    add_hop(&mut lines, hop)?;
+    let conditions_at = lines.len();
+    lines.extend_from_slice(&conditional);
+    Ok(Forwarded { lines, conditions_at })
 }
 
-fn add_hop(fields: &mut HeaderMap, hop: &Hop<'_>) -> Result<(), OriginError> {
-    let authority = std::str::from_utf8(hop.authority).map_err(|_| OriginError::Target)?;
-    if authority.contains(['"', '\\']) {
+fn add_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {
+    let Hop { authority, node, .. } = *hop;
+    if !is_text(authority)
+        || authority.iter().any(|byte| matches!(byte, b'"' | b'\\'))
+        || std::str::from_utf8(authority).is_err()
+    {
         return Err(OriginError::Target);
     }
+    let mut address = Vec::with_capacity(ADDRESS_BYTES);
     let client = hop.client.to_canonical();
-    let scheme = hop.scheme.as_str();
-    let mut forwarded = String::with_capacity(64);
-    let written = match client {
-        IpAddr::V4(address) => write!(forwarded, "for={address}"),
-        IpAddr::V6(address) => write!(forwarded, "for=\"[{address}]\""),
+    write_address(&mut address, client);
+    let scheme = hop.scheme.as_str().as_bytes();
+    line(lines, b"x-forwarded-for", &address);
+    line(lines, b"x-forwarded-proto", scheme);
+    line(lines, b"x-forwarded-host", authority);
+    let (opening, closing): (&[u8], &[u8]) =
+        if client.is_ipv4() { (b"forwarded: for=", b"") } else { (b"forwarded: for=\"[", b"]\"") };
+    let version: &[u8] = match hop.protocol {
+        Protocol::Http10 => b"via: 1.0 ",
+        Protocol::Http11 => b"via: 1.1 ",
+        Protocol::Http2 => b"via: 2 ",
     };
-    let written = written.and_then(|()| write!(forwarded, ";host=\"{authority}\";proto={scheme}"));
-    debug_assert!(written.is_ok(), "writing to a string");
-    let version = match hop.protocol {
-        Protocol::Http10 => "1.0",
-        Protocol::Http11 => "1.1",
-        Protocol::Http2 => "2",
-    };
-    let value = |text: String| HeaderValue::try_from(text).map_err(|_| OriginError::Target);
-    fields.insert(X_FORWARDED_FOR, value(client.to_string())?);
-    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    fields.insert(X_FORWARDED_HOST, value(authority.to_owned())?);
-    fields.insert(FORWARDED, value(forwarded)?);
-    fields.append(VIA, value(format!("{version} {}", hop.node))?);
-    fields.append(CDN_LOOP, value(hop.node.to_owned())?);
+    let parts = [
+        opening,
+        &address,
+        closing,
+        b";host=\"",
+        authority,
+        b"\";proto=",
+        scheme,
+        b"\r\n",
+        version,
+        node.as_bytes(),
+        b"\r\ncdn-loop: ",
+        node.as_bytes(),
+        b"\r\n",
+    ];
+    for part in parts {
+        lines.extend_from_slice(part);
+    }
     Ok(())
+}
+
+/// Every request has one, so not by the formatting machinery where that is not needed.
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (nth, octet) in address.octets().into_iter().enumerate() {
+                if nth > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        // Writing to a vector does not fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// RFC 8586 §2: our own name in the chain, or a chain that is too long.
@@ -155,33 +287,52 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Fields of a browser's request, about.
-const FIELDS_USUAL: usize = 16;
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// Whether a field ends here: RFC 9110 §7.6.1, framing, `Expect`, and what we say ourselves.
+/// What nodes of a tier tell each other: it never comes from a client, and never goes on.
+fn is_ours(name: &[u8]) -> bool {
+    name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS.as_bytes()))
+}
 
-/// Fields that end here: RFC 9110 §7.6.1, framing, `Expect`, and what we say ourselves.
-const NEVER_SENT_ON: [HeaderName; 16] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    EXPECT,
-    FORWARDED,
-    HOST,
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("keep-alive"),
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    X_FORWARDED_FOR,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-];
+fn is_never_sent_on(field: &FieldLine<'_>) -> bool {
+    use FieldId as Id;
+    match field.id {
+        Id::Connection
+        | Id::ContentLength
+        | Id::Expect
+        | Id::Forwarded
+        | Id::Host
+        | Id::KeepAlive
+        | Id::ProxyConnection
+        | Id::Te
+        | Id::Trailer
+        | Id::TransferEncoding
+        | Id::Upgrade
+        | Id::XForwardedFor
+        | Id::XForwardedHost
+        | Id::XForwardedProto => true,
+        Id::Other => {
+            field.name.eq_ignore_ascii_case(b"http2-settings")
+                || field.name.eq_ignore_ascii_case(b"proxy-authorization")
+        }
+        _ => false,
+    }
+}
+
+/// What the lines that we add take, about.
+const HOP_BYTES: usize = 320;
+/// An address, bytes.
+const ADDRESS_BYTES: usize = 48;
 
 /// Fields by which a client asks for less than the whole representation.
-pub(crate) const CONDITIONS: [HeaderName; 6] =
-    [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
+const CONDITIONS: [FieldId; 6] = [
+    FieldId::IfMatch,
+    FieldId::IfModifiedSince,
+    FieldId::IfNoneMatch,
+    FieldId::IfRange,
+    FieldId::IfUnmodifiedSince,
+    FieldId::Range,
+];
+
+/// The same by name.
+pub(crate) const CONDITION_NAMES: [&str; 6] =
+    ["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"];

@@ -1,8 +1,9 @@
-//! The bytes of responses, looked at strictly before hyper reads them.
+//! The bytes of responses -> heads and bodies, read strictly.
 //!
-//! hyper's client repairs what an origin must not send (bare LF, `Content-Length` beside `Transfer-Encoding`, equal
-//! lengths twice), and what one side repairs the other may read as the next response. So `wire.rs` shows every byte to
-//! a [`Scanner`] first; what it objects to never reaches hyper, the request fails with 502 and the connection ends.
+//! What one side repairs the other may read as the next response. So nothing is repaired here that an origin must not
+//! send (bare LF, `Content-Length` beside `Transfer-Encoding`, equal lengths twice, folded lines): `connection.rs` shows every
+//! byte it reads to a [`Scanner`], which tells what it finds to a [`Listen`]; what it objects to fails the request with 502 and
+//! ends the connection.
 //!
 //! ```text
 //! Quiet --begin--> Head --1xx--> Head --final--> Length(n) | Chunks | Close | Done;  Length, Chunks --end--> Done
@@ -29,6 +30,24 @@ pub enum Framing {
     Chunked,
     /// It ends with the connection: whole only if that was closed cleanly.
     Close,
+}
+
+/// Who is told what a [`Scanner`] reads.
+pub(crate) trait Listen {
+    /// A line of a head's fields, but for `Content-Length` and `Transfer-Encoding`.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+    /// A head is complete; an interim one (1xx) if more is to come.
+    fn head(&mut self, status: u16, interim: bool);
+    /// Bytes of the body, without their framing.
+    fn data(&mut self, bytes: &[u8]);
+}
+
+/// Nobody is.
+#[cfg(test)]
+impl Listen for () {
+    fn field(&mut self, _: &[u8], _: &[u8]) {}
+    fn head(&mut self, _: u16, _: bool) {}
+    fn data(&mut self, _: &[u8]) {}
 }
 
 /// Reads responses on one connection, one after the other.
@@ -121,11 +140,34 @@ impl Scanner {
         matches!(self.state, State::Done | State::Close)
     }
 
-    /// Looks at the next bytes read; returns how many of them belong to a response.
+    /// Whether the final head has been read.
+    pub(crate) const fn has_head(&self) -> bool {
+        !matches!(self.state, State::Quiet | State::StatusLine | State::Fields)
+    }
+
+    /// Whether nothing more belongs to the response.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// [`Scanner::read`] for whoever wants the verdict only.
     ///
     /// # Errors
-    /// The first thing wrong with them; the scanner must not be fed again.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<usize, OriginError> {
+    /// As there.
+    #[cfg(test)]
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<usize, OriginError> {
+        self.read(bytes, &mut ())
+    }
+
+    /// Reads the next bytes; returns how many of them belong to a response.
+    ///
+    /// # Errors
+    /// The first thing wrong with them; the scanner must not be given more.
+    pub(crate) fn read(
+        &mut self,
+        mut bytes: &[u8],
+        listener: &mut impl Listen,
+    ) -> Result<usize, OriginError> {
         let all = bytes.len();
         while !bytes.is_empty() {
             match self.state {
@@ -135,23 +177,30 @@ impl Scanner {
                     return Ok(all - bytes.len());
                 }
                 State::Done => return Err(OriginError::Framing(Finding::ExtraBytes)),
-                State::Close => return Ok(all),
+                State::Close => {
+                    listener.data(bytes);
+                    return Ok(all);
+                }
                 State::Length(left) => {
-                    let taken = left.min(bytes.len() as u64);
-                    bytes = skip(bytes, taken);
-                    self.state = if left == taken { State::Done } else { State::Length(left - taken) };
+                    let (data, rest) = split(bytes, left);
+                    listener.data(data);
+                    bytes = rest;
+                    let left = left.saturating_sub(data.len() as u64);
+                    self.state = if left == 0 { State::Done } else { State::Length(left) };
                 }
                 State::ChunkData(left) => {
-                    let taken = left.min(bytes.len() as u64);
-                    bytes = skip(bytes, taken);
-                    self.state = if left == taken { State::ChunkEnd } else { State::ChunkData(left - taken) };
+                    let (data, rest) = split(bytes, left);
+                    listener.data(data);
+                    bytes = rest;
+                    let left = left.saturating_sub(data.len() as u64);
+                    self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                 }
                 State::StatusLine
                 | State::Fields
                 | State::ChunkSize
                 | State::ChunkEnd
                 | State::Trailers(_) => {
-                    bytes = self.feed_line(bytes)?;
+                    bytes = self.read_line(bytes, listener)?;
                 }
             }
         }
@@ -159,7 +208,11 @@ impl Scanner {
     }
 
     /// Takes bytes up to and with the next LF; acts when there is one.
-    fn feed_line<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], OriginError> {
+    fn read_line<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        listener: &mut impl Listen,
+    ) -> Result<&'b [u8], OriginError> {
         let (part, rest) = match memchr::memchr(b'\n', bytes) {
             Some(at) => bytes.split_at(at.saturating_add(1).min(bytes.len())),
             None => (bytes, &[][..]),
@@ -182,17 +235,20 @@ impl Scanner {
             _ if held > CHUNK_LINE_BYTES_MAX => return Err(OriginError::Framing(Finding::Chunk)),
             _ => {}
         }
-        self.line.extend_from_slice(part);
-        if self.line.last() != Some(&b'\n') {
-            return Ok(rest);
-        }
-        let line = std::mem::take(&mut self.line);
-        let outcome = match line.strip_suffix(b"\r\n") {
-            Some(text) if text.iter().all(|byte| is_text(*byte)) => self.line_read(text),
-            _ => Err(Finding::LineEnding),
+        let outcome = if self.line.is_empty() && part.last() == Some(&b'\n') {
+            // The usual case: the whole line came at once.
+            self.line_ended(part, listener)
+        } else {
+            self.line.extend_from_slice(part);
+            if self.line.last() != Some(&b'\n') {
+                return Ok(rest);
+            }
+            let mut line = std::mem::take(&mut self.line);
+            let outcome = self.line_ended(&line, listener);
+            line.clear();
+            self.line = line;
+            outcome
         };
-        self.line = line;
-        self.line.clear();
         match outcome {
             // Told apart because it is a bound, not a malformation.
             Ok(()) if self.head.fields > ORIGIN_FIELDS_MAX => Err(OriginError::HeadTooLarge),
@@ -201,14 +257,25 @@ impl Scanner {
         }
     }
 
-    fn line_read(&mut self, line: &[u8]) -> Result<(), Finding> {
+    fn line_ended(&mut self, line: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
+        match line.strip_suffix(b"\r\n") {
+            Some(text) if is_text(text) => self.line_read(text, listener),
+            _ => Err(Finding::LineEnding),
+        }
+    }
+
+    fn line_read(&mut self, line: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
         match self.state {
             State::StatusLine => {
                 (self.head.minor, self.head.status) = status_line(line)?;
                 self.state = State::Fields;
             }
-            State::Fields if line.is_empty() => self.state = self.head_read()?,
-            State::Fields => self.field(line)?,
+            State::Fields if line.is_empty() => {
+                let status = self.head.status;
+                self.state = self.head_read()?;
+                listener.head(status, self.state == State::StatusLine);
+            }
+            State::Fields => self.field(line, listener)?,
             State::ChunkSize => {
                 self.state = match chunk_size(line).ok_or(Finding::Chunk)? {
                     0 => State::Trailers(0),
@@ -226,7 +293,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn field(&mut self, line: &[u8]) -> Result<(), Finding> {
+    fn field(&mut self, line: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
         let (name, value) = split_field(line).ok_or(Finding::FieldLine)?;
         self.head.fields = self.head.fields.saturating_add(1);
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -239,7 +306,10 @@ impl Scanner {
                 return Err(Finding::TransferEncoding);
             }
             self.head.chunked = true;
-        } else if name.eq_ignore_ascii_case(b"connection") {
+        } else {
+            listener.field(name, value);
+        }
+        if name.eq_ignore_ascii_case(b"connection") {
             for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 self.head.close |= option.eq_ignore_ascii_case(b"close");
                 self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -288,13 +358,15 @@ impl Scanner {
     }
 }
 
-fn skip(bytes: &[u8], count: u64) -> &[u8] {
-    usize::try_from(count).ok().and_then(|count| bytes.get(count..)).unwrap_or_default()
+/// The first `count` bytes, as far as they are there, and the rest.
+fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    bytes.split_at_checked(count).unwrap_or((bytes, &[]))
 }
 
-/// Visible characters, SP, HTAB and obs-text: what may stand in a line. So no NUL and no bare CR.
-fn is_text(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+/// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
+pub(crate) fn is_text(line: &[u8]) -> bool {
+    line.iter().all(|byte| is_of(*byte, TEXT))
 }
 
 /// `HTTP/1.1 200 OK` → minor version and status. RFC 9112 §4; the reason may be missing with its space.
@@ -322,12 +394,16 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b':', line)?;
     let (name, value) = line.split_at_checked(at)?;
     let value = value.strip_prefix(b":")?.trim_ascii();
-    let token = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-    token.then_some((name, value))
+    is_name(name).then_some((name, value))
 }
 
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// Whether it is a token, as field names are.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_of(*byte, TOKEN))
+}
+
+fn is_of(byte: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
 }
 
 /// A `Content-Length`: decimal digits only, no leading zero.
@@ -360,3 +436,33 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         number.checked_mul(16)?.checked_add(u64::from(digit))
     })
 }
+
+/// What each byte may stand in: looked up, since every byte of every head is.
+#[allow(clippy::cast_possible_truncation)] // below 256
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b'!'
+            | b'#'..=b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'0'..=b'9'
+            | b'A'..=b'Z'
+            | b'^'..=b'z'
+            | b'|'
+            | b'~' => TEXT | TOKEN,
+            b'\t' | b' '..=b'~' | 0x80.. => TEXT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+/// In a line.
+const TEXT: u8 = 1;
+/// In a token.
+const TOKEN: u8 = 2;

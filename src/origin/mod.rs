@@ -2,8 +2,9 @@
 //!
 //! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::steer`] named, and gets an
 //! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
-//! `pool.rs` leads a request through `choose.rs`, `connection.rs`, `connect.rs` and, when it fails, `retry.rs`;
-//! `wire.rs` and `framing.rs` read every byte of a response strictly before hyper does.
+//! `pool.rs` leads a request through `choose.rs`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
+//! `connection.rs` is our own HTTP/1.1 client on one socket (`wire.rs`): it writes the request, with `upload.rs` for a body,
+//! and has `framing.rs` read every byte of the response strictly.
 //!
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
@@ -14,6 +15,7 @@ mod body;
 mod choose;
 mod connect;
 mod connection;
+mod connections;
 mod error;
 pub mod forward;
 pub(crate) mod framing;
@@ -25,9 +27,12 @@ mod retry;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +44,7 @@ use self::choose::Spread;
 pub use self::connect::TlsSetupError;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
+use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
@@ -65,7 +71,7 @@ pub struct Ask {
     /// The normalised path and query, or `*`.
     pub target: Bytes,
     /// The fields as they are sent, but for `Host` and framing, which are set here. See [`forward`].
-    pub fields: HeaderMap,
+    pub fields: Sent,
     /// The body.
     pub body: RequestBody,
     /// Where interim responses go.
@@ -190,9 +196,14 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub async fn ask(&self, ask: Ask) -> Result<Answer, Failed> {
-        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin)?;
-        pool.ask(ask).await
+    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Answer, Failed>> + Send {
+        // Not `async`: a future holds what it was given twice.
+        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
+        let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));
+        async move {
+            let (pool, outgoing) = asking?;
+            pool.ask(outgoing).await
+        }
     }
 
     /// Requests to a pool that are under way or wait for a connection.

@@ -1,26 +1,30 @@
 //! One pool: its origins, and a request's way through them.
 //!
-//! `choose.rs` names an origin, `connection.rs` lends a connection to it or `connect.rs` opens one, the request goes out,
-//! and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose.rs` (health) and
+//! `choose.rs` names an origin, `connections.rs` lends a connection to it or `connect.rs` opens one, the request goes out
+//! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose.rs` (health) and
 //! counted here. Redirects are answers: never followed.
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::Method;
+use http::header::HeaderValue;
+use http::uri::PathAndQuery;
 
-use super::Surplus;
-use super::body::{LentBody, OriginBody};
+use super::body::{Open, OriginBody};
 use super::choose::Steering;
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
-use super::connection::{Connection, Connections, Lease, Slot};
+use super::connection::Connection;
+use super::connections::Connections;
 use super::error::{Fault, OriginError};
+use super::forward::Sent;
+use super::response::Received;
 use super::retry::{Attempt, Budget, idempotent};
 use super::stats::{Counters, OriginStats};
-use super::{Answer, Ask, Failed, response};
+use super::upload::Upload;
+use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
 use crate::config;
-use crate::listener::request::{InterimSink, RequestBody};
+use crate::listener::request::InterimSink;
 
 /// A pool at work.
 #[derive(Debug)]
@@ -45,15 +49,16 @@ pub(crate) struct Origin {
 }
 
 /// A request ready to be sent, as often as it takes.
-struct Outgoing {
+pub(super) struct Outgoing {
     method: Method,
-    target: Uri,
-    fields: HeaderMap,
-    body: LentBody,
+    target: PathAndQuery,
+    host: HeaderValue,
+    fields: Sent,
+    upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
     /// For SNI and the certificate check.
-    server_name: Arc<str>,
+    server_name: Option<Arc<str>>,
 }
 
 impl Pool {
@@ -86,9 +91,16 @@ impl Pool {
         Ok(Self { settings, steering, budget: Budget::default(), origins, tls, clock })
     }
 
+    /// A request as it goes out.
+    ///
+    /// # Errors
+    /// [`OriginError::Target`]: it cannot.
+    pub(super) fn outgoing(&self, ask: Ask) -> Result<Box<Outgoing>, OriginError> {
+        Outgoing::new(ask, &self.settings).map(Box::new)
+    }
+
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failed> {
-        let outgoing = Outgoing::new(ask, &self.settings)?;
+    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
         let mut tried = Vec::new();
         let mut last: Option<Failed> = None;
@@ -102,7 +114,7 @@ impl Pool {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let (error, attempt) = match self.ask_origin(index, origin, &outgoing).await {
+            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -127,55 +139,64 @@ impl Pool {
         self: &Arc<Self>,
         index: usize,
         origin: &Origin,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
     ) -> Result<Answer, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
-        let name = origin.tls.then_some(&outgoing.server_name);
-        let limit = self.settings.connect_timeout;
-        let kept = origin.connections.take_idle(name.map(|name| &**name), limit, &self.clock).await;
+        let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
+        let kept = origin.connections.take_idle(name.as_deref(), self.clock.now());
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(origin, name).await.map_err(|error| (error, unsent))?,
+            None => self.open(origin, name.as_ref()).await.map_err(|error| (error, unsent))?,
         };
         loop {
             let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
-            let request = outgoing.request();
-            let sent = connection.exchange(request, self.settings.first_byte_timeout, &self.clock).await;
-            let error = match sent {
-                Ok(received) => {
-                    let micros = self.clock.micros().saturating_sub(began_micros);
-                    origin.counters.answered(received.status(), micros);
-                    let (framing, length) = connection.watch().framing();
-                    let (status, fields, incoming) = response::split(received);
-                    let body = self.lend(incoming, connection, index, outgoing, slot);
-                    return Ok(Answer {
-                        status,
-                        fields,
-                        body,
-                        framing,
-                        length,
-                        pool: Arc::clone(&self.settings.name),
-                        origin: Arc::clone(&origin.name),
-                        requested_at,
-                        received_at: self.clock.now(),
-                        origin_micros: micros,
-                    });
-                }
-                Err(error) => error,
-            };
+            let limit = self.settings.first_byte_timeout;
+            let mut received = Received::new(outgoing.interim.clone());
+            connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
+            let error =
+                match connection.exchange(&mut outgoing.upload, &mut received, limit, &self.clock).await {
+                    Ok(()) => {
+                        let micros = self.clock.micros().saturating_sub(began_micros);
+                        origin.counters.answered(received.status, micros);
+                        let (framing, length) = connection.framing();
+                        let here = received.take_data();
+                        let open = Open {
+                            connection,
+                            upload: outgoing.take_upload(),
+                            pool: Arc::clone(self),
+                            index,
+                            limit: self.settings.between_bytes_timeout,
+                            due: None,
+                            slot,
+                        };
+                        return Ok(Answer {
+                            status: received.status,
+                            fields: received.fields,
+                            body: OriginBody::new(here, open),
+                            framing,
+                            length,
+                            pool: Arc::clone(&self.settings.name),
+                            origin: Arc::clone(&origin.name),
+                            requested_at,
+                            received_at: self.clock.now(),
+                            origin_micros: micros,
+                        });
+                    }
+                    Err(error) => error,
+                };
             let attempt = Attempt {
                 kept: connection.kept(),
-                unsent: connection.watch().unsent(),
-                answered: connection.watch().answered(),
+                unsent: connection.unsent(),
+                answered: connection.answered(),
                 ..outgoing.attempt()
             };
             if !attempt.may_be_refreshed(error) {
                 return Err((error, attempt));
             }
             drop(connection);
-            connection = self.open(origin, name).await.map_err(|error| (error, attempt))?;
+            connection = self.open(origin, name.as_ref()).await.map_err(|error| (error, attempt))?;
         }
     }
 
@@ -186,21 +207,11 @@ impl Pool {
             None => None,
         };
         let limit = self.settings.connect_timeout;
-        let socket = connect::connect(&origin.names, origin.port, tls, limit, &self.clock).await?;
+        // Boxed: names, addresses and handshakes weigh more than all the rest, and are seldom needed.
+        let connecting = Box::pin(connect::connect(&origin.names, origin.port, tls, limit, &self.clock));
+        let socket = connecting.await?;
         origin.counters.connected();
-        Connection::open(socket, name.cloned()).await
-    }
-
-    fn lend(
-        self: &Arc<Self>,
-        incoming: hyper::body::Incoming,
-        connection: Connection,
-        index: usize,
-        outgoing: &Outgoing,
-        slot: Slot,
-    ) -> OriginBody {
-        let lease = Lease::new(connection, outgoing.body.clone(), Arc::clone(self), index, slot);
-        OriginBody::new(incoming, lease, self.settings.between_bytes_timeout, self.clock.clone())
+        Ok(Connection::new(socket, name.cloned()))
     }
 
     /// Whether one of its origins is not ejected.
@@ -276,56 +287,58 @@ impl Outgoing {
             // It asks for a tunnel, which no origin is to open through us.
             return Err(OriginError::Target);
         }
-        let mut fields = ask.fields;
         let host = match &settings.host {
             Some(host) => HeaderValue::from_str(host),
-            None => HeaderValue::from_maybe_shared(ask.authority.clone()),
+            None => HeaderValue::from_maybe_shared(ask.authority),
         };
-        let host = host.map_err(|_| OriginError::Target)?;
-        let host_text = host.to_str().map_err(|_| OriginError::Target)?;
-        let server_name = settings.server_name.clone().unwrap_or_else(|| without_port(host_text).into());
-        fields.insert(HOST, host);
-        fields.remove(CONTENT_LENGTH);
-        fields.remove(TRANSFER_ENCODING);
-        let expects_body = !matches!(
-            ask.method,
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
-        );
-        if matches!(ask.body, RequestBody::Empty) && expects_body {
-            // RFC 9110 §8.6: a method that anticipates content says when there is none.
-            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        let target =
-            http::uri::PathAndQuery::from_maybe_shared(ask.target).map_err(|_| OriginError::Target)?;
         Ok(Self {
             method: ask.method,
-            target: Uri::from(target),
-            fields,
-            body: LentBody::new(ask.body),
+            target: PathAndQuery::from_maybe_shared(ask.target).map_err(|_| OriginError::Target)?,
+            host: host.map_err(|_| OriginError::Target)?,
+            fields: ask.fields,
+            upload: Upload::new(ask.body),
             interim: ask.interim,
             surplus: ask.surplus,
-            server_name,
+            server_name: settings.server_name.clone(),
         })
     }
 
-    fn request(&self) -> Request<LentBody> {
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.version_mut() = Version::HTTP_11;
-        request.headers_mut().clone_from(&self.fields);
-        request.extensions_mut().insert(self.surplus);
-        if let Some(sink) = &self.interim {
-            response::pass_interim_on(&mut request, sink.clone());
+    /// The name to ask the origin's certificate for.
+    fn server_name(&self) -> Result<Arc<str>, OriginError> {
+        let host = self.host.to_str().map_err(|_| OriginError::Target)?;
+        Ok(self.server_name.clone().unwrap_or_else(|| without_port(host).into()))
+    }
+
+    /// The head as it is sent. RFC 9112 §3, §5.
+    fn render(&self, out: &mut Vec<u8>) {
+        let target = self.target.as_str().as_bytes();
+        let start: [&[u8]; 5] =
+            [self.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: ", self.host.as_bytes()];
+        for part in start {
+            out.extend_from_slice(part);
         }
-        request
+        out.extend_from_slice(b"\r\n");
+        for lines in self.fields.lines() {
+            out.extend_from_slice(lines);
+        }
+        let anticipated = !matches!(
+            self.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
+        );
+        self.upload.write_framing(anticipated, out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The body, whose rest may be sent while the response comes.
+    fn take_upload(&mut self) -> Upload {
+        std::mem::take(&mut self.upload)
     }
 
     /// What is known before anything is sent.
     fn attempt(&self) -> Attempt {
         Attempt {
             idempotent: idempotent(&self.method),
-            body_whole: self.body.whole(),
+            body_whole: self.upload.is_whole(),
             kept: false,
             unsent: true,
             answered: false,

@@ -1,70 +1,115 @@
-//! What becomes of a response's fields on their way in: what speaks of the origin's connection stays behind.
+//! A response as it is read: its head, the bytes of its body that came with the same read, and the interim ones before it.
 //!
-//! Removed are the hop-by-hop fields of RFC 9110 §7.6.1, what `Connection` nominates, and framing (the caller gets
-//! [`super::Answer::framing`] and its length instead). A nomination of a field that every recipient needs is ignored,
-//! as the RFC forbids it and obeying would strip `Cache-Control` from a private answer (FAULTS C16).
+//! What speaks of the origin's connection stays behind: the hop-by-hop fields of RFC 9110 §7.6.1, what `Connection`
+//! nominates, and framing (the caller gets [`super::Answer::framing`] and its length instead). A nomination of a field that
+//! every recipient needs is ignored, as the RFC forbids it and obeying would strip `Cache-Control` from a private answer
+//! (FAULTS C16). Interim responses (103 and others; not 100, which we never ask for) go to the client's side as they come; what
+//! finds no room there is dropped: they are hints.
 
+use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    ETAG, EXPIRES, LAST_MODIFIED, LOCATION, PRAGMA, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderValue,
+    LAST_MODIFIED, LOCATION, PRAGMA, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::framing::Listen;
 use crate::config::limits::INTERIM_MAX;
+use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
 
-/// Takes a response apart, its fields fit to be stored and sent on.
-pub(crate) fn split(response: Response<Incoming>) -> (StatusCode, HeaderMap, Incoming) {
-    let (head, body) = response.into_parts();
-    let mut fields = head.headers;
-    remove_hop_by_hop(&mut fields);
-    fields.remove(CONTENT_LENGTH);
-    (head.status, fields, body)
+/// What has been read of one response.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    /// Fit to be stored and sent on, once the head is complete.
+    pub(crate) fields: HeaderMap,
+    data: Vec<u8>,
+    /// To be taken out again.
+    nominated: Vec<HeaderName>,
+    interim: Option<InterimSink>,
+    passed: usize,
 }
 
-/// Hands interim responses (103 and others; not 100, which we never ask for) to the client's side as they come.
-/// What finds no room there is dropped: they are hints.
-pub(crate) fn pass_interim_on<B>(request: &mut Request<B>, sink: InterimSink) {
-    let passed = std::sync::atomic::AtomicUsize::new(0);
-    hyper::ext::on_informational(request, move |interim| {
-        if interim.status() == StatusCode::CONTINUE
-            || passed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= INTERIM_MAX
-        {
-            return;
-        }
-        let mut fields = interim.headers().clone();
-        remove_hop_by_hop(&mut fields);
-        let _ = sink.try_send(Interim { status: interim.status(), fields });
-    });
-}
+impl Received {
+    /// Nothing yet; `interim` is where interim responses go.
+    pub(crate) fn new(interim: Option<InterimSink>) -> Self {
+        Self { interim, ..Self::default() }
+    }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !END_TO_END.contains(name))
-        .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
-        fields.remove(name);
+    /// The bytes of the body that came since the last call.
+    pub(crate) fn take_data(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.data))
     }
 }
 
-/// Fields that speak of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+impl Listen for Received {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        if is_hop_by_hop(name) {
+            if name.eq_ignore_ascii_case(b"connection") {
+                self.nominated.extend(nominated(value));
+            }
+            return;
+        }
+        // Both have passed stricter checks.
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
+            return;
+        };
+        if self.fields.is_empty() {
+            self.fields.reserve(FIELDS_USUAL);
+        }
+        // A bound far below the map's own.
+        let _ = self.fields.try_append(name, value);
+    }
+
+    fn head(&mut self, status: u16, interim: bool) {
+        self.status = StatusCode::from_u16(status).unwrap_or_default();
+        for name in std::mem::take(&mut self.nominated) {
+            self.fields.remove(name);
+        }
+        if !interim {
+            return;
+        }
+        let fields = std::mem::take(&mut self.fields);
+        let sink = self.interim.as_ref().filter(|_| self.status != StatusCode::CONTINUE);
+        if let Some(sink) = sink
+            && self.passed < INTERIM_MAX
+        {
+            self.passed = self.passed.saturating_add(1);
+            sink.send(Interim { status: self.status, fields });
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+    }
+}
+
+/// The fields that a `Connection` names and may.
+fn nominated(value: &[u8]) -> impl Iterator<Item = HeaderName> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !is_hop_by_hop(name))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !END_TO_END.contains(name))
+}
+
+/// Whether a field speaks of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    use FieldId::{Connection, KeepAlive, Other, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade};
+    match FieldId::of(name) {
+        Connection | KeepAlive | ProxyConnection | Te | Trailer | TransferEncoding | Upgrade => true,
+        Other => {
+            name.eq_ignore_ascii_case(b"proxy-authenticate")
+                || name.eq_ignore_ascii_case(b"proxy-authentication-info")
+        }
+        _ => false,
+    }
+}
+
+/// Fields of an origin's response, about.
+const FIELDS_USUAL: usize = 12;
 
 /// Fields that a `Connection` of an origin cannot take away.
 const END_TO_END: [HeaderName; 17] = [

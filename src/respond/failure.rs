@@ -98,7 +98,8 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: Request
         status,
         extra,
         lines: Lines::Own(Bytes::from(lines)),
-        body: Body::Bytes(Bytes::from(body)),
+        // Many may wait for windows that do not open: exactly what it takes.
+        body: Body::Bytes(Bytes::from(body.into_bytes().into_boxed_slice())),
         outcome: Outcome {
             cache: CacheOutcome::Generated,
             reason: Some(reason),

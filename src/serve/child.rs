@@ -123,7 +123,7 @@ async fn living(walk: &Walk, answering: impl Future<Output = Response>) -> Respo
         if let Some(sink) = &walk.interim {
             let fields = HeaderMap::from_iter([(TIER, HeaderValue::from_static(Word::Asking.as_str()))]);
             // What finds no room follows other interim responses, which are signs of life too.
-            drop(sink.try_send(Interim { status: StatusCode::PROCESSING, fields }));
+            sink.send(Interim { status: StatusCode::PROCESSING, fields });
         }
         tokio::select! {
             biased;

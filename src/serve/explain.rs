@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
-use http::{HeaderMap, Method};
+use http::Method;
 use purge_api::Problem;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::config::Steer;
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 use crate::origin::Surplus;
+use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::route::Route;
 
@@ -106,7 +107,7 @@ impl Edge {
             authority: &Bytes::copy_from_slice(route.authority()),
             target: &route.forward_target(),
             key,
-            fields: &HeaderMap::new(),
+            fields: &Sent::default(),
             interim: None,
             surplus: Surplus::default(),
         };

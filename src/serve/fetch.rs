@@ -9,7 +9,7 @@
 //!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
 //! ```
 //!
-//! Runs as a task of its own. What it found is told to the client that caused it, if that is still there, through a
+//! Ends by itself, whatever becomes of its client. What it found is told to the client that caused it, if that is still there, through a
 //! [`Led`]; followers learn of it through the fill.
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
@@ -25,7 +25,7 @@ use cache_store::large;
 use cache_store::lookup::{Hit, Why};
 use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::policy::SURROGATE_CONTROL;
-use cache_store::rules::retained::retained;
+use cache_store::rules::retained::{hop_by_hop, retained};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
 use cache_store::rules::{NotStored, ResponseHead, Storable, stale, storable, update};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -35,8 +35,9 @@ use super::slices;
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
+use crate::origin::forward::Sent;
 use crate::origin::parent::proof::{TIER, Word, remove_ours};
-use crate::origin::{Answer as OriginAnswer, Failed};
+use crate::origin::{Answer as OriginAnswer, Failed, OriginBody};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -56,6 +57,7 @@ pub(super) enum Led {
 /// An answer that is not stored.
 pub(super) struct Through {
     pub(super) answer: OriginAnswer,
+    pub(super) told: Told,
     pub(super) fields: HeaderMap,
     pub(super) why_not: Option<&'static str>,
 }
@@ -128,18 +130,23 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
     }
     let unfit = match (answer.status, &plan) {
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
-        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => combine(&walk, fill, answer, led).await,
-        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => slice(&walk, fill, asked, answer, led).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer, led)).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => {
+            Box::pin(slice(&walk, fill, asked, answer, led)).await
+        }
         _ => return take(&walk, fill, answer, led).await,
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
     let Err((fill, led)) = unfit else { return };
     let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
-    match walk.ask(fields).await {
-        Ok(answer) => take(&walk, fill, answer, led).await,
-        Err(error) => failed(&walk, fill, led, &error),
-    }
+    let again = async {
+        match walk.ask(fields).await {
+            Ok(answer) => take(&walk, fill, answer, led).await,
+            Err(error) => failed(&walk, fill, led, &error),
+        }
+    };
+    Box::pin(again).await;
 }
 
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
@@ -189,70 +196,53 @@ fn rest_of(walk: &Walk, stored: &StoredResponse) -> Option<HeaderValue> {
     }
 }
 
-fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> HeaderMap {
+fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> Sent {
     let mut fields = without_conditions(walk);
     match plan {
         Plan::Whole => {}
         Plan::Confirm => {
+            // One line instead of several: some origins read only the first.
+            let mut etags = Vec::new();
             for (nth, stored) in fill.candidates.iter().enumerate() {
                 let validators = Validators::of(&stored.fields());
                 if let Some(etag) = validators.etag {
-                    fields.append(header::IF_NONE_MATCH, etag);
+                    etags.extend_from_slice(if etags.is_empty() { b"" } else { b", " });
+                    etags.extend_from_slice(etag.as_bytes());
                 }
                 if nth == 0
                     && let Some(modified) = validators.last_modified
                 {
-                    fields.insert(header::IF_MODIFIED_SINCE, modified);
+                    fields.push(&header::IF_MODIFIED_SINCE, modified.as_bytes());
                 }
+            }
+            if !etags.is_empty() {
+                fields.push(&header::IF_NONE_MATCH, &etags);
             }
         }
         Plan::Rest(rest) => {
-            fields.insert(header::RANGE, rest.clone());
+            fields.push(&header::RANGE, rest.as_bytes());
             if let Some(validator) =
                 fill.stored.as_ref().and_then(|stored| strong_validator(&stored.fields()).cloned())
             {
-                fields.insert(header::IF_RANGE, validator);
+                fields.push(&header::IF_RANGE, validator.as_bytes());
             }
         }
         Plan::Slice(wanted) => {
             let last = wanted.end.saturating_sub(1);
-            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-{last}", wanted.start)) {
-                fields.insert(header::RANGE, range);
-            }
+            fields.push(&header::RANGE, format!("bytes={}-{last}", wanted.start).as_bytes());
         }
         Plan::Range => {
             for range in walk.fields.all(FieldId::Range) {
-                if let Ok(range) = HeaderValue::from_bytes(range) {
-                    fields.append(header::RANGE, range);
-                }
+                fields.push(&header::RANGE, range);
             }
         }
     }
-    join(&mut fields, &header::IF_NONE_MATCH);
     fields
 }
 
 /// The fields to forward, without what would make the answer depend on what this client has.
-pub(super) fn without_conditions(walk: &Walk) -> HeaderMap {
-    let mut fields = HeaderMap::clone(&walk.forward);
-    for name in [
-        header::IF_NONE_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_MATCH,
-        header::IF_UNMODIFIED_SINCE,
-        header::IF_RANGE,
-        header::RANGE,
-    ] {
-        fields.remove(name);
-    }
-    fields
-}
-
-/// One line instead of several: some origins read only the first.
-fn join(fields: &mut HeaderMap, name: &HeaderName) {
-    if let Some(value) = joined_values(fields, name) {
-        fields.insert(name, value);
-    }
+pub(super) fn without_conditions(walk: &Walk) -> Sent {
+    Sent::without_conditions(Arc::clone(&walk.forward))
 }
 
 /// The values of a list field as one.
@@ -310,7 +300,7 @@ fn confirm(
     }
     match judged {
         Ok(Storable { freshness, vary, strip }) => {
-            parts.fields = kept_fields(walk, &fields, &strip, answer);
+            parts.fields = kept_fields(walk, fields, &strip, answer);
             parts.freshness = freshness;
             parts.vary = vary;
             parts.epoch = fill.epoch();
@@ -319,7 +309,7 @@ fn confirm(
         }
         Err(why) => {
             // Confirmed for this client, but no longer to be kept.
-            parts.fields = kept_fields(walk, &fields, &[], answer);
+            parts.fields = kept_fields(walk, fields, &[], answer);
             parts.epoch = fill.epoch();
             walk.edge.store.outdate(walk.key, &stored);
             fill.uncacheable(walk.edge.clock.now());
@@ -370,7 +360,7 @@ async fn combine(
         Ok(Storable { freshness, vary, strip }) => {
             let parts = Parts {
                 status: StatusCode::OK,
-                fields: kept_fields(walk, &fields, &strip, &answer),
+                fields: kept_fields(walk, fields, &strip, &answer),
                 body,
                 large: None,
                 freshness,
@@ -404,7 +394,7 @@ async fn slice(
         // All there is: as good as if the whole had been asked for.
         answer.status = StatusCode::OK;
         answer.fields.remove(header::CONTENT_RANGE);
-        take(walk, fill, answer, led).await;
+        Box::pin(take(walk, fill, answer, led)).await;
         return Ok(());
     }
     // Whole chunks of it, or the body's end.
@@ -416,7 +406,7 @@ async fn slice(
     let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
     let parts = Parts {
         status: StatusCode::OK,
-        fields: kept_fields(walk, &fields, &strip, &answer),
+        fields: kept_fields(walk, fields, &strip, &answer),
         body: Vec::new(),
         large: None,
         freshness,
@@ -466,32 +456,55 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 }
 
 /// Everything else: an answer with a body of its own.
-async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+    if let Some((writing, body)) = begin(walk, fill, answer, led) {
+        // Boxed: what is not stored needs none of it.
+        Box::pin(pour(walk, writing, body)).await;
+    }
+}
+
+/// Judges an answer and begins to store it, if it may be.
+fn begin(
+    walk: &Walk,
+    fill: Fill,
+    mut answer: OriginAnswer,
+    led: Option<oneshot::Sender<Led>>,
+) -> Option<(Writing, OriginBody)> {
     let now = walk.edge.clock.now();
     if answer.status == StatusCode::NOT_MODIFIED {
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
-        return failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        return None;
     }
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
-        return failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
+        failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
+        return None;
     }
-    let mut fields = answer.fields.clone();
+    let told = Told::of(&answer);
+    let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer, &fields);
         fill.uncacheable(now);
-        let fields = sent_fields(walk, &fields, &tags);
-        return send(led, Led::Through(Box::new(Through { answer, fields, why_not: None })));
+        let fields = sent_fields(walk, fields, &tags);
+        send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: None })));
+        return None;
     }
     let head = ResponseHead { status: answer.status, fields: &fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
+        // A purge by one that is not kept would miss it.
+        if tags.len() > TAGS_MAX {
+            return Err("too-many-tags");
+        }
         Ok(storable)
     });
     let held = match (&judged, answer.status) {
-        (Ok(_), StatusCode::PARTIAL_CONTENT) => held_by(walk, &answer).map(Some).ok_or("content-range"),
+        (Ok(_), StatusCode::PARTIAL_CONTENT) => {
+            held_by(walk, &answer, &fields).map(Some).ok_or("content-range")
+        }
         (Ok(_), _) => Ok(None),
         (Err(why), _) => Err(*why),
     };
@@ -507,12 +520,12 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent_fields(walk, &fields, &tags);
-            return send(led, Led::Through(Box::new(Through { answer, fields, why_not: Some(why) })));
+            let fields = sent_fields(walk, fields, &tags);
+            send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: Some(why) })));
+            return None;
         }
     };
-    let told = Told::of(&answer);
-    let fields = kept_fields(walk, &fields, &storable.strip, &answer);
+    let fields = kept_fields(walk, fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
         lines: lines(
@@ -522,11 +535,16 @@ async fn take(walk: &Walk, fill: Fill, mut answer: OriginAnswer, led: Option<one
         freshness: storable.freshness,
         vary: storable.vary,
     };
-    let mut writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
+    let writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
     let streaming = Arc::clone(writing.streaming());
     let reader = led.as_ref().and_then(|_| streaming.body.reader());
     send(led, Led::Streaming { streaming, reader, told });
-    while let Some(piece) = answer.body.next().await {
+    Some((writing, answer.body))
+}
+
+/// Brings the body.
+async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) {
+    while let Some(piece) = body.next().await {
         let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
         writing.write(&piece);
         if !room(walk, &mut writing).await {
@@ -585,8 +603,8 @@ pub(super) fn judge(
     )
 }
 
-fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
-    let range = partial::content_range(&answer.fields)?;
+fn held_by(walk: &Walk, answer: &OriginAnswer, fields: &HeaderMap) -> Option<Held> {
+    let range = partial::content_range(fields)?;
     Some(Held::new(Part::of(range, answer.length?, walk.policy.rules.short_part)?))
 }
 
@@ -608,7 +626,7 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
             let storable =
                 judge(walk, &ResponseHead { status: stored.status(), fields: &merged }, answer).ok()?;
             let mut parts = stored.to_parts();
-            parts.fields = kept_fields(walk, &merged, &storable.strip, answer);
+            parts.fields = kept_fields(walk, merged, &storable.strip, answer);
             parts.freshness = storable.freshness;
             parts.vary = storable.vary;
             parts.epoch = fill.epoch();
@@ -621,17 +639,11 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
 /// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
 fn kept_fields(
     walk: &Walk,
-    fields: &HeaderMap,
+    fields: HeaderMap,
     strip: &[http::HeaderName],
     answer: &OriginAnswer,
 ) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in retained(fields, strip) {
-        // Of another exchange than the one in which this will be sent.
-        if *name != CACHE_STATUS {
-            kept.append(name.clone(), value.clone());
-        }
-    }
+    let mut kept = without(fields, strip);
     kept.remove(SURROGATE_CONTROL);
     remove_ours(&mut kept);
     if !kept.contains_key(header::DATE) {
@@ -646,14 +658,8 @@ fn kept_fields(
 }
 
 /// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap, tags: &[Box<str>]) -> HeaderMap {
-    let mut sent = HeaderMap::with_capacity(fields.len() + 1);
-    for (name, value) in retained(fields, &[]) {
-        // It is written anew, with our member behind it.
-        if *name != CACHE_STATUS {
-            sent.append(name.clone(), value.clone());
-        }
-    }
+pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
+    let mut sent = without(fields, &[]);
     if walk.for_node() {
         sent.remove(TIER);
         if let Ok(tags) = HeaderValue::from_str(&tags.join(" "))
@@ -669,22 +675,43 @@ pub(super) fn sent_fields(walk: &Walk, fields: &HeaderMap, tags: &[Box<str>]) ->
     sent
 }
 
+/// Without hop-by-hop fields and those in `strip`, nor what is written anew with our member behind it; copied only where one
+/// of them is there.
+fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
+    let goes = |name: &HeaderName| hop_by_hop(name) || *name == CACHE_STATUS || strip.contains(name);
+    if !fields.keys().any(goes) {
+        return fields;
+    }
+    let mut left = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, value) in retained(&fields, strip) {
+        if *name != CACHE_STATUS {
+            left.append(name.clone(), value.clone());
+        }
+    }
+    left
+}
+
 fn add_via(walk: &Walk, fields: &mut HeaderMap) {
-    let ours = format!("1.1 {}", walk.edge.config.node);
-    let known = fields.get_all(header::VIA).iter().any(|via| via.as_bytes() == ours.as_bytes());
-    if !known && let Ok(via) = HeaderValue::from_str(&ours) {
+    let node = walk.edge.config.node.as_bytes();
+    let is_ours = |via: &HeaderValue| via.as_bytes().strip_prefix(VIA_VERSION) == Some(node);
+    if !fields.get_all(header::VIA).iter().any(is_ours)
+        && let Ok(via) = HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node].concat()))
+    {
         fields.append(header::VIA, via);
     }
 }
 
 /// Takes the surrogate keys out of a head: they are for caches, not for clients.
 pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
+    if !fields.keys().any(|name| TAG_FIELDS.contains(&name.as_str())) {
+        return Box::default();
+    }
     let mut tags: Vec<Box<str>> = Vec::new();
     for name in TAG_FIELDS {
         for value in fields.get_all(name) {
             let Ok(text) = value.to_str() else { continue };
             for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
-                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX && tags.len() < TAGS_MAX {
+                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX {
                     tags.push(tag.into());
                 }
             }
@@ -696,6 +723,11 @@ pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
-const TAG_FIELDS: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
-const TAGS_MAX: usize = 128;
-const TAG_BYTES_MAX: usize = 1024;
+/// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
+const VIA_VERSION: &[u8] = b"1.1 ";
+const TAG_FIELDS: [&str; 7] =
+    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
+/// Tags of a response that is stored.
+const TAGS_MAX: usize = 512;
+/// Bytes of a tag; no purge names a longer one.
+const TAG_BYTES_MAX: usize = purge_api::limits::TAG_BYTES_MAX;

@@ -6,12 +6,13 @@
 //!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
 //!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
 //!                  ├─ Filling ─► follow ─► respond | alone
-//!                  ├─ Miss ────► fetch::lead as a task of its own, follow it
+//!                  ├─ Miss ────► fetch::lead, which outlives the client, follow it
 //!                  └─ not cacheable ─► pass
 //! ```
 //!
-//! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the cache, `explain.rs` tells what would happen. A fill belongs to a
-//! task of its own: the client that caused it may leave.
+//! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the
+//! cache, `explain.rs` tells what would happen. A fill outlives its request (`leading.rs`): the client that caused it may
+//! leave.
 //!
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
@@ -19,6 +20,7 @@
 mod child;
 mod explain;
 mod fetch;
+mod leading;
 mod nodes;
 mod pass;
 mod purging;
@@ -228,14 +230,16 @@ impl Edge {
     }
 }
 
-/// Everything behind a lookup that was not a hit.
+/// Everything behind a lookup that was not a hit. What waits for an origin is small: what few requests come to is boxed.
 async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     let mut turns = 0;
     loop {
         let follower = match looked {
-            Lookup::Fresh(hit) => return from(tier, from_store(&walk, hit, CacheOutcome::Hit, None).await),
+            Lookup::Fresh(hit) => {
+                return from(tier, Box::pin(from_store(&walk, hit, CacheOutcome::Hit, None)).await);
+            }
             Lookup::FreshOnDisk(hit) => {
-                return from(Tier::Disk, from_store(&walk, hit, CacheOutcome::Hit, None).await);
+                return from(Tier::Disk, Box::pin(from_store(&walk, hit, CacheOutcome::Hit, None)).await);
             }
             Lookup::Stale(hit, _) if !walk.takes_stale(&hit.stored) => {
                 return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "purged"));
@@ -247,7 +251,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
                 {
                     refresh::begin(walk.clone(), fill, is_purged);
                 }
-                return from(tier, from_store(&walk, hit, CacheOutcome::Stale, None).await);
+                return from(tier, Box::pin(from_store(&walk, hit, CacheOutcome::Stale, None)).await);
             }
             Lookup::OnDisk(promotion) if turns < TURNS_MAX => {
                 turns += 1;
@@ -268,7 +272,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
             Lookup::Miss(fill) => return fetched(walk, fill).await,
             Lookup::Filling(follower) => follower,
         };
-        match follow(&walk, follower).await {
+        match Box::pin(follow(&walk, follower)).await {
             Ok(response) => return response,
             Err(Parted::Alone(stored, why)) => {
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), stored, why);
@@ -313,7 +317,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             .ok_or(Parted::Alone(follower.stored, follower.why))
         }
         Followed::Stored(hit) if hit.stored.large().is_some() => {
-            Ok(slices::answer(walk, hit, CacheOutcome::Collapsed, None).await)
+            Ok(Box::pin(slices::answer(walk, hit, CacheOutcome::Collapsed, None)).await)
         }
         Followed::Stored(hit) => {
             let head = walk.head();
@@ -322,7 +326,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Failed(failure) => {
             if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
-                return Ok(from_store(walk, hit, CacheOutcome::Stale, None).await);
+                return Ok(Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await);
             }
             let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
             Ok(walk.failed(Failure::new(status, failure.reason)))
@@ -332,13 +336,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
     }
 }
 
-/// Lets a task of its own fetch, and answers with what it finds.
+/// Fetches, whether or not the client stays, and answers with what is found.
 async fn fetched(walk: Walk, fill: Fill) -> Response {
     let stored = fill.stored.clone();
     let why = fill.why;
     let (led, leads) = tokio::sync::oneshot::channel();
-    tokio::spawn(fetch::lead(walk.clone(), fill, Some(led)));
-    answer_led(&walk, leads.await, why, stored.as_ref()).await
+    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill, Some(led))), leads).await;
+    answer_led(&walk, led, why, stored.as_ref()).await
 }
 
 /// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
@@ -370,16 +374,16 @@ async fn answer_led(
         Ok(Led::Stored { hit, told, confirmed }) => {
             let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
             let mut response = if hit.stored.large().is_some() && !confirmed {
-                slices::answer(walk, hit, cache, Some(why)).await
+                Box::pin(slices::answer(walk, hit, cache, Some(why))).await
             } else {
-                from_store(walk, hit, cache, told.upstream.as_ref()).await
+                Box::pin(from_store(walk, hit, cache, told.upstream.as_ref())).await
             };
             told.add_to(&mut response.outcome);
             response
         }
         Ok(Led::Through(through)) => pass::through(walk, *through, why),
         Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
-            Some(hit) => from_store(walk, hit, CacheOutcome::Stale, None).await,
+            Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await,
             None => walk.failed(failure),
         },
         // The task was lost: one request pays, the followers look up again.

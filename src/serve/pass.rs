@@ -5,6 +5,7 @@
 //! (RFC 9111 §4.4), and the answer to a POST may itself be stored for later GETs when it says so (RFC 9110 §9.3.3).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
 use crate::origin::OriginBody;
+use crate::origin::forward::Sent;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
@@ -25,7 +27,7 @@ use crate::respond::{self, Occasion};
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.ask_origin(HeaderMap::clone(&walk.forward)).await {
+    let mut answer = match walk.ask_origin(Sent::with_conditions(Arc::clone(&walk.forward))).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
@@ -40,10 +42,11 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
             };
         }
     }
-    let mut fields = answer.fields.clone();
+    let told = Told::of(&answer);
+    let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
-    let fields = sent_fields(&walk, &fields, &tags);
-    through_with(&walk, Through { answer, fields, why_not: Some(reason) }, "bypass")
+    let fields = sent_fields(&walk, fields, &tags);
+    through_with(&walk, Through { answer, told, fields, why_not: Some(reason) }, "bypass")
 }
 
 /// An answer that was to be stored and is not.
@@ -52,8 +55,7 @@ pub(super) fn through(walk: &Walk, through: Through, why: Why) -> Response {
 }
 
 fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
-    let Through { answer, fields, why_not } = through;
-    let told = Told::of(&answer);
+    let Through { answer, told, fields, why_not } = through;
     let status = CacheStatus::Forwarded {
         fwd,
         fwd_status: Some(told.status),

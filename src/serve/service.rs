@@ -1,12 +1,11 @@
 //! The walk as a worker's service, with its end of log and metrics; and the node as the admin calls see it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cache_store::key::CacheKey;
+use cache_store::key::{CacheKey, KeyMap};
 use cache_store::tiers::disk::ChunksUsage;
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -65,7 +64,7 @@ impl Service for WalkService {
 
 /// Why keys were not stored last time, for `explain`; bounded, the oldest half goes.
 #[derive(Debug, Default)]
-pub struct NotStoredMemory(Mutex<HashMap<CacheKey, &'static str>>);
+pub struct NotStoredMemory(Mutex<KeyMap<&'static str>>);
 
 impl NotStoredMemory {
     pub(super) fn remember(&self, key: CacheKey, why: &'static str) {

@@ -25,13 +25,14 @@ use cache_store::lookup::{Hit, Lookup, Why};
 use cache_store::rules::partial::Requested;
 use cache_store::rules::validator::strong_validator;
 use cache_store::rules::{RequestControl, ResponseHead, partial, stale};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::fetch::{judge, without_conditions};
 use super::walk::{Asker, Walk};
 use super::{Tier, fetched, pass, walk_on};
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
+use crate::origin::forward::Sent;
 use crate::origin::{Answer, OriginBody};
 use crate::respond::failure::Failure;
 use crate::respond::large::Begun;
@@ -256,16 +257,13 @@ async fn room(walk: &Walk, writing: &mut SliceWriting) -> bool {
     matches!(waited, Ok(Ok(())))
 }
 
-fn fields_for(walk: &Walk, slice: &Slice) -> HeaderMap {
+fn fields_for(walk: &Walk, slice: &Slice) -> Sent {
     let mut fields = without_conditions(walk);
     let range = slice.range();
-    if let Ok(range) =
-        HeaderValue::from_str(&format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
-    {
-        fields.insert(header::RANGE, range);
-    }
+    let range = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+    fields.push(&header::RANGE, range.as_bytes());
     if let Some(validator) = slice.validator() {
-        fields.insert(header::IF_RANGE, validator.clone());
+        fields.push(&header::IF_RANGE, validator.as_bytes());
     }
     fields
 }

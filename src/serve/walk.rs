@@ -11,14 +11,14 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Purged, RequestControl, RequestHead, Target};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use parking_lot::Mutex;
 
 use super::Edge;
 use crate::config::RoutePolicy;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
-use crate::origin::forward::{self, Conditions, Hop};
+use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
 use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
@@ -40,7 +40,7 @@ pub(super) struct Walk {
     /// The fields as received.
     pub(super) fields: Fields,
     /// The fields to forward; shared, for they may be many and a client can make hundreds of requests wait.
-    pub(super) forward: Arc<HeaderMap>,
+    pub(super) forward: Arc<Forwarded>,
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
@@ -113,10 +113,9 @@ impl Walk {
             if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
         })
         .map_err(Failure::from)?;
-        if fills
-            && let Ok(capability) = HeaderValue::from_str(&format!("{}=\"Surrogate/1.0\"", edge.config.node))
-        {
-            forward.append(SURROGATE_CAPABILITY, capability);
+        if fills {
+            let node = edge.config.node.as_bytes();
+            forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
         }
         Ok(Self {
             edge: Arc::clone(edge),
@@ -137,17 +136,10 @@ impl Walk {
 
     /// The same with the client's own conditions: what goes around the cache after all.
     pub(super) fn around(&self) -> Self {
-        let mut walk = self.clone();
-        let fields = Arc::make_mut(&mut walk.forward);
-        for name in &forward::CONDITIONS {
-            fields.remove(name);
-            for value in
-                self.fields.named(name.as_str()).filter_map(|value| HeaderValue::from_bytes(value).ok())
-            {
-                fields.append(name.clone(), value);
-            }
-        }
-        walk
+        let conditions = forward::CONDITION_NAMES
+            .into_iter()
+            .flat_map(|name| self.fields.named(name).map(move |value| (name, value)));
+        Self { forward: Arc::new(self.forward.with_conditions(conditions)), ..self.clone() }
     }
 
     /// The store's answer now.
@@ -210,7 +202,7 @@ impl Walk {
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
-    pub(super) async fn ask(&self, fields: HeaderMap) -> Result<Answer, Failed> {
+    pub(super) async fn ask(&self, fields: Sent) -> Result<Answer, Failed> {
         // A child that goes around this node's store must not be given a parent's.
         if let Some(parents) = &self.edge.parents
             && self.asker != (Asker::Node { around: true })
@@ -233,7 +225,7 @@ impl Walk {
     }
 
     /// Asks an origin of the route's pool, with these fields.
-    pub(super) async fn ask_origin(&self, fields: HeaderMap) -> Result<Answer, Failed> {
+    pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
         let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
         let ask = Ask {
             pool: Arc::clone(pool),
@@ -293,4 +285,4 @@ pub(super) fn head<'a>(
 }
 
 /// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
-const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+const SURROGATE_CAPABILITY: &str = "surrogate-capability";

@@ -15,6 +15,7 @@ mod large;
 mod lending;
 mod limits;
 mod pools;
+mod purge_calls;
 mod purging;
 mod ranges;
 mod refreshing;

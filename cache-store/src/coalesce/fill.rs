@@ -122,7 +122,7 @@ impl Fill {
         if keep.is_none() && !spills {
             self.store.flights().shard(self.primary).end(&self.flight);
         }
-        self.flight.phase.send_replace(Phase::Streaming(Arc::clone(&streaming)));
+        self.flight.tell(Phase::Streaming(Arc::clone(&streaming)));
         Writing {
             fill: self,
             writer,
@@ -158,7 +158,7 @@ impl Fill {
 
     /// Hands a stored response to the followers.
     pub fn settled(self, stored: &Arc<StoredResponse>) {
-        self.flight.phase.send_replace(Phase::Settled(Arc::clone(stored)));
+        self.flight.tell(Phase::Settled(Arc::clone(stored)));
     }
 
     /// Stores a response that is complete already (one that a 304 confirmed, or a completed partial) and hands it to
@@ -166,7 +166,7 @@ impl Fill {
     /// newer one stays.
     pub fn settle(self, parts: Parts, base: &Arc<StoredResponse>) -> Arc<StoredResponse> {
         let stored = self.store.insert(&self, self.store.pack(parts), Some(base));
-        self.flight.phase.send_replace(Phase::Settled(Arc::clone(&stored)));
+        self.flight.tell(Phase::Settled(Arc::clone(&stored)));
         stored
     }
 
@@ -180,7 +180,7 @@ impl Fill {
                 shard.remember_hit_for_miss(self.flight.key, now);
             }
         }
-        self.flight.phase.send_replace(Phase::Freed);
+        self.flight.tell(Phase::Freed);
     }
 
     /// The origin failed before its head was there.
@@ -190,7 +190,7 @@ impl Fill {
             shard.end(&self.flight);
             shard.remember_failure(self.primary, now);
         }
-        self.flight.phase.send_replace(Phase::Failed(failure));
+        self.flight.tell(Phase::Failed(failure));
     }
 }
 

@@ -16,7 +16,6 @@
 mod fill;
 mod follow;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub use follow::{Followed, Follower};
 
 use crate::body::Growing;
 use crate::entry::{Epoch, StoredResponse};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyMap};
 use crate::large::Large;
 use crate::rules::{Freshness, VarySpec};
 use crate::timestamp::Timestamp;
@@ -44,6 +43,17 @@ pub(crate) struct Flight {
     pub(crate) primary: CacheKey,
     pub(crate) epoch: Epoch,
     pub(crate) phase: watch::Sender<Phase>,
+}
+
+impl Flight {
+    /// Tells how far it is. Most flights have no followers; then nobody is woken.
+    fn tell(&self, phase: Phase) {
+        self.phase.send_if_modified(|told| {
+            *told = phase;
+            // Who subscribes from here on reads what has just been written.
+            self.phase.receiver_count() > 0
+        });
+    }
 }
 
 /// How far a flight is.
@@ -111,13 +121,17 @@ pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
 }
 
+/// Keys, and until when something is known of them.
+#[derive(Debug, Default)]
+struct Remembered(KeyMap<Timestamp>);
+
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    flights: HashMap<CacheKey, Arc<Flight>>,
+    flights: KeyMap<Arc<Flight>>,
     /// Keys whose last answer could not be shared: their requests go in parallel until then.
-    hit_for_miss: HashMap<CacheKey, Timestamp>,
+    hit_for_miss: Remembered,
     /// Keys whose last refresh failed: the origin is left alone until then.
-    failed: HashMap<CacheKey, Timestamp>,
+    failed: Remembered,
 }
 
 impl Flights {
@@ -161,27 +175,27 @@ impl Shard {
     }
 
     pub(crate) fn remember_hit_for_miss(&mut self, key: CacheKey, now: Timestamp) {
-        remember(&mut self.hit_for_miss, key, now, HIT_FOR_MISS);
+        self.hit_for_miss.remember(key, now, HIT_FOR_MISS);
     }
 
     pub(crate) fn forget_hit_for_miss(&mut self, key: CacheKey) {
-        self.hit_for_miss.remove(&key);
+        self.hit_for_miss.0.remove(&key);
     }
 
     pub(crate) fn is_hit_for_miss(&self, key: CacheKey, now: Timestamp) -> bool {
-        self.hit_for_miss.get(&key).is_some_and(|until| now < *until)
+        self.hit_for_miss.holds(key, now)
     }
 
     pub(crate) fn remember_failure(&mut self, key: CacheKey, now: Timestamp) {
-        remember(&mut self.failed, key, now, FAILURE_BACK_OFF);
+        self.failed.remember(key, now, FAILURE_BACK_OFF);
     }
 
     pub(crate) fn forget_failure(&mut self, key: CacheKey) {
-        self.failed.remove(&key);
+        self.failed.0.remove(&key);
     }
 
     pub(crate) fn has_failed(&self, key: CacheKey, now: Timestamp) -> bool {
-        self.failed.get(&key).is_some_and(|until| now < *until)
+        self.failed.holds(key, now)
     }
 }
 
@@ -190,16 +204,26 @@ pub(crate) fn detached(key: CacheKey, primary: CacheKey, epoch: Epoch) -> Arc<Fl
     Arc::new(Flight { key, primary, epoch, phase: watch::Sender::new(Phase::Waiting) })
 }
 
-fn remember(table: &mut HashMap<CacheKey, Timestamp>, key: CacheKey, now: Timestamp, keep: Duration) {
-    if table.len() >= REMEMBERED_MAX {
-        table.retain(|_, until| now < *until);
-        if table.len() >= REMEMBERED_MAX
-            && let Some(any) = table.keys().next().copied()
-        {
-            table.remove(&any);
+impl Remembered {
+    fn remember(&mut self, key: CacheKey, now: Timestamp, keep: Duration) {
+        let Self(table) = self;
+        if table.len() >= REMEMBERED_MAX {
+            table.retain(|_, until| now < *until);
+            // Half of what is left makes room for as many: one at a time, each newcomer would look at all of them.
+            let mut goes = false;
+            if table.len() >= REMEMBERED_MAX {
+                table.retain(|_, _| {
+                    goes = !goes;
+                    goes
+                });
+            }
         }
+        table.insert(key, now.plus(keep));
     }
-    table.insert(key, now.plus(keep));
+
+    fn holds(&self, key: CacheKey, now: Timestamp) -> bool {
+        self.0.get(&key).is_some_and(|until| now < *until)
+    }
 }
 
 /// A power of two.

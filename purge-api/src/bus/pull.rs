@@ -10,6 +10,7 @@
 //! POST PATH?sha256=HEX    [{…},{…}]              {"log":"00…","sequence":11}
 //! ```
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -196,7 +197,11 @@ fn not_ours(error: serde_json::Error) -> BusError {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Where the log is, on the listener of a node; for other nodes alone.

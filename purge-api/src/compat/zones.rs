@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn answers_have_the_members_that_clients_look_for() {
-        let receipt = Receipt { id: "e7".into(), sequence: Some(7), matched: 2, ..Receipt::default() };
+        let receipt = Receipt { id: "e7".into(), sequence: Some(7), matched: Some(2), ..Receipt::default() };
         let reply = answer(Ok(&receipt));
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(

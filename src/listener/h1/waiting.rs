@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 
 use cache_store::timestamp::Timestamp;
 use http::StatusCode;
-use tokio::sync::mpsc;
 
 use super::answer::append_interim;
 use super::body::Malformed;
@@ -25,7 +24,7 @@ use super::transport::Transport;
 use super::{ConnectionContext, ConnectionEnd};
 use crate::config::limits::{INTERIM_MAX, READ_BUFFER_BYTES};
 use crate::listener::deadline::Phase;
-use crate::listener::request::Interim;
+use crate::listener::request::InterimSink;
 use crate::listener::service::Service;
 use crate::respond::response::Response;
 
@@ -54,7 +53,7 @@ where
         &mut self,
         mut answer: Pin<Box<dyn Future<Output = Response> + Send>>,
         mut pump: Option<&mut Pump>,
-        mut interims: Option<mpsc::Receiver<Interim>>,
+        interims: Option<InterimSink>,
     ) -> Waited {
         let total_due = self.total_due;
         let Self { socket, context, .. } = self;
@@ -62,8 +61,8 @@ where
         let mut room = INTERIM_MAX;
         poll_fn(|cx| {
             let answered = answer.as_mut().poll(cx);
-            if let Some(interims) = &mut interims {
-                while let Poll::Ready(Some(interim)) = interims.poll_recv(cx) {
+            if let Some(interims) = &interims {
+                for interim in interims.poll_take(cx) {
                     if room > 0 && is_passed_on(interim.status) {
                         room -= 1;
                         append_interim(&mut socket.out, &interim);

@@ -135,7 +135,7 @@ pub(super) fn trailers(decoder: &mut Decoder, block: &[u8]) -> Result<bool, Code
 
 /// What a request under way costs in memory for its head: the bytes as received, as forwarded and as written to the
 /// origin, and a place for each field in every map it passes.
-fn cost(fields: &Fields) -> usize {
+pub(super) fn cost(fields: &Fields) -> usize {
     let places = fields.len().saturating_mul(H2_FIELD_COST_BYTES);
     fields.held_bytes().saturating_mul(H2_HEAD_COPIES).saturating_add(places)
 }

@@ -60,7 +60,15 @@ impl<S: Service> Connection<'_, S> {
                     }
                 }
                 Step::Blocked => {
-                    stream.blocked_since = stream.blocked_since.or(Some(self.now));
+                    if stream.blocked_since.is_none() {
+                        stream.blocked_since = Some(self.now);
+                        // It may stand for long, and there may be many of it.
+                        if let Some(exchange) = &mut stream.exchange {
+                            let (index, less_bytes) = exchange.shed();
+                            self.kit.keep_index(index);
+                            self.held_bytes = self.held_bytes.saturating_sub(less_bytes);
+                        }
+                    }
                     idle += 1;
                 }
                 Step::Waits => {

@@ -15,9 +15,11 @@ use std::pin::Pin;
 use cache_store::timestamp::Timestamp;
 
 use super::body::Outgoing;
+use super::head::cost;
 use super::upload::Inlet;
 use super::wake::StreamWaker;
 use crate::config::limits::{H2_IGNORED_STREAMS, H2_STREAM_WINDOW_BYTES};
+use crate::listener::fields::FieldIndex;
 use crate::listener::request::Request;
 use crate::respond::response::{Outcome, Response};
 
@@ -33,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) outcome: Outcome,
     /// Where in all that the connection ever wrote the answer ends.
     pub(super) ends_at: u64,
+    /// The request holds no more than is told at its end.
+    shed: bool,
 }
 
 impl Exchange {
@@ -45,7 +49,18 @@ impl Exchange {
             complete: false,
             outcome: Outcome::default(),
             ends_at: 0,
+            shed: false,
         }
+    }
+
+    /// Lets go of what the answer no longer needs of its request, once; how much less it holds now.
+    pub(super) fn shed(&mut self) -> (FieldIndex, usize) {
+        if std::mem::replace(&mut self.shed, true) {
+            return (FieldIndex::default(), 0);
+        }
+        let index = self.request.shed();
+        let held_bytes = cost(&self.request.fields).min(self.held_bytes);
+        (index, std::mem::replace(&mut self.held_bytes, held_bytes).saturating_sub(held_bytes))
     }
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use purge_api::bus::BusError;
 use tokio::sync::mpsc;
 
-use super::proof::{AROUND, Word};
+use super::proof::Word;
 use super::{Footing, Parents, Wanted};
 use crate::config::limits::TIER_CALL_BYTES_MAX;
 use crate::listener::request::{RequestBody, Scheme};
+use crate::origin::forward::Sent;
 use crate::origin::{Ask, Surplus};
 
 impl Parents {
@@ -36,7 +37,7 @@ impl Parents {
         let authority = name.split_once("://").map_or(name, |(_, authority)| authority);
         let (authority, target) = (Bytes::copy_from_slice(authority.as_bytes()), Bytes::from(target));
         let method = if method == "POST" { Method::POST } else { Method::GET };
-        let fields = HeaderMap::new();
+        let fields = Sent::default();
         let wanted = Wanted {
             method: &method,
             scheme: Scheme::Http,
@@ -48,7 +49,6 @@ impl Parents {
             surplus: Surplus::Refuse,
         };
         let fields = parent.fields(&wanted, on.clock, None);
-        debug_assert!(fields.iter().any(|(_, value)| value == AROUND));
         let answer = on.origins.ask(Ask {
             pool: Arc::clone(&parent.pool),
             method: method.clone(),

@@ -37,18 +37,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use cache_store::key::CacheKey;
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use purge_api::bus::{Position, Standing};
-use tokio::sync::mpsc;
 
 use self::order::Order;
 use self::proof::{AROUND, CHILD, Key, PURGED, Proven, Word};
+use super::forward::Sent;
 use super::{Answer, Ask, Finding, OriginBody, OriginError, OriginPools, Surplus};
 use crate::clock::Clock;
 use crate::config::limits::{
-    INTERIM_MAX, TIER_ATTEMPTS_MAX, TIER_CHANGED_HOLD, TIER_CHANGED_PLACES, TIER_CONNECT_TIMEOUT,
-    TIER_EJECT_AFTER, TIER_EJECT_FOR, TIER_FIRST_BYTE_TIMEOUT, TIER_PAGE_BYTES_MAX, TIER_PATIENCE,
-    TIER_QUEUE_TIMEOUT, TIER_SIGN_EVERY,
+    TIER_ATTEMPTS_MAX, TIER_CHANGED_HOLD, TIER_CHANGED_PLACES, TIER_CONNECT_TIMEOUT, TIER_EJECT_AFTER,
+    TIER_EJECT_FOR, TIER_FIRST_BYTE_TIMEOUT, TIER_PAGE_BYTES_MAX, TIER_PATIENCE, TIER_QUEUE_TIMEOUT,
+    TIER_SIGN_EVERY,
 };
 use crate::config::{self, Pool, Tier};
 use crate::fleet::STREAM;
@@ -78,7 +78,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) authority: &'a Bytes,
     pub(crate) target: &'a Bytes,
     pub(crate) key: CacheKey,
-    pub(crate) fields: &'a HeaderMap,
+    pub(crate) fields: &'a Sent,
     pub(crate) interim: Option<&'a InterimSink>,
     pub(crate) surplus: Surplus,
 }
@@ -203,7 +203,7 @@ impl Parent {
         on: Footing<'_>,
         position: Option<Position>,
     ) -> Result<Answer, Silent> {
-        let (sink, mut interims) = mpsc::channel(INTERIM_MAX);
+        let sink = InterimSink::default();
         let ask = Ask {
             pool: Arc::clone(&self.pool),
             method: wanted.method.clone(),
@@ -211,7 +211,7 @@ impl Parent {
             target: wanted.target.clone(),
             fields: self.fields(wanted, on.clock, position),
             body: RequestBody::Empty,
-            interim: Some(sink),
+            interim: Some(sink.clone()),
             surplus: wanted.surplus,
         };
         let mut asking = pin!(on.origins.ask(ask));
@@ -221,7 +221,7 @@ impl Parent {
             tokio::select! {
                 biased;
                 answer = &mut asking => break answer,
-                Some(interim) = interims.recv() => {
+                interim = sink.next() => {
                     if Word::of(&interim.fields) == Some(Word::Asking) {
                         patience.set(on.clock.sleep(until_next.saturating_add(TIER_PATIENCE)));
                         until_next = until_next.saturating_mul(2);
@@ -229,8 +229,7 @@ impl Parent {
                     if interim.status != StatusCode::PROCESSING
                         && let Some(client) = wanted.interim
                     {
-                        // What finds no room is dropped, as any hint.
-                        let _ = client.try_send(interim);
+                        client.send(interim);
                     }
                 }
                 () = &mut patience => {
@@ -253,14 +252,14 @@ impl Parent {
                 tracing::warn!(parent = %self.name, status = answer.status.as_u16(),
                     "what answers there does not take this node for a child: see [tier] key and children_from");
                 drop(answer);
-                on.origins.failed(&self.pool, OriginError::Framing(Finding::Unreadable));
+                on.origins.failed(&self.pool, OriginError::Framing(Finding::NotAParent));
                 Err(Silent::Parent)
             }
         }
     }
 
     /// The fields to send, with who asks and as of which purges.
-    fn fields(&self, wanted: &Wanted<'_>, clock: &Clock, position: Option<Position>) -> HeaderMap {
+    fn fields(&self, wanted: &Wanted<'_>, clock: &Clock, position: Option<Position>) -> Sent {
         let mut fields = wanted.fields.clone();
         let purged = position.map_or_else(|| AROUND.to_owned(), |position| position.to_string());
         let proof = self.key.prove(Proven {
@@ -272,9 +271,7 @@ impl Parent {
             purged: purged.as_bytes(),
         });
         for (name, value) in [(CHILD, proof), (PURGED, purged)] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                fields.insert(name, value);
-            }
+            fields.push(&name, value.as_bytes());
         }
         fields
     }

@@ -196,12 +196,8 @@ async fn a_silent_tls_origin_is_given_up_after_connect_timeout() {
     assert_eq!(asked.await.unwrap(), Err(OriginError::ConnectTimeout));
 }
 
-/// A TLS origin for `name`; `goodbye`: it says `close_notify` at the end of its script.
-async fn tls_origin(
-    name: &str,
-    response: &'static str,
-    goodbye: bool,
-) -> (u16, temporary::File, Arc<Mutex<Vec<String>>>) {
+/// TLS for `name`, and the certificate to trust.
+fn acceptor(name: &str) -> (tokio_rustls::TlsAcceptor, temporary::File) {
     let issued = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let certificate: CertificateDer<'static> = issued.cert.der().clone();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
@@ -213,6 +209,16 @@ async fn tls_origin(
             .with_single_cert(vec![certificate], key)
             .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    (acceptor, temporary::File::new(&issued.cert.pem()))
+}
+
+/// A TLS origin for `name`; `goodbye`: it says `close_notify` at the end of its script.
+async fn tls_origin(
+    name: &str,
+    response: &'static str,
+    goodbye: bool,
+) -> (u16, temporary::File, Arc<Mutex<Vec<String>>>) {
+    let (acceptor, ca) = acceptor(name);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let names = Arc::new(Mutex::new(Vec::new()));
@@ -236,7 +242,7 @@ async fn tls_origin(
             });
         }
     });
-    (port, temporary::File::new(&issued.cert.pem()), names)
+    (port, ca, names)
 }
 
 /// A file in the system's temporary directory, gone when dropped.
@@ -307,5 +313,48 @@ async fn a_close_delimited_body_over_tls_is_whole_only_with_close_notify() {
         let settings =
             PoolSettings { ca: Some(ca.0.clone()), ..settings(vec![Origin { tls: true, ..at(port) }]) };
         assert_eq!(fetch(&pools(settings, &Clock::system()), get("/")).await, expected);
+    }
+}
+
+/// A byte behind a response must not stand for the next one, and a goodbye is not waited out.
+#[tokio::test]
+async fn under_tls_a_connection_is_not_used_again_behind_a_word_or_a_goodbye() {
+    for goodbye in [false, true] {
+        let (acceptor, ca) = acceptor("www.example.com");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (answered, spoken) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let accepting = tokio::spawn({
+            let (answered, spoken) = (Arc::clone(&answered), Arc::clone(&spoken));
+            async move {
+                let mut streams = Vec::new();
+                for _ in 0..2 {
+                    let (socket, _) = listener.accept().await.unwrap();
+                    let mut stream = acceptor.accept(socket).await.unwrap();
+                    read_request(&mut stream).await.unwrap();
+                    stream.write_all(OK.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                    answered.notified().await;
+                    if goodbye {
+                        stream.shutdown().await.unwrap();
+                    } else {
+                        stream.write_all(OK.replace("ok", "no").as_bytes()).await.unwrap();
+                        stream.flush().await.unwrap();
+                    }
+                    spoken.notify_one();
+                    streams.push(stream);
+                }
+            }
+        });
+        let settings =
+            PoolSettings { ca: Some(ca.0.clone()), ..settings(vec![Origin { tls: true, ..at(port) }]) };
+        let pools = pools(settings, &Clock::system());
+        // A POST goes out once: it was not sent on the connection that had ended.
+        for _ in 0..2 {
+            assert_eq!(fetch(&pools, ask(Method::POST, "/")).await, Ok((200, "ok".to_owned())));
+            answered.notify_one();
+            spoken.notified().await;
+        }
+        accepting.await.unwrap();
     }
 }

@@ -23,7 +23,7 @@ fn hop() -> Hop<'static> {
 }
 
 fn sent(lines: &[(&'static str, &'static str)], conditions: Conditions<'_>) -> Vec<String> {
-    let map = fields(&received(lines), &hop(), conditions, |_| true).unwrap();
+    let map = fields(&received(lines), &hop(), conditions, |_| true).unwrap().to_map();
     let mut lines: Vec<String> =
         map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     lines.sort();
@@ -96,7 +96,8 @@ fn a_fill_asks_with_its_own_conditions_and_never_with_the_clients() {
 fn the_route_says_what_else_is_kept_but_not_of_the_chain() {
     let lines = received(&[("Via", "1.1 a"), ("CDN-Loop", "a"), ("Cookie", "x"), ("Accept", "y")]);
     let map = fields(&lines, &hop(), OWN, |line: &FieldLine<'_>| line.name.eq_ignore_ascii_case(b"accept"))
-        .unwrap();
+        .unwrap()
+        .to_map();
     assert!(map.contains_key("accept") && !map.contains_key("cookie"));
     let all = |name| map.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(all("via"), ["1.1 a", "2 fra-1"]);
@@ -114,7 +115,7 @@ fn an_ipv6_client_is_quoted_in_forwarded_and_a_mapped_one_is_ipv4() {
         ),
     ] {
         let hop = Hop { client: IpAddr::V6(client), ..hop() };
-        let map = fields(&received(&[]), &hop, OWN, |_| true).unwrap();
+        let map = fields(&received(&[]), &hop, OWN, |_| true).unwrap().to_map();
         assert_eq!(map.get("forwarded").unwrap(), forwarded);
         assert_eq!(map.get("x-forwarded-for").unwrap(), plain);
     }

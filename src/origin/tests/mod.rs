@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -213,7 +213,7 @@ pub(super) fn ask(method: Method, target: &'static str) -> Ask {
         method,
         authority: Bytes::from_static(b"www.example.com"),
         target: Bytes::from_static(target.as_bytes()),
-        fields: HeaderMap::new(),
+        fields: Sent::default(),
         body: RequestBody::Empty,
         interim: None,
         surplus: Surplus::Refuse,

@@ -72,12 +72,24 @@ async fn large_bodies_come_whole_by_length_and_by_chunks_and_the_connection_serv
 
 #[tokio::test]
 async fn a_body_dropped_before_its_end_closes_its_connection() {
-    let origin = Scripted::always(OK).await;
+    let half = OK.strip_suffix('k').unwrap();
+    let origin = Scripted::new(vec![vec![Play::Read, write(half)], vec![Play::Read, write(OK)]]).await;
     let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
     drop(pools.ask(get("/")).await.unwrap());
     assert_eq!(fetch(&pools, get("/")).await, Ok((200, "ok".to_owned())));
     assert_eq!(origin.seen().connections, 2);
     assert!(!pools.stats().first().unwrap().ejected);
+}
+
+#[tokio::test]
+async fn a_body_that_came_whole_gives_its_connection_back_before_it_is_read() {
+    let origin = Scripted::always(OK).await;
+    let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
+    let mut first = pools.ask(get("/1")).await.unwrap();
+    drop(pools.ask(get("/2")).await.unwrap());
+    assert_eq!(fetch(&pools, get("/3")).await, Ok((200, "ok".to_owned())));
+    assert_eq!(collect(&mut first.body).await, Ok("ok".to_owned()));
+    assert_eq!(origin.seen().connections, 1);
 }
 
 /// The origin reads the second request on a kept connection and closes without a byte: the race that every
@@ -322,33 +334,23 @@ async fn a_slow_upload_is_not_the_origins_first_byte_timeout() {
     assert_eq!(asked.await.unwrap(), Ok((200, "ok".to_owned())));
 }
 
-/// Workers have a runtime each and share the connections; one that ends takes its connections with it.
+/// Workers have a runtime each and share the connections: one that another worker takes becomes its own.
 #[test]
-fn a_connection_serves_other_workers_until_the_worker_that_opened_it_ends() {
+fn a_connection_serves_every_worker_and_outlives_the_one_that_opened_it() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stage = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let origin = stage.block_on(Scripted::always(OK));
     let pools = pools(settings(vec![at(origin.port)]), &Clock::system());
-    let (opened, is_open) = std::sync::mpsc::channel();
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let worker = std::thread::spawn({
-        let pools = Arc::clone(&pools);
-        move || {
-            runtime().block_on(async move {
-                opened.send(fetch(&pools, get("/1")).await).unwrap();
-                ended.await.unwrap();
-            });
-        }
-    });
     let ok = Ok((200, "ok".to_owned()));
-    assert_eq!(is_open.recv().unwrap(), ok);
-    let other = runtime();
-    assert_eq!(other.block_on(fetch(&pools, get("/2"))), ok);
+    let (one, other) = (runtime(), runtime());
+    for target in ["/1", "/2"] {
+        assert_eq!(one.block_on(fetch(&pools, get(target))), ok);
+        assert_eq!(other.block_on(fetch(&pools, get(target))), ok);
+    }
+    assert_eq!(one.block_on(fetch(&pools, get("/3"))), ok);
+    drop(one);
+    assert_eq!(other.block_on(fetch(&pools, get("/4"))), ok);
     assert_eq!(origin.seen().connections, 1);
-    end.send(()).unwrap();
-    worker.join().unwrap();
-    assert_eq!(other.block_on(fetch(&pools, get("/3"))), ok);
-    assert_eq!(origin.seen().connections, 2);
 }
 
 #[tokio::test]

@@ -300,7 +300,7 @@ async fn interim_responses_pass_to_clients_that_know_them_and_100_and_101_do_not
                         let status = StatusCode::from_u16(code).expect("a status");
                         let mut fields = HeaderMap::new();
                         fields.insert("link", http::HeaderValue::from_static("</a>"));
-                        sink.send(Interim { status, fields }).await.expect("the connection takes it");
+                        sink.send(Interim { status, fields });
                     }
                 }
                 text(200, "ok")

@@ -2,6 +2,8 @@
 
 use cache_store::key::Keyer;
 use purge_api::auth::Bearer;
+use purge_api::compat::{method, service, zones};
+use purge_api::deploy::{self, DeployRequest};
 use purge_api::fake::Fake;
 use purge_api::{Call, Problem, PurgeRequest, Reply, ResourceUrl, Selector, call, log};
 use tidegate::admin::ExplainQuery;
@@ -50,6 +52,62 @@ pub fn purge_call(data: &[u8]) {
         serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {:?}", reply.body));
     assert!(reply.status.is_client_error(), "{told}");
     reached((reply.status.as_u16(), told["code"].as_str().map(str::to_owned)));
+}
+
+/// Purges in other people's shapes, and deploys: the first byte says which. What is understood selects something, and everything
+/// only where that is said.
+pub fn foreign_purge(data: &[u8]) {
+    let as_written = |url: &ResourceUrl| Ok(url.clone());
+    let Some((which, rest)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(rest);
+    let understood = match which % 5 {
+        0 => zones::parse(rest, &as_written),
+        1 => service::keys(Some(text.lines().next().unwrap_or_default()), rest, false),
+        2 => service::key(&text, true),
+        3 => match DeployRequest::parse(rest, &as_written) {
+            Ok(deploy) => {
+                let node = Fake::default();
+                let call = Call { node: "n1", id: "x", bearer: &Bearer::Loopback, millis: &|| 0 };
+                let deployed =
+                    deploy::carry_out(&node, call, &deploy).expect("the first deploy takes its site");
+                assert!(deployed.difference.first && deployed.order.is_some());
+                reached((deploy.files.len().min(3), deploy.soft, deploy.dry_run));
+                return;
+            }
+            Err(refusal) => Err(refusal),
+        },
+        // A line of fields, as `name: value`.
+        _ => {
+            let Ok(url) = ResourceUrl::parse(&format!("http://a{}", text.lines().next().unwrap_or_default()))
+            else {
+                return;
+            };
+            let field = |name: &str| {
+                let mut lines = text.lines().skip(1).filter_map(|line| line.split_once(": "));
+                lines.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+            };
+            let method = ["PURGE", "BAN", "PURGEKEYS"][usize::from(which / 5 % 3)];
+            method::understood(method::Asked { method, url: &url, field: &field }, &as_written)
+        }
+    };
+    match understood {
+        Ok(request) => {
+            let selectors = &request.order.selectors;
+            reached((which % 5, selectors.len().min(3), request.order.scope(), request.order.soft));
+            assert!(!selectors.is_empty(), "an empty selection never means everything");
+            if selectors.contains(&Selector::Everything) {
+                assert!(
+                    text.contains("purge_everything") || text.contains(".*"),
+                    "everything is never guessed: {text}"
+                );
+            }
+        }
+        Err(refusal) => {
+            let problem = Problem::from(refusal);
+            assert!(problem.status.is_client_error() || problem.status == 501, "{problem:?}");
+            reached((which % 5, problem.code));
+        }
+    }
 }
 
 fn same_resource(url: &ResourceUrl) {
@@ -138,6 +196,35 @@ pub const PURGE_WORDS: &[&str] = &[
     "//",
     "#f",
     "?",
+];
+/// Words of purges in other people's shapes.
+pub const FOREIGN_WORDS: &[&str] = &[
+    "\x00{\"files\":[\"https://a/x\"]}",
+    "\x00{\"purge_everything\":true}",
+    "\"prefixes\":[\"a/n\"]",
+    "{\"url\":\"https://a/\"}",
+    "\x01{\"surrogate_keys\":[\"t\"]}",
+    "\x02article%2F42",
+    "\x03{\"site\":\"https://a/\",\"files\":{\"index.html\":\"1\"}}",
+    "\"soft\":false",
+    "\x04/news/*\n",
+    "\x09/\nx-url: ^/news/.*\n",
+    "\x0e/\nxkey-purge: a b\n",
+    "x-host: ^(a|b)$\n",
+    "x-host: .*\n",
+    "x-url: .*\n",
+    "x-ban-url: ^/a\\.html$\n",
+    "cache-tags: node:1|node:2\n",
+    "x-cache-tags: (^|,)(a|b)(,|$)\n",
+    "x-magento-tags-pattern: ((^|,)a(,|$))|((^|,)b(,|$))\n",
+    "x-purge-method: regex\n",
+    "xkey: a\n",
+    "soft-purge: 1\n",
+    ".*",
+    "\\",
+    "|",
+    "(",
+    ")",
 ];
 /// Words of explain queries.
 pub const QUERY_WORDS: &[&str] = &[

@@ -72,6 +72,7 @@ pub const TARGETS: &[Target] = &[
     target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
     target("proxied_client", proxied::proxied_client, proxied::WORDS, 30_000, 4),
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
+    target("foreign_purge", admin::foreign_purge, admin::FOREIGN_WORDS, 30_000, 36),
     target("explain_query", admin::explain_query, admin::QUERY_WORDS, 40_000, 38),
     target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),
     target("h2_frames", h2::h2_frames, h2::WORDS, 20_000, 170),
