@@ -117,7 +117,11 @@ impl Edge {
                 Unasked::MayNotHaveHeard(purge) => format!("may not have heard of purge {purge}"),
                 Unasked::Behind => "another comes before it".to_owned(),
             });
-            json!({ "parent": &*parent, "asked": why.is_none(), "why_not": why })
+            let mut told = json!({ "parent": &*parent, "asked": why.is_none() });
+            if let Some(why) = why {
+                told["why_not"] = json!(why);
+            }
+            told
         });
         told.collect()
     }

@@ -108,7 +108,7 @@ impl Edge {
     /// Answers a request, or promises to.
     pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
         if let Some(children) = &self.children
-            && let Some(child) = children.admit(request, self.clock.wall())
+            && let Some(child) = children.admit(request, &self.clock)
         {
             return self.serve_child(request, child);
         }

@@ -79,12 +79,13 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
         let keys =
             walk.edge.routes.keys_of(walk.edge.store.keyer(), walk.scheme, &walk.authority, path.as_bytes());
         let now = walk.edge.clock.now();
-        walk.edge.store.invalidate(&keys, now);
+        // Before the epoch moves: who fetches in the new one knows of it.
         if let Some(parents) = &walk.edge.parents {
             for key in &keys {
                 parents.changed(*key, now);
             }
         }
+        walk.edge.store.invalidate(&keys, now);
     }
 }
 

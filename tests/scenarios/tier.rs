@@ -275,3 +275,36 @@ async fn explain_and_metrics_tell_of_every_parent() {
     let q = region.url("q").replace("http://", "tier:");
     assert!(metrics.contains(&format!("pool=\"{q}\"")), "{metrics}");
 }
+
+#[tokio::test]
+async fn parents_have_parents() {
+    let region = Region::build().node("g", &[]).node("p", &["g"]).node("c", &["p"]).start().await;
+    region.follow_all();
+    let answer = |body: &str| {
+        reply(200).cache_control("max-age=1").field("cdn-cache-control", "max-age=60").body(body)
+    };
+    region.origin("a").on("/x", [answer("old"), answer("new")]);
+    region.client("c").get("/x").await.expect(200, "old").has(
+        "cache-status",
+        "g; fwd=uri-miss; fwd-status=200; stored; ttl=60, p; fwd=uri-miss; fwd-status=200; stored; ttl=60, \
+         c; fwd=uri-miss; fwd-status=200; stored; ttl=60",
+    );
+    // The middle one has heard of it, the last one has not: that is not asked.
+    region.gives("c", "p", "everything", false).await;
+    region.client("c").get("/x").await.expect(200, "new");
+    assert_eq!(region.edge("g").store.usage().fills, 1);
+    region.gives("p", "g", "everything", false).await;
+    let given = region.position("c").sequence;
+    region.edge("c").standing.given(&region.url("p"), given, region.position("p"));
+    region.client("g").get("/x").await.expect(200, "new");
+    region.purge("c", "url /x", false).await;
+    region.purge("p", "url /x", false).await;
+    region.purge("g", "url /y", false).await;
+    for (child, parent) in [("c", "p"), ("p", "g")] {
+        let given = region.position(child).sequence;
+        region.edge(child).standing.given(&region.url(parent), given, region.position(parent));
+    }
+    let before = region.origin("a").seen_for("/x").len();
+    region.client("c").get("/x").await.expect(200, "new");
+    region.origin("a").saw(before, "/x");
+}

@@ -154,7 +154,7 @@ impl PurgeLog {
     }
 
     /// The number of the last record that is applied or about to be. Whoever has read an epoch above a record's reads here a
-    /// number that is not below the record's. [`u64::MAX`] from when a purge was applied that could not be written.
+    /// number that is not below the record's. [`u64::MAX`] from when a purge was applied that could not be written, until one can.
     pub fn announced(&self) -> u64 {
         self.announced.load(Ordering::Acquire)
     }
@@ -255,6 +255,8 @@ impl PurgeLog {
                     let done = done.collect();
                     drop(job.done.set(Ok(done)));
                 }
+                // After one that could not be written this one can: whoever ordered that was told to order it again.
+                self.announced.store(last.max(self.sequence()), Ordering::Release);
                 self.passed.send_if_modified(|passed| {
                     let rises = *passed < last;
                     *passed = (*passed).max(last);

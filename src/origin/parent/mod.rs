@@ -11,6 +11,7 @@
 //!                                                                   most) ─► the origin pool of the route
 //! ```
 //!
+//! A parent that asks in its turn says so in interim responses (102), so nothing may stand between the two that keeps those back.
 //! Each parent is a pool of one, `tier:HOST`: connections, timeouts, ejection and numbers are the pool's, so a parent that comes
 //! back is tried by one request first. Called by `serve`, whose walk falls back to the origin where this has no answer.
 //!

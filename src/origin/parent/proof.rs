@@ -17,6 +17,7 @@ use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderName, Method};
 use purge_api::bus::Position;
 
+use crate::clock::Clock;
 use crate::config::limits::{TIER_CLOCK_SKEW, TIER_KEY_BYTES};
 use crate::config::{Network, Tier, TierKey};
 use crate::listener::fields::FieldId;
@@ -183,8 +184,8 @@ impl Children {
 
     /// The child that asks, if it is one.
     #[inline]
-    pub(crate) fn admit(&self, request: &Request, wall: Timestamp) -> Option<Child> {
-        if request.fields.has(FieldId::TidegateChild) { self.proven(request, wall) } else { None }
+    pub(crate) fn admit(&self, request: &Request, clock: &Clock) -> Option<Child> {
+        if request.fields.has(FieldId::TidegateChild) { self.proven(request, clock.wall()) } else { None }
     }
 
     fn proven(&self, request: &Request, wall: Timestamp) -> Option<Child> {
@@ -250,6 +251,10 @@ mod tests {
     const NOW: u64 = 1_793_611_200;
     const POSITION: &str = "0000000000000000000000000000002a:7";
 
+    fn clock() -> Clock {
+        Clock::manual(Timestamp::from_secs(NOW))
+    }
+
     fn key(secret: &str) -> TierKey {
         TierKey::Written(secret.into())
     }
@@ -294,7 +299,7 @@ mod tests {
         let right = proof("the key of this tier", NOW);
         let other_scheme = right.replace("https", "http");
         let admitted = |method: &Method, target: &str, lines: &[(&str, &str)]| {
-            children.admit(&request(method, target, lines), Timestamp::from_secs(NOW))
+            children.admit(&request(method, target, lines), &clock())
         };
         let purged = ("Tidegate-Purged", POSITION);
         let child = Child { scheme: Scheme::Https, purged: POSITION.parse().ok() };
@@ -349,7 +354,7 @@ mod tests {
             let asks =
                 request(&Method::GET, "/x", &[("Tidegate-Child", "http 0 -"), ("Tidegate-Purged", "around")]);
             let child = Child { scheme: Scheme::Http, purged: None };
-            assert_eq!(children.admit(&asks, Timestamp::from_secs(NOW)), admitted.then_some(child));
+            assert_eq!(children.admit(&asks, &clock()), admitted.then_some(child));
         }
         assert!(Children::new(&tier(None, &[])).expect("no file").is_none());
         assert!(Children::new(&tier(Some(TierKey::None), &[])).expect("no file").is_none());
@@ -360,7 +365,7 @@ mod tests {
         fn no_text_is_a_proof_or_panics(text in "(https?|\\PC{0,5})? ?(\\PC{0,5}|1793611200)? ?\\PC{0,70}", purged in "\\PC{0,60}") {
             let children = Children::new(&tier(Some(key("the key of this tier")), &[])).expect("no file").expect("a key");
             let asks = request(&Method::GET, "/x", &[("Tidegate-Child", &text), ("Tidegate-Purged", &purged)]);
-            prop_assert_eq!(children.admit(&asks, Timestamp::from_secs(NOW)), None);
+            prop_assert_eq!(children.admit(&asks, &clock()), None);
         }
     }
 }
