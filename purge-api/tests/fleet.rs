@@ -444,7 +444,18 @@ impl Fleet {
                 return;
             }
         }
-        panic!("the fleet does not settle");
+        for node in 0..NODES {
+            let log = self.nodes[node].store.purge_log();
+            eprintln!(
+                "node {node}: log {}, caught up {}, given {:?}, source {:?}",
+                log.sequence(),
+                self.nodes[node].caught_up,
+                (log.given("stream"), log.given("parent")),
+                (log.source("stream"), log.source("parent"))
+            );
+        }
+        let stream = self.stream.lock();
+        panic!("{} ordered, {} in the stream, which ends at {}", self.ordered.len(), self.streamed, stream.last());
     }
 }
 

@@ -61,7 +61,8 @@ async fn a_purge_at_a_child_goes_up_and_from_there_to_the_others() {
     assert!(receipt.text().contains(&region.url("p")), "the parent has it: {}", receipt.text());
     assert_eq!(page(&region, "c").await, 1);
     let heard = |node: &str| region.edge(node).store.purge_log().sequence() == 1;
-    region.until(|| heard("p") && heard("d")).await;
+    let asks = || region.edge("d").standing.required(&region.url("p")).is_some();
+    region.until(|| heard("p") && heard("d") && asks()).await;
     assert_eq!(page(&region, "d").await, 1, "from the parent, which fetched it for the first");
 }
 
