@@ -155,9 +155,8 @@ impl Disk {
         let purges = Purges::open(files, now, holds, |key, purge| {
             // As when they were ordered: the disk may not have heard of it.
             let version = || next.fetch_add(1, Ordering::AcqRel);
-            if purge.soft {
-                log.append(mark_of(key), version(), &purge.at.as_millis().to_le_bytes());
-            } else if log.segments.locate(key.bits()).is_some() {
+            let is_marked = purge.soft && log.mark(key, version(), purge.at).is_some();
+            if !is_marked && log.segments.locate(key.bits()).is_some() {
                 log.segments.forget(key.bits(), version());
             }
         })?;
@@ -323,9 +322,15 @@ impl Disk {
         }
     }
 
-    /// Marks a resource as softly purged: every response of it that was written before. Durable after [`Disk::settle`].
-    pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) {
-        self.append(mark_of(primary), &now.as_millis().to_le_bytes());
+    /// Marks a resource as softly purged: every response of it that was written before. Durable after [`Disk::settle`]. `false` where
+    /// there is no room for the mark: then what it should have told of is to be forgotten.
+    #[must_use]
+    pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) -> bool {
+        let marked = self.log.mark(primary, self.next_version(), now);
+        if marked != Some(false) {
+            self.flush();
+        }
+        marked.is_some()
     }
 
     /// Reads a slot. Blocks.
@@ -392,8 +397,21 @@ impl Disk {
 impl Log {
     /// Appends a record; `true` where it is time to flush.
     fn append(&self, key: u128, version: u64, payload: &[u8]) -> bool {
-        let record = Record { key, version, flags: 0, meta: &[], payload: &[payload] };
-        matches!(self.segments.append(&record), Appended::Kept { flush: true } | Appended::Full)
+        matches!(self.put(key, version, payload), Appended::Kept { flush: true } | Appended::Full)
+    }
+
+    /// Appends a mark; whether it is time to flush, or `None` where it is refused.
+    fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
+        match self.put(mark_of(primary), version, &at.as_millis().to_le_bytes()) {
+            Appended::Kept { flush } => Some(flush),
+            // A later one is there.
+            Appended::Outdated => Some(false),
+            Appended::Full | Appended::TooLarge => None,
+        }
+    }
+
+    fn put(&self, key: u128, version: u64, payload: &[u8]) -> Appended {
+        self.segments.append(&Record { key, version, flags: 0, meta: &[], payload: &[payload] })
     }
 
     /// Looks whether it is full; not for every record.

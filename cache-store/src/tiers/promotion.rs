@@ -326,4 +326,41 @@ mod tests {
             }
         }
     }
+
+    /// A soft purge that only a mark could tell of must not be lost with it, where the disk is too slow to take one.
+    #[test]
+    fn what_was_purged_softly_while_the_buffers_were_full_is_not_fresh() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        let runtime = runtime.expect("a runtime");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        // Nothing is flushed meanwhile.
+        drop(runtime.spawn_blocking(move || held.recv()));
+        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let disk = Disk::over(&files, 64 << 20, runtime.handle().clone(), NOW).expect("an empty disk");
+        let settings = Settings {
+            memory_bytes: 1 << 24,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.secret(),
+        };
+        let store = CacheStore::over(&settings, Some(disk));
+        let (key, disk) = (CacheKey::from_bits(7), store.disk().expect("it has one"));
+        disk.write(key, &page("body"));
+        for bytes in [1 << 16, 1 << 8, 1] {
+            let dropped = disk.usage().dropped;
+            let others = (1..).map(|number: u128| CacheKey::from_bits(number << 96 | bytes as u128));
+            for other in others.take_while(|_| disk.usage().dropped == dropped) {
+                disk.write(other, &page(vec![b'x'; bytes]));
+            }
+        }
+        let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
+        let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };
+        store.purge(order).expect("the log has a file of its own");
+        if let Lookup::OnDisk(promotion) = look(&store, key) {
+            assert!(promotion.at_once().is_ok(), "it lies in a buffer");
+        }
+        let found = look(&store, key);
+        assert!(!matches!(found, Lookup::Fresh(_)), "{found:?}");
+        drop(release);
+    }
 }
