@@ -107,8 +107,9 @@ pub struct ChunksUsage {
 
 /// What a read brought.
 pub(crate) enum Loaded {
-    /// A slot, and the version of its record.
-    Found(Slot, u64),
+    /// A slot, the version of its record, and when it was purged softly since: a response is marked so already, the variants of a
+    /// list that are in memory are not.
+    Found(Slot, u64, Option<Timestamp>),
     /// Nothing, or nothing that can be trusted.
     Missing,
 }
@@ -373,13 +374,14 @@ impl Disk {
             self.forget(key);
             return Loaded::Missing;
         };
-        if let (Slot::Response(stored), Some(mark)) = (&slot, mark)
-            && mark.version > found.version
-            && let Ok(at) = <[u8; 8]>::try_from(&mark.payload[..])
-        {
-            stored.purge(Purged::Soft(Timestamp::from_millis(u64::from_le_bytes(at))));
+        let purged = mark
+            .filter(|mark| mark.version > found.version)
+            .and_then(|mark| <[u8; 8]>::try_from(&mark.payload[..]).ok())
+            .map(|at| Timestamp::from_millis(u64::from_le_bytes(at)));
+        if let (Slot::Response(stored), Some(at)) = (&slot, purged) {
+            stored.purge(Purged::Soft(at));
         }
-        Loaded::Found(slot, found.version)
+        Loaded::Found(slot, found.version, purged)
     }
 
     /// What the log refuses it forgets as well, so an older version never stands in.
