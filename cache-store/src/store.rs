@@ -430,8 +430,10 @@ impl CacheStore {
             HeadEffect::Invalidate => {
                 let _shard = self.flights.shard(primary);
                 stored.purge(Purged::Soft(now));
-                if let Some(disk) = &self.disk {
-                    disk.mark_soft(primary, now);
+                if let Some(disk) = &self.disk
+                    && !disk.mark_soft(primary, now)
+                {
+                    disk.forget(self.own_key(primary, stored));
                 }
             }
             HeadEffect::Nothing => {}

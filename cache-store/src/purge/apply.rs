@@ -262,12 +262,11 @@ impl CacheStore {
             }
         }
         if let Some(disk) = self.disk() {
-            if !soft {
+            let is_marked = soft && (matched == 0 || disk.mark_soft(primary, now));
+            if !is_marked {
                 for key in &keys {
                     disk.forget(*key);
                 }
-            } else if matched > 0 {
-                disk.mark_soft(primary, now);
             }
         }
         shard.close(primary);

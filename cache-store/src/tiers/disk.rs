@@ -107,8 +107,9 @@ pub struct ChunksUsage {
 
 /// What a read brought.
 pub(crate) enum Loaded {
-    /// A slot, and the version of its record.
-    Found(Slot, u64),
+    /// A slot, the version of its record, and when it was purged softly since: a response is marked so already, the variants of a
+    /// list that are in memory are not.
+    Found(Slot, u64, Option<Timestamp>),
     /// Nothing, or nothing that can be trusted.
     Missing,
 }
@@ -155,9 +156,8 @@ impl Disk {
         let purges = Purges::open(files, now, holds, |key, purge| {
             // As when they were ordered: the disk may not have heard of it.
             let version = || next.fetch_add(1, Ordering::AcqRel);
-            if purge.soft {
-                log.append(mark_of(key), version(), &purge.at.as_millis().to_le_bytes());
-            } else if log.segments.locate(key.bits()).is_some() {
+            let is_marked = purge.soft && log.mark(key, version(), purge.at).is_some();
+            if !is_marked && log.segments.locate(key.bits()).is_some() {
                 log.segments.forget(key.bits(), version());
             }
         })?;
@@ -323,9 +323,15 @@ impl Disk {
         }
     }
 
-    /// Marks a resource as softly purged: every response of it that was written before. Durable after [`Disk::settle`].
-    pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) {
-        self.append(mark_of(primary), &now.as_millis().to_le_bytes());
+    /// Marks a resource as softly purged: every response of it that was written before. Durable after [`Disk::settle`]. `false` where
+    /// there is no room for the mark: then what it should have told of is to be forgotten.
+    #[must_use]
+    pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) -> bool {
+        let marked = self.log.mark(primary, self.next_version(), now);
+        if marked != Some(false) {
+            self.flush();
+        }
+        marked.is_some()
     }
 
     /// Reads a slot. Blocks.
@@ -368,13 +374,14 @@ impl Disk {
             self.forget(key);
             return Loaded::Missing;
         };
-        if let (Slot::Response(stored), Some(mark)) = (&slot, mark)
-            && mark.version > found.version
-            && let Ok(at) = <[u8; 8]>::try_from(&mark.payload[..])
-        {
-            stored.purge(Purged::Soft(Timestamp::from_millis(u64::from_le_bytes(at))));
+        let purged = mark
+            .filter(|mark| mark.version > found.version)
+            .and_then(|mark| <[u8; 8]>::try_from(&mark.payload[..]).ok())
+            .map(|at| Timestamp::from_millis(u64::from_le_bytes(at)));
+        if let (Slot::Response(stored), Some(at)) = (&slot, purged) {
+            stored.purge(Purged::Soft(at));
         }
-        Loaded::Found(slot, found.version)
+        Loaded::Found(slot, found.version, purged)
     }
 
     /// What the log refuses it forgets as well, so an older version never stands in.
@@ -392,8 +399,21 @@ impl Disk {
 impl Log {
     /// Appends a record; `true` where it is time to flush.
     fn append(&self, key: u128, version: u64, payload: &[u8]) -> bool {
-        let record = Record { key, version, flags: 0, meta: &[], payload: &[payload] };
-        matches!(self.segments.append(&record), Appended::Kept { flush: true } | Appended::Full)
+        matches!(self.put(key, version, payload), Appended::Kept { flush: true } | Appended::Full)
+    }
+
+    /// Appends a mark; whether it is time to flush, or `None` where it is refused.
+    fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
+        match self.put(mark_of(primary), version, &at.as_millis().to_le_bytes()) {
+            Appended::Kept { flush } => Some(flush),
+            // A later one is there.
+            Appended::Outdated => Some(false),
+            Appended::Full | Appended::TooLarge => None,
+        }
+    }
+
+    fn put(&self, key: u128, version: u64, payload: &[u8]) -> Appended {
+        self.segments.append(&Record { key, version, flags: 0, meta: &[], payload: &[payload] })
     }
 
     /// Looks whether it is full; not for every record.

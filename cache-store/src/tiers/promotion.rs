@@ -73,7 +73,7 @@ impl CacheStore {
         let epoch = self.epoch();
         // No place in the arena for what is sent once.
         let Some(loaded) = disk.try_load(key, resource.key, None) else { return Glance::Waits };
-        let Loaded::Found(Slot::Response(stored), _) = loaded else { return Glance::Nothing };
+        let Loaded::Found(Slot::Response(stored), ..) = loaded else { return Glance::Nothing };
         // A large body has readers that share its fetches: there is one of it, in memory. Whatever was purged meanwhile, the
         // promotion finds out whether it was this.
         if stored.on_disk().is_some()
@@ -131,7 +131,7 @@ impl Promotion {
 
     fn end(self, loaded: Loaded) {
         let Self { store, disk, flight, primary, key, now, waits: _ } = &self;
-        let Loaded::Found(slot, version) = loaded else { return };
+        let Loaded::Found(slot, version, softly) = loaded else { return };
         let _shard = store.flights().shard(*primary);
         let purged = store.purged_since(*primary, flight.epoch);
         // Overtaken while it was read: by a purge, or by a newer record, which may have left memory again by now.
@@ -145,6 +145,14 @@ impl Promotion {
             if stored.epoch() > store.epoch() || is_from_ahead(stored, *now) {
                 disk.forget(*key);
                 return;
+            }
+        }
+        if let (Slot::Variants(variants), Some(at)) = (&slot, softly) {
+            // The list had left memory before them, so the purge did not find them.
+            for variant in variants.iter() {
+                if let Some(Slot::Response(stored)) = store.objects().find(variant.key) {
+                    stored.purge(Purged::Soft(at));
+                }
             }
         }
         if !store.promote(*key, slot) {
@@ -181,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Parts;
-    use crate::lookup::Lookup;
+    use crate::lookup::{Lookup, Variant, Variants};
     use crate::purge::{Purge, Resource, Scope, new_id};
     use crate::rules::freshness::Windows;
     use crate::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
@@ -325,5 +333,71 @@ mod tests {
                 other => panic!("{forgotten}: {other:?}"),
             }
         }
+    }
+
+    /// A soft purge that only a mark could tell of must not be lost with it, where the disk is too slow to take one.
+    #[test]
+    fn what_was_purged_softly_while_the_buffers_were_full_is_not_fresh() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        let runtime = runtime.expect("a runtime");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        // Nothing is flushed meanwhile.
+        drop(runtime.spawn_blocking(move || held.recv()));
+        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let disk = Disk::over(&files, 64 << 20, runtime.handle().clone(), NOW).expect("an empty disk");
+        let settings = Settings {
+            memory_bytes: 1 << 24,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.secret(),
+        };
+        let store = CacheStore::over(&settings, Some(disk));
+        let (key, disk) = (CacheKey::from_bits(7), store.disk().expect("it has one"));
+        disk.write(key, &page("body"));
+        for bytes in [1 << 16, 1 << 8, 1] {
+            let dropped = disk.usage().dropped;
+            let others = (1..).map(|number: u128| CacheKey::from_bits(number << 96 | bytes as u128));
+            for other in others.take_while(|_| disk.usage().dropped == dropped) {
+                disk.write(other, &page(vec![b'x'; bytes]));
+            }
+        }
+        let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
+        let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };
+        store.purge(order).expect("the log has a file of its own");
+        if let Lookup::OnDisk(promotion) = look(&store, key) {
+            assert!(promotion.at_once().is_ok(), "it lies in a buffer");
+        }
+        let found = look(&store, key);
+        assert!(!matches!(found, Lookup::Fresh(_)), "{found:?}");
+        drop(release);
+    }
+
+    /// A list of variants may leave memory before they do.
+    #[tokio::test]
+    async fn a_soft_purge_takes_variants_whose_list_is_on_disk_only() {
+        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let disk = Disk::over(&files, 64 << 20, Handle::current(), NOW).expect("an empty disk");
+        let settings = Settings {
+            memory_bytes: 1 << 24,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 30,
+            secret: disk.secret(),
+        };
+        let store = CacheStore::over(&settings, Some(disk));
+        let (key, variant) = (CacheKey::from_bits(7), CacheKey::from_bits(8));
+        let list = Variants::from_list(vec![Variant { key: variant, vary: VarySpec::default() }]);
+        let disk = store.disk().expect("it has one");
+        disk.write(key, &Slot::Variants(Arc::new(list)));
+        assert!(store.objects().admit(variant, page("body")));
+        let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
+        let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };
+        store.purge(order).expect("a disk that is well");
+        for _ in 0..2 {
+            if let Lookup::OnDisk(promotion) = look(&store, key) {
+                assert!(promotion.at_once().is_ok(), "it lies in a buffer");
+            }
+        }
+        let found = look(&store, key);
+        assert!(!matches!(found, Lookup::Fresh(_)), "{found:?}");
     }
 }

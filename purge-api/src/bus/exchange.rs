@@ -91,6 +91,7 @@ impl Exchange {
         if !continues {
             let start = first.saturating_sub(1);
             let gap = source(start);
+            self.standing.coming(&name, Position { log, sequence: start });
             blocking(move || store.distrust(gap, now)).await?;
             // It may never have had what was given to the one before.
             if cursor.is_some_and(|cursor| cursor.identity != log) {
@@ -106,6 +107,7 @@ impl Exchange {
         if cursor.is_none() || position > since {
             let purges = records.into_iter().map(|(_, record)| self.purge_of(record)).collect();
             let (source, replica) = (source(position), Arc::clone(&self.store));
+            self.standing.coming(&name, Position { log, sequence: position });
             let applied = blocking(move || replica.replicate(purges, source)).await?;
             self.came_from_there(&applied);
         }
@@ -204,3 +206,85 @@ const BATCH_MAX: usize = 256;
 const NOTED_EVERY: u64 = 256;
 /// How many are given again to a log that stands where another was.
 const GIVEN_AGAIN: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use cache_store::store::{MemoryAdmission, Settings};
+
+    use super::super::Pending;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+
+    /// A log that has `last` records, and gives one at a time.
+    struct Endless {
+        last: u64,
+    }
+
+    impl PurgeBus for Endless {
+        fn name(&self) -> &str {
+            "stream"
+        }
+
+        fn pull(&self, since: u64, _: usize) -> Pending<'_, Batch> {
+            Box::pin(async move {
+                let order = Order { selectors: vec![Selector::Everything], soft: true };
+                let record = Record { id: u128::from(since) + 1, at_millis: 1, order };
+                Ok(Batch { log: 7, first: 1, last: self.last, records: vec![(since + 1, record)] })
+            })
+        }
+
+        fn give<'a>(&'a self, _: &'a [Record]) -> Pending<'a, Position> {
+            Box::pin(async { unreachable!("all came from there") })
+        }
+    }
+
+    /// From the moment at which a purge is applied here a parent must be asked as of that purge, or not at all.
+    #[tokio::test]
+    async fn a_parent_is_never_asked_as_of_before_what_was_applied() {
+        let store = CacheStore::new(&Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 20,
+            secret: [1; 32],
+        });
+        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+        let scope_of: Arc<ScopeOf> = Arc::new(|_| Scope::Everything);
+        let bus = Arc::new(Endless { last: 500 });
+        let exchange = Exchange::new(Arc::clone(&store), bus, Arc::clone(&standing), scope_of);
+        assert_eq!(exchange.give().await, Ok(true));
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let asks = threads.spawn(|| {
+                let mut asked = 0;
+                while !ended.load(Ordering::Acquire) {
+                    // The numbers here are those there.
+                    let applied = store.purge_log().sequence();
+                    if let Some(required) = standing.required("stream") {
+                        assert!(required.sequence >= applied, "{required} behind {applied}");
+                        asked += 1;
+                    }
+                }
+                asked
+            });
+            threads.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let pulled = runtime.block_on(async {
+                    while exchange.pull(NOW).await? == Pulled::More {}
+                    Ok::<_, BusError>(())
+                });
+                ended.store(true, Ordering::Release);
+                assert_eq!(pulled, Ok(()));
+            });
+            threads.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                while !ended.load(Ordering::Acquire) {
+                    assert!(runtime.block_on(exchange.give()).is_ok());
+                }
+            });
+            assert!(asks.join().expect("it was never asked too early") > 0);
+        });
+    }
+}

@@ -138,18 +138,33 @@ impl PullQuery {
 /// The log cannot be read.
 pub fn batch_to_json(log: &PurgeLog, query: &PullQuery) -> std::io::Result<Vec<u8>> {
     // Read before the records: one that comes in between makes it too low, and is fetched by the next call.
-    let (first, last) = (log.first()?, log.sequence());
+    let (mut first, last) = (log.first()?, log.sequence());
     let mut records = Vec::new();
     let mut bytes = 0;
+    let mut next = query.since.saturating_add(1);
     for logged in log.since(query.since, query.max)? {
-        // One that no longer reads as an order leaves a hole, which a child takes for one.
-        let Some(record) = record_of(&logged) else { break };
+        // One that is missing or no longer reads as an order is a hole: a child that has come to it is told that the log begins
+        // behind it.
+        let record = match record_of(&logged) {
+            Some(record) if logged.sequence == next => record,
+            other => {
+                next = logged.sequence.saturating_add(u64::from(other.is_none()));
+                break;
+            }
+        };
+        next = logged.sequence.saturating_add(1);
         let text = String::from_utf8(record.to_json()).unwrap_or_default();
         bytes += text.len();
         if bytes > BATCH_BYTES_MAX && !records.is_empty() {
             break;
         }
         records.extend(RawValue::from_string(text).ok().map(|text| (logged.sequence, text)));
+    }
+    if records.is_empty() && query.since < last {
+        // Nothing at all: then all that was looked at is such a hole.
+        let looked_at = query.since.saturating_add(query.max as u64).min(last);
+        let behind = if next > query.since.saturating_add(1) { next } else { looked_at.saturating_add(1) };
+        first = first.max(behind);
     }
     let written = WrittenBatch { log: format!("{:032x}", log.identity()), first, last, records };
     Ok(serde_json::to_vec(&written).unwrap_or_default())
@@ -218,11 +233,12 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use cache_store::purge::{Purge, Scope, new_id};
+    use cache_store::purge::{GAP, Purge, Scope, new_id};
     use cache_store::store::{CacheStore, MemoryAdmission, Settings};
     use cache_store::timestamp::Timestamp;
     use proptest::prelude::*;
 
+    use super::super::{Exchange, Pulled, Standing};
     use super::*;
 
     /// A parent's store behind the two calls.
@@ -273,6 +289,38 @@ mod tests {
         assert_eq!(again, Position { log: batch.log, sequence: 2 }, "it has it already");
         let new = Record { id: 77, ..record.clone() };
         assert_eq!(log.give(&[new]).await.expect("it takes it").sequence, 4);
+    }
+
+    /// A child must neither wait for it for ever nor go on as if there had been nothing.
+    #[tokio::test]
+    async fn a_record_that_no_longer_reads_as_an_order_is_a_gap() {
+        let node = || {
+            CacheStore::new(&Settings {
+                memory_bytes: 1 << 20,
+                memory_admission: MemoryAdmission::default(),
+                object_bytes_max: 1 << 20,
+                secret: [1; 32],
+            })
+        };
+        let (parent, child) = (node(), node());
+        let no_host = Scope::Host("".into());
+        for scope in [Scope::Tag("a".into()), no_host.clone(), Scope::Tag("c".into()), no_host] {
+            let id = new_id().expect("randomness");
+            let purge = Purge { id, at: Timestamp::from_secs(1), soft: false, scopes: vec![scope] };
+            parent.purge(purge).expect("memory refuses nothing");
+        }
+        let log = ParentLog::new("p", "child-1", Arc::new(Direct(parent)), Duration::from_secs(1));
+        let standing = Arc::new(Standing::new(Arc::clone(child.purge_log())));
+        let exchange =
+            Exchange::new(Arc::clone(&child), Arc::new(log), standing, Arc::new(|_| Scope::Everything));
+        let mut steps = 0;
+        while exchange.pull(Timestamp::from_secs(2)).await.expect("it answers") == Pulled::More {
+            steps += 1;
+            assert!(steps < 10, "it gets nowhere");
+        }
+        let vias: Vec<_> =
+            child.purge_log().since(0, 9).expect("memory").into_iter().map(|logged| logged.via).collect();
+        assert_eq!(vias, ["p", GAP, "p", GAP].map(Box::from));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Standing {
 struct Other {
     /// How far its log has been applied here.
     applied: Option<Position>,
+    /// How far it is being applied: what comes from it is here from some moment on, before `applied` can say so.
+    coming: Option<Position>,
     /// Of the node's own log, how much has been given to it or came from it.
     given: u64,
     /// A position of its log at which it has all of `given`.
@@ -60,6 +62,11 @@ impl Standing {
     /// That of a node with this log, which follows nobody yet.
     pub fn new(log: Arc<PurgeLog>) -> Self {
         Self { log, others: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+
+    /// The log of `other` is about to be applied here up to this position. From now on it is not asked as of an earlier one.
+    pub fn coming(&self, other: &str, position: Position) {
+        self.others.lock().entry(other.into()).or_default().coming = Some(position);
     }
 
     /// The log of `other` has been applied here up to this position.
@@ -93,13 +100,13 @@ impl Standing {
         if other.given < announced {
             return None;
         }
-        match (other.holds, other.applied) {
-            (Some(holds), Some(applied)) if holds.log == applied.log => {
-                Some(if holds.sequence > applied.sequence { holds } else { applied })
-            }
-            (_, Some(applied)) => Some(applied),
-            (holds, None) => holds,
+        let followed = other.applied.or(other.coming).or(other.holds)?;
+        if other.coming.is_some_and(|coming| coming.log != followed.log) {
+            // Another log is about to take its place, and what is stored here is about to be distrusted.
+            return None;
         }
+        let positions = [other.applied, other.coming, other.holds].into_iter().flatten();
+        positions.filter(|position| position.log == followed.log).max_by_key(|position| position.sequence)
     }
 
     /// The position of `other`'s log at which it has everything of the node's own up to `sequence`; `None` while it has not.
