@@ -368,7 +368,7 @@ impl CacheStore {
         if stored.is_owed() {
             self.pay(disk, primary, stored);
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
-            disk.touch(self.own_key(primary, stored));
+            disk.touch(primary, self.own_key(primary, stored));
             if let Some(large) = stored.on_disk()
                 && stored.large().is_none()
             {
