@@ -420,9 +420,10 @@ impl CacheStore {
         match head_effect(&ResponseHead { status: stored.status(), fields: &fields }, head) {
             HeadEffect::Update => {
                 if let Some(parts) = updated() {
-                    let flight = detached(primary, primary, parts.epoch);
-                    let updated = self.pack(parts);
-                    // A purge is not undone by a head.
+                    // A purge is not undone by a head: not one that is marked, and not one that is yet to be found out about.
+                    let epoch = stored.epoch();
+                    let flight = detached(primary, primary, epoch);
+                    let updated = self.pack(Parts { epoch, ..parts });
                     updated.purge(stored.purged());
                     self.insert_response(&flight, primary, updated, Some(stored));
                 }
