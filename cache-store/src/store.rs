@@ -368,7 +368,7 @@ impl CacheStore {
         if stored.is_owed() {
             self.pay(disk, primary, stored);
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
-            disk.touch(self.own_key(primary, stored));
+            disk.touch(primary, self.own_key(primary, stored));
             if let Some(large) = stored.on_disk()
                 && stored.large().is_none()
             {
@@ -420,9 +420,10 @@ impl CacheStore {
         match head_effect(&ResponseHead { status: stored.status(), fields: &fields }, head) {
             HeadEffect::Update => {
                 if let Some(parts) = updated() {
-                    let flight = detached(primary, primary, parts.epoch);
-                    let updated = self.pack(parts);
-                    // A purge is not undone by a head.
+                    // A purge is not undone by a head: not one that is marked, and not one that is yet to be found out about.
+                    let epoch = stored.epoch();
+                    let flight = detached(primary, primary, epoch);
+                    let updated = self.pack(Parts { epoch, ..parts });
                     updated.purge(stored.purged());
                     self.insert_response(&flight, primary, updated, Some(stored));
                 }

@@ -124,9 +124,13 @@ struct Node {
 
 impl Node {
     fn start(torn: Option<Torn>) -> Self {
+        Self::start_at(torn, NOW)
+    }
+
+    fn start_at(torn: Option<Torn>, now: Timestamp) -> Self {
         let disk = torn.as_ref().map(|torn| {
             let files: Arc<dyn Files> = Arc::new(torn.clone());
-            Disk::over(&files, 64 << 20, Handle::current(), NOW).expect("a disk that is well")
+            Disk::over(&files, 64 << 20, Handle::current(), now).expect("a disk that is well")
         });
         let settings = Settings {
             memory_bytes: 1 << 22,
@@ -341,6 +345,25 @@ fn a_log_that_is_gone_makes_everything_stale() {
             assert!(matches!(node.look(0, NOW), Lookup::Stale(..)), "damaged: {damaged}");
             assert_eq!(node.store.purge_log().sequence(), 1, "as a purge that a second restart knows of");
         }
+    });
+}
+
+/// What was stored by a node that was started often is not above what its next log counts.
+#[test]
+fn a_log_that_is_gone_after_many_starts_makes_everything_stale() {
+    run(|| {
+        let torn = Torn::new(1);
+        let often = |node: Node| (0..4).fold(node, |node, _| node.again(false));
+        let node = often(Node::start(Some(torn.clone())));
+        let Lookup::Miss(fill) = node.look(0, NOW) else { panic!("a miss") };
+        end(fill, 0, "0 1");
+        node.store.disk().expect("it has one").close().expect("well");
+        drop(node);
+        torn.remove("purges.redb").expect("it is there");
+        // A start takes longer than that.
+        let node = often(Node::start_at(Some(torn), NOW.plus(Duration::from_millis(100))));
+        let found = node.look(0, NOW);
+        assert!(matches!(found, Lookup::Stale(..)), "{found:?}");
     });
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_store::coalesce::{Failure, Fill, FillHead, Followed};
+use cache_store::entry::Parts;
 use cache_store::key::CacheKey;
 use cache_store::lookup::{Lookup, Stale};
 use cache_store::purge::{Purge, Resource, Scope, new_id};
@@ -254,4 +255,26 @@ async fn a_confirmation_that_a_newer_response_overtook_does_not_put_the_older_bo
     fill_with(alone, &asked, FRESH, "new").await;
     confirming.settle(base.to_parts(), &base);
     assert_eq!(text(&look(&store, key, &asked, NOW)).as_deref(), Some("new"));
+}
+
+/// What a HEAD says is about the head: its body is no younger for it.
+#[tokio::test]
+async fn a_head_does_not_undo_a_purge_that_came_while_it_was_answered() {
+    for soft in [false, true] {
+        let store = store(1 << 20);
+        let (key, asked) = (CacheKey::from_bits(7), HeaderMap::new());
+        let Lookup::Miss(fill) = look(&store, key, &asked, NOW) else { panic!("it is empty") };
+        fill_with(fill, &asked, FRESH, "old").await;
+        let Lookup::Fresh(hit) = look(&store, key, &asked, NOW) else { panic!("it is there") };
+        let id = new_id().expect("randomness");
+        let purge = Purge { id, at: NOW, soft, scopes: vec![Scope::Host("a".into())] };
+        store.purge(purge).expect("memory refuses nothing");
+        let news = fields(&[("cache-control", "max-age=90"), ("content-length", "3")]);
+        let head = ResponseHead { status: StatusCode::OK, fields: &news };
+        // It was found before the purge was applied, and asked about when that had its number.
+        let parts = Parts { epoch: store.epoch(), ..hit.stored.to_parts() };
+        store.head_answered(key, &hit.stored, &head, || Some(parts), NOW);
+        let found = look(&store, key, &asked, NOW);
+        assert!(!matches!(found, Lookup::Fresh(_)), "soft: {soft}: {found:?}");
+    }
 }

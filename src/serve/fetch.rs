@@ -629,7 +629,6 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
             parts.fields = kept_fields(walk, merged, &storable.strip, answer);
             parts.freshness = storable.freshness;
             parts.vary = storable.vary;
-            parts.epoch = fill.epoch();
             Some(parts)
         },
         walk.edge.clock.now(),

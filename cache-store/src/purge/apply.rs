@@ -208,6 +208,7 @@ impl CacheStore {
     /// As the disk says; the next tick tries again.
     pub fn tend_purges(&self, before: Timestamp) -> io::Result<()> {
         let purges = self.purges();
+        purges.log.raise_ceiling()?;
         if let Some(disk) = self.disk() {
             let sequence = purges.log.sequence();
             if sequence > purges.settled.load(Ordering::Acquire) {

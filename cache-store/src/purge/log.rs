@@ -42,6 +42,8 @@ pub struct PurgeLog {
     queue: Mutex<Vec<Arc<Job>>>,
     identity: u128,
     epoch: AtomicU64,
+    /// Where the next start begins, as written down: no epoch that was taken is above it.
+    ceiling: AtomicU64,
     /// The number of the last record that is being applied: rises before its epoch is taken.
     announced: AtomicU64,
     passed: watch::Sender<u64>,
@@ -132,6 +134,7 @@ impl PurgeLog {
             queue: Mutex::default(),
             identity: begun.identity,
             epoch: AtomicU64::new(begun.epoch),
+            ceiling: AtomicU64::new(begun.epoch.saturating_add(EPOCHS_AHEAD)),
             announced: AtomicU64::new(begun.last),
             passed: watch::Sender::new(begun.last),
         };
@@ -210,6 +213,7 @@ impl PurgeLog {
     fn write(&self, database: &Database, jobs: &[Arc<Job>]) -> Result<Written, redb::Error> {
         let transaction = durable(database)?;
         let mut records = Vec::with_capacity(jobs.len());
+        let ceiling;
         let last = {
             let mut log = transaction.open_table(LOG)?;
             // A commit that failed may have been written all the same.
@@ -236,10 +240,12 @@ impl PurgeLog {
                 records.push(numbers);
             }
             let mut meta = transaction.open_table(META)?;
-            meta.insert(CEILING, sealed(CEILING, self.epoch().saturating_add(EPOCHS_AHEAD)))?;
+            ceiling = self.epoch().saturating_add(EPOCHS_AHEAD);
+            meta.insert(CEILING, sealed(CEILING, ceiling))?;
             last
         };
         transaction.commit()?;
+        self.ceiling.store(ceiling, Ordering::Release);
         Ok(Written { records, last })
     }
 
@@ -400,6 +406,21 @@ impl PurgeLog {
             transaction.open_table(META)?.insert(SETTLED, sealed(SETTLED, sequence))?;
             Ok(())
         })
+    }
+
+    /// Writes down where the next start is to begin, if half of what was left has been taken since, by purges that are not written.
+    /// For a tick.
+    pub(crate) fn raise_ceiling(&self) -> io::Result<()> {
+        if self.epoch().saturating_add(EPOCHS_AHEAD / 2) <= self.ceiling.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let ceiling = self.change(|transaction| {
+            let ceiling = self.epoch().saturating_add(EPOCHS_AHEAD);
+            transaction.open_table(META)?.insert(CEILING, sealed(CEILING, ceiling))?;
+            Ok(ceiling)
+        })?;
+        self.ceiling.store(ceiling, Ordering::Release);
+        Ok(())
     }
 
     /// Drops the oldest records: those ordered before `before`, and beyond [`RECORDS_MAX`]; not more than a transaction's worth.
@@ -596,8 +617,9 @@ const SETTLED: &str = "settled";
 const FLOOR: &str = "floor";
 /// The number of the last record, where all have been dropped.
 const TOLD: &str = "told";
-/// Epochs that a process may take before it writes again how far it is.
-const EPOCHS_AHEAD: u64 = 1 << 40;
+/// Epochs that a process may take before it writes again how far it is: more than it can take between ticks. Every start takes as
+/// many, which are 16 ms of the calendar's: a start takes longer, so a log that begins anew begins above all of them.
+const EPOCHS_AHEAD: u64 = 1 << 24;
 /// A log that begins now begins at so many epochs a millisecond of the calendar.
 const EPOCHS_A_MILLI_BITS: u32 = 20;
 /// Records kept: at about 250 bytes each.

@@ -311,9 +311,10 @@ impl Disk {
         self.append(key.bits(), &bytes);
     }
 
-    /// Spares the record once when its segment makes room.
-    pub(crate) fn touch(&self, key: CacheKey) {
+    /// Spares the record once when its segment makes room, and the mark of its resource, without which it would be forgotten.
+    pub(crate) fn touch(&self, primary: CacheKey, key: CacheKey) {
         self.log.segments.touch(key.bits());
+        self.log.segments.touch(mark_of(primary));
     }
 
     /// Takes the record away. Durable after [`Disk::settle`].
@@ -328,6 +329,8 @@ impl Disk {
     #[must_use]
     pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) -> bool {
         let marked = self.log.mark(primary, self.next_version(), now);
+        // What it speaks of may have been read before.
+        self.log.segments.touch(mark_of(primary));
         if marked != Some(false) {
             self.flush();
         }
@@ -422,7 +425,8 @@ impl Log {
     }
 }
 
-/// Under which key a resource's mark stands: its own with every bit turned, which no other key is but by a chance of 2^-128.
+/// Under which key a resource's mark stands: its own with every bit turned, which no other key is but by a chance of 2^-128. When
+/// the log lets go of a mark it forgets what is older under the resource's key.
 fn mark_of(primary: CacheKey) -> u128 {
     !primary.bits()
 }
@@ -457,3 +461,62 @@ const OBJECT_BYTES_USUAL: u64 = 16 * 1024;
 /// A disk is full when it has room for fewer segments than this: the one that is written and the one that is free are
 /// never taken by what is evicted.
 const SEGMENTS_SPARE: u64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::Parts;
+    use crate::rules::freshness::Windows;
+    use crate::rules::{Freshness, VarySpec};
+    use crate::tiers::files::Torn;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn key(number: u128) -> CacheKey {
+        CacheKey::from_bits(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    }
+
+    fn page(bytes: usize) -> Slot {
+        Slot::Response(Arc::new(StoredResponse::new(Parts {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            body: vec![vec![b'x'; bytes].into()],
+            freshness: Freshness::new(NOW, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
+            vary: VarySpec::default(),
+            tags: Box::default(),
+            held: None,
+            large: None,
+            epoch: 0,
+        })))
+    }
+
+    /// What was read is spared when its segment goes; the mark behind it must not go before it.
+    #[tokio::test]
+    async fn a_response_does_not_outlive_the_mark_of_its_purge() {
+        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let disk = Disk::over(&files, 16 << 20, Handle::current(), NOW).expect("an empty disk");
+        let purged: Vec<_> = (1..=1000).map(key).collect();
+        for key in &purged {
+            disk.write(*key, &page(10));
+        }
+        for key in &purged {
+            assert!(matches!(disk.load(*key, *key, None), Loaded::Found(..)));
+            assert!(disk.mark_soft(*key, NOW));
+        }
+        for number in 1..4000 {
+            disk.write(key(10_000 + number), &page(16 * 1024));
+            if number.is_multiple_of(32) {
+                disk.settle().expect("a disk that is well");
+                for key in &purged {
+                    let is_marked = disk.log.segments.locate(mark_of(*key)).is_some();
+                    assert!(is_marked || !disk.holds(*key), "after {number} others");
+                }
+            }
+        }
+        assert!(!purged.iter().any(|key| disk.holds(*key)), "all have made room");
+    }
+}

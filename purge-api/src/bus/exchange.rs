@@ -92,15 +92,10 @@ impl Exchange {
             let start = first.saturating_sub(1);
             let gap = source(start);
             self.standing.coming(&name, Position { log, sequence: start });
-            blocking(move || store.distrust(gap, now)).await?;
-            // It may never have had what was given to the one before.
             if cursor.is_some_and(|cursor| cursor.identity != log) {
-                let mut given = self.given.lock();
-                *given = given.map(|given| Given {
-                    sequence: given.sequence.saturating_sub(GIVEN_AGAIN),
-                    noted: given.noted.saturating_sub(GIVEN_AGAIN),
-                });
+                self.give_again().await?;
             }
+            blocking(move || store.distrust(gap, now)).await?;
             self.standing.followed(&name, Position { log, sequence: start });
             return Ok(if start < last { Pulled::More } else { Pulled::All });
         }
@@ -159,6 +154,21 @@ impl Exchange {
         }
         drop(now);
         Ok(upto >= log.sequence())
+    }
+
+    /// The log that stands there now may never have had what was given to the one before. Noted before the cursor is at the new
+    /// one, which is what tells the two apart.
+    async fn give_again(&self) -> Result<(), BusError> {
+        let (log, name) = (Arc::clone(self.store.purge_log()), self.name().to_owned());
+        let known = self.given.lock().map(|given| given.sequence);
+        let again = blocking(move || {
+            let given = known.map_or_else(|| log.given(&name), Ok)?;
+            let again = given.saturating_sub(GIVEN_AGAIN);
+            log.note_given(&name, again).map(|()| again)
+        });
+        let again = again.await?;
+        *self.given.lock() = Some(Given { sequence: again, noted: again });
+        Ok(())
     }
 
     /// What has just come from the other log need not be given to it: told at once, or its node would not be asked until the
@@ -286,5 +296,58 @@ mod tests {
             });
             assert!(asks.join().expect("it was never asked too early") > 0);
         });
+    }
+
+    /// A stream that can be lost.
+    #[derive(Default)]
+    struct Stream(Mutex<(u128, Vec<u128>)>);
+
+    impl PurgeBus for Stream {
+        fn name(&self) -> &str {
+            "stream"
+        }
+
+        fn pull(&self, since: u64, _: usize) -> Pending<'_, Batch> {
+            let (log, ids) = &*self.0.lock();
+            let (log, last) = (*log, ids.len() as u64);
+            Box::pin(async move { Ok(Batch { log, first: last + 1, last, records: Vec::new() }) })
+        }
+
+        fn give<'a>(&'a self, records: &'a [Record]) -> Pending<'a, Position> {
+            let (log, ids) = &mut *self.0.lock();
+            ids.extend(records.iter().map(|record| record.id));
+            let position = Position { log: *log, sequence: ids.len() as u64 };
+            Box::pin(async move { Ok(position) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_lost_stream_had_is_given_to_the_next_even_after_a_restart() {
+        let store = CacheStore::new(&Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 20,
+            secret: [1; 32],
+        });
+        let stream = Arc::new(Stream::default());
+        let started = || {
+            let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+            let bus = Arc::clone(&stream) as Arc<dyn PurgeBus>;
+            Exchange::new(Arc::clone(&store), bus, standing, Arc::new(|_| Scope::Everything))
+        };
+        let exchange = started();
+        assert_eq!(exchange.pull(NOW).await, Ok(Pulled::All));
+        for id in 1..=2 * u128::from(NOTED_EVERY) {
+            let purge = Purge { id, at: NOW, soft: false, scopes: vec![Scope::Everything] };
+            store.purge(purge).expect("memory refuses nothing");
+        }
+        while !exchange.give().await.expect("it takes all") {}
+        let ids = std::mem::take(&mut stream.0.lock().1);
+        assert_eq!(ids.len() as u64, 2 * NOTED_EVERY);
+        stream.0.lock().0 = 1;
+        assert_eq!(started().pull(NOW).await, Ok(Pulled::All), "and it ends before it could give anything");
+        let exchange = started();
+        while !exchange.give().await.expect("it takes all") {}
+        assert!(stream.0.lock().1 == ids, "all of it");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! oldest ──seen, within the share──> copied to the tail, same version
+//!        ├──a mark──> what it speaks of is forgotten
 //!        └──the rest──> file removed, durably ──> index forgets
 //! ```
 //!
@@ -14,7 +15,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::index::{Place, SEGMENTS_MAX};
+use super::index::{Entry, Place, SEGMENTS_MAX};
 use super::segment::{self, Line, Segment};
 use super::writer::Writer;
 use super::{Segments, record};
@@ -92,6 +93,7 @@ impl Segments {
         if keep {
             self.carry_seen(writer, oldest, lines.as_deref().unwrap_or_default());
         }
+        self.forget_marked(oldest.seq, lines.as_deref().unwrap_or_default());
         super::snapshot::invalidate(&*self.files, writer)?;
         match self.files.remove(&segment::name(oldest.seq)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -105,6 +107,21 @@ impl Segments {
         self.counters.evicted(evicted as u64);
         self.live.write().remove(&oldest.seq);
         Ok(())
+    }
+
+    /// Forgets what a record that goes now spoke of: under the complement of its key stands what it says something about, and
+    /// whoever read that alone would not know. What was written since is another.
+    fn forget_marked(&self, seq: u64, lines: &[Line]) {
+        for line in lines {
+            let Some(marked) = self.index.find(!line.key).filter(|marked| marked.version < line.version)
+            else {
+                continue;
+            };
+            let goes = |held: Entry| held.place.is(line.place(seq)) && !held.place.is_tombstone();
+            if !marked.place.is_tombstone() && self.index.find(line.key).is_some_and(goes) {
+                self.forget(!line.key, marked.version);
+            }
+        }
     }
 
     /// Takes the record out of the index, if the key still has it; tells whether it had bytes.
