@@ -396,7 +396,18 @@ impl Fleet {
     }
 
     fn kill(&mut self, node: usize) {
+        // Gone before the next one comes: a database that is dropped later would write into the other's file.
         self.nodes[node].exchange = None;
+        let nobody = CacheStore::new(&Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 20,
+            secret: [0; 32],
+        });
+        if node == 2 {
+            *self.second.lock() = Arc::clone(&nobody);
+        }
+        self.nodes[node].store = nobody;
         let torn = &mut self.nodes[node].torn;
         if self.random.one_in(2) {
             torn.power_loss();
@@ -454,8 +465,19 @@ impl Fleet {
                 (log.source("stream"), log.source("parent"))
             );
         }
+        let lacking = &self.ordered[self.streamed];
+        for (nth, node) in self.nodes.iter().enumerate() {
+            let logged = node.store.purge_log().since(0, usize::MAX).expect("the disk is well");
+            let known = logged.iter().find(|logged| logged.purge.id == lacking.id);
+            eprintln!("purge of node {} at node {nth}: {known:?}", lacking.node);
+        }
         let stream = self.stream.lock();
-        panic!("{} ordered, {} in the stream, which ends at {}", self.ordered.len(), self.streamed, stream.last());
+        panic!(
+            "{} ordered, {} in the stream, which ends at {}",
+            self.ordered.len(),
+            self.streamed,
+            stream.last()
+        );
     }
 }
 
