@@ -175,11 +175,13 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        let origins = Arc::clone(&edge.origins);
+        let (origins, fleet) = (Arc::clone(&edge.origins), Arc::clone(&edge.fleet));
         shared.spawn(async move {
             loop {
                 clock.sleep(ORIGIN_SWEEP).await;
                 origins.sweep();
+                // Not with what waits for the disk: one that hangs keeps purges from being heard.
+                fleet.look();
             }
         });
         shared.spawn(tend(Arc::clone(&edge)));
@@ -200,7 +202,6 @@ async fn tend(edge: Arc<Edge>) {
         let tending = tokio::task::spawn_blocking(move || {
             tended.store.tend_purges(tended.clock.wall().minus(PURGE_RECORDS_KEPT))
         });
-        edge.fleet.look();
         let purges = tending.await.unwrap_or(Ok(())).err().map(|error| error.to_string());
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));

@@ -301,7 +301,10 @@ pub struct Interim {
 
 /// Where interim responses go; bounded, and what does not fit is dropped.
 #[derive(Clone, Debug, Default)]
-pub struct InterimSink(Arc<Mutex<Passing>>);
+pub struct InterimSink {
+    passing: Arc<Mutex<Passing>>,
+    change: Option<fn(&mut HeaderMap)>,
+}
 
 /// What has been sent and not yet taken.
 #[derive(Debug, Default)]
@@ -311,9 +314,18 @@ struct Passing {
 }
 
 impl InterimSink {
+    /// The same way, for what must go through `change` first.
+    #[must_use]
+    pub fn through(self, change: fn(&mut HeaderMap)) -> Self {
+        Self { change: Some(change), ..self }
+    }
+
     /// Sends one on its way, if there is room.
-    pub fn send(&self, interim: Interim) {
-        let mut passing = self.0.lock();
+    pub fn send(&self, mut interim: Interim) {
+        if let Some(change) = self.change {
+            change(&mut interim.fields);
+        }
+        let mut passing = self.passing.lock();
         if passing.interims.len() < INTERIM_MAX {
             passing.interims.push(interim);
         }
@@ -324,7 +336,7 @@ impl InterimSink {
 
     /// What was sent since the last call; the task is woken for more.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Vec<Interim> {
-        let mut passing = self.0.lock();
+        let mut passing = self.passing.lock();
         if !passing.taker.as_ref().is_some_and(|taker| taker.will_wake(cx.waker())) {
             passing.taker = Some(cx.waker().clone());
         }
@@ -334,7 +346,7 @@ impl InterimSink {
     /// The first that is sent and not yet taken; for one who takes them one by one. Cancel by dropping.
     pub(crate) async fn next(&self) -> Interim {
         std::future::poll_fn(|cx| {
-            let mut passing = self.0.lock();
+            let mut passing = self.passing.lock();
             if passing.interims.is_empty() {
                 passing.taker = Some(cx.waker().clone());
                 return Poll::Pending;
@@ -347,7 +359,7 @@ impl InterimSink {
     /// What was sent since the last call.
     #[cfg(test)]
     pub(crate) fn take(&self) -> Vec<Interim> {
-        std::mem::take(&mut self.0.lock().interims)
+        std::mem::take(&mut self.passing.lock().interims)
     }
 }
 

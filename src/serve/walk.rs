@@ -234,11 +234,11 @@ impl Walk {
             target: self.target.clone(),
             fields,
             body: std::mem::take(&mut *self.body.lock()),
-            interim: self.interim.clone(),
+            // Only a parent may say what is between nodes.
+            interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;
-        // Only a parent may say what is between nodes.
         remove_ours(&mut answer.fields);
         Ok(answer)
     }

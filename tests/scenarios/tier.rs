@@ -167,7 +167,8 @@ async fn parts_of_a_large_body_come_from_the_parent() {
 async fn early_hints_pass_and_the_word_between_nodes_does_not() {
     let region = Region::build().node("p", &[]).node("c", &["p"]).start().await;
     region.follow_all();
-    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+    // An origin that has learnt the word says it in vain.
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nTidegate-Tier: asking\r\n\r\n";
     let gate = Gate::shut();
     let answer = reply(200).cache_control("max-age=60").before(hints).body("x").head_after(&gate);
     region.origin("a").on("/x", [answer]);

@@ -234,7 +234,7 @@ mod tests {
     }
 
     impl PurgeBus for Endless {
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "stream"
         }
 
@@ -303,11 +303,11 @@ mod tests {
     struct Stream(Mutex<(u128, Vec<u128>)>);
 
     impl PurgeBus for Stream {
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "stream"
         }
 
-        fn pull(&self, since: u64, _: usize) -> Pending<'_, Batch> {
+        fn pull(&self, _: u64, _: usize) -> Pending<'_, Batch> {
             let (log, ids) = &*self.0.lock();
             let (log, last) = (*log, ids.len() as u64);
             Box::pin(async move { Ok(Batch { log, first: last + 1, last, records: Vec::new() }) })

@@ -221,7 +221,7 @@ impl Parent {
             tokio::select! {
                 biased;
                 answer = &mut asking => break answer,
-                interim = sink.next() => {
+                mut interim = sink.next() => {
                     if Word::of(&interim.fields) == Some(Word::Asking) {
                         patience.set(on.clock.sleep(until_next.saturating_add(TIER_PATIENCE)));
                         until_next = until_next.saturating_mul(2);
@@ -229,6 +229,7 @@ impl Parent {
                     if interim.status != StatusCode::PROCESSING
                         && let Some(client) = wanted.interim
                     {
+                        proof::remove_ours(&mut interim.fields);
                         client.send(interim);
                     }
                 }
