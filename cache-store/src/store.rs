@@ -291,7 +291,7 @@ impl CacheStore {
 
     /// What the purges say about a stored response, looked up if that may have changed.
     #[inline]
-    pub(crate) fn purged(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
+    pub fn purged(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
         self.purges.broad.check(stored, resource)
     }
 

@@ -115,21 +115,22 @@ impl Fleet {
     /// Looks how it stands: what is stored is trusted or not. For a tick.
     pub fn look(&self) {
         let now = self.clock.now();
-        let (mut trusted, mut news) = (true, Vec::new());
+        // Since when something may have been missed.
+        let mut missed = None;
         for link in &*self.links.lock() {
-            let heard = link.in_step;
-            let is_lost = heard.is_none_or(|heard| now.since(heard) > self.unsynced_after);
-            trusted &= !is_lost;
-            if is_lost && let Some(trouble) = &link.trouble {
-                news.push(format!("{}: {trouble}", link.name));
+            if link.in_step.is_none_or(|heard| now.since(heard) > self.unsynced_after) {
+                let since = link.in_step.unwrap_or(link.since);
+                missed = Some(missed.map_or(since, |missed: Timestamp| missed.min(since)));
             }
         }
-        let how = match (trusted, self.unsynced) {
-            (true, _) | (false, Unsynced::Serve) => None,
+        let how = match (missed, self.unsynced) {
+            (None, _) | (Some(_), Unsynced::Serve) => None,
             // What the origin has said within that time is as good as it was while all was well: so long a purge may be on its way.
             // Without that everything would be asked for at every request.
-            (false, Unsynced::Revalidate) => Some((Purged::Soft(now), now.minus(self.unsynced_after))),
-            (false, Unsynced::Deny) => Some((Purged::Hard, Timestamp::from_millis(u64::MAX))),
+            (Some(since), Unsynced::Revalidate) => {
+                Some((Purged::Soft(since), now.minus(self.unsynced_after)))
+            }
+            (Some(_), Unsynced::Deny) => Some((Purged::Hard, Timestamp::from_millis(u64::MAX))),
         };
         self.store.distrust_for_now(how);
     }

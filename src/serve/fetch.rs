@@ -150,12 +150,21 @@ pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led
 }
 
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
-pub(super) async fn answered_post(walk: Walk, answer: OriginAnswer) -> Result<Response, OriginAnswer> {
+pub(super) async fn answered_post(
+    walk: Walk,
+    answer: OriginAnswer,
+    announced: u64,
+) -> Result<Response, OriginAnswer> {
     let head = ResponseHead { status: answer.status, fields: &answer.fields };
     if judge(&walk, &head, &answer).is_err() {
         return Err(answer);
     }
     let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
+    // The fill is younger than the request; one purge in between, applied or about to be, and it is not made.
+    if walk.edge.store.purge_log().announced() != announced {
+        drop(fill);
+        return Err(answer);
+    }
     let (led, leads) = oneshot::channel();
     let taking = walk.clone();
     tokio::spawn(async move { take(&taking, fill, answer, Some(led)).await });
@@ -577,7 +586,7 @@ fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
         stored.held().is_none()
             && stored.freshness.may_serve_stale_if_error(
                 &walk.control(),
-                stored.purged(),
+                walk.edge.store.purged(stored, &walk.resource()),
                 walk.edge.clock.now(),
             )
     })

@@ -412,7 +412,11 @@ fn stale_if_error(walk: &Walk, stored: Option<&Arc<StoredResponse>>) -> Option<H
     let stored = stored.filter(|stored| stored.held().is_none() && walk.takes_stale(stored))?;
     stored
         .freshness
-        .may_serve_stale_if_error(&walk.control(), stored.purged(), walk.edge.clock.now())
+        .may_serve_stale_if_error(
+            &walk.control(),
+            walk.edge.store.purged(stored, &walk.resource()),
+            walk.edge.clock.now(),
+        )
         .then(|| Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) })
 }
 

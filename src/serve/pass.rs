@@ -26,6 +26,7 @@ use crate::respond::{self, Occasion};
 
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
+    let announced = walk.edge.store.purge_log().announced();
     let epoch = walk.edge.store.epoch();
     let mut answer = match walk.ask_origin(Sent::with_conditions(Arc::clone(&walk.forward))).await {
         Ok(answer) => answer,
@@ -36,7 +37,7 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
         let untouched = walk.edge.store.untouched_since(walk.key, epoch);
         invalidate(&walk, &answer.fields, answer.status);
         if walk.method == Method::POST && untouched {
-            answer = match fetch::answered_post(walk.clone(), answer).await {
+            answer = match fetch::answered_post(walk.clone(), answer, announced).await {
                 Ok(response) => return response,
                 Err(answer) => answer,
             };

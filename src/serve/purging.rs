@@ -117,6 +117,11 @@ impl Purger for Edge {
     fn purge(&self, order: &Order) -> Result<Applied, PurgeError> {
         let scopes = order.selectors.iter().map(|selector| self.scope_of(selector));
         let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
+        // Other nodes are told what it reads as.
+        if let Some(scope) = scopes.iter().find(|scope| Selector::of_scope(scope).is_none()) {
+            let kind = scope.as_str();
+            return Err(PurgeError::Unavailable(format!("the {kind} is too long once it is in normal form")));
+        }
         let purge = Purge {
             id: purge::new_id().map_err(unavailable)?,
             at: self.clock.wall(),

@@ -119,6 +119,10 @@ impl Broad {
         }
         let distrust = scopes.distrust.filter(|(_, before)| stored.freshness.received() < *before);
         match (stored.purged(), distrust) {
+            // It was as good as any other until it came.
+            (Purged::No, Some((Purged::Soft(since), _))) => {
+                Purged::Soft(since.max(stored.freshness.received()))
+            }
             (Purged::No, Some((distrust, _))) => distrust,
             (Purged::Soft(_), Some((Purged::Hard, _))) => Purged::Hard,
             (purged, _) => purged,
