@@ -31,6 +31,7 @@ pub mod url;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use cache_store::purge::{Applied, Matched};
 pub use call::Call;
 pub use error::{PurgeError, Refusal};
 pub use limits::{NOTE_BYTES_MAX, NOTES_MAX};
@@ -86,24 +87,6 @@ pub trait Purger: Send + Sync {
     /// Every node of the fleet and the number that it has applied. Waits until all have applied `sequence`, or the node's own
     /// patience is over. A node without a fleet answers with itself at once.
     fn fleet_applied<'a>(&'a self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>>;
-}
-
-/// A purge that has been applied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Applied {
-    /// Its number in the node's log.
-    pub sequence: u64,
-    /// Stored responses it touched, as far as they were counted.
-    pub matched: u64,
-}
-
-/// What an order would touch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Matched {
-    /// Stored responses.
-    pub objects: u64,
-    /// Bytes of their bodies.
-    pub bytes: u64,
 }
 
 /// A purge as the log has it.

@@ -128,15 +128,15 @@ impl Purger for Edge {
             soft: order.soft,
             scopes,
         };
-        let done = self.store.purge(purge).map_err(|error| PurgeError::Unavailable(error.to_string()))?;
+        let applied = self.store.purge(purge).map_err(|error| PurgeError::Unavailable(error.to_string()))?;
         self.purges.count(order);
-        Ok(Applied { sequence: done.sequence, matched: done.matched })
+        Ok(applied)
     }
 
     fn matched(&self, order: &Order) -> Result<Matched, PurgeError> {
         let mut matched = Matched::default();
         for selector in &order.selectors {
-            let purge::Matched { objects, bytes } = self.store.matched(&self.scope_of(selector)?);
+            let Matched { objects, bytes } = self.store.matched(&self.scope_of(selector)?);
             matched.objects += objects;
             matched.bytes += bytes;
         }
