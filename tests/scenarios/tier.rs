@@ -20,15 +20,16 @@ async fn a_region_fetches_an_object_once() {
         .await;
     region.follow_all();
     region.origin("a").answers("*", |seen| reply(200).cache_control("max-age=60").body(seen.target()));
-    for nth in 0..20 {
+    for nth in 0..40 {
         let target = format!("/{nth}");
         let both = gather(vec![region.client("c").get(&target), region.client("d").get(&target)]);
         both.await.expect_all(200, &target);
         region.origin("a").saw(1, &target);
     }
     let asked = |node: &str| region.edge(node).store.usage().fills;
-    assert_eq!(asked("p") + asked("q"), 20, "each at one of them");
-    assert!(asked("p") > 2 && asked("q") > 2, "at both of them: {} and {}", asked("p"), asked("q"));
+    assert_eq!(asked("p") + asked("q"), 40, "each at one of them");
+    // Their addresses decide: all forty at one of them is a chance of two in 2^40.
+    assert!(asked("p") > 0 && asked("q") > 0, "at both of them: {} and {}", asked("p"), asked("q"));
 }
 
 #[tokio::test]
