@@ -14,6 +14,7 @@ mod policy;
 mod pool;
 mod purge;
 mod site;
+mod steer;
 mod tier;
 
 use std::collections::BTreeMap;

@@ -2,18 +2,15 @@
 //!
 //! Invariant: what is written here passes `check` and means the same, so it is its own effective form.
 
+mod pool;
+mod site;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use cache_store::rules::Policy;
-use cache_store::rules::policy::RequestDirectives;
-
-use super::check::{DIRECTIVES, DISK_ADMISSION, MEMORY_ADMISSION, SET_COOKIE, SHORT_PART, UNSYNCED};
+use super::check::{DISK_ADMISSION, MEMORY_ADMISSION, UNSYNCED};
 use super::units::{duration_text, size_text};
-use super::{
-    Config, Cookies, Forward, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Pool,
-    RoutePolicy, Site, Steer, Tier, TierKey,
-};
+use super::{Config, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey};
 
 /// The settings as TOML.
 pub fn effective(config: &Config) -> String {
@@ -66,7 +63,7 @@ pub fn effective(config: &Config) -> String {
     out.0
 }
 
-struct Page(String);
+pub(super) struct Page(pub(super) String);
 
 impl Page {
     fn table(&mut self, header: &str) {
@@ -158,102 +155,6 @@ impl Page {
         };
         self.line("format", &quoted(format));
         self.line("mask_client", &log.mask_client.to_string());
-    }
-
-    fn pool(&mut self, pool: &Pool) {
-        self.table(&format!("[pool.{}]", quoted(&pool.name)));
-        self.line("origins", "[");
-        for origin in &pool.origins {
-            let (url, weight, backup) = (quoted(&origin.name), origin.weight, origin.backup);
-            let _ = writeln!(self.0, "  {{ url = {url}, weight = {weight}, backup = {backup} }},");
-        }
-        self.0.push_str("]\n");
-        self.line("balance", &quoted("weighted"));
-        if let Some(host) = &pool.host {
-            self.line("host", &quoted(host));
-        }
-        if let Some(name) = &pool.server_name {
-            self.line("server_name", &quoted(name));
-        }
-        self.line("verify", &pool.verify.to_string());
-        if let Some(ca) = &pool.ca {
-            self.line("ca", &quoted(&ca.display().to_string()));
-        }
-        self.line("connections_max", &pool.connections_max.to_string());
-        self.line("queue_max", &pool.queue_max.to_string());
-        self.line("queue_timeout", &time(pool.queue_timeout));
-        self.line("connect_timeout", &time(pool.connect_timeout));
-        self.line("first_byte_timeout", &time(pool.first_byte_timeout));
-        self.line("between_bytes_timeout", &time(pool.between_bytes_timeout));
-        self.line("idle_timeout", &time(pool.idle_timeout));
-        self.line("eject_after", &pool.eject_after.to_string());
-        self.line("eject_for", &time(pool.eject_for));
-    }
-
-    fn site(&mut self, site: &Site) {
-        self.table("[[site]]");
-        self.line("hosts", &strings(site.hosts.iter()));
-        self.policy(&site.defaults);
-        for route in &site.routes {
-            self.table("[[site.route]]");
-            self.line("path", &quoted(&route.path.to_string()));
-            self.line("methods", &strings(route.methods.iter()));
-            self.policy(&route.policy);
-        }
-    }
-
-    fn policy(&mut self, policy: &RoutePolicy) {
-        self.line("preset", &quoted(policy.preset.as_str()));
-        self.line("cache", &quoted(if policy.cache { "on" } else { "off" }));
-        match &policy.steer {
-            Steer::Pool(pool) => self.line("pool", &quoted(pool)),
-            Steer::Weight(pools) => {
-                let shares: Vec<_> =
-                    pools.iter().map(|(pool, weight)| format!("{} = {weight}", quoted(pool))).collect();
-                self.line("steer", &format!("{{ by = \"weight\", pools = {{ {} }} }}", shares.join(", ")));
-            }
-        }
-        self.rules(&policy.rules);
-        let (sort, remove) = (policy.query.sort, strings(policy.query.remove.iter()));
-        self.line("query", &format!("{{ sort = {sort}, remove = {remove} }}"));
-        match &policy.cookies {
-            Cookies::Forward => self.line("cookies", &quoted("forward")),
-            Cookies::PassOn(names) => {
-                self.line("cookies", &format!("{{ pass_on = {} }}", strings(names.iter())));
-            }
-        }
-        match &policy.forward {
-            Forward::Safe => self.line("forward", &quoted("safe")),
-            Forward::Only(names) => self.line("forward", &strings(names.iter())),
-        }
-        self.line("x_cache", &policy.x_cache.to_string());
-    }
-
-    fn rules(&mut self, rules: &Policy) {
-        self.line("default_ttl", &or_off(rules.default_ttl));
-        self.line("ttl", &or_off(rules.ttl_override));
-        self.line("ttl_max", &time(rules.lifetime_max));
-        let heuristic = rules.heuristic.map_or_else(
-            || quoted("off"),
-            |guess| format!("{{ percent = {}, max = {} }}", guess.percent, time(guess.cap)),
-        );
-        self.line("heuristic", &heuristic);
-        let errors = &rules.errors;
-        let (gone, client, server) =
-            (or_off(errors.gone_ttl), or_off(errors.client_ttl), or_off(errors.server_ttl));
-        self.line("negative_ttl", &format!("{{ gone = {gone}, client = {client}, server = {server} }}"));
-        self.line("errors_by_origin", &errors.by_origin.to_string());
-        self.line("stale_while_revalidate", &time(rules.stale_while_revalidate));
-        self.line("stale_if_error", &time(rules.stale_if_error));
-        self.line("s_maxage_forbids_stale", &rules.s_maxage_forbids_stale.to_string());
-        self.line("set_cookie", &named(&SET_COOKIE, &rules.set_cookie));
-        self.line("short_part", &named(&SHORT_PART, &rules.short_part));
-        let heard =
-            DIRECTIVES.iter().filter(|(_, one): &&(_, RequestDirectives)| rules.honour.contains(*one));
-        self.line("honour_request_cache_control", &strings(heard.map(|(name, _)| name)));
-        self.line("targeted_fields", &strings(rules.targets.iter()));
-        self.line("vary_ignore", &strings(rules.vary_ignored.iter()));
-        self.line("select_by_language", &rules.select_by_language.to_string());
     }
 }
 
