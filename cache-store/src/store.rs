@@ -20,7 +20,6 @@ use crate::purge::{Purges, Resource};
 use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
-use crate::rules::vary::write_key;
 use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::disk::Disk;
 pub use crate::tiers::objects::MemoryAdmission;
@@ -602,7 +601,7 @@ impl CacheStore {
         if let Some(Slot::Variants(variants)) = self.objects.find(primary)
             && let Some(newest) = variants.newest()
         {
-            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+            newest.vary.write_key(request.fields, &mut |bytes| values.extend_from_slice(bytes));
         }
         values
     }
