@@ -5,16 +5,20 @@
 //! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). One that is too
 //! large for memory lies on disk ([`StoredResponse::large`]), where its chunks may be missing. Everything a hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
+//! It may have encoded forms (`form.rs`), each a stored response that is found through it alone.
+//!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::form::{Form, Forms};
 use crate::large::Large;
+use crate::rules::coding::Coding;
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
 use crate::rules::validator::strong_validator;
@@ -36,8 +40,14 @@ pub struct StoredResponse {
     status: StatusCode,
     /// A full disk takes it at its second request, which has not come yet.
     owed: AtomicBool,
+    /// [`StoredResponse::coding_notes`].
+    coding_notes: AtomicU8,
+    /// What it is a form in, if it is one.
+    coding: Option<Coding>,
     /// Parts that few responses have, boxed together to keep the rest small.
     rare: Option<Box<Rare>>,
+    /// The same in other codings.
+    forms: Option<Box<Forms>>,
     body: StoredBody,
     /// When it is fresh and how long it may be served stale.
     pub freshness: Freshness,
@@ -47,7 +57,7 @@ pub struct StoredResponse {
     purged: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rare {
     vary: VarySpec,
     tags: Box<[Box<str>]>,
@@ -154,7 +164,10 @@ impl StoredResponse {
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            coding_notes: AtomicU8::new(0),
+            coding: None,
             rare,
+            forms: None,
             body,
             freshness,
             epoch: AtomicU64::new(epoch),
@@ -221,12 +234,86 @@ impl StoredResponse {
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            coding_notes: AtomicU8::new(0),
+            coding: None,
             rare,
+            forms: None,
             body,
             freshness,
             epoch: AtomicU64::new(epoch),
             purged: AtomicU64::new(NOT_PURGED),
         }
+    }
+
+    /// The same in every respect, with one more form or another; what the purges say is said of both.
+    pub(crate) fn with_form(&self, coding: Coding, form: Form) -> Self {
+        // The epoch first: what is marked between the two is then at worst looked up once more.
+        let epoch = self.epoch();
+        Self {
+            blob: self.blob.clone(),
+            lines_len: self.lines_len,
+            status: self.status,
+            owed: AtomicBool::new(self.is_owed()),
+            coding_notes: AtomicU8::new(self.coding_notes()),
+            coding: self.coding,
+            rare: self.rare.clone(),
+            forms: Some(Box::new(Forms::with(self.forms.as_deref(), coding, form))),
+            body: self.body.clone(),
+            freshness: self.freshness,
+            epoch: AtomicU64::new(epoch),
+            purged: AtomicU64::new(self.purge_mark()),
+        }
+    }
+
+    /// The same as a form in `coding`.
+    pub(crate) fn in_coding(self, coding: Coding) -> Self {
+        Self { coding: Some(coding), ..self }
+    }
+
+    /// Takes over the forms of `base`, whose body it has under another head.
+    pub(crate) fn take_forms(&mut self, base: &Self, pack: impl Fn(Parts) -> Self) {
+        let fits = self.held().is_none() && base.held().is_none() && self.body_len() == base.body_len();
+        self.forms = base.forms.as_ref().filter(|_| fits).map(|forms| Box::new(forms.under(self, pack)));
+    }
+
+    /// Whether it is the same stored response: this one, or this one with other forms.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.blob.as_ptr() == other.blob.as_ptr() && self.lines_len == other.lines_len)
+    }
+
+    /// It in `coding`, if that has been made.
+    #[inline]
+    pub fn form(&self, coding: Coding) -> Option<&Form> {
+        self.forms.as_ref()?.of(coding)
+    }
+
+    /// All its forms.
+    pub fn forms(&self) -> impl Iterator<Item = (Coding, &Form)> {
+        Coding::ALL.into_iter().filter_map(|coding| Some((coding, self.form(coding)?)))
+    }
+
+    /// The coding it was encoded in here, if it is a form.
+    #[inline]
+    pub const fn coding(&self) -> Option<Coding> {
+        self.coding
+    }
+
+    /// Bits in which whoever serves it keeps what is to be known about encoding it; none at first.
+    #[inline]
+    pub fn coding_notes(&self) -> u8 {
+        self.coding_notes.load(Ordering::Relaxed)
+    }
+
+    /// Sets bits of them; what was set before.
+    pub fn note_coding(&self, bits: u8) -> u8 {
+        self.coding_notes.fetch_or(bits, Ordering::Relaxed)
+    }
+
+    /// Takes bits of them back.
+    pub fn forget_coding(&self, bits: u8) {
+        self.coding_notes.fetch_and(!bits, Ordering::Relaxed);
     }
 
     /// The final status.
@@ -393,7 +480,8 @@ impl StoredResponse {
                 + allocated(size_of_val(&*rare.tags))
                 + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
-        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare
+        let forms = self.forms.as_ref().map_or(0, |forms| forms.weight());
+        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
     }
 
     /// The disk gets it when it is asked for again.
