@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cache_store::rules::Codings;
 use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
@@ -25,6 +26,7 @@ use crate::admin::AdminService;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
+use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
@@ -118,7 +120,6 @@ impl Edge {
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
             routes: RouteTable::new(&config.sites),
-            store,
             standing,
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
@@ -126,11 +127,13 @@ impl Edge {
             children: Children::new(&config.tier).map_err(StartError::TierKey)?,
             ids: observe.walk_ids(),
             purges: Purging::default(),
+            encoders: Encoders::new(&store, &clock, config.workers),
             refreshes: Refreshes::new(config.purge.refresh_per_second),
             ledger: Ledger::default(),
             not_stored: NotStoredMemory::default(),
             shutdown: shutdown.clone(),
             listeners: std::sync::OnceLock::new(),
+            store,
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
@@ -227,15 +230,18 @@ fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
     *known = now;
 }
 
-/// Tells every route's rules this node's name, which `Surrogate-Control` may address, and whose word about a lifetime comes first.
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address, whose word about a lifetime comes first,
+/// and which codings are negotiated here.
 fn named(mut config: Config) -> Config {
     let has_parents = !config.tier.parents.is_empty();
     let device: Box<str> = (&*config.node).into();
     for site in &mut config.sites {
         let routes = site.routes.iter_mut().map(|route| &mut route.policy);
         for policy in routes.chain([&mut site.defaults]) {
+            let codings = policy.encode.as_ref().map_or(Codings::NONE, |encode| encode.set());
             let rules = &mut Arc::make_mut(policy).rules;
             rules.surrogate_device = Some(device.clone());
+            rules.codings = codings;
             if has_parents {
                 rules.targets.insert(0, proof::CONTROL);
             }
@@ -306,6 +312,7 @@ impl Running {
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
         let (observe, edge) = (Arc::clone(&self.observe), Arc::clone(&self.edge));
         // Joining threads and closing files block.
+        self.edge.encoders.close();
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
@@ -330,6 +337,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();
         self.admin_shutdown.force();
+        self.edge.encoders.close();
         if let Some(shared) = self.shared.take() {
             shared.shutdown_background();
         }

@@ -42,12 +42,8 @@ pub struct StoredResponse {
     owed: AtomicBool,
     /// [`StoredResponse::coding_notes`].
     coding_notes: AtomicU8,
-    /// What it is a form in, if it is one.
-    coding: Option<Coding>,
     /// Parts that few responses have, boxed together to keep the rest small.
     rare: Option<Box<Rare>>,
-    /// The same in other codings.
-    forms: Option<Box<Forms>>,
     body: StoredBody,
     /// When it is fresh and how long it may be served stale.
     pub freshness: Freshness,
@@ -57,11 +53,15 @@ pub struct StoredResponse {
     purged: AtomicU64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Rare {
     vary: VarySpec,
     tags: Box<[Box<str>]>,
     held: Option<Held>,
+    /// The same in other codings.
+    forms: Option<Forms>,
+    /// What it is a form in, if it is one.
+    coding: Option<Coding>,
 }
 
 /// Where the body's bytes are.
@@ -158,16 +158,14 @@ impl StoredResponse {
             (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
-            .then(|| Box::new(Rare { vary, tags, held }));
+            .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Some(Self {
             blob,
             lines_len,
             status,
             owed: AtomicBool::new(false),
             coding_notes: AtomicU8::new(0),
-            coding: None,
             rare,
-            forms: None,
             body,
             freshness,
             epoch: AtomicU64::new(epoch),
@@ -228,16 +226,14 @@ impl StoredResponse {
             StoredBody::Chunks(Arc::new(chunks))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
-            .then(|| Box::new(Rare { vary, tags, held }));
+            .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Self {
             blob: Bytes::from(blob),
             lines_len,
             status,
             owed: AtomicBool::new(false),
             coding_notes: AtomicU8::new(0),
-            coding: None,
             rare,
-            forms: None,
             body,
             freshness,
             epoch: AtomicU64::new(epoch),
@@ -249,15 +245,20 @@ impl StoredResponse {
     pub(crate) fn with_form(&self, coding: Coding, form: Form) -> Self {
         // The epoch first: what is marked between the two is then at worst looked up once more.
         let epoch = self.epoch();
+        let rare = Rare {
+            vary: self.vary().clone(),
+            tags: self.tags().into(),
+            held: self.held().cloned(),
+            forms: Some(Forms::with(self.known_forms(), coding, form)),
+            coding: self.coding(),
+        };
         Self {
             blob: self.blob.clone(),
             lines_len: self.lines_len,
             status: self.status,
             owed: AtomicBool::new(self.is_owed()),
             coding_notes: AtomicU8::new(self.coding_notes()),
-            coding: self.coding,
-            rare: self.rare.clone(),
-            forms: Some(Box::new(Forms::with(self.forms.as_deref(), coding, form))),
+            rare: Some(Box::new(rare)),
             body: self.body.clone(),
             freshness: self.freshness,
             epoch: AtomicU64::new(epoch),
@@ -266,14 +267,17 @@ impl StoredResponse {
     }
 
     /// The same as a form in `coding`.
-    pub(crate) fn in_coding(self, coding: Coding) -> Self {
-        Self { coding: Some(coding), ..self }
+    pub(crate) fn in_coding(mut self, coding: Coding) -> Self {
+        self.rare.get_or_insert_default().coding = Some(coding);
+        self
     }
 
     /// Takes over the forms of `base`, whose body it has under another head.
     pub(crate) fn take_forms(&mut self, base: &Self, pack: impl Fn(Parts) -> Self) {
         let fits = self.held().is_none() && base.held().is_none() && self.body_len() == base.body_len();
-        self.forms = base.forms.as_ref().filter(|_| fits).map(|forms| Box::new(forms.under(self, pack)));
+        if let Some(forms) = base.known_forms().filter(|_| fits) {
+            self.rare.get_or_insert_default().forms = Some(forms.under(self, pack));
+        }
     }
 
     /// Whether it is the same stored response: this one, or this one with other forms.
@@ -286,7 +290,12 @@ impl StoredResponse {
     /// It in `coding`, if that has been made.
     #[inline]
     pub fn form(&self, coding: Coding) -> Option<&Form> {
-        self.forms.as_ref()?.of(coding)
+        self.known_forms()?.of(coding)
+    }
+
+    #[inline]
+    fn known_forms(&self) -> Option<&Forms> {
+        self.rare.as_ref()?.forms.as_ref()
     }
 
     /// All its forms.
@@ -296,8 +305,8 @@ impl StoredResponse {
 
     /// The coding it was encoded in here, if it is a form.
     #[inline]
-    pub const fn coding(&self) -> Option<Coding> {
-        self.coding
+    pub fn coding(&self) -> Option<Coding> {
+        self.rare.as_ref()?.coding
     }
 
     /// Bits in which whoever serves it keeps what is to be known about encoding it; none at first.
@@ -480,7 +489,7 @@ impl StoredResponse {
                 + allocated(size_of_val(&*rare.tags))
                 + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
-        let forms = self.forms.as_ref().map_or(0, |forms| forms.weight());
+        let forms = self.known_forms().map_or(0, Forms::weight);
         shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
     }
 

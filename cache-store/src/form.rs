@@ -21,7 +21,6 @@ use crate::entry::{Parts, StoredResponse};
 use crate::rules::VarySpec;
 use crate::rules::coding::{Coding, encoded};
 use crate::timestamp::Timestamp;
-use crate::weight::allocated;
 
 /// A response in a coding.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl Forms {
 
     pub(crate) fn weight(&self) -> usize {
         let forms = self.0.iter().flatten().map(|form| form.stored.weight());
-        forms.fold(allocated(size_of::<Self>()), usize::saturating_add)
+        forms.fold(0, usize::saturating_add)
     }
 
     /// These, and one more or another.

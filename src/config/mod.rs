@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod effective;
+pub mod encode;
 mod file;
 pub mod limits;
 pub mod load;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use encode::Encode;
 pub use limits::Limits;
 pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
+use super::Encode;
+
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -78,6 +80,9 @@ pub struct RoutePolicy {
     pub forward: Forward,
     /// Which request cookies reach the origin.
     pub cookies: Cookies,
+    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests. None: what
+    /// the origin sends is what clients get. What is encoded already, says `no-transform` or is above 8 MiB is left as it is.
+    pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
 }

@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn a_response_is_in_what_its_field_says() {
-        let rows: &[(&str, &[&str], Option<Option<Coding>>)] = &[
+        type Row = (&'static str, &'static [&'static str], Option<Option<Coding>>);
+        let rows: &[Row] = &[
             ("in nothing", &[], None),
             ("in identity", &["identity"], None),
             ("in an empty text", &[""], None),

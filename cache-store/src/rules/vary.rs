@@ -75,7 +75,9 @@ impl VarySpec {
                 None
             }
             // An origin that encodes whatever it is asked for goes by its own word.
-            Some(coding) => coding.filter(|coding| policy.codings.contains(*coding) && takes(request, *coding)),
+            Some(coding) => {
+                coding.filter(|coding| policy.codings.contains(*coding) && takes(request, *coding))
+            }
         };
         if coding.is_some()
             && let Err(at) =
