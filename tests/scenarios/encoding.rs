@@ -512,7 +512,8 @@ fn of_type(kind: &str) -> Reply {
 }
 
 fn text() -> String {
-    (0..60).map(|line| format!("<p>line {} of the page, and {} more</p>\n", line * 7 % 61, line)).collect()
+    let line = |line: u32| format!("<p>line {} of the page, and {line} more</p>\n", line * 7 % 61);
+    (0..60).map(line).collect()
 }
 
 fn noise(length: usize) -> Vec<u8> {
