@@ -114,7 +114,9 @@ pub const ENCODE_LEVEL_FAST: u8 = 4;
 pub const ENCODE_LEVEL_BEST: u8 = 11;
 /// What is still asked for so long after it was encoded is compressed harder.
 pub const ENCODE_HARDER_AFTER: Duration = Duration::from_secs(10);
-/// A harder one that the queue has no room for, or that ends sooner than it would pay, is tried again after so long.
+/// Longest body that is compressed harder, bytes: beyond it time and memory for that grow faster than what it brings.
+pub const ENCODE_HARDER_BYTES_MAX: u64 = MIB as u64;
+/// A harder one that the queue has no room for is tried again after so long.
 pub const ENCODE_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Bodies that wait to be encoded; further ones go as they are, and are asked for again by their next request.
 pub const ENCODE_QUEUE_MAX: usize = 1024;

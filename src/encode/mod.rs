@@ -30,7 +30,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Clock;
 use crate::config::limits::{
-    ENCODE_GAIN_PERCENT_MIN, ENCODE_HARDER_AFTER, ENCODE_QUEUE_BYTES_MAX, ENCODE_QUEUE_MAX,
+    ENCODE_GAIN_PERCENT_MIN, ENCODE_HARDER_AFTER, ENCODE_HARDER_BYTES_MAX, ENCODE_QUEUE_BYTES_MAX,
+    ENCODE_QUEUE_MAX,
 };
 
 /// Those who encode.
@@ -244,7 +245,8 @@ impl Shared {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         let body = codec::encoded(coding, level, stored.body(), length, bytes_max, goes_on)?;
         let bytes_out = body.len() as u64;
-        let harder_from = (level < level_best).then(|| self.clock.now().plus(ENCODE_HARDER_AFTER));
+        let harder_from = (level < level_best && length <= ENCODE_HARDER_BYTES_MAX)
+            .then(|| self.clock.now().plus(ENCODE_HARDER_AFTER));
         let encoded = Encoded { coding, level, body: Bytes::from(body), harder_from };
         if !self.store.upgrade()?.keep_form(key, &stored, encoded) {
             return None;
@@ -261,3 +263,79 @@ impl Shared {
 const WORKERS_A_THREAD: usize = 2;
 #[cfg(target_os = "linux")]
 const NICE: i32 = 19;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cache_store::entry::Parts;
+    use cache_store::rules::freshness::Windows;
+    use cache_store::rules::{Freshness, VarySpec};
+    use cache_store::store::{MemoryAdmission, Settings};
+    use cache_store::timestamp::Timestamp;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::config::limits::MIB;
+
+    fn store() -> Arc<CacheStore> {
+        CacheStore::new(&Settings {
+            memory_bytes: 16 * MIB,
+            memory_admission: MemoryAdmission::All,
+            object_bytes_max: MIB as u64,
+            secret: [7; 32],
+        })
+    }
+
+    fn job(bytes: usize) -> Job {
+        let parts = Parts {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            body: vec![Bytes::from(vec![b'a'; bytes])],
+            large: None,
+            freshness: Freshness::new(Timestamp::from_secs(1), Duration::ZERO, 60, Windows::default(), 0),
+            vary: VarySpec::default(),
+            tags: Box::default(),
+            held: None,
+            epoch: 0,
+        };
+        let stored = Arc::new(StoredResponse::new(parts));
+        Job { key: CacheKey::from_bits(1), stored, coding: Coding::Gzip, level: 4, level_best: 4 }
+    }
+
+    #[test]
+    fn a_full_queue_takes_no_more_and_counts_what_it_drops() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        // Nobody encodes, so what waits stays.
+        let encoders = Encoders::new(&store(), &clock, 0);
+        for number in 0..ENCODE_QUEUE_MAX {
+            let turn = if number % 2 == 0 { Turn::Soon } else { Turn::Idle };
+            assert!(encoders.ask(job(100), turn), "{number}");
+        }
+        assert!(!encoders.ask(job(100), Turn::Soon));
+        let figures = encoders.figures();
+        assert_eq!((figures.waiting, figures.dropped), (ENCODE_QUEUE_MAX as u64, 1));
+    }
+
+    #[test]
+    fn a_few_large_bodies_fill_the_queue_too() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let encoders = Encoders::new(&store(), &clock, 0);
+        let one = job(16 * MIB);
+        let again = || Job { stored: Arc::clone(&one.stored), ..job(0) };
+        for _ in 0..4 {
+            assert!(encoders.ask(again(), Turn::Soon));
+        }
+        assert!(!encoders.ask(again(), Turn::Soon));
+        assert!(!encoders.ask(job(1), Turn::Idle));
+        assert_eq!(encoders.figures().dropped, 2);
+    }
+
+    #[test]
+    fn who_has_been_closed_takes_nothing() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let encoders = Encoders::new(&store(), &clock, 2);
+        encoders.close();
+        assert!(!encoders.ask(job(100), Turn::Soon));
+    }
+}

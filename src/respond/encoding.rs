@@ -24,6 +24,7 @@ use cache_store::coalesce::FillHead;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::coding::{Accepted, coding_of};
+use cache_store::rules::partial::Held;
 use cache_store::rules::{CacheControl, Coding, Codings};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, StatusCode, header};
@@ -153,7 +154,9 @@ impl Negotiation<'_> {
     #[cold]
     fn look(&self, stored: &StoredResponse) -> u8 {
         let fields = stored.fields();
-        let mut notes = notes_of(self.encode, stored.status(), &fields, Some(stored.body_len()));
+        // A part depends on the request as the whole does, and is never encoded itself.
+        let length = stored.held().map_or(Some(stored.body_len()), Held::complete);
+        let mut notes = notes_of(self.encode, stored.status(), &fields, length);
         if stored.held().is_some() || stored.large().is_some() {
             notes &= !Notes::FIT;
         }

@@ -4,11 +4,15 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use cache_store::rules::Coding;
-use tidegate::config::{Encode, Preset};
+use tidegate::config::{DiskAdmission, DiskCache, Encode, Preset};
 
 use crate::stage::answer::Answer;
+use crate::stage::directory::Directory;
+use crate::stage::h2::{H2Client, Identity};
 use crate::stage::origin::Seen;
+use crate::stage::region::Region;
 use crate::stage::reply::{Frame, Reply, reply};
+use crate::stage::settings::encrypted;
 use crate::stage::{Stage, secs};
 
 #[tokio::test]
@@ -458,6 +462,135 @@ async fn explain_and_metrics_tell_of_forms() {
         text().len() - sent.body.len()
     );
     assert!(metrics.contains(&saved), "{saved}: {metrics}");
+}
+
+#[tokio::test]
+async fn a_soft_purge_makes_every_form_stale() {
+    let stage = encoding().await;
+    let control = "max-age=60, stale-while-revalidate=60";
+    stage.origin("a").on("/x", [page_for(control), page_for(control).body(text().to_uppercase())]);
+    ask(&stage, "gzip").get("/x").await;
+    made(&stage, 1).await;
+    stage.purge(&["/x"], true).await;
+    encoded(&ask(&stage, "gzip").get("/x").await, "gzip").cache_status_has("detail=stale-while-revalidate");
+    stage.until(|count| count.stored == 2).await;
+    made(&stage, 2).await;
+    assert_eq!(decoded(&ask(&stage, "gzip").get("/x").await), text().to_uppercase());
+}
+
+#[tokio::test]
+async fn a_purge_that_comes_while_a_form_is_made_is_not_undone() {
+    let stage = encoding().await;
+    let large = text().repeat(400);
+    let body = large.clone();
+    stage.origin("a").answers("/x", move |_: &Seen| of_type("text/html").body(body.clone()));
+    for round in 1..=8 {
+        assert_eq!(ask(&stage, "br").get("/x").await.cache_status_has("fwd=uri-miss").text(), large);
+        stage.until(|count| count.stored == round).await;
+        stage.purge(&["/x"], false).await;
+    }
+    // Whatever the encoders were at: nothing comes back.
+    stage.until(|_| stage.edge().encoders.figures().waiting == 0).await;
+    assert_eq!(stage.count().memory_objects, 0);
+    ask(&stage, "br").get("/x").await.cache_status_has("fwd=uri-miss");
+}
+
+#[tokio::test]
+async fn after_a_restart_identity_is_there_and_forms_are_made_anew() {
+    let directory = Directory::new();
+    let path = directory.path().to_owned();
+    let mut stage = Stage::build()
+        .policy(|policy| policy.encode = Some(Arc::new(Encode::usual())))
+        .config(move |config, _| {
+            config.cache.disk = Some(DiskCache { path, bytes: 256 << 20, admission: DiskAdmission::All });
+        })
+        .start()
+        .await;
+    stage.origin("a").on("/x", [page_for("max-age=600")]);
+    stage
+        .origin("a")
+        .on("/zipped", [page_for("max-age=600").field("content-encoding", "gzip").body("zipped")]);
+    ask(&stage, "gzip").get("/x").await;
+    ask(&stage, "gzip").get("/zipped").await;
+    made(&stage, 1).await;
+    encoded(&ask(&stage, "gzip").get("/x").await, "gzip");
+    stage.restart().await;
+    let answer = ask(&stage, "gzip").get("/x").await;
+    assert!(answer.expect(200, &text()).lacks("content-encoding").has("vary", "accept-encoding").is_hit());
+    // Its first hit in memory asks for it.
+    ask(&stage, "gzip").get("/x").await.expect(200, &text());
+    made(&stage, 1).await;
+    assert!(encoded(&ask(&stage, "gzip").get("/x").await, "gzip").is_hit());
+    // What the origin encoded is on disk as it came, and known for what it is.
+    assert!(ask(&stage, "br, gzip").get("/zipped").await.expect(200, "zipped").is_hit());
+    assert!(!ask(&stage, "br").get("/zipped").await.is_hit());
+    stage.origin("a").saw(1, "/x");
+}
+
+#[tokio::test]
+async fn a_child_gets_identity_and_encodes_for_itself() {
+    let region = Region::build()
+        .policy(|policy| policy.encode = Some(Arc::new(Encode::usual())))
+        .node("p", &[])
+        .node("c", &["p"])
+        .start()
+        .await;
+    region.follow_all();
+    region.origin("a").on("/x", [page()]);
+    let ask = |node: &str| region.client(node).header("accept-encoding", "gzip").get("/x");
+    // The parent has a form of its own by now.
+    ask("p").await;
+    region.until(|| region.edge("p").encoders.figures().made == [0, 0, 1]).await;
+    encoded(&ask("p").await, "gzip");
+    ask("c")
+        .await
+        .expect(200, &text())
+        .lacks("content-encoding")
+        .has("etag", "\"1\"")
+        .has("vary", "accept-encoding");
+    region.until(|| region.edge("c").encoders.figures().made == [0, 0, 1]).await;
+    encoded(&ask("c").await, "gzip").has("etag", "W/\"1\"");
+    region.client("c").header("accept-encoding", "br").get("/x").await.expect_status(200);
+    region.client("c").get("/x").await.expect(200, &text());
+    region.origin("a").saw(1, "/x");
+}
+
+#[tokio::test]
+async fn a_form_is_a_hit_over_http_2_too() {
+    let identity = Identity::new();
+    let (cert, key) = (identity.cert.clone(), identity.key.clone());
+    let stage = Stage::build()
+        .policy(|policy| policy.encode = Some(Arc::new(Encode::usual())))
+        .config(|config, _| config.listeners = vec![encrypted(cert, key)])
+        .start()
+        .await;
+    stage.origin("a").on("/x", [page()]);
+    let client = H2Client::connect(stage.address(), &identity).await;
+    let ask = || client.get_in("/x", "br");
+    ask().await.expect(200, &text());
+    made(&stage, 1).await;
+    // The second time from a block that was kept.
+    for _ in 0..3 {
+        encoded(&ask().await, "br").has("etag", "W/\"1\"").has("vary", "accept-encoding");
+    }
+}
+
+#[tokio::test]
+async fn junk_in_accept_encoding_makes_no_variants_and_no_work() {
+    let stage = encoding().await;
+    stage.origin("a").answers("/x", |_: &Seen| page().vary("Accept-Encoding"));
+    for number in 0..300 {
+        let accepted = match number % 4 {
+            0 => format!("x{number}, gzip;q=0.{:03}", number % 1000 + 1),
+            1 => format!("gzip;q={number}, *;q=nan"),
+            2 => format!("{}gzip", "a, ".repeat(number)),
+            _ => format!("gzip;{}", ";".repeat(number)),
+        };
+        ask(&stage, &accepted).get("/x").await.expect_status(200);
+    }
+    stage.origin("a").saw(1, "/x");
+    assert_eq!((stage.count().memory_objects, stage.count().stored), (1, 1));
+    assert!(stage.edge().encoders.figures().made.iter().sum::<u64>() <= 3);
 }
 
 /// A node whose site encodes.

@@ -87,6 +87,12 @@ impl H2Client {
         self.send(http::Request::get(format!("https://{HOST}{target}")), None)
     }
 
+    /// The same with this `Accept-Encoding`.
+    pub(crate) fn get_in(&self, target: &str, coding: &str) -> impl Future<Output = Answer> + use<> {
+        let request = http::Request::get(format!("https://{HOST}{target}"));
+        self.send(request.header("accept-encoding", coding), None)
+    }
+
     /// The same with a body.
     pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
         self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()))
