@@ -26,7 +26,7 @@ pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use limits::Limits;
-pub use pool::{Origin, Pool};
+pub use pool::{Balance, Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};
