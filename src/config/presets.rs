@@ -74,6 +74,7 @@ impl Preset {
             cookies: self.cookies(),
             encode: self.encode(),
             x_cache: false,
+            access: None,
         }
     }
 }

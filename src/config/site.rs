@@ -6,6 +6,7 @@ use cache_store::rules::Policy;
 use http::Method;
 
 use super::Encode;
+use super::access::Access;
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub struct RoutePolicy {
     pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Who gets an answer at all; none: everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Named starting points.

@@ -3,6 +3,7 @@
 //! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// Where the client is.
+    client: IpAddr,
     /// Who asks.
     pub(super) asker: Asker,
     /// The answer was begun anew already: what was stored turned out to be of another version.
@@ -144,6 +147,7 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            client: request.client.address.ip(),
             asker: Asker::Client,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
@@ -259,6 +263,7 @@ impl Walk {
             body: std::mem::take(&mut *self.body.lock()),
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
+            client: Some(self.client),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;

@@ -58,6 +58,7 @@ impl Page {
         let encode = policy.encode.as_deref().map_or_else(|| quoted("off"), encode);
         self.line("encode", &encode);
         self.line("x_cache", &policy.x_cache.to_string());
+        self.access(policy.access.as_deref());
     }
 
     fn rules(&mut self, rules: &Policy) {

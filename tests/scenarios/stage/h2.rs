@@ -87,10 +87,14 @@ impl H2Client {
         self.send(http::Request::get(format!("https://{HOST}{target}")), None)
     }
 
-    /// The same with this `Accept-Encoding`.
-    pub(crate) fn get_in(&self, target: &str, coding: &str) -> impl Future<Output = Answer> + use<> {
+    /// The same with these fields.
+    pub(crate) fn get_with(
+        &self,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> impl Future<Output = Answer> + use<> {
         let request = http::Request::get(format!("https://{HOST}{target}"));
-        self.send(request.header("accept-encoding", coding), None)
+        self.send(fields.iter().fold(request, |request, (name, value)| request.header(*name, *value)), None)
     }
 
     /// The same with a body.
