@@ -8,6 +8,7 @@
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
+mod failing;
 mod freshness;
 mod hostile;
 mod http2;
