@@ -11,11 +11,12 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU8;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::form::{Form, Forms};
 use crate::large::Large;
 use crate::rules::coding::Coding;

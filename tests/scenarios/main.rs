@@ -10,6 +10,7 @@ mod access;
 mod cases;
 mod coalescing;
 mod encoding;
+mod failing;
 mod freshness;
 mod hostile;
 mod http2;
