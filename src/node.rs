@@ -21,7 +21,7 @@ use purge_api::bus::{ScopeOf, Standing};
 use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::AdminService;
+use crate::admin::{AdminService, NodeNow};
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
@@ -33,12 +33,12 @@ use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::places::Places;
 use crate::route::RouteTable;
-use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
+use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
 pub struct Running {
-    edge: Arc<Edge>,
+    current: Arc<Current>,
     clients: Option<listener::Running>,
     admin: Option<listener::Running>,
     observe: Arc<Observe>,
@@ -133,36 +133,37 @@ impl Edge {
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
             places,
-            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?,
-            children: Children::new(&config.tier).map_err(StartError::TierKey)?,
-            ids: observe.walk_ids(),
-            purges: Purging::default(),
-            refreshes: Refreshes::new(config.purge.refresh_per_second),
-            ledger: Ledger::default(),
-            not_stored: NotStoredMemory::default(),
+            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
+            children: Children::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
+            ids: Arc::new(observe.walk_ids()),
+            purges: Arc::new(Purging::default()),
+            refreshes: Arc::new(Refreshes::new(config.purge.refresh_per_second)),
+            ledger: Arc::new(Ledger::default()),
+            not_stored: Arc::new(NotStoredMemory::default()),
             shutdown: shutdown.clone(),
-            listeners: std::sync::OnceLock::new(),
+            listeners: Arc::new(std::sync::OnceLock::new()),
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
+        let current = Arc::new(Current::new(Arc::clone(&edge)));
         {
-            let of = Arc::clone(&edge);
-            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.scope_of_any(selector));
+            let of = Arc::clone(&current);
+            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
             let _shared = shared.enter();
             match &config.purge.bus {
                 Some(bus) => edge.fleet.join(bus, scope_of),
                 None if config.tier.by_hand => {}
-                None => edge.fleet.follow_parents(&edge, &scope_of),
+                None => edge.fleet.follow_parents(&current, &scope_of),
             }
         }
         let clients = {
-            let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));
+            let (current, observe) = (Arc::clone(&current), Arc::clone(&observe));
             Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
-                .start(move |worker| WalkService::new(Arc::clone(&edge), &observe, worker))?
+                .start(move |worker| WalkService::new(Arc::clone(&current), &observe, worker))?
         };
         drop(edge.listeners.set(clients.stats().to_vec()));
         let mut running = Running {
-            edge: Arc::clone(&edge),
+            current: Arc::clone(&current),
             clients: Some(clients),
             admin: None,
             observe: Arc::clone(&observe),
@@ -174,7 +175,7 @@ impl Edge {
             None => {}
             Some(AdminAddress::Unix(_)) => return Err(StartError::UnixAdmin),
             Some(AdminAddress::Tcp(address)) => {
-                let service = AdminService::new(&config.admin, edge.clone(), observe, clock.clone())
+                let service = AdminService::new(&config.admin, node_now(&current), observe, clock.clone())
                     .map_err(StartError::Tokens)?;
                 let settings = Arc::new(admin_config(&config, *address));
                 let workers = Workers {
@@ -186,19 +187,20 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        attend(&edge, &shared, clock);
+        attend(&current, &shared, clock);
         running.shared = Some(shared);
         Ok(running)
     }
 }
 
 /// Starts what looks after the node while it runs.
-fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
-    let (origins, fleet) = (Arc::clone(&edge.origins), Arc::clone(&edge.fleet));
+fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
+    let (swept, edge) = (Arc::clone(current), current.load_full());
+    let fleet = Arc::clone(&edge.fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
-            origins.sweep();
+            swept.load().origins.sweep();
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }
@@ -206,7 +208,7 @@ fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
     if let Some(places) = &edge.places {
         shared.spawn(Arc::clone(places).watch(edge.clock.clone()));
     }
-    shared.spawn(tend(Arc::clone(edge)));
+    shared.spawn(tend(edge));
 }
 
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
@@ -225,6 +227,12 @@ async fn tend(edge: Arc<Edge>) {
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));
     }
+}
+
+/// The node as admin calls see it.
+fn node_now(current: &Arc<Current>) -> NodeNow {
+    let current = Arc::clone(current);
+    Arc::new(move || current.load_full())
 }
 
 /// The geo database of the settings.
@@ -298,8 +306,8 @@ impl Running {
     }
 
     /// What the workers share.
-    pub const fn edge(&self) -> &Arc<Edge> {
-        &self.edge
+    pub fn edge(&self) -> Arc<Edge> {
+        self.current.load_full()
     }
 
     /// Log and metrics.
@@ -325,7 +333,7 @@ impl Running {
     /// # Errors
     /// It cannot be used; the one in use stays.
     pub fn renew_places(&self) -> Result<(), geo::GeoError> {
-        self.edge.places.as_ref().map_or(Ok(()), |places| places.renew())
+        self.edge().places.as_ref().map_or(Ok(()), |places| places.renew())
     }
 
     /// Stops accepting, lets what is under way end within the drain timeout, then stops.
@@ -340,7 +348,7 @@ impl Running {
         self.admin_shutdown.force();
         self.admin_shutdown.done().await;
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
-        let (observe, edge) = (Arc::clone(&self.observe), Arc::clone(&self.edge));
+        let (observe, edge) = (Arc::clone(&self.observe), self.edge());
         // Joining threads and closing files block.
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {

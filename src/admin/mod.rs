@@ -86,8 +86,11 @@ pub trait Node: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct AdminService(Arc<Inner>);
 
+/// Names the node as it is now: a reload puts another in its place.
+pub type NodeNow = Arc<dyn Fn() -> Arc<dyn Node> + Send + Sync>;
+
 struct Inner {
-    node: Arc<dyn Node>,
+    node: NodeNow,
     observe: Arc<Observe>,
     clock: Clock,
     door: Door,
@@ -110,7 +113,7 @@ impl AdminService {
     /// The token file cannot be read, or something is wrong in it: the message names file and place.
     pub fn new(
         settings: &config::Admin,
-        node: Arc<dyn Node>,
+        node: NodeNow,
         observe: Arc<Observe>,
         clock: Clock,
     ) -> io::Result<Self> {
@@ -121,7 +124,7 @@ impl AdminService {
         Ok(Self::with_door(door, node, observe, clock))
     }
 
-    fn with_door(door: Door, node: Arc<dyn Node>, observe: Arc<Observe>, clock: Clock) -> Self {
+    fn with_door(door: Door, node: NodeNow, observe: Arc<Observe>, clock: Clock) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
         Self(Arc::new(Inner { node, observe, clock, door, ids, bodies, deploys: deploy::Deploys::default() }))
@@ -159,6 +162,10 @@ impl Service for AdminService {
 }
 
 impl Inner {
+    fn node(&self) -> Arc<dyn Node> {
+        (self.node)()
+    }
+
     fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
         let (call, varied, bearer) = self.admit(request)?;
         let inner = Arc::clone(self);
@@ -206,30 +213,32 @@ impl Inner {
 
     fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
         Ok(match route {
-            Route::Explain => Reply::json(StatusCode::OK, &self.node.explain(&ExplainQuery::parse(query)?)?),
+            Route::Explain => {
+                Reply::json(StatusCode::OK, &self.node().explain(&ExplainQuery::parse(query)?)?)
+            }
             Route::Stat => {
-                let mut stat = self.observe.stat(&self.node.gauges(), &self.clock);
+                let mut stat = self.observe.stat(&self.node().gauges(), &self.clock);
                 if let Value::Object(members) = &mut stat {
-                    members.insert("ready".into(), self.node.ready().is_ok().into());
+                    members.insert("ready".into(), self.node().ready().is_ok().into());
                 }
                 Reply::json(StatusCode::OK, &stat)
             }
             Route::Stop => {
-                self.node.stop();
+                self.node().stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
             }
             Route::OpenApi => text("application/json", include_str!("openapi.json")),
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
-            Route::Ready => match self.node.ready() {
+            Route::Ready => match self.node().ready() {
                 Ok(()) => {
                     let mut lines = vec!["ok".to_owned()];
-                    lines.extend(self.node.ailments());
+                    lines.extend(self.node().ailments());
                     text("text/plain; charset=utf-8", lines.join("\n") + "\n")
                 }
                 Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why).into(),
             },
             Route::Metrics => {
-                text(render::CONTENT_TYPE, self.observe.render(&self.node.gauges(), &self.clock))
+                text(render::CONTENT_TYPE, self.observe.render(&self.node().gauges(), &self.clock))
             }
             Route::Dashboard => {
                 let mut reply = text("text/html; charset=utf-8", include_str!("dashboard/index.html"));

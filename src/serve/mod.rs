@@ -33,8 +33,13 @@ pub use purging::Purging;
 pub use refresh::Refreshes;
 pub use service::{NotStoredMemory, WalkService};
 
+/// The node as the settings in force make it: a reload puts another in its place. Who keeps it keeps the settings of then.
+pub type Current = ArcSwap<Edge>;
+
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
@@ -71,7 +76,7 @@ use crate::shutdown::Shutdown;
 use fetch::Led;
 use walk::Walk;
 
-/// What all workers share to answer requests.
+/// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
 pub struct Edge {
     /// The settings.
     pub config: Arc<Config>,
@@ -88,25 +93,25 @@ pub struct Edge {
     /// Where clients are, if there is a database.
     pub places: Option<Arc<Places>>,
     /// The nodes asked before them, if there are any.
-    pub(crate) parents: Option<Parents>,
+    pub(crate) parents: Option<Arc<Parents>>,
     /// Who is taken for a child, if anybody is.
-    pub(crate) children: Option<Children>,
+    pub(crate) children: Option<Arc<Children>>,
     /// The clock.
     pub clock: Clock,
     /// Ids for answers generated here.
-    pub ids: RequestIds,
+    pub ids: Arc<RequestIds>,
     /// Purges applied.
-    pub purges: Purging,
+    pub purges: Arc<Purging>,
     /// What soft purges made stale and somebody asked for.
-    pub refreshes: Refreshes,
+    pub refreshes: Arc<Refreshes>,
     /// Who asked for them.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// Why keys were not stored last time.
-    pub not_stored: NotStoredMemory,
+    pub not_stored: Arc<NotStoredMemory>,
     /// The end of the node.
     pub shutdown: Shutdown,
     /// Counters of the client listeners, once they are bound.
-    pub listeners: OnceLock<Vec<Arc<ListenerStats>>>,
+    pub listeners: Arc<OnceLock<Vec<Arc<ListenerStats>>>>,
 }
 
 impl Edge {

@@ -1,9 +1,11 @@
 //! The walk as a worker's service, with its end of log and metrics; and the node as the admin calls see it.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::Cache;
 use bytes::Bytes;
 use cache_store::key::{CacheKey, KeyMap};
 use cache_store::tiers::disk::ChunksUsage;
@@ -15,7 +17,7 @@ use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
-use super::{Edge, tagged};
+use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
@@ -33,35 +35,50 @@ use crate::shutdown::Phase;
 
 /// One worker's service. Belongs to its thread.
 pub struct WalkService {
-    edge: Arc<Edge>,
+    current: Arc<Current>,
+    /// The edge that this worker saw last: one comparison says whether it is still the one in force.
+    seen: RefCell<Cache<Arc<Current>, Arc<Edge>>>,
     observer: Option<Rc<Observer>>,
 }
 
 impl WalkService {
     /// The service of a worker; call it on the worker's thread.
-    pub fn new(edge: Arc<Edge>, observe: &Observe, worker: &Worker) -> Self {
-        let observer = observe.worker(worker.index, &edge.clock).map(Rc::new);
+    pub fn new(current: Arc<Current>, observe: &Observe, worker: &Worker) -> Self {
+        let clock = current.load().clock.clone();
+        let observer = observe.worker(worker.index, &clock).map(Rc::new);
         if let Some(observer) = observer.clone() {
-            let clock = edge.clock.clone();
             tokio::task::spawn_local(async move { observer.run(&clock).await });
         }
-        Self { edge, observer }
+        let seen = RefCell::new(Cache::new(Arc::clone(&current)));
+        Self { current, seen, observer }
+    }
+
+    /// Does something with the edge in force.
+    #[inline]
+    fn with<T>(&self, act: impl FnOnce(&Arc<Edge>) -> T) -> T {
+        match self.seen.try_borrow_mut() {
+            Ok(mut seen) => act(seen.load()),
+            // Called from within itself.
+            Err(_) => act(&self.current.load()),
+        }
     }
 }
 
 impl Service for WalkService {
     #[inline]
     fn serve(&self, request: &mut Request) -> Served {
-        self.edge.serve(request)
+        self.with(|edge| edge.serve(request))
     }
 
     #[inline]
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         if let Some(observer) = &self.observer {
-            if let Some(places) = &self.edge.places {
-                // The log reads it from the client.
-                places.locate_client(&request.client);
-            }
+            self.with(|edge| {
+                if let Some(places) = &edge.places {
+                    // The log reads it from the client.
+                    places.locate_client(&request.client);
+                }
+            });
             observer.finished(request, finished);
         }
     }

@@ -100,8 +100,9 @@ impl Stage {
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
             Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
-        let service =
-            AdminService::with_door(door, Arc::clone(&node) as _, Arc::new(observe.unwrap()), clock);
+        let now = Arc::clone(&node);
+        let now: NodeNow = Arc::new(move || Arc::clone(&now) as _);
+        let service = AdminService::with_door(door, now, Arc::new(observe.unwrap()), clock);
         Self { node, service }
     }
 

@@ -185,7 +185,7 @@ impl Stage {
     }
 
     /// The node itself.
-    pub(crate) fn edge(&self) -> &Arc<Edge> {
+    pub(crate) fn edge(&self) -> Arc<Edge> {
         self.running.as_ref().expect("the node runs until the stage ends").edge()
     }
 
