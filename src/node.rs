@@ -21,7 +21,7 @@ use purge_api::bus::{ScopeOf, Standing};
 use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::{AdminService, NodeNow};
+use crate::admin::{AdminDoor, AdminService, NodeNow};
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
@@ -32,6 +32,7 @@ use crate::origin::parent::proof::Children;
 use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::places::Places;
+use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
@@ -42,6 +43,7 @@ pub struct Running {
     clients: Option<listener::Running>,
     admin: Option<listener::Running>,
     observe: Arc<Observe>,
+    reloader: Arc<Reloader>,
     shutdown: Shutdown,
     admin_shutdown: Shutdown,
     /// For what blocks or belongs to no worker; ends with the node.
@@ -96,6 +98,14 @@ impl Edge {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+        Self::start_from(None, config, clock)
+    }
+
+    /// The same, of settings that were read from a file, which a reload reads again.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start_from(path: Option<PathBuf>, config: Config, clock: Clock) -> Result<Running, StartError> {
         let shared = Builder::new_multi_thread()
             .worker_threads(SHARED_THREADS)
             .thread_name("shared")
@@ -127,7 +137,7 @@ impl Edge {
         let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
-            routes: RouteTable::new(&config.sites),
+            routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)),
             store,
             standing,
             fleet,
@@ -162,7 +172,11 @@ impl Edge {
                 .start(move |worker| WalkService::new(Arc::clone(&current), &observe, worker))?
         };
         drop(edge.listeners.set(clients.stats().to_vec()));
+        let door = AdminDoor::open(&config.admin).map_err(StartError::Tokens)?;
+        let reloader =
+            Reloader::new(&current, &observe, clients.certificates(), door.clone(), shared.handle(), path);
         let mut running = Running {
+            reloader: Arc::clone(&reloader),
             current: Arc::clone(&current),
             clients: Some(clients),
             admin: None,
@@ -175,8 +189,8 @@ impl Edge {
             None => {}
             Some(AdminAddress::Unix(_)) => return Err(StartError::UnixAdmin),
             Some(AdminAddress::Tcp(address)) => {
-                let service = AdminService::new(&config.admin, node_now(&current), observe, clock.clone())
-                    .map_err(StartError::Tokens)?;
+                let service =
+                    AdminService::new(door, node_now(&current), Some(reloader), observe, clock.clone());
                 let settings = Arc::new(admin_config(&config, *address));
                 let workers = Workers {
                     config: &settings,
@@ -205,9 +219,6 @@ fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
             fleet.look();
         }
     });
-    if let Some(places) = &edge.places {
-        shared.spawn(Arc::clone(places).watch(edge.clock.clone()));
-    }
     shared.spawn(tend(edge));
 }
 
@@ -245,7 +256,7 @@ fn places(config: &Config) -> Result<Option<Arc<Places>>, StartError> {
 }
 
 /// The pools of the settings, and one for each parent.
-fn all_pools(config: &Config) -> BTreeMap<Arc<str>, Pool> {
+pub(crate) fn all_pools(config: &Config) -> BTreeMap<Arc<str>, Pool> {
     let mut pools = parent::pools(&config.tier);
     pools.extend(config.pools.iter().map(|(name, pool)| (Arc::clone(name), pool.clone())));
     pools
@@ -264,7 +275,7 @@ fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
 }
 
 /// Tells every route's rules this node's name, which `Surrogate-Control` may address, and whose word about a lifetime comes first.
-fn named(mut config: Config) -> Config {
+pub(crate) fn named(mut config: Config) -> Config {
     let has_parents = !config.tier.parents.is_empty();
     let device: Box<str> = (&*config.node).into();
     for site in &mut config.sites {
@@ -272,7 +283,7 @@ fn named(mut config: Config) -> Config {
         for policy in routes.chain([&mut site.defaults]) {
             let rules = &mut Arc::make_mut(policy).rules;
             rules.surrogate_device = Some(device.clone());
-            if has_parents {
+            if has_parents && rules.targets.first() != Some(&proof::CONTROL) {
                 rules.targets.insert(0, proof::CONTROL);
             }
         }
@@ -320,20 +331,9 @@ impl Running {
         &self.shutdown
     }
 
-    /// Reads all certificates again.
-    ///
-    /// # Errors
-    /// The first that could not be used; what was shown before stays.
-    pub fn reload_certificates(&self) -> Result<(), listener::tls::TlsError> {
-        self.clients.as_ref().map_or(Ok(()), listener::Running::reload_certificates)
-    }
-
-    /// Takes the geo database's file into use, if it is another than the one in use; blocks while it is read.
-    ///
-    /// # Errors
-    /// It cannot be used; the one in use stays.
-    pub fn renew_places(&self) -> Result<(), geo::GeoError> {
-        self.edge().places.as_ref().map_or(Ok(()), |places| places.renew())
+    /// What takes up other settings.
+    pub const fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// Stops accepting, lets what is under way end within the drain timeout, then stops.

@@ -17,6 +17,7 @@ mod guard;
 mod history;
 pub(crate) mod purge;
 mod query;
+mod settings;
 pub(crate) mod tokens;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use calls::{Call, Route};
 use http::{Method, StatusCode};
@@ -50,6 +52,7 @@ use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
 use crate::observe::id::{RequestId, RequestIds};
 use crate::observe::{Observe, render};
+use crate::reload::Reloader;
 use crate::respond::response::{Body, Lines, Outcome, Response};
 
 /// What the admin calls need of the node.
@@ -93,11 +96,52 @@ struct Inner {
     node: NodeNow,
     observe: Arc<Observe>,
     clock: Clock,
-    door: Door,
+    door: AdminDoor,
+    /// None where there is nothing to reload: in tests.
+    reloader: Option<Arc<Reloader>>,
     ids: RequestIds,
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
     deploys: deploy::Deploys,
+}
+
+/// Who may call; a reload puts another in its place.
+#[derive(Clone)]
+pub struct AdminDoor(Arc<ArcSwap<Door>>);
+
+impl AdminDoor {
+    /// As these settings say; reads the token file if they name one.
+    ///
+    /// # Errors
+    /// The token file cannot be read, or something is wrong in it: the message names file and place.
+    pub fn open(settings: &config::Admin) -> io::Result<Self> {
+        Ok(Self::of(read(settings)?))
+    }
+
+    fn of(door: Door) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(door)))
+    }
+
+    /// The door of other settings.
+    ///
+    /// # Errors
+    /// As [`AdminDoor::open`].
+    #[allow(clippy::unused_self)] // read for this one
+    pub(crate) fn read(&self, settings: &config::Admin) -> io::Result<Door> {
+        read(settings)
+    }
+
+    /// From now on that one.
+    pub(crate) fn replace(&self, door: Door) {
+        self.0.store(Arc::new(door));
+    }
+}
+
+fn read(settings: &config::Admin) -> io::Result<Door> {
+    Ok(match &settings.tokens {
+        Some(path) => Door::Tokens(tokens::read(path)?),
+        None => Door::Loopback,
+    })
 }
 
 /// An answer, or the promise of one.
@@ -107,27 +151,18 @@ enum Answering {
 }
 
 impl AdminService {
-    /// The service; reads the token file if the settings name one.
-    ///
-    /// # Errors
-    /// The token file cannot be read, or something is wrong in it: the message names file and place.
+    /// The service behind a door.
     pub fn new(
-        settings: &config::Admin,
+        door: AdminDoor,
         node: NodeNow,
+        reloader: Option<Arc<Reloader>>,
         observe: Arc<Observe>,
         clock: Clock,
-    ) -> io::Result<Self> {
-        let door = match &settings.tokens {
-            Some(path) => Door::Tokens(tokens::read(path)?),
-            None => Door::Loopback,
-        };
-        Ok(Self::with_door(door, node, observe, clock))
-    }
-
-    fn with_door(door: Door, node: NodeNow, observe: Arc<Observe>, clock: Clock) -> Self {
+    ) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
-        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies, deploys: deploy::Deploys::default() }))
+        let deploys = deploy::Deploys::default();
+        Self(Arc::new(Inner { node, reloader, observe, clock, door, ids, bodies, deploys }))
     }
 }
 
@@ -172,6 +207,8 @@ impl Inner {
         let query = path_of(request.target()).1;
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Reload, _) => Box::pin(inner.reload()),
+            (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
             (Route::Purges, _) => Box::pin(inner.purges(LogQuery::parse(query)?)),
             (route, Some(bearer)) if call.needs == calls::PURGE => {
                 let asked = Asked::new(call, route, varied, request, bearer, id);
@@ -189,7 +226,8 @@ impl Inner {
 
     /// Every check that does not need the body: the call, what varies in its path, and who calls where that is asked.
     fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8], Option<Bearer>), Problem> {
-        if matches!(self.door, Door::Loopback) {
+        let door = self.door.0.load();
+        if matches!(**door, Door::Loopback) {
             guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
         }
@@ -199,7 +237,7 @@ impl Inner {
         }
         let loopback = is_loopback(request.client.address);
         if call.needs.is_empty() {
-            return match self.door {
+            return match **door {
                 Door::Loopback if !loopback => Err(denied(Denied::NotLoopback)),
                 _ => Ok((call, varied, None)),
             };
@@ -207,7 +245,7 @@ impl Inner {
         let authorization = request.fields.named("authorization").next();
         let key = call.keys.iter().find_map(|name| request.fields.named(name).next());
         let caller = Caller { loopback, authorization, key };
-        let bearer = self.door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
+        let bearer = door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
         Ok((call, varied, Some(bearer)))
     }
 
@@ -252,6 +290,8 @@ impl Inner {
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
             Route::Purge
             | Route::Deploy
+            | Route::Reload
+            | Route::Plan
             | Route::ZonePurge
             | Route::KeyPurge
             | Route::KeysPurge

@@ -10,6 +10,7 @@ mod geo;
 pub mod limits;
 pub mod load;
 pub mod mistake;
+pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
@@ -85,7 +86,7 @@ pub enum ListenerProtocol {
 }
 
 /// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     /// Chain, leaf first.
     pub cert: PathBuf,

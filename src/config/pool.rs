@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits;
 
 /// A group of origins that can answer for the same sites.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Pool {
     /// Its name in log, metrics and `explain`.
     pub name: Arc<str>,
@@ -65,7 +65,7 @@ impl Pool {
 }
 
 /// One server.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Origin {
     /// `http://host:port` without path, as written in logs and metrics.
     pub name: Arc<str>,

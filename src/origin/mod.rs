@@ -156,6 +156,28 @@ impl OriginPools {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
     }
 
+    /// Pools by other settings. One whose settings are the same is the same pool, with its connections, its health and its counters;
+    /// what is under way to the others ends as it will.
+    ///
+    /// # Errors
+    /// As [`OriginPools::new`]; these go on.
+    pub fn renewed(
+        &self,
+        pools: &BTreeMap<Arc<str>, config::Pool>,
+        clock: &Clock,
+    ) -> Result<Self, PoolSetupError> {
+        let mut renewed = Self { pools: BTreeMap::new(), spread: Spread::default() };
+        let mut others = BTreeMap::new();
+        for (name, settings) in pools {
+            match self.pools.get(name).filter(|pool| pool.settings() == settings) {
+                Some(pool) => drop(renewed.pools.insert(Arc::clone(name), Arc::clone(pool))),
+                None => drop(others.insert(Arc::clone(name), settings.clone())),
+            }
+        }
+        renewed.pools.extend(Self::new(&others, clock)?.pools);
+        Ok(renewed)
+    }
+
     fn with_resolver(
         pools: &BTreeMap<Arc<str>, config::Pool>,
         clock: &Clock,

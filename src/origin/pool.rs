@@ -214,6 +214,11 @@ impl Pool {
         Ok(Connection::new(socket, name.cloned()))
     }
 
+    /// What it is set to.
+    pub(crate) fn settings(&self) -> &config::Pool {
+        &self.settings
+    }
+
     /// Whether one of its origins is not ejected.
     pub(crate) fn available(&self) -> bool {
         self.steering.available(self.clock.now())

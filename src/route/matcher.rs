@@ -31,7 +31,7 @@ pub(super) struct Sites {
 /// One site.
 #[derive(Debug)]
 pub(super) struct CompiledSite {
-    /// Its place in the settings.
+    /// Its place in the counters.
     pub(super) index: u16,
     /// Its name in metrics.
     pub(super) name: Arc<str>,
@@ -49,7 +49,8 @@ pub(super) struct Matched<'t> {
 }
 
 impl Sites {
-    pub(super) fn new(sites: &[Site]) -> Self {
+    /// `place_of` says where a site's counters are, by its place in the settings.
+    pub(super) fn new(sites: &[Site], place_of: impl Fn(usize, &Site) -> u16) -> Self {
         let mut all = Self {
             compiled: Vec::with_capacity(sites.len()),
             exact: HashMap::default(),
@@ -70,7 +71,7 @@ impl Sites {
                     }
                 }
             }
-            all.compiled.push(CompiledSite::new(at, site));
+            all.compiled.push(CompiledSite::new(place_of(at, site), site));
         }
         all
     }
@@ -97,16 +98,10 @@ impl Sites {
 }
 
 impl CompiledSite {
-    fn new(at: usize, site: &Site) -> Self {
+    fn new(index: u16, site: &Site) -> Self {
         let routes: Vec<_> = site.routes.iter().map(CompiledRoute::new).collect();
         let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
-        Self {
-            index: u16::try_from(at).unwrap_or(u16::MAX),
-            name: Arc::clone(&site.name),
-            defaults: Arc::clone(&site.defaults),
-            routes,
-            by_path,
-        }
+        Self { index, name: Arc::clone(&site.name), defaults: Arc::clone(&site.defaults), routes, by_path }
     }
 
     /// What holds for a path in normal form and a method.

@@ -77,11 +77,12 @@ use fetch::Led;
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
+#[derive(Clone)]
 pub struct Edge {
     /// The settings.
     pub config: Arc<Config>,
     /// Hosts and paths to routes.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// The cache.
     pub store: Arc<CacheStore>,
     /// What it can prove about purges to other nodes.

@@ -20,6 +20,7 @@ mod purge_calls;
 mod purging;
 mod ranges;
 mod refreshing;
+mod reloading;
 mod restart;
 mod shutdown;
 mod slices;

@@ -102,7 +102,7 @@ impl Stage {
             Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
         let now = Arc::clone(&node);
         let now: NodeNow = Arc::new(move || Arc::clone(&now) as _);
-        let service = AdminService::with_door(door, now, Arc::new(observe.unwrap()), clock);
+        let service = AdminService::new(AdminDoor::of(door), now, None, Arc::new(observe.unwrap()), clock);
         Self { node, service }
     }
 
