@@ -34,6 +34,7 @@ use crate::origin::{OriginPools, PoolSetupError};
 use crate::places::Places;
 use crate::reload::Reloader;
 use crate::route::RouteTable;
+use crate::route::access::SetupError;
 use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
@@ -81,6 +82,9 @@ pub enum StartError {
     /// The key of the tier.
     #[error("cannot read the key of the tier")]
     TierKey(#[source] io::Error),
+    /// What a route's access rules name.
+    #[error(transparent)]
+    Access(#[from] SetupError),
     /// The access log.
     #[error("cannot open the access log")]
     Log(#[source] io::Error),
@@ -137,7 +141,7 @@ impl Edge {
         let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
-            routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)),
+            routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)?),
             store,
             standing,
             fleet,

@@ -31,6 +31,7 @@ use crate::observe::Observe;
 use crate::origin::PoolSetupError;
 use crate::places::{self, Places};
 use crate::route::RouteTable;
+use crate::route::access::SetupError;
 use crate::serve::{Current, Edge};
 
 /// Takes up other settings. One reload at a time.
@@ -58,6 +59,9 @@ pub enum ReloadError {
     /// A pool's certificates.
     #[error(transparent)]
     Pool(#[from] PoolSetupError),
+    /// What access rules name.
+    #[error(transparent)]
+    Access(#[from] SetupError),
     /// A listener's certificates.
     #[error("cannot show a certificate on {address}")]
     Tls {
@@ -155,6 +159,7 @@ impl Reloader {
         let config = Arc::new(kept(config, &old.config));
         let origins = old.origins.renewed(&all_pools(&config), &old.clock)?;
         let places = renewed_places(&config, &old)?;
+        let routes = RouteTable::counted(&config.sites, &self.observe.metrics)?;
         let mut shown = Vec::new();
         for (listener, certificates) in &self.certificates {
             let files = config.listeners.iter().find(|now| now.address == listener.address);
@@ -181,7 +186,7 @@ impl Reloader {
             self.watch(places.as_ref());
         }
         self.current.store(Arc::new(Edge {
-            routes: Arc::new(RouteTable::counted(&config.sites, &self.observe.metrics)),
+            routes: Arc::new(routes),
             origins: Arc::new(origins),
             places,
             config,

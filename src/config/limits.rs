@@ -221,6 +221,10 @@ pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 pub const POOL_EJECT_AFTER: u32 = 5;
 /// How long it is left out the first time.
 pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a file of networks.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Networks in one.
+pub const ACCESS_NETWORKS_MAX: usize = 1_000_000;
 /// Bytes of a settings file.
 pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Bytes of a node's name; it stands in fields of every response.

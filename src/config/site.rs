@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
+use super::access::Access;
+
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -80,6 +82,8 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Who gets an answer at all; none: everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Named starting points.

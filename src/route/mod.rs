@@ -10,6 +10,7 @@
 //! A request in normal form is routed without allocating; a part that had to be changed costs one copy.
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
+pub mod access;
 mod authority;
 mod matcher;
 mod normal;
@@ -36,6 +37,7 @@ use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
 use crate::observe::metrics::Metrics;
+use access::{Guard, SetupError};
 use matcher::{CompiledSite, Sites};
 use policy::Purpose;
 
@@ -54,6 +56,8 @@ pub struct Route<'t, 'r> {
     pub site_name: &'t Arc<str>,
     /// What the site or route decides.
     pub policy: &'t Arc<RoutePolicy>,
+    /// Who gets an answer, unless everybody does.
+    pub guard: Option<&'t Arc<Guard>>,
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
     scheme: Scheme,
@@ -91,14 +95,21 @@ impl RouteRefusal {
 }
 
 impl RouteTable {
-    /// Compiles the sites of the settings, whose places in the counters are those in the settings.
-    pub fn new(sites: &[Site]) -> Self {
-        Self { sites: Sites::new(sites, |at, _| u16::try_from(at).unwrap_or(u16::MAX)) }
+    /// Compiles the sites of the settings, whose places in the counters are those in the settings; reads the files that their access
+    /// rules name.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn new(sites: &[Site]) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites, |at, _| u16::try_from(at).unwrap_or(u16::MAX))? })
     }
 
     /// The same with the places of `metrics`.
-    pub fn counted(sites: &[Site], metrics: &Metrics) -> Self {
-        Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name)) }
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn counted(sites: &[Site], metrics: &Metrics) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name))? })
     }
 
     /// The route of a request.
@@ -145,6 +156,7 @@ impl RouteTable {
             site: site.index,
             site_name: &site.name,
             policy: matched.policy,
+            guard: matched.guard,
             bypass,
             scheme,
             authority: authority.into_bytes(),
@@ -199,9 +211,10 @@ impl RouteTable {
 impl<'t> Route<'t, '_> {
     /// The same with bytes of its own, for whoever will change the request.
     pub fn detached(self) -> Route<'t, 'static> {
-        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed } = self;
+        let Self { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed } =
+            self;
         let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
-        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed }
+        Route { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed }
     }
 
     /// Host and port in normal form: for `Host`, the rules, purges and the log.
