@@ -223,6 +223,10 @@ fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
             fleet.look();
         }
     });
+    {
+        let _shared = shared.enter();
+        edge.origins.watch();
+    }
     shared.spawn(tend(edge));
 }
 

@@ -9,9 +9,10 @@
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
 //! Nodes of the tier above are pools too (`parent/`), asked before those of the route.
-//! Absent: active health checks, HTTP/2 to origins.
+//! Absent: HTTP/2 to origins.
 
 mod body;
+mod checks;
 mod choose;
 mod connect;
 mod connection;
@@ -20,6 +21,8 @@ mod error;
 pub mod forward;
 pub(crate) mod framing;
 mod health;
+mod hedge;
+mod hold;
 pub mod parent;
 mod pool;
 mod pulse;
@@ -43,6 +46,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 pub use self::body::OriginBody;
 use self::choose::Spread;
+pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
@@ -151,6 +155,14 @@ pub struct PoolSetupError {
     pub source: TlsSetupError,
 }
 
+/// Pools by other settings.
+pub(crate) struct Renewed {
+    /// All of them.
+    pub(crate) pools: OriginPools,
+    /// Those that were not there before: to be watched.
+    pub(crate) fresh: OriginPools,
+}
+
 impl OriginPools {
     /// Pools by these settings; nothing is connected or resolved yet.
     ///
@@ -160,16 +172,16 @@ impl OriginPools {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
     }
 
-    /// Pools by other settings. One whose settings are the same is the same pool, with its connections, its health and its counters;
-    /// what is under way to the others ends as it will.
+    /// Pools by other settings. One whose settings are the same is the same pool, with its connections; the others take over what is known
+    /// of their origins, and what is under way to what they were ends as it will.
     ///
     /// # Errors
     /// As [`OriginPools::new`]; these go on.
-    pub fn renewed(
+    pub(crate) fn renewed(
         &self,
         pools: &BTreeMap<Arc<str>, config::Pool>,
         clock: &Clock,
-    ) -> Result<Self, PoolSetupError> {
+    ) -> Result<Renewed, PoolSetupError> {
         let mut renewed = Self { pools: BTreeMap::new(), spread: Spread::default() };
         let mut others = BTreeMap::new();
         for (name, settings) in pools {
@@ -178,8 +190,10 @@ impl OriginPools {
                 None => drop(others.insert(Arc::clone(name), settings.clone())),
             }
         }
-        renewed.pools.extend(Self::new(&others, clock)?.pools);
-        Ok(renewed)
+        let fresh = Self::new(&others, clock)?;
+        fresh.adopt(self);
+        renewed.pools.extend(fresh.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))));
+        Ok(Renewed { pools: renewed, fresh })
     }
 
     fn with_resolver(
@@ -245,9 +259,20 @@ impl OriginPools {
         }
     }
 
-    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
-    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
-        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. It is called by its URL, or by host and
+    /// port. Returns its name, if it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>> {
+        self.pools.get(pool)?.drain(origin, drained)
+    }
+
+    /// Takes over what `old` knows of origins that are here too, in a pool of the same name: their health, who was drained
+    /// by hand, how long they take.
+    pub fn adopt(&self, old: &Self) {
+        for (name, pool) in &self.pools {
+            if let Some(old) = old.pools.get(name) {
+                pool.adopt(old);
+            }
+        }
     }
 
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
