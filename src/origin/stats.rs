@@ -116,7 +116,9 @@ impl Counters {
 
     /// Counts on from what another counted of the same origin.
     pub(crate) fn go_on_from(&self, counts: &Counts) {
-        let add = |counter: &AtomicU64, count: u64| drop(counter.fetch_add(count, Ordering::Relaxed));
+        let add = |counter: &AtomicU64, count: u64| {
+            counter.fetch_add(count, Ordering::Relaxed);
+        };
         self.statuses.iter().zip(counts.statuses).for_each(|(counter, count)| add(counter, count));
         self.durations.iter().zip(counts.durations).for_each(|(counter, count)| add(counter, count));
         add(&self.failures, counts.failures);
