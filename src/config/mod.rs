@@ -14,6 +14,7 @@ pub mod presets;
 mod purge;
 mod site;
 mod tier;
+mod transport;
 pub mod units;
 pub mod value;
 
@@ -30,6 +31,7 @@ pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};
+pub use transport::Transport;
 
 /// One node's settings.
 #[derive(Clone, Debug)]

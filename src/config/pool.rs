@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limits;
+use super::{Transport, limits};
 
 /// A group of origins that can answer for the same sites.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Pool {
     pub eject_after: u32,
     /// How long; doubles with each ejection up to ten times.
     pub eject_for: Duration,
+    /// How its connections are made.
+    pub transport: Transport,
 }
 
 impl Pool {
@@ -60,6 +62,7 @@ impl Pool {
             idle_timeout: limits::POOL_IDLE_TIMEOUT,
             eject_after: limits::POOL_EJECT_AFTER,
             eject_for: limits::POOL_EJECT_FOR,
+            transport: Transport::default(),
         }
     }
 }

@@ -80,6 +80,9 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
+    /// itself: `h2c` would carry requests past this node.
+    pub upgrade: Arc<[Box<str>]>,
 }
 
 /// Named starting points.

@@ -313,6 +313,29 @@ pub fn field_name(text: &str) -> Result<HeaderName, Complaint> {
     })
 }
 
+/// A protocol that a client may go over to, in lower case.
+///
+/// # Errors
+/// It is no token (with a version, if it has one), or HTTP itself.
+pub fn upgrade(text: &str) -> Result<Box<str>, Complaint> {
+    let complaint = |label: &str, help: &str| {
+        Complaint::new("upgrade", format!("`{}` cannot be gone over to", text.escape_debug()), label, help)
+    };
+    let name = text.to_ascii_lowercase();
+    let mut parts = name.splitn(2, '/');
+    if !parts.all(|part| !part.is_empty() && part.chars().all(is_token_char)) {
+        return Err(complaint(
+            "not a protocol",
+            "write the name as it stands in `Upgrade`, like \"websocket\"",
+        ));
+    }
+    if matches!(name.split('/').next(), Some("h2c" | "h2" | "h3" | "http" | "tls")) {
+        let help = "leave it out: requests inside it would reach the origin without this node seeing them";
+        return Err(complaint("HTTP inside of HTTP", help));
+    }
+    Ok(name.into())
+}
+
 /// A parameter's or cookie's name, or a prefix ending in `*`.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 mod pool;
 mod site;
+mod transport;
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -34,5 +34,6 @@ impl Page {
         self.line("idle_timeout", &time(pool.idle_timeout));
         self.line("eject_after", &pool.eject_after.to_string());
         self.line("eject_for", &time(pool.eject_for));
+        self.transport(&pool.transport);
     }
 }

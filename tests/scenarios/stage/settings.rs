@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate::config::{
     Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogFormat,
-    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
+    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier, Transport,
 };
 
 /// The site's host.
@@ -58,6 +58,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
         idle_timeout: Duration::from_mins(1),
         eject_after: u32::MAX,
         eject_for: Duration::from_secs(10),
+        transport: Transport::default(),
     }
 }
 

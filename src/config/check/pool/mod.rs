@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::file::{Item, Section};
-use super::super::mistake::Complaint;
-use super::super::{Origin, Pool, value};
 use super::limits::{count, timeout};
 use super::{Places, Surroundings, file};
+use crate::config::file::{Item, Section};
+use crate::config::mistake::Complaint;
+use crate::config::{Origin, Pool, value};
+
+mod transport;
 
 /// The pools of a file.
 pub(super) struct Pools {
@@ -73,6 +75,7 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     if let Some(after) = section.item("eject_after").and_then(|item| item.count(1..=1_000_000)) {
         pool.eject_after = u32::try_from(after).unwrap_or(u32::MAX);
     }
+    transport::transport(&section, &mut pool.transport);
     section.not_yet(
         "health",
         "remove it; an origin that fails `eject_after` times in a row is left out for `eject_for`",

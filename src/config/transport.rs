@@ -1,0 +1,21 @@
+//! How a pool's connections are made, and what they carry beside requests and answers.
+
+use std::time::Duration;
+
+use super::limits;
+
+/// Settings of `[pool.NAME]` about its connections.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    /// Connections to all of its origins together that may carry another protocol at once (WebSocket), beside those of
+    /// `connections_max`; beyond it 503.
+    pub tunnels_max: usize,
+    /// Such a connection is ended when no byte has gone either way for this long.
+    pub tunnel_timeout: Duration,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { tunnels_max: limits::POOL_TUNNELS_MAX, tunnel_timeout: limits::POOL_TUNNEL_TIMEOUT }
+    }
+}
