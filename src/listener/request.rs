@@ -42,6 +42,8 @@ pub struct Request {
     pub received_micros: u64,
     /// Where interim (1xx) responses may be sent while the answer is awaited.
     pub interims: Interims,
+    /// Whether another protocol is asked for.
+    pub upgrade: Upgrade,
     /// Memory for the lines of the answer, from the request before.
     pub spare: Vec<u8>,
 }
@@ -85,6 +87,16 @@ impl Request {
     pub const fn received(&self) -> Timestamp {
         Timestamp::from_millis(self.received_micros / 1000)
     }
+}
+
+/// Whether a request asks to go over to another protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Upgrade {
+    /// It does not, or not in a way that can be followed: then its `Upgrade` is nobody's business.
+    #[default]
+    No,
+    /// Its fields say to which; a 101 gives it the connection. RFC 9110 §7.8.
+    Connection,
 }
 
 /// The client end of a connection.

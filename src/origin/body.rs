@@ -17,6 +17,7 @@ use super::connections::Slot;
 use super::error::OriginError;
 use super::pool::Pool;
 use super::response::Received;
+use super::tunnel::{Place, Tunnel};
 use super::upload::Upload;
 
 /// The body of an origin's response.
@@ -39,8 +40,17 @@ pub(crate) struct Open {
     pub(crate) limit: Duration,
     /// When the next piece is due, while it is waited for.
     pub(crate) due: Option<Timestamp>,
+    /// The origin has gone over to another protocol.
+    pub(crate) switched: Option<Switched>,
     // Last: the slot is free only when the connection is closed or idle.
     pub(crate) slot: Slot,
+}
+
+/// To another protocol than HTTP.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) protocol: Box<[u8]>,
+    pub(crate) place: Place,
 }
 
 impl OriginBody {
@@ -51,6 +61,15 @@ impl OriginBody {
             return Self { here, open: None };
         }
         Self { here, open: Some(Box::new(open)) }
+    }
+
+    /// The connection of an origin that has gone over to another protocol; `None` for every other.
+    pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
+        let Open { connection, pool, index, switched, .. } = *self.open?;
+        let Switched { protocol, place } = switched?;
+        pool.succeeded(index);
+        let idle_limit = pool.tunnel_timeout();
+        Some(Tunnel::new(connection.into_socket(), self.here, protocol, idle_limit, place))
     }
 
     /// Whether nothing more will come: it ended, whole or not.

@@ -121,6 +121,21 @@ impl Connection {
         render(&mut self.out);
     }
 
+    /// The request begun asks for another protocol.
+    pub(crate) fn may_switch(&mut self) {
+        self.scanner.may_switch();
+    }
+
+    /// Whether the origin has gone over to another protocol.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.scanner.has_switched()
+    }
+
+    /// What is below it, for another protocol.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Whether it had carried a request before this one.
     pub(crate) const fn kept(&self) -> bool {
         self.kept

@@ -19,6 +19,7 @@ use std::sync::Arc;
 #[cfg(any(test, feature = "fuzzing"))]
 use http::HeaderMap;
 use http::HeaderName;
+use http::header::{CONNECTION, UPGRADE};
 
 use super::error::OriginError;
 use super::framing::{is_name, is_text};
@@ -43,6 +44,8 @@ pub struct Sent {
     with_conditions: bool,
     /// Lines of this one alone.
     own: Vec<u8>,
+    /// The protocols that it offers to go over to.
+    upgrade: Option<Box<[u8]>>,
 }
 
 /// Where a request came from and by which way.
@@ -110,12 +113,25 @@ impl Forwarded {
 impl Sent {
     /// Everything forwarded, the client's conditions among it.
     pub(crate) const fn with_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: true, own: Vec::new() }
+        Self { forwarded, with_conditions: true, own: Vec::new(), upgrade: None }
     }
 
     /// What does not make the answer depend on what this client has.
     pub(crate) const fn without_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: false, own: Vec::new() }
+        Self { forwarded, with_conditions: false, own: Vec::new(), upgrade: None }
+    }
+
+    /// Everything forwarded, and the offer to go over to one of these protocols: a list as `Upgrade` has it.
+    pub(crate) fn upgrading(forwarded: Arc<Forwarded>, offered: Box<[u8]>) -> Self {
+        let mut sent = Self::with_conditions(forwarded);
+        sent.push(&CONNECTION, b"upgrade");
+        sent.push(&UPGRADE, &offered);
+        Self { upgrade: Some(offered), ..sent }
+    }
+
+    /// The protocols that it offers to go over to.
+    pub(crate) fn upgrade(&self) -> Option<&[u8]> {
+        self.upgrade.as_deref()
     }
 
     /// Adds a line; a value that cannot stand in one is left out.

@@ -5,21 +5,23 @@
 //! counted here. Redirects are answers: never followed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::body::{Open, OriginBody};
+use super::body::{Open, OriginBody, Switched};
 use super::choose::Steering;
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::error::{Fault, OriginError};
+use super::error::{Fault, Finding, OriginError};
 use super::forward::Sent;
 use super::response::Received;
 use super::retry::{Attempt, Budget, idempotent};
 use super::stats::{Counters, OriginStats};
+use super::tunnel::{Place, Tunnels};
 use super::upload::Upload;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
@@ -34,6 +36,7 @@ pub(crate) struct Pool {
     budget: Budget,
     origins: Vec<Origin>,
     tls: Option<Tls>,
+    pub(crate) tunnels: Arc<Tunnels>,
     clock: Clock,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Outgoing {
     surplus: Surplus,
     /// For SNI and the certificate check.
     server_name: Option<Arc<str>>,
+    /// Where it asks for another protocol: a place for that.
+    place: Option<Place>,
 }
 
 impl Pool {
@@ -88,7 +93,8 @@ impl Pool {
             })
             .collect();
         let steering = Steering::new(&settings);
-        Ok(Self { settings, steering, budget: Budget::default(), origins, tls, clock })
+        let tunnels = Tunnels::new(settings.transport.tunnels_max);
+        Ok(Self { settings, steering, budget: Budget::default(), origins, tls, tunnels, clock })
     }
 
     /// A request as it goes out.
@@ -102,6 +108,9 @@ impl Pool {
     /// Sends the request to one origin after the other until one answers or none may.
     pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
+        if outgoing.fields.upgrade().is_some() {
+            outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
+        }
         let mut tried = Vec::new();
         let mut last: Option<Failed> = None;
         loop {
@@ -155,9 +164,21 @@ impl Pool {
             let limit = self.settings.first_byte_timeout;
             let mut received = Received::new(outgoing.interim.clone());
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
+            if let Some(offered) = outgoing.fields.upgrade() {
+                connection.may_switch();
+                received.may_switch(offered);
+            }
             let error =
                 match connection.exchange(&mut outgoing.upload, &mut received, limit, &self.clock).await {
                     Ok(()) => {
+                        let switched = if connection.has_switched() {
+                            let switched = outgoing.switched(&mut received);
+                            Some(switched.map_err(|error| {
+                                (error, Attempt { unsent: false, answered: true, ..outgoing.attempt() })
+                            })?)
+                        } else {
+                            None
+                        };
                         let micros = self.clock.micros().saturating_sub(began_micros);
                         origin.counters.answered(received.status, micros);
                         let (framing, length) = connection.framing();
@@ -169,6 +190,7 @@ impl Pool {
                             index,
                             limit: self.settings.between_bytes_timeout,
                             due: None,
+                            switched,
                             slot,
                         };
                         return Ok(Answer {
@@ -231,6 +253,11 @@ impl Pool {
             self.steering.drain(index, drained);
         }
         found.is_some()
+    }
+
+    /// A tunnel is ended when nothing moves in it for so long.
+    pub(crate) fn tunnel_timeout(&self) -> Duration {
+        self.settings.transport.tunnel_timeout
     }
 
     /// The clock it goes by.
@@ -300,6 +327,7 @@ impl Outgoing {
             interim: ask.interim,
             surplus: ask.surplus,
             server_name: settings.server_name.clone(),
+            place: None,
         })
     }
 
@@ -327,6 +355,17 @@ impl Outgoing {
         );
         self.upload.write_framing(anticipated, out);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// What the origin has gone over to.
+    ///
+    /// # Errors
+    /// It is not what was asked for.
+    fn switched(&mut self, received: &mut Received) -> Result<Switched, OriginError> {
+        let doubtful = OriginError::Framing(Finding::Upgrade);
+        let protocol = received.switched().ok_or(doubtful)?;
+        let place = self.place.take().ok_or(doubtful)?;
+        Ok(Switched { protocol, place })
     }
 
     /// The body, whose rest may be sent while the response comes.

@@ -53,6 +53,14 @@ impl Socket {
         }
     }
 
+    /// Ends the writing side.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+
     /// Whether the origin has neither closed the connection nor sent anything since the last response. Costs a system call.
     pub(crate) fn is_silent(&mut self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use cache_store::large::FilePart;
 use http::StatusCode;
 
 use crate::observe::id::RequestId;
+use crate::origin::Tunnel;
 
 /// One answer.
 pub struct Response {
@@ -66,6 +67,8 @@ pub enum Body {
         /// Where they come from.
         source: Pin<Box<dyn Stream>>,
     },
+    /// A 101: the connection is the other protocol's from here on, and goes on in this. HTTP/1.1 only.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A body that is pulled piece by piece. Dropping it stops it.
@@ -94,7 +97,7 @@ impl Body {
     /// Its length in bytes if known; what `Content-Length` says.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Self::None => None,
+            Self::None | Self::Tunnel(_) => None,
             Self::Omitted(length) | Self::Stream { length, .. } => *length,
             Self::Stored(stored) => Some(stored.body_len()),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
@@ -123,6 +126,8 @@ pub struct Outcome {
     pub origin: Option<Arc<str>>,
     /// From the request to the origin to its head, microseconds.
     pub origin_micros: Option<u64>,
+    /// Bytes that a tunnel took from the client.
+    pub received_bytes: u64,
     /// The request's id where one was drawn before the answer was sent (error pages show it); the log draws the rest.
     pub id: Option<RequestId>,
 }

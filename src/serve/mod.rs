@@ -27,6 +27,7 @@ mod purging;
 mod refresh;
 mod service;
 mod slices;
+mod upgrade;
 mod walk;
 
 pub use purging::Purging;
@@ -52,7 +53,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
-use crate::listener::request::Request;
+use crate::listener::request::{Request, Upgrade};
 use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
@@ -121,6 +122,11 @@ impl Edge {
             return self.purge_by_method(request, route.site);
         }
         let site = route.site;
+        if request.upgrade != Upgrade::No
+            && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
+        {
+            return self.upgrade(request, &route.detached(), offered);
+        }
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
@@ -206,6 +212,17 @@ impl Edge {
         let site = route.site;
         match Walk::pass(self, request, route) {
             Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    /// Over to another protocol.
+    fn upgrade(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, offered: Box<[u8]>) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => {
+                Served::Later(Box::pin(async move { tagged(site, upgrade::upgrade(walk, offered).await) }))
+            }
             Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
         }
     }

@@ -47,7 +47,12 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
     let fields = sent_fields(&walk, fields, &tags);
-    through_with(&walk, Through { answer, told, fields, why_not: Some(reason) }, "bypass")
+    passed(&walk, Through { answer, told, fields, why_not: Some(reason) })
+}
+
+/// An answer that goes around the cache.
+pub(super) fn passed(walk: &Walk, through: Through) -> Response {
+    through_with(walk, through, "bypass")
 }
 
 /// An answer that was to be stored and is not.

@@ -167,6 +167,7 @@ impl Node for Edge {
         let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
         let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
         let disk = self.store.disk().map(|disk| disk.usage());
+        let tunnels = self.origins.tunnels();
         let mut tiers = vec![gauges::Tier {
             tier: "memory",
             bytes: usage.memory_bytes,
@@ -242,6 +243,22 @@ impl Node for Edge {
                         "tidegate_purge_lag_seconds",
                         "Seconds since every purge that was to be heard of was heard of.",
                         self.fleet.lag_seconds(),
+                    ),
+                    gauge(
+                        "tidegate_tunnels",
+                        "Connections that carry another protocol (WebSocket), or are about to.",
+                        tunnels.open,
+                    ),
+                    counter("tidegate_tunnels_total", "Connections that went over to one.", tunnels.begun),
+                    counter(
+                        "tidegate_tunnels_to_origin_bytes_total",
+                        "Bytes that went to origins in them.",
+                        tunnels.to_origin_bytes,
+                    ),
+                    counter(
+                        "tidegate_tunnels_to_client_bytes_total",
+                        "Bytes that came from origins in them.",
+                        tunnels.to_client_bytes,
                     ),
                     gauge(
                         "tidegate_arriving_bytes",

@@ -33,5 +33,6 @@ mod tier_stale;
 mod tiers;
 mod time;
 mod truncation;
+mod upgrades;
 mod validation;
 mod variants;

@@ -68,7 +68,7 @@ impl Outgoing {
             return None;
         }
         let (source, left) = match body {
-            Body::None | Body::Omitted(_) => return None,
+            Body::None | Body::Omitted(_) | Body::Tunnel(_) => return None,
             Body::Bytes(bytes) => {
                 let left = bytes.len() as u64;
                 (Source::One(bytes), Some(left))

@@ -195,6 +195,7 @@ pub(super) fn settings(origins: Vec<Origin>) -> PoolSettings {
         idle_timeout: Duration::from_secs(15),
         eject_after: 3,
         eject_for: Duration::from_secs(10),
+        transport: crate::config::Transport::default(),
     }
 }
 

@@ -1,0 +1,35 @@
+//! An origin that the test drives by hand, byte by byte: for what is no exchange of requests and answers.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use cache_store::timestamp::Timestamp;
+use tidegate::clock::Clock;
+use tokio::net::TcpListener;
+
+use super::STARTS_AT_SECS;
+use super::client::{Connection, within};
+use super::journal::Journal;
+
+/// A server that takes connections when it is told to.
+pub(crate) struct Peer {
+    listener: TcpListener,
+    journal: Journal,
+}
+
+impl Peer {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self { listener, journal: Journal::new(&Clock::manual(Timestamp::from_secs(STARTS_AT_SECS))) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
+    }
+
+    /// The next connection.
+    pub(crate) async fn taken(&self) -> Connection {
+        let (stream, _) = within(self.listener.accept()).await.expect("it listens");
+        let _ = stream.set_nodelay(true);
+        Connection::of(stream, &self.journal)
+    }
+}
