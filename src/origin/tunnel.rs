@@ -59,7 +59,9 @@ pub struct TunnelStats {
 
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnel").field("protocol", &self.protocol.escape_ascii().to_string()).finish()
+        f.debug_struct("Tunnel")
+            .field("protocol", &self.protocol.escape_ascii().to_string())
+            .finish_non_exhaustive()
     }
 }
 

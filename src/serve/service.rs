@@ -25,6 +25,7 @@ use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::{self, Gauges};
 use crate::observe::{Observe, Observer};
+use crate::origin::TunnelStats;
 use crate::respond::failure::{self, Failure};
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
@@ -167,7 +168,6 @@ impl Node for Edge {
         let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
         let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
         let disk = self.store.disk().map(|disk| disk.usage());
-        let tunnels = self.origins.tunnels();
         let mut tiers = vec![gauges::Tier {
             tier: "memory",
             bytes: usage.memory_bytes,
@@ -221,6 +221,7 @@ impl Node for Edge {
             purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()
+                .chain(tunnel_figures(self.origins.tunnels()))
                 .chain([
                     counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
                     counter("tidegate_stored_total", "Responses stored.", usage.stored),
@@ -243,22 +244,6 @@ impl Node for Edge {
                         "tidegate_purge_lag_seconds",
                         "Seconds since every purge that was to be heard of was heard of.",
                         self.fleet.lag_seconds(),
-                    ),
-                    gauge(
-                        "tidegate_tunnels",
-                        "Connections that carry another protocol (WebSocket), or are about to.",
-                        tunnels.open,
-                    ),
-                    counter("tidegate_tunnels_total", "Connections that went over to one.", tunnels.begun),
-                    counter(
-                        "tidegate_tunnels_to_origin_bytes_total",
-                        "Bytes that went to origins in them.",
-                        tunnels.to_origin_bytes,
-                    ),
-                    counter(
-                        "tidegate_tunnels_to_client_bytes_total",
-                        "Bytes that came from origins in them.",
-                        tunnels.to_client_bytes,
                     ),
                     gauge(
                         "tidegate_arriving_bytes",
@@ -297,6 +282,30 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about connections that went over to another protocol.
+fn tunnel_figures(tunnels: TunnelStats) -> [gauges::Other; 4] {
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        gauges::Other {
+            name: "tidegate_tunnels",
+            help: "Connections that carry another protocol (WebSocket), or are about to.",
+            counter: false,
+            value: tunnels.open,
+        },
+        counter("tidegate_tunnels_total", "Connections that went over to one.", tunnels.begun),
+        counter(
+            "tidegate_tunnels_to_origin_bytes_total",
+            "Bytes that went to origins in them.",
+            tunnels.to_origin_bytes,
+        ),
+        counter(
+            "tidegate_tunnels_to_client_bytes_total",
+            "Bytes that came from origins in them.",
+            tunnels.to_client_bytes,
+        ),
+    ]
 }
 
 /// What is told about the chunks of large bodies.

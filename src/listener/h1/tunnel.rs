@@ -70,11 +70,10 @@ where
             let upward = up.carry(cx, Pin::new(&mut *client), Pin::new(&mut tunnel));
             let downward = down.carry(cx, Pin::new(&mut tunnel), Pin::new(client));
             (exchange.outcome.received_bytes, exchange.body_bytes) = (up.moved_bytes, down.moved_bytes);
-            match (upward, downward) {
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
-                // One of the two is gone; the other hears of it by the end of its connection.
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Ok(())),
-                _ => {}
+            // Where one of the two is gone, the other hears of it by the end of its connection.
+            let is_broken = [&upward, &downward].iter().any(|way| matches!(way, Poll::Ready(Err(_))));
+            if is_broken || (upward.is_ready() && downward.is_ready()) {
+                return Poll::Ready(Ok(()));
             }
             if drained_by.is_none() && drain.as_mut().poll(cx).is_ready() {
                 drained_by = Some(context.clock.now().plus(TUNNEL_DRAIN));
