@@ -191,7 +191,7 @@ async fn only_a_request_that_can_be_followed_asks_for_another_protocol() {
 async fn of_several_protocols_the_allowed_ones_are_offered_and_one_of_them_is_taken() {
     let (stage, peer) = stage(|config| {
         change(config, |policy| {
-            policy.upgrade = Arc::from(["tcp".into(), "websocket".into(), "spdy/3.1".into()])
+            policy.upgrade = Arc::from(["tcp".into(), "websocket".into(), "spdy/3.1".into()]);
         });
     })
     .await;
@@ -410,7 +410,6 @@ async fn gone_over(stage: &Stage, peer: &Peer) -> (Connection, Connection) {
 
 fn asking(lines: &str) -> Vec<u8> {
     request("GET", "1.1", &format!("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n{lines}"), "")
-        .to_vec()
 }
 
 fn request(method: &str, version: &str, lines: &str, body: &str) -> Vec<u8> {
