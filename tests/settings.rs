@@ -80,6 +80,13 @@ fn the_effective_settings_leave_nothing_out() {
         "parents",
         "key_file",
         "children_from",
+        "database",
+        "layout",
+        "country",
+        "continent",
+        "region",
+        "latitude",
+        "longitude",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
@@ -193,6 +200,12 @@ fn around() -> Surroundings {
         unreadable: |path| {
             let text = path.to_string_lossy();
             (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())
+        },
+        no_database: |geo| {
+            geo.database.to_string_lossy().contains("broken").then(|| {
+                "no record of the geo database (X) has a country at country.iso_code or country_code"
+                    .to_owned()
+            })
         },
     }
 }

@@ -147,6 +147,8 @@ pub const BACKLOG: i32 = 8192;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From the first change of a certificate file to reading it again: certificate and key come one after the other.
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
+/// From the first change beside a geo database to reading it: whoever copies instead of renaming may still be writing.
+pub const DATABASE_SETTLE: Duration = Duration::from_millis(500);
 /// A block of access log lines is handed to the writer when it holds this many bytes.
 pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
 /// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.

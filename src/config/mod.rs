@@ -6,6 +6,7 @@
 pub mod check;
 pub mod effective;
 mod file;
+mod geo;
 pub mod limits;
 pub mod load;
 pub mod mistake;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
 pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
@@ -44,6 +46,8 @@ pub struct Config {
     pub admin: Admin,
     /// The store.
     pub cache: Cache,
+    /// Where addresses are, if a database says so.
+    pub geo: Option<Geo>,
     /// Pools by name.
     pub pools: BTreeMap<Arc<str>, Pool>,
     /// Sites in the order written; hosts are unique over all.

@@ -14,6 +14,7 @@ mod http2;
 mod large;
 mod lending;
 mod limits;
+mod places;
 mod pools;
 mod purge_calls;
 mod purging;

@@ -106,6 +106,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 cores: 1,
                 base: PathBuf::new(),
                 unreadable: |_| None,
+        no_database: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
             RouteTable::new(&config.sites)
