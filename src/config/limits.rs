@@ -76,6 +76,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
+/// Fields of a trailer section that are passed on; a longer one is dropped.
+pub const TRAILER_FIELDS_MAX: usize = 64;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
 /// Bytes of a request body asked of the socket at once.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
+use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
 
 /// One request.
@@ -227,7 +228,17 @@ pub enum RequestBody {
     },
     /// An HTTP/2 stream.
     H2(Upload),
+    /// One of HTTP/1.1 that fields may follow.
+    Trailing {
+        /// The body itself.
+        body: Box<Self>,
+        /// What followed it; there once the body has ended.
+        trailers: TrailerSlot,
+    },
 }
+
+/// Where the trailers of a request are left for who pulls its body.
+pub type TrailerSlot = Arc<Mutex<Option<Box<Trailers>>>>;
 
 /// Why a request body ended before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -298,8 +309,14 @@ impl http_body::Body for RequestBody {
                     // It would be told again and again.
                     self.set(Self::Empty);
                 }
-                Poll::Ready(polled.map(|data| data.map(http_body::Frame::data)))
+                let ended = polled.is_none();
+                let frame = polled.map(|data| data.map(http_body::Frame::data));
+                Poll::Ready(if ended { upload.take_trailers().map(behind) } else { frame })
             }
+            Self::Trailing { body, trailers } => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
+                None => Poll::Ready(trailers.lock().take().map(behind)),
+                frame => Poll::Ready(frame),
+            },
         }
     }
 
@@ -308,6 +325,7 @@ impl http_body::Body for RequestBody {
             Self::Empty => true,
             Self::Channel { ended, .. } => *ended,
             Self::H2(upload) => upload.is_end_stream(),
+            Self::Trailing { body, trailers } => body.is_end_stream() && trailers.lock().is_none(),
         }
     }
 
@@ -316,11 +334,17 @@ impl http_body::Body for RequestBody {
             Self::Empty => http_body::SizeHint::with_exact(0),
             Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
             Self::Channel { length: None, .. } => http_body::SizeHint::default(),
+            Self::Trailing { body, .. } => body.size_hint(),
             Self::H2(upload) => {
                 upload.length().map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
             }
         }
     }
+}
+
+#[allow(clippy::boxed_local)] // as it was left
+fn behind(trailers: Box<Trailers>) -> Result<http_body::Frame<Bytes>, BodyError> {
+    Ok(http_body::Frame::trailers(trailers.into_map()))
 }
 
 /// An interim response on its way to the client: 103 and other 1xx, never 101.

@@ -46,6 +46,8 @@ pub struct Sent {
     own: Vec<u8>,
     /// The protocols that it offers to go over to.
     upgrade: Option<Box<[u8]>>,
+    /// It asks for trailers.
+    trailers: bool,
 }
 
 /// Where a request came from and by which way.
@@ -113,12 +115,12 @@ impl Forwarded {
 impl Sent {
     /// Everything forwarded, the client's conditions among it.
     pub(crate) const fn with_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: true, own: Vec::new(), upgrade: None }
+        Self { forwarded, with_conditions: true, own: Vec::new(), upgrade: None, trailers: false }
     }
 
     /// What does not make the answer depend on what this client has.
     pub(crate) const fn without_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: false, own: Vec::new(), upgrade: None }
+        Self { forwarded, with_conditions: false, own: Vec::new(), upgrade: None, trailers: false }
     }
 
     /// Everything forwarded, and the offer to go over to one of these protocols: a list as `Upgrade` has it.
@@ -127,6 +129,16 @@ impl Sent {
         sent.push(&CONNECTION, b"upgrade");
         sent.push(&UPGRADE, &offered);
         Self { upgrade: Some(offered), ..sent }
+    }
+
+    /// Asks for trailers. RFC 9110 §10.1.4.
+    pub(crate) fn ask_for_trailers(&mut self) {
+        self.trailers = true;
+    }
+
+    /// Whether it asks for trailers.
+    pub(crate) const fn asks_for_trailers(&self) -> bool {
+        self.trailers
     }
 
     /// The protocols that it offers to go over to.

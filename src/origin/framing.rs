@@ -41,6 +41,8 @@ pub(crate) trait Listen {
     fn head(&mut self, status: u16, interim: bool);
     /// Bytes of the body, without their framing.
     fn data(&mut self, bytes: &[u8]);
+    /// A line behind the body.
+    fn trailer(&mut self, _name: &[u8], _value: &[u8]) {}
 }
 
 /// Nobody is.
@@ -304,7 +306,8 @@ impl Scanner {
             State::ChunkEnd => return Err(Finding::Chunk),
             State::Trailers(_) if line.is_empty() => self.state = State::Done,
             State::Trailers(_) => {
-                split_field(line).ok_or(Finding::Trailer)?;
+                let (name, value) = split_field(line).ok_or(Finding::Trailer)?;
+                listener.trailer(name, value);
             }
             State::Quiet
             | State::Length(_)

@@ -163,6 +163,7 @@ impl Pool {
             let began_micros = self.clock.micros();
             let limit = self.settings.first_byte_timeout;
             let mut received = Received::new(outgoing.interim.clone());
+            received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
             if let Some(offered) = outgoing.fields.upgrade() {
                 connection.may_switch();
@@ -190,6 +191,7 @@ impl Pool {
                             index,
                             limit: self.settings.between_bytes_timeout,
                             due: None,
+                            trailers: received.trailers,
                             switched,
                             slot,
                         };
@@ -348,6 +350,9 @@ impl Outgoing {
         out.extend_from_slice(b"\r\n");
         for lines in self.fields.lines() {
             out.extend_from_slice(lines);
+        }
+        if self.fields.asks_for_trailers() {
+            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }
         let anticipated = !matches!(
             self.method,

@@ -17,6 +17,7 @@ use super::framing::Listen;
 use crate::config::limits::INTERIM_MAX;
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
+use crate::listener::trailers::Trailers;
 
 /// What has been read of one response.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Received {
     interim: Option<InterimSink>,
     passed: usize,
     switch: Option<Box<Switch>>,
+    /// What follows the body, if it is to be kept.
+    pub(crate) trailers: Option<Box<Trailers>>,
 }
 
 /// Going over to another protocol: what was offered, and what the origin says.
@@ -120,6 +123,12 @@ impl Listen for Received {
 
     fn data(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
+    }
+
+    fn trailer(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(trailers) = &mut self.trailers {
+            trailers.add(name, value);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use cache_store::entry::StoredResponse;
 use cache_store::large::FilePart;
 use http::StatusCode;
 
+use crate::listener::trailers::Trailers;
 use crate::observe::id::RequestId;
 use crate::origin::Tunnel;
 
@@ -75,6 +76,16 @@ pub enum Body {
 pub trait Stream: Send {
     /// The next piece, `None` at a proven end, or an error after which the answer must be cut visibly.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>>;
+
+    /// Whether fields may follow the body: then its last piece is not its end, whatever its length.
+    fn may_trail(&self) -> bool {
+        false
+    }
+
+    /// The fields that follow the body, once it has ended.
+    fn trailers(self: Pin<&mut Self>) -> Option<Box<Trailers>> {
+        None
+    }
 
     /// Waits for the next piece. Where [`Stream::file`] has it, it is left there for whoever can use that: then there are no bytes.
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Bytes>, Cut>>> {

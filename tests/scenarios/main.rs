@@ -26,6 +26,7 @@ mod slices;
 mod stage;
 mod staleness;
 mod storing;
+mod streaming;
 mod tier;
 mod tier_barrier;
 mod tier_log;

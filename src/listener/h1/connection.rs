@@ -39,6 +39,7 @@ use crate::listener::deadline::Phase;
 use crate::listener::fields::FieldIndex;
 use crate::listener::request::{Interims, Protocol, Request, RequestBody, Upgrade};
 use crate::listener::service::{Served, Service};
+use crate::listener::trailers::Trailers;
 use crate::respond::response::{Body, Lines, Response};
 
 /// A connection.
@@ -179,7 +180,8 @@ where
             BodyLength::None => (RequestBody::Empty, None),
             framed => {
                 let ConnectionContext { clock, limits, .. } = &self.context;
-                let (pump, body) = Pump::new(framed, head.expects_continue, clock, limits);
+                let trailers = Trailers::wanted(&head.fields);
+                let (pump, body) = Pump::new(framed, (head.expects_continue, trailers), clock, limits);
                 (body, Some(pump))
             }
         };

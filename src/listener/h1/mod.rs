@@ -12,7 +12,7 @@
 //! Invariant: the bytes of a body are never parsed as a request, and after a refusal nothing is parsed at all.
 //!
 //! A byte is passed unparsed only behind a 101 that the walk hands over with an open connection (`tunnel.rs`).
-//! Absent on purpose: CONNECT, trailers, request pipelining beyond the gather bound. RFC 9112; RFC 9110 §7, §10.1.1, §15.2.
+//! Absent on purpose: CONNECT, request pipelining beyond the gather bound. RFC 9112; RFC 9110 §7, §10.1.1, §15.2.
 
 mod answer;
 pub mod authority;

@@ -195,6 +195,15 @@ impl Connection {
         head.unwrap_or_else(|why| panic!("an answer that no client accepts: {why}")).expect("an answer")
     }
 
+    /// Reads until what has come ends in this, framing included.
+    pub(crate) async fn read_to(&mut self, end: &[u8]) -> String {
+        while !self.wire.unread.ends_with(end) {
+            let more = within(self.wire.more()).await;
+            assert!(matches!(more, Ok(true)), "{more:?} after {}", self.wire.unread.escape_ascii());
+        }
+        String::from_utf8_lossy(&std::mem::take(&mut self.wire.unread)).into_owned()
+    }
+
     /// Reads until `count` bytes have come, framing included.
     pub(crate) async fn read(&mut self, count: usize) -> Vec<u8> {
         while self.wire.unread.len() < count {

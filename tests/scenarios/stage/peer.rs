@@ -6,7 +6,7 @@ use cache_store::timestamp::Timestamp;
 use tidegate::clock::Clock;
 use tokio::net::TcpListener;
 
-use super::STARTS_AT_SECS;
+use super::{Builder, STARTS_AT_SECS, Stage, settings};
 use super::client::{Connection, within};
 use super::journal::Journal;
 
@@ -24,6 +24,16 @@ impl Peer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("it is bound")
+    }
+
+    /// A stage whose only origin it is.
+    pub(crate) async fn stage(&self, build: Builder) -> Stage {
+        let address = self.address();
+        let build = build.config(move |config, _| {
+            let pool = config.pools.get_mut("main").expect("a stage has it");
+            pool.origins = vec![settings::origin(&address)];
+        });
+        build.start().await
     }
 
     /// The next connection.
