@@ -1,6 +1,6 @@
 //! `[pool.NAME]` as meant: a group of origins, and how they are asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,16 +70,23 @@ impl Pool {
 /// One server.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// `http://host:port` without path, as written in logs and metrics.
+    /// `http://host:port` without path, or `unix:` and a path, as written in logs and metrics.
     pub name: Arc<str>,
     /// TLS to it.
     pub tls: bool,
-    /// Name or address to connect to.
+    /// Name or address to connect to; of a socket in the file system, its path.
     pub host: Arc<str>,
-    /// Port.
+    /// Port; 0 for a socket in the file system.
     pub port: u16,
     /// Share of requests relative to its siblings; at least 1.
     pub weight: u32,
     /// Asked only when no other is available.
     pub backup: bool,
+}
+
+impl Origin {
+    /// The path of a socket in the file system, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        (self.port == 0).then(|| Path::new(&*self.host))
+    }
 }
