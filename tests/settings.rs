@@ -72,6 +72,7 @@ fn the_effective_settings_leave_nothing_out() {
         "tls",
         "host",
         "server_name",
+        "client_cert",
         "ca",
         "steer",
         "tokens",
@@ -194,6 +195,7 @@ fn read(path: &Path) -> Result<Config, Mistakes> {
 /// A machine that is the same everywhere: files are there unless they are called missing, or lie in `no`.
 fn around() -> Surroundings {
     Surroundings {
+        unfit: |_, key| key.ends_with("other.key").then(|| "the key is another's".to_owned()),
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),

@@ -33,7 +33,7 @@ pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};
-pub use transport::Transport;
+pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]

@@ -304,14 +304,15 @@ impl http_body::Body for RequestBody {
                 }
             }
             Self::H2(upload) => {
-                let polled = ready!(upload.poll_next(cx));
-                if matches!(polled, Some(Err(_))) {
+                let frame = match ready!(upload.poll_next(cx)) {
+                    None => upload.take_trailers().map(behind),
+                    Some(data) => Some(data.map(http_body::Frame::data)),
+                };
+                if matches!(frame, Some(Err(_))) {
                     // It would be told again and again.
                     self.set(Self::Empty);
                 }
-                let ended = polled.is_none();
-                let frame = polled.map(|data| data.map(http_body::Frame::data));
-                Poll::Ready(if ended { upload.take_trailers().map(behind) } else { frame })
+                Poll::Ready(frame)
             }
             Self::Trailing { body, trailers } => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
                 None => Poll::Ready(trailers.lock().take().map(behind)),

@@ -149,16 +149,53 @@ mod tests {
 
     #[test]
     fn what_tells_how_it_went_goes_on_and_what_decides_does_not() {
-        for name in ["grpc-status", "Grpc-Message", "grpc-status-details-bin", "server-timing", "digest", "x-checksum", "etag"]
-        {
+        for name in [
+            "grpc-status",
+            "Grpc-Message",
+            "grpc-status-details-bin",
+            "server-timing",
+            "digest",
+            "x-checksum",
+            "etag",
+        ] {
             assert_eq!(kept(&[(name, "0")]), format!("{}: 0\r\n", name.to_ascii_lowercase()));
         }
         for name in [
-            "Content-Length", "Transfer-Encoding", "transfer_encoding", "Host", "Authorization", "Cookie", "Set-Cookie",
-            "Cache-Control", "Connection", "TE", "Trailer", "Upgrade", "Expect", "Range", "If-Match", "Via", "CDN-Loop",
-            "Forwarded", "X-Forwarded-For", "X_Forwarded_For", "x-forwarded-host", "Content-Type", "Content-Encoding",
-            "Proxy-Authorization", "Surrogate-Key", "Tidegate-Control", "Sec-WebSocket-Key", "Location", "Vary", "Date",
-            ":path", "", "a b", "X-Real-IP", "Access-Control-Allow-Origin",
+            "Content-Length",
+            "Transfer-Encoding",
+            "transfer_encoding",
+            "Host",
+            "Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "Cache-Control",
+            "Connection",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Expect",
+            "Range",
+            "If-Match",
+            "Via",
+            "CDN-Loop",
+            "Forwarded",
+            "X-Forwarded-For",
+            "X_Forwarded_For",
+            "x-forwarded-host",
+            "Content-Type",
+            "Content-Encoding",
+            "Proxy-Authorization",
+            "Surrogate-Key",
+            "Tidegate-Control",
+            "Sec-WebSocket-Key",
+            "Location",
+            "Vary",
+            "Date",
+            ":path",
+            "",
+            "a b",
+            "X-Real-IP",
+            "Access-Control-Allow-Origin",
         ] {
             assert_eq!(kept(&[(name, "0")]), "", "{name}");
         }

@@ -79,7 +79,6 @@ impl OriginBody {
         self.trailers.take().filter(|trailers| !trailers.is_empty())
     }
 
-
     /// The connection of an origin that has gone over to another protocol; `None` for every other.
     pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
         let Open { connection, pool, index, switched, .. } = *self.open?;
@@ -128,7 +127,8 @@ impl OriginBody {
 impl Open {
     /// The next bytes; none at the proven end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, OriginError>> {
-        let mut received = Received { trailers: self.trailers.take(), ..Received::default() };
+        let mut received = Received::default();
+        received.trailers = self.trailers.take();
         while let Poll::Ready(more) = self.connection.poll_data(cx, &mut self.upload, &mut received)? {
             self.trailers = received.trailers.take();
             let data = received.take_data();

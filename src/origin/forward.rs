@@ -13,7 +13,7 @@
 //! Invariant: nothing here depends on what the origin is.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -35,6 +35,8 @@ pub struct Forwarded {
     lines: Vec<u8>,
     /// From here on they are conditions and ranges.
     conditions_at: usize,
+    /// Whose request it is.
+    client: Option<SocketAddr>,
 }
 
 /// The fields of one request to an origin, but for `Host` and framing.
@@ -90,6 +92,11 @@ impl Forwarded {
         self.lines.extend_from_slice(&conditions);
     }
 
+    /// It is this client's.
+    pub(crate) fn of_client(self, client: SocketAddr) -> Self {
+        Self { client: Some(client), ..self }
+    }
+
     /// The same with these conditions instead of its own.
     pub(crate) fn with_conditions<'f>(
         &self,
@@ -99,7 +106,7 @@ impl Forwarded {
         for (name, value) in conditions.filter(|(_, value)| is_text(value)) {
             line(&mut lines, name.as_bytes(), value);
         }
-        Self { lines, conditions_at: self.conditions_at }
+        Self { lines, conditions_at: self.conditions_at, client: self.client }
     }
 
     /// As a map.
@@ -131,6 +138,11 @@ impl Sent {
         Self { upgrade: Some(offered), ..sent }
     }
 
+    /// Whose request it is, if it is a client's.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.forwarded.client
+    }
+
     /// Asks for trailers. RFC 9110 §10.1.4.
     pub(crate) fn ask_for_trailers(&mut self) {
         self.trailers = true;
@@ -155,7 +167,7 @@ impl Sent {
 
     /// All lines.
     pub(crate) fn lines(&self) -> [&[u8]; 2] {
-        let Forwarded { lines, conditions_at } = &*self.forwarded;
+        let Forwarded { lines, conditions_at, .. } = &*self.forwarded;
         let end = if self.with_conditions { lines.len() } else { *conditions_at };
         [lines.get(..end).unwrap_or_default(), &self.own]
     }
@@ -226,7 +238,7 @@ pub fn fields(
     add_hop(&mut lines, hop)?;
     let conditions_at = lines.len();
     lines.extend_from_slice(&conditional);
-    Ok(Forwarded { lines, conditions_at })
+    Ok(Forwarded { lines, conditions_at, client: None })
 }
 
 fn add_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {

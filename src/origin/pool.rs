@@ -4,6 +4,8 @@
 //! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose.rs` (health) and
 //! counted here. Redirects are answers: never followed.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use http::uri::PathAndQuery;
 
 use super::body::{Open, OriginBody, Switched};
 use super::choose::Steering;
-use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
+use super::connect::{self, Names, Resolve, Tls, TlsSetupError, Way};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::error::{Fault, Finding, OriginError};
@@ -25,7 +27,7 @@ use super::tunnel::{Place, Tunnels};
 use super::upload::Upload;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, ProxyProtocol};
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
@@ -47,6 +49,8 @@ pub(crate) struct Origin {
     port: u16,
     tls: bool,
     names: Names,
+    /// Where it listens in the file system, if it does.
+    socket: Option<Arc<Path>>,
     pub(crate) connections: Connections,
     counters: Counters,
 }
@@ -79,7 +83,8 @@ impl Pool {
         let encrypted = settings.origins.iter().any(|origin| origin.tls);
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
-        let tls = encrypted.then(|| Tls::new(roots)).transpose()?;
+        let identity = settings.transport.client_cert.as_ref();
+        let tls = encrypted.then(|| Tls::new(roots, identity, false)).transpose()?;
         let origins = settings
             .origins
             .iter()
@@ -88,6 +93,7 @@ impl Pool {
                 port: origin.port,
                 tls: origin.tls,
                 names: Names::new(&origin.host, Arc::clone(resolver)),
+                socket: origin.socket().map(Arc::from),
                 connections: Connections::new(&settings),
                 counters: Counters::default(),
             })
@@ -153,10 +159,11 @@ impl Pool {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
-        let kept = origin.connections.take_idle(name.as_deref(), self.clock.now());
+        let client = outgoing.introduced(self.settings.transport.proxy_protocol);
+        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(origin, name.as_ref()).await.map_err(|error| (error, unsent))?,
+            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
         };
         loop {
             let requested_at = self.clock.now();
@@ -220,11 +227,16 @@ impl Pool {
                 return Err((error, attempt));
             }
             drop(connection);
-            connection = self.open(origin, name.as_ref()).await.map_err(|error| (error, attempt))?;
+            connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
         }
     }
 
-    async fn open(&self, origin: &Origin, name: Option<&Arc<str>>) -> Result<Connection, OriginError> {
+    async fn open(
+        &self,
+        origin: &Origin,
+        name: Option<&Arc<str>>,
+        client: Option<SocketAddr>,
+    ) -> Result<Connection, OriginError> {
         origin.connections.make_room();
         let tls = match name {
             Some(name) => Some((self.tls.as_ref().ok_or(OriginError::Tls)?, &**name)),
@@ -232,10 +244,17 @@ impl Pool {
         };
         let limit = self.settings.connect_timeout;
         // Boxed: names, addresses and handshakes weigh more than all the rest, and are seldom needed.
-        let connecting = Box::pin(connect::connect(&origin.names, origin.port, tls, limit, &self.clock));
+        let way = Way {
+            names: &origin.names,
+            port: origin.port,
+            socket: origin.socket.as_deref(),
+            tls,
+            preface: self.settings.transport.proxy_protocol.map(|version| (version, client)),
+        };
+        let connecting = Box::pin(connect::connect(way, limit, &self.clock));
         let socket = connecting.await?;
         origin.counters.connected();
-        Ok(Connection::new(socket, name.cloned()))
+        Ok(Connection::new(socket, name.cloned(), client))
     }
 
     /// Whether one of its origins is not ejected.
@@ -360,6 +379,11 @@ impl Outgoing {
         );
         self.upload.write_framing(anticipated, out);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// The client that an origin is told of, where it is told of one.
+    fn introduced(&self, version: Option<ProxyProtocol>) -> Option<SocketAddr> {
+        version.and_then(|_| self.fields.client())
     }
 
     /// What the origin has gone over to.

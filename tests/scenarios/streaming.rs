@@ -21,21 +21,27 @@ async fn server_sent_events_come_as_they_are_sent() {
     {
         let stage = Stage::new().await;
         let gates: Vec<_> = EVENTS.iter().map(|_| Gate::shut()).collect();
-        let mut events = reply(200).field("content-type", "text/event-stream").cache_control(control).framed(framing);
+        let mut events =
+            reply(200).field("content-type", "text/event-stream").cache_control(control).framed(framing);
         let mut at = 0;
         for (event, gate) in EVENTS.iter().zip(&gates) {
             events = events.pause(at, gate);
             at += event.len();
         }
-        stage.origin("a").on("/events", [events.body(EVENTS.concat())]);
+        let end = Gate::shut();
+        stage.origin("a").on("/events", [events.body(EVENTS.concat()).pause(at, &end)]);
         let mut client = stage.client().connect().await;
         client.write(&stage.client().bytes("GET", "/events", b"")).await;
         client.head().await;
         for (event, gate) in EVENTS.iter().zip(&gates) {
             assert!(client.is_silent().await, "{framing:?} {control}: before {event:?}");
             gate.open();
-            assert_eq!(client.read_to(format!("{event}\r\n").as_bytes()).await, format!("{:x}\r\n{event}\r\n", event.len()));
+            assert_eq!(
+                client.read_to(format!("{event}\r\n").as_bytes()).await,
+                format!("{:x}\r\n{event}\r\n", event.len())
+            );
         }
+        end.open();
         assert_eq!(client.read(5).await, b"0\r\n\r\n");
     }
 }
@@ -61,7 +67,12 @@ async fn trailers_reach_a_client_that_knows_of_them_and_no_other() {
         client.head().await;
         assert_eq!(client.read(10).await, b"5\r\nhello\r\n");
         // In pieces, and with what must not be said at that place.
-        for piece in ["0\r\nGrpc-Sta", "tus: 0\r\nContent-Length: 7\r\nSet-Cookie: a=1\r\n", "grpc-message:  ok \r\n\r", "\n"] {
+        for piece in [
+            "0\r\nGrpc-Sta",
+            "tus: 0\r\nContent-Length: 7\r\nSet-Cookie: a=1\r\n",
+            "grpc-message:  ok \r\n\r",
+            "\n",
+        ] {
             origin.write(piece.as_bytes()).await;
         }
         assert_eq!(client.read_to(b"\r\n\r\n").await, format!("0\r\n{trailers}\r\n"), "{te}");
@@ -80,14 +91,18 @@ async fn trailers_come_over_http_2_and_only_where_there_are_some() {
     let identity = Identity::new();
     let stage = peer.stage(secure(&identity)).await;
     let client = H2Client::connect(stage.address(), &identity).await;
-    for (section, expected) in
-        [("grpc-status: 0\r\nx: 1\r\nx: 2\r\n", "grpc-status: 0, x: 1, x: 2"), ("", ""), ("authorization: me\r\n", "")]
-    {
+    for (section, expected) in [
+        ("grpc-status: 0\r\nx: 1\r\nx: 2\r\n", "grpc-status: 0, x: 1, x: 2"),
+        ("", ""),
+        ("authorization: me\r\n", ""),
+    ] {
         for body in ["5\r\nhello\r\n", ""] {
             let asked = tokio::spawn(client.call("/svc/Method", "hi", None));
             let mut origin = peer.taken().await;
             origin.head().await;
-            let said = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}0\r\n{section}\r\n");
+            let said = format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}0\r\n{section}\r\n"
+            );
             origin.write(said.as_bytes()).await;
             let (answer, trailers) = asked.await.expect("no panic");
             answer.expect(200, if body.is_empty() { "" } else { "hello" });
@@ -105,7 +120,9 @@ async fn trailers_of_a_request_reach_the_origin_where_the_client_knows_of_them()
     for (te, trailers) in [("TE: trailers\r\n", "x-checksum: 1\r\n"), ("", "")] {
         let mut client = plain.client().connect().await;
         let section = "X-Checksum: 1\r\nHost: evil\r\nAuthorization: me\r\nContent-Length: 3\r\n";
-        client.write(&post(te, "Transfer-Encoding: chunked\r\n", &format!("3\r\nabc\r\n0\r\n{section}\r\n"))).await;
+        client
+            .write(&post(te, "Transfer-Encoding: chunked\r\n", &format!("3\r\nabc\r\n0\r\n{section}\r\n")))
+            .await;
         let mut origin = peer.taken().await;
         origin.head().await;
         assert_eq!(origin.read_to(b"\r\n\r\n").await, format!("3\r\nabc\r\n0\r\n{trailers}\r\n"));
@@ -137,7 +154,9 @@ async fn trailers_that_are_too_many_are_dropped_and_too_long_ones_cut_the_answer
         client.write(&post("TE: trailers\r\n", "Content-Length: 0\r\n", "")).await;
         let mut origin = peer.taken().await;
         origin.head().await;
-        let said = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n{section}\r\n");
+        let said = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n{section}\r\n"
+        );
         origin.write(said.as_bytes()).await;
         if ends {
             client.head().await;
@@ -196,6 +215,7 @@ fn post(lines: &str, framing: &str, body: &str) -> Vec<u8> {
 }
 
 fn told(trailers: &HeaderMap) -> String {
-    let lines = trailers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
+    let lines =
+        trailers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
     lines.collect::<Vec<_>>().join(", ")
 }

@@ -91,7 +91,8 @@ impl H2Client {
 
     /// The same with a body.
     pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
-        let asked = self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()), None);
+        let asked =
+            self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()), None);
         async { asked.await.0 }
     }
 

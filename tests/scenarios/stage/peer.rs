@@ -6,9 +6,9 @@ use cache_store::timestamp::Timestamp;
 use tidegate::clock::Clock;
 use tokio::net::TcpListener;
 
-use super::{Builder, STARTS_AT_SECS, Stage, settings};
 use super::client::{Connection, within};
 use super::journal::Journal;
+use super::{Builder, STARTS_AT_SECS, Stage, settings};
 
 /// A server that takes connections when it is told to.
 pub(crate) struct Peer {

@@ -9,7 +9,7 @@ use crate::config::file::{Item, Section};
 use crate::config::mistake::Complaint;
 use crate::config::{Origin, Pool, value};
 
-mod transport;
+pub(super) mod transport;
 
 /// The pools of a file.
 pub(super) struct Pools {
@@ -75,7 +75,7 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     if let Some(after) = section.item("eject_after").and_then(|item| item.count(1..=1_000_000)) {
         pool.eject_after = u32::try_from(after).unwrap_or(u32::MAX);
     }
-    transport::transport(&section, &mut pool.transport);
+    transport::transport(&section, &mut pool, around);
     section.not_yet(
         "health",
         "remove it; an origin that fails `eject_after` times in a row is left out for `eject_for`",
