@@ -305,7 +305,7 @@ impl http_body::Body for RequestBody {
             }
             Self::H2(upload) => {
                 let frame = match ready!(upload.poll_next(cx)) {
-                    None => upload.take_trailers().map(behind),
+                    None => upload.take_trailers().map(|trailers| Ok(behind(&trailers))),
                     Some(data) => Some(data.map(http_body::Frame::data)),
                 };
                 if matches!(frame, Some(Err(_))) {
@@ -315,7 +315,7 @@ impl http_body::Body for RequestBody {
                 Poll::Ready(frame)
             }
             Self::Trailing { body, trailers } => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
-                None => Poll::Ready(trailers.lock().take().map(behind)),
+                None => Poll::Ready(trailers.lock().take().map(|trailers| Ok(behind(&trailers)))),
                 frame => Poll::Ready(frame),
             },
         }
@@ -343,9 +343,8 @@ impl http_body::Body for RequestBody {
     }
 }
 
-#[allow(clippy::boxed_local)] // as it was left
-fn behind(trailers: Box<Trailers>) -> Result<http_body::Frame<Bytes>, BodyError> {
-    Ok(http_body::Frame::trailers(trailers.into_map()))
+fn behind(trailers: &Trailers) -> http_body::Frame<Bytes> {
+    http_body::Frame::trailers(trailers.to_map())
 }
 
 /// An interim response on its way to the client: 103 and other 1xx, never 101.

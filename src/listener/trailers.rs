@@ -53,8 +53,8 @@ impl Trailers {
     }
 
     /// As a map.
-    pub fn into_map(self) -> HeaderMap {
-        self.fields
+    pub fn to_map(&self) -> HeaderMap {
+        self.fields.clone()
     }
 
     /// As lines.
@@ -141,7 +141,9 @@ mod tests {
 
     fn kept(lines: &[(&str, &str)]) -> String {
         let mut trailers = Trailers::default();
-        lines.iter().for_each(|(name, value)| trailers.add(name.as_bytes(), value.as_bytes()));
+        for (name, value) in lines {
+            trailers.add(name.as_bytes(), value.as_bytes());
+        }
         let mut out = Vec::new();
         trailers.write(&mut out);
         String::from_utf8(out).expect("text")

@@ -147,7 +147,7 @@ async fn trailers_of_a_request_reach_the_origin_where_the_client_knows_of_them()
 async fn trailers_that_are_too_many_are_dropped_and_too_long_ones_cut_the_answer() {
     let peer = Peer::open().await;
     let stage = peer.stage(Stage::build()).await;
-    let many: String = (0..100).map(|at| format!("x{at}: 1\r\n")).collect();
+    let many = (0..100).map(|at| format!("x{at}: 1\r\n")).collect::<Vec<_>>().concat();
     let long = format!("x: {}\r\n", "v".repeat(9000));
     for (section, ends) in [(many, true), (long, false)] {
         let mut client = stage.client().connect().await;

@@ -17,6 +17,9 @@ use crate::origin::unfit_identity;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+/// Requests, by connection.
+type Heard = Arc<Mutex<Vec<(usize, Vec<u8>)>>>;
+
 /// A place in the file system, gone when dropped.
 struct Place(PathBuf);
 
@@ -221,7 +224,7 @@ async fn an_origin_is_told_of_the_client_first_and_its_connection_serves_that_on
     for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let seen: Arc<Mutex<Vec<(usize, Vec<u8>)>>> = Arc::default();
+        let seen: Heard = Arc::default();
         let noting = Arc::clone(&seen);
         tokio::spawn(async move {
             for connection in 0.. {
