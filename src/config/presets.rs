@@ -65,6 +65,7 @@ impl Preset {
             cookies: self.cookies(),
             x_cache: false,
             upgrade: Arc::from([Box::from(UPGRADES)]),
+            access: None,
         }
     }
 }

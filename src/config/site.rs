@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
+use super::access::Access;
+
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -83,6 +85,8 @@ pub struct RoutePolicy {
     /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
     /// itself: `h2c` would carry requests past this node.
     pub upgrade: Arc<[Box<str>]>,
+    /// Who gets an answer at all; none: everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Named starting points.

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// Where the client is.
+    client: IpAddr,
     /// Who asks.
     pub(super) asker: Asker,
     /// The answer was begun anew already: what was stored turned out to be of another version.
@@ -128,6 +131,7 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            client: request.client.address.ip(),
             asker: Asker::Client,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
@@ -236,6 +240,7 @@ impl Walk {
             body: std::mem::take(&mut *self.body.lock()),
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
+            client: Some(self.client),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;

@@ -49,6 +49,7 @@ impl Page {
             [] => self.line("upgrade", &quoted("off")),
             names => self.line("upgrade", &strings(names.iter())),
         }
+        self.access(policy.access.as_deref());
     }
 
     fn rules(&mut self, rules: &Policy) {

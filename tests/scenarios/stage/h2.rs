@@ -89,6 +89,18 @@ impl H2Client {
         async { asked.await.0 }
     }
 
+    /// The same with these fields.
+    pub(crate) fn get_with(
+        &self,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> impl Future<Output = Answer> + use<> {
+        let request = http::Request::get(format!("https://{HOST}{target}"));
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let asked = self.send(request, None, None);
+        async { asked.await.0 }
+    }
+
     /// The same with a body.
     pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
         let asked =
