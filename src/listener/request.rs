@@ -20,6 +20,7 @@ use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
 use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
+use crate::route::access::Held;
 
 /// One request.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Request {
     pub upgrade: Upgrade,
     /// Memory for the lines of the answer, from the request before.
     pub spare: Vec<u8>,
+    /// What the access rules of its route leave with it until its end; most have none.
+    pub held: OnceLock<Box<Held>>,
 }
 
 impl Request {

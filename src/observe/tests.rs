@@ -38,6 +38,7 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         interims: Interims::None,
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 

@@ -153,6 +153,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         interims: Interims::None,
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 

@@ -92,6 +92,7 @@ impl<S: Service> Connection<'_, S> {
             interims: Interims::None,
             upgrade: Upgrade::No,
             spare: std::mem::take(&mut self.kit.spare),
+            held: std::sync::OnceLock::new(),
         };
         // A panic costs the request that caused it, not the others on the connection.
         let served =

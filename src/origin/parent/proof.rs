@@ -279,6 +279,7 @@ mod tests {
             interims: Interims::None,
             upgrade: crate::listener::request::Upgrade::No,
             spare: Vec::new(),
+            held: std::sync::OnceLock::new(),
         }
     }
 

@@ -41,6 +41,7 @@ pub fn access_log(data: &[u8]) {
         interims: Interims::None,
         upgrade: Upgrade::No,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     };
     let outcome =
         Outcome { cache: CacheOutcome::Miss, ttl: Some(-3), pool: Some("eu".into()), ..Outcome::default() };
