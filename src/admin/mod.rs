@@ -166,7 +166,7 @@ impl AdminService {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
         let deploys = deploy::Deploys::default();
-        Self(Arc::new(Inner { node, reloader, observe, clock, door, ids, bodies, deploys }))
+        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys }))
     }
 }
 

@@ -25,6 +25,7 @@ mod hedge;
 mod hold;
 pub mod parent;
 mod pool;
+mod preface;
 mod pulse;
 mod response;
 mod retry;
@@ -32,6 +33,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tunnel;
 mod upload;
 mod wire;
 
@@ -48,12 +50,14 @@ pub use self::body::OriginBody;
 use self::choose::Spread;
 pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
+pub(crate) use self::connect::unfit_identity;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
 use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
+pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
 use crate::listener::request::{InterimSink, RequestBody};
@@ -278,6 +282,13 @@ impl OriginPools {
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
     pub fn sweep(&self) {
         self.pools.values().for_each(|pool| pool.sweep());
+    }
+
+    /// What goes on in other protocols than HTTP.
+    pub fn tunnels(&self) -> TunnelStats {
+        let mut stats = TunnelStats::default();
+        self.pools.values().for_each(|pool| pool.tunnels.add_to(&mut stats));
+        stats
     }
 
     /// Every origin's numbers, by pool and in the order written.

@@ -152,7 +152,9 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         client: Arc::new(Client::new("127.0.0.1:5000".parse().unwrap(), None)),
         received_micros: 0,
         interims: Interims::None,
+        upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 
