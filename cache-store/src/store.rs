@@ -334,6 +334,11 @@ impl CacheStore {
         }
     }
 
+    /// Forgets what whoever serves has found out about encoding: other rules hold from now on. Costs a walk through memory.
+    pub fn forget_coding_notes(&self) {
+        self.objects.for_each(|stored| stored.forget_coding(u8::MAX));
+    }
+
     /// Whether a body in `coding`, compressed at `level`, would be of use: the response is still in memory, not purged, and has
     /// nothing as good.
     pub fn wants_form(&self, primary: CacheKey, stored: &StoredResponse, coding: Coding, level: u8) -> bool {

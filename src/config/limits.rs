@@ -76,6 +76,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
+/// Fields of a trailer section that are passed on; a longer one is dropped.
+pub const TRAILER_FIELDS_MAX: usize = 64;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
 /// Bytes of a request body asked of the socket at once.
@@ -267,6 +269,16 @@ pub const POOL_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections older than this are not reused; most origins keep theirs for a minute or more.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Connections of one pool that carry another protocol at once.
+pub const POOL_TUNNELS_MAX: usize = 10_000;
+/// Such a connection on which nothing moves is ended after this time; who keeps one open sends a ping every minute.
+pub const POOL_TUNNEL_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bytes of a tunnel that are under way in one direction.
+pub const TUNNEL_READ_BYTES: usize = 16 * KIB;
+/// How long tunnels go on once the node drains.
+pub const TUNNEL_DRAIN: Duration = Duration::from_secs(10);
+/// Bytes of an `Upgrade` field that is looked at.
+pub const UPGRADE_BYTES_MAX: usize = 256;
 /// Consecutive failures after which an origin is left out.
 pub const POOL_EJECT_AFTER: u32 = 5;
 /// The share of its requests that must fail for an origin to be left out although some succeed, percent.

@@ -74,6 +74,7 @@ impl Preset {
             cookies: self.cookies(),
             encode: self.encode(),
             x_cache: false,
+            upgrade: Arc::from([Box::from(UPGRADES)]),
             access: None,
         }
     }
@@ -83,6 +84,8 @@ fn boxed(names: &[&str]) -> Vec<Box<str>> {
     names.iter().map(|name| Box::from(*name)).collect()
 }
 
+/// What a client may go over to where nothing is said.
+const UPGRADES: &str = "websocket";
 /// Parameters that campaigns and analytics add and no origin answers by.
 const TRACKING_PARAMETERS: &[&str] = &[
     "utm_*",

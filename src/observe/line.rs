@@ -60,6 +60,9 @@ impl Line<'_> {
         });
         number(out, b"", finished.status);
         number(out, b",\"bytes\":", finished.body_bytes);
+        if outcome.received_bytes > 0 {
+            number(out, b",\"received\":", outcome.received_bytes);
+        }
         number(out, b",\"duration_us\":", finished.duration_micros);
         out.extend_from_slice(b",\"cache\":\"");
         out.extend_from_slice(outcome.cache.as_str().as_bytes());

@@ -57,7 +57,7 @@ impl Edge {
         let mut answer = json!({
             "url": query.url.to_string(),
             "method": query.method.as_str(),
-            "site": self.config.sites.get(usize::from(route.site)).map(|site| &*site.name),
+            "site": &**route.site_name,
             "preset": route.policy.preset.as_str(),
             "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
             "host": authority,

@@ -58,6 +58,10 @@ impl Page {
         let encode = policy.encode.as_deref().map_or_else(|| quoted("off"), encode);
         self.line("encode", &encode);
         self.line("x_cache", &policy.x_cache.to_string());
+        match &*policy.upgrade {
+            [] => self.line("upgrade", &quoted("off")),
+            names => self.line("upgrade", &strings(names.iter())),
+        }
         self.access(policy.access.as_deref());
     }
 

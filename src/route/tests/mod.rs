@@ -30,6 +30,7 @@ fn policy() -> RoutePolicy {
         cookies: Cookies::Forward,
         encode: None,
         x_cache: false,
+        upgrade: Arc::default(),
         access: None,
     }
 }
