@@ -366,7 +366,7 @@ impl Running {
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
         let (observe, edge) = (Arc::clone(&self.observe), self.edge());
         // Joining threads and closing files block.
-        self.edge.encoders.close();
+        self.edge().encoders.close();
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
@@ -391,7 +391,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();
         self.admin_shutdown.force();
-        self.edge.encoders.close();
+        self.edge().encoders.close();
         if let Some(shared) = self.shared.take() {
             shared.shutdown_background();
         }
