@@ -42,6 +42,7 @@ impl From<RouteRefusal> for Failure {
     fn from(refusal: RouteRefusal) -> Self {
         let status = match refusal {
             RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
+            RouteRefusal::Disputed => StatusCode::FORBIDDEN,
             RouteRefusal::Malformed(_) | RouteRefusal::Nominated => StatusCode::BAD_REQUEST,
         };
         Self::new(status, refusal.as_str())

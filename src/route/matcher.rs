@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::access::{Guard, Guards, SetupError};
+use super::access::{Guard, Guards, SetupError, readings};
 use super::authority::Authority;
 use super::normal::normal_piece;
 use crate::config::{HostPattern, PathPattern, Route, RoutePolicy, Site};
@@ -38,6 +38,8 @@ pub(super) struct CompiledSite {
     pub(super) name: Arc<str>,
     defaults: Arc<RoutePolicy>,
     guard: Option<Arc<Guard>>,
+    /// Whether a route has other access rules than the site.
+    is_mixed: bool,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
 }
@@ -105,15 +107,23 @@ impl CompiledSite {
     fn new(index: u16, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
         let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
+        let guard = guards.of(site.defaults.access.as_ref())?;
         let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
         Ok(Self {
             index,
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
-            guard: guards.of(site.defaults.access.as_ref())?,
+            is_mixed: routes.iter().any(|route| !is_same(route.guard.as_ref(), guard.as_ref())),
+            guard,
             routes,
             by_path,
         })
+    }
+
+    /// Whether an origin may read a path in normal form as one that other rules than `guard` are for.
+    #[inline]
+    pub(super) fn is_disputed(&self, path: &[u8], method: &Method, guard: Option<&Arc<Guard>>) -> bool {
+        self.is_mixed && !readings::all(path, |other| is_same(self.route(other, method).guard, guard))
     }
 
     /// What holds for a path in normal form and a method.
@@ -130,6 +140,15 @@ impl CompiledSite {
             },
             None => Matched { policy: &self.defaults, guard: self.guard.as_ref(), by_ending: false },
         }
+    }
+}
+
+/// Whether two places have the same access rules.
+fn is_same(one: Option<&Arc<Guard>>, other: Option<&Arc<Guard>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -78,6 +78,9 @@ pub enum RouteRefusal {
     /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
     #[error("Connection nominates a field that belongs to the message")]
     Nominated,
+    /// An origin may read its path as another that has other access rules: 403.
+    #[error("the path may be read as another, which has other access rules")]
+    Disputed,
     /// No site has this host: 421.
     #[error("no site is configured for this host")]
     NoSite,
@@ -89,6 +92,7 @@ impl RouteRefusal {
         match self {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Nominated => "connection-nominates",
+            Self::Disputed => "path-disputed",
             Self::NoSite => "no-site",
         }
     }
@@ -142,6 +146,9 @@ impl RouteTable {
         let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let matched = site.route(target.path(), method);
+        if site.is_disputed(target.path(), method, matched.guard) {
+            return Err(RouteRefusal::Disputed);
+        }
         let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
         let path_len = target.path_len();
         let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());

@@ -1,6 +1,7 @@
 //! What the room promises, on tables and on generated requests.
 
 mod deception;
+mod guarding;
 mod matching;
 mod normal;
 mod property;
