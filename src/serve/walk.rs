@@ -241,6 +241,7 @@ impl Walk {
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
             client: Some(self.client),
+            stuck: self.edge.origins.stuck(pool, &self.fields),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;

@@ -305,6 +305,47 @@ async fn interim_responses_are_passed_on_and_a_storm_of_them_is_no_answer() {
 }
 
 #[tokio::test]
+async fn a_client_stays_at_the_origin_that_answered_it_and_what_is_stored_tells_nobody() {
+    let stage = Stage::build()
+        .origins(&["a", "b", "c"])
+        .config(|config, _| {
+            config.pools.get_mut("main").expect("the stage's pool").sticky = Some("at".into())
+        })
+        .start()
+        .await;
+    for origin in ["a", "b", "c"] {
+        stage.origin(origin).on("/mine", [reply(200).cache_control("private").body(origin)]);
+        stage.origin(origin).on("/ours", [reply(200).cache_control("max-age=60").body("ours")]);
+        stage.origin(origin).on("/theirs", [reply(200).cache_control("no-store, public").body(origin)]);
+    }
+    let first = stage.client().get("/mine").await;
+    let given = first.head.field("set-cookie").expect("a cookie");
+    let cookie = given.split(';').next().expect("a pair").to_owned();
+    assert!(cookie.starts_with("at=") && !given.contains("127.0.0.1"), "{given}");
+    for also in ["", "other=1; "] {
+        for _ in 0..5 {
+            let client = stage.client().header("cookie", &format!("{also}{cookie}"));
+            client.get("/mine").await.expect(200, &first.text()).lacks("set-cookie");
+            client.post("/mine", "x").await.expect(200, &first.text()).lacks("set-cookie");
+        }
+    }
+    // Neither the one that fetches what is stored nor those after it are given a cookie that others would see.
+    for _ in 0..3 {
+        stage.client().get("/ours").await.expect(200, "ours").lacks("set-cookie");
+        stage.until(|count| count.stored == 1).await;
+    }
+    stage.client().get("/theirs").await.lacks("set-cookie");
+    // What is no mark of ours is none, and who may not be asked is left.
+    let stray = stage.client().header("cookie", "at=0000000000000000").get("/mine").await;
+    assert!(stray.head.field("set-cookie").is_some(), "{stray:?}");
+    let address = stage.origin(&first.text()).address();
+    stage.operator().post(&format!("/v1/pools/main/{address}/drain"), "").await.expect_status(200);
+    let moved = stage.client().header("cookie", &cookie).get("/mine").await;
+    assert_ne!(moved.text(), first.text());
+    assert!(moved.head.field("set-cookie").is_some_and(|given| !given.starts_with(&cookie)), "{moved:?}");
+}
+
+#[tokio::test]
 async fn an_origin_is_taken_out_and_put_back_by_hand() {
     let stage = Stage::build().origins(&["a", "b"]).start().await;
     everywhere(&stage, &["a", "b"], &reply(200).cache_control("no-store").body("x"));
