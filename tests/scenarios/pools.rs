@@ -6,7 +6,7 @@ use crate::stage::client::gather;
 use crate::stage::reply::{Reply, Trouble, reply};
 use crate::stage::settings::pool;
 use crate::stage::{Stage, millis, secs};
-use tidegate::config::{Health, Steer};
+use tidegate::config::{Concurrency, Health, Steer};
 use tidegate::origin::Stands;
 
 #[tokio::test]
@@ -302,6 +302,32 @@ async fn interim_responses_are_passed_on_and_a_storm_of_them_is_no_answer() {
         .on("/storm", [reply(200).cache_control("max-age=60").before(hints.repeat(1000)).body("x")]);
     stage.client().get("/storm").await.expect_status(502);
     stage.client().get("/x").await.expect(200, "x");
+}
+
+#[tokio::test]
+async fn an_origin_that_has_enough_to_do_gets_no_more_and_something_stale_stands_in() {
+    let gate = crate::stage::gate::Gate::shut();
+    let stage = Stage::build()
+        .config(|config, _| {
+            config.pools.get_mut("main").expect("the stage's pool").concurrency = Concurrency::Adaptive;
+        })
+        .start()
+        .await;
+    stage.origin("a").on("/old", [reply(200).cache_control("max-age=1, stale-if-error=600").body("old")]);
+    stage.client().get("/old").await.expect(200, "old");
+    stage.until(|count| count.stored == 1).await;
+    stage.clock.advance(secs(3));
+    stage.origin("a").answers("*", {
+        let gate = gate.clone();
+        move |_| reply(200).cache_control("no-store").body("x").head_after(&gate)
+    });
+    let busy: Vec<_> = (0..32).map(|nth| stage.client().get(&format!("/{nth}"))).collect();
+    stage.until(|count| count.requests == 33).await;
+    stage.client().get("/more").await.expect_status(503).cache_status("detail=overload");
+    stage.client().get("/old").await.expect(200, "old");
+    gate.open();
+    gather(busy).await.expect_all(200, "x");
+    stage.client().get("/more").await.expect(200, "x");
 }
 
 #[tokio::test]
