@@ -335,7 +335,7 @@ async fn a_client_stays_at_the_origin_that_answered_it_and_what_is_stored_tells_
     let stage = Stage::build()
         .origins(&["a", "b", "c"])
         .config(|config, _| {
-            config.pools.get_mut("main").expect("the stage's pool").sticky = Some("at".into())
+            config.pools.get_mut("main").expect("the stage's pool").sticky = Some("at".into());
         })
         .start()
         .await;
