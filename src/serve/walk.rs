@@ -205,6 +205,13 @@ impl Walk {
         }
     }
 
+    /// Whether there is somebody to ask who is not known to be down; with a tier, a parent may have the answer.
+    pub(super) fn has_origin(&self) -> bool {
+        let origins = &self.edge.origins;
+        self.edge.parents.is_some()
+            || origins.steer(&self.policy.steer).is_some_and(|pool| origins.available(pool))
+    }
+
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
     pub(super) async fn ask(&self, fields: Sent) -> Result<Answer, Failed> {
         // A child that goes around this node's store must not be given a parent's.

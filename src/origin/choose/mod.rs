@@ -318,7 +318,8 @@ impl Steering {
         }
     }
 
-    /// Takes over what `old` knows of its origins; `theirs`: where it has the one at a place here.
+    /// Takes over what `old` knows of its origins; `theirs`: where it has the one at a place here. The old one's lock is taken
+    /// first.
     pub(crate) fn adopt(&self, old: &Self, theirs: impl Fn(usize) -> Option<usize>, checks: bool) {
         let known = old.state.lock();
         let mut state = self.state.lock();
