@@ -158,6 +158,11 @@ impl Objects {
         slot
     }
 
+    /// What is under `key`, which counts as no use of it.
+    pub(crate) fn peek(&self, key: CacheKey) -> Option<Slot> {
+        self.shards.get(shard_of(key))?.0.read().find(key)?.value().cloned()
+    }
+
     /// Keeps `slot` under `key`, replacing what was there; if it is not kept, nothing is left there.
     pub(crate) fn insert(&self, key: CacheKey, slot: Slot) -> Inserted {
         self.insert_if(key, slot, self.tuner.is_none())
@@ -227,17 +232,6 @@ impl Objects {
 
     pub(crate) fn entries(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
-    }
-
-    /// Calls `each` with every response, a shard's lock shared meanwhile. Costs a walk.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(&StoredResponse)) {
-        for shard in &self.shards {
-            for slot in shard.0.read().values() {
-                if let Slot::Response(stored) = slot {
-                    each(stored);
-                }
-            }
-        }
     }
 
     pub(crate) fn evictions(&self) -> u64 {
