@@ -26,6 +26,7 @@ pub mod node;
 pub mod observe;
 pub mod origin;
 pub mod places;
+pub mod reload;
 pub mod respond;
 pub mod route;
 pub mod serve;

@@ -10,11 +10,14 @@ mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod plan;
 mod port;
 mod proxy;
 mod purge;
 mod receipt;
+mod reload;
 mod run;
+mod sign;
 mod stat;
 mod stop;
 mod talk;
@@ -73,10 +76,16 @@ enum Command {
     Config(effective::Effective),
     /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
+    /// Sign a URL for a route whose access rules ask for a signature.
+    Sign(sign::Sign),
     /// Tell what a running node would do with a request, and why.
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Make a running node take up what its settings file says now.
+    Reload(reload::Reload),
+    /// Tell what a settings file would change in a running node.
+    Plan(plan::Plan),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -114,7 +123,10 @@ impl Command {
             Self::Config(command) => command.carry_out(talk),
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
+            Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Reload(command) => command.carry_out(talk),
+            Self::Plan(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

@@ -11,11 +11,13 @@ mod geo;
 pub mod limits;
 pub mod load;
 pub mod mistake;
+pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
 mod site;
 mod tier;
+mod transport;
 pub mod units;
 pub mod value;
 
@@ -29,10 +31,11 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
-pub use pool::{Balance, Origin, Pool};
+pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};
+pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]
@@ -86,7 +89,7 @@ pub enum ListenerProtocol {
 }
 
 /// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     /// Chain, leaf first.
     pub cert: PathBuf,

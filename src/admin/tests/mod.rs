@@ -51,6 +51,10 @@ impl Node for Remembers {
         if self.not_ready.load(Ordering::Relaxed) { Err("draining".into()) } else { Ok(()) }
     }
 
+    fn drain(&self, pool: &str, origin: &str, _: bool) -> Option<Arc<str>> {
+        (pool == "eu" && origin == "http://10.0.0.1:3000").then(|| origin.into())
+    }
+
     fn ailments(&self) -> Vec<String> {
         Vec::new()
     }
@@ -100,8 +104,9 @@ impl Stage {
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
             Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
-        let service =
-            AdminService::with_door(door, Arc::clone(&node) as _, Arc::new(observe.unwrap()), clock);
+        let now = Arc::clone(&node);
+        let now: NodeNow = Arc::new(move || Arc::clone(&now) as _);
+        let service = AdminService::new(AdminDoor::of(door), now, None, Arc::new(observe.unwrap()), clock);
         Self { node, service }
     }
 
@@ -147,7 +152,9 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         client: Arc::new(Client::new("127.0.0.1:5000".parse().unwrap(), None)),
         received_micros: 0,
         interims: Interims::None,
+        upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 
