@@ -77,6 +77,11 @@ impl<V> Ledger<V> {
         self.order.len()
     }
 
+    /// All values, in no order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     #[inline]
     pub(super) fn find(&self, key: CacheKey) -> Option<&Entry<V>> {
         let key = words(key);

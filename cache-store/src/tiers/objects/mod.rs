@@ -173,6 +173,11 @@ impl Objects {
         self.insert_if(key, slot, true) == Inserted::Kept
     }
 
+    /// Whether it is light enough for an entry.
+    pub(crate) fn may_keep(&self, slot: &Slot) -> bool {
+        slot.weight() <= self.entry_weight_max
+    }
+
     fn insert_if(&self, key: CacheKey, slot: Slot, always: bool) -> Inserted {
         let weight = slot.weight();
         let Some(shard) = self.shards.get(shard_of(key)).filter(|_| weight <= self.entry_weight_max) else {
@@ -232,6 +237,17 @@ impl Objects {
 
     pub(crate) fn entries(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
+    }
+
+    /// Calls `each` with every response, a shard's lock shared meanwhile. Costs a walk.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&StoredResponse)) {
+        for shard in &self.shards {
+            for slot in shard.0.read().values() {
+                if let Slot::Response(stored) = slot {
+                    each(stored);
+                }
+            }
+        }
     }
 
     pub(crate) fn evictions(&self) -> u64 {
