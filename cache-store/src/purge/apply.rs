@@ -299,7 +299,9 @@ impl CacheStore {
         named.sort_unstable();
         named.dedup();
         let mut matched = Matched::default();
-        named.iter().for_each(|key| self.match_url(*key, &mut matched));
+        for key in &named {
+            self.match_url(*key, &mut matched);
+        }
         if scopes.iter().any(Scope::is_broad) {
             let broadly = self.stock().count(|key, item| {
                 named.binary_search(&item.primary).is_err()
@@ -321,9 +323,8 @@ impl CacheStore {
         let epoch = match self.objects().peek(key) {
             Some(Slot::Response(stored)) if stored.purged() == Purged::Hard => return false,
             Some(Slot::Response(stored)) => stored.epoch(),
-            Some(Slot::Variants(_)) => return false,
             None if self.is_on_disk(key) => item.epoch,
-            None => return false,
+            Some(Slot::Variants(_)) | None => return false,
         };
         let resource = item.address.resource(item.primary);
         self.purges().broad.since(&resource, &item.tags, epoch) != Purged::Hard
