@@ -28,7 +28,7 @@ use crate::config::{Config, Listener};
 use crate::listener::tls::{Certificates, TlsError};
 use crate::node::{all_pools, named};
 use crate::observe::Observe;
-use crate::origin::PoolSetupError;
+use crate::origin::{PoolSetupError, Renewed};
 use crate::places::{self, Places};
 use crate::route::RouteTable;
 use crate::route::access::SetupError;
@@ -157,7 +157,7 @@ impl Reloader {
         let config = named(config);
         let changes = plan(&old.config, &config);
         let config = Arc::new(kept(config, &old.config));
-        let origins = old.origins.renewed(&all_pools(&config), &old.clock)?;
+        let Renewed { pools, fresh } = old.origins.renewed(&all_pools(&config), &old.clock)?;
         let places = renewed_places(&config, &old)?;
         let routes = RouteTable::counted(&config.sites, &self.observe.metrics)?;
         let mut shown = Vec::new();
@@ -176,6 +176,10 @@ impl Reloader {
             certificates.show(read);
         }
         self.door.replace(door);
+        {
+            let _shared = self.shared.enter();
+            fresh.watch();
+        }
         old.refreshes.limit(config.purge.refresh_per_second);
         let is_watched = match (&places, &old.places) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before),
@@ -187,7 +191,7 @@ impl Reloader {
         }
         self.current.store(Arc::new(Edge {
             routes: Arc::new(routes),
-            origins: Arc::new(origins),
+            origins: Arc::new(pools),
             places,
             config,
             ..Edge::clone(&old)

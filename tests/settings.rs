@@ -72,7 +72,9 @@ fn the_effective_settings_leave_nothing_out() {
     let sometimes = [
         "tls",
         "host",
+        "health",
         "server_name",
+        "client_cert",
         "ca",
         "steer",
         "tokens",
@@ -262,9 +264,14 @@ fn read(path: &Path) -> Result<Config, Mistakes> {
 /// A machine that is the same everywhere: files are there unless they are called missing, or lie in `no`.
 fn around() -> Surroundings {
     Surroundings {
+        unfit: |_, key| key.ends_with("other.key").then(|| "the key is another's".to_owned()),
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),
+        no_list: |path, _| {
+            let wrong = path.to_string_lossy().contains("wrong");
+            wrong.then(|| format!("{}, line 3: something is wrong; write something else", path.display()))
+        },
         unreadable: |path| {
             let text = path.to_string_lossy();
             (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())

@@ -15,6 +15,7 @@ mod calls;
 mod deploy;
 mod guard;
 mod history;
+mod pools;
 pub(crate) mod purge;
 mod query;
 mod settings;
@@ -79,6 +80,9 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// The reason, for people.
     fn ready(&self) -> Result<(), String>;
+
+    /// Takes an origin out by hand, or back in; its name, if there is one that is called so.
+    fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>>;
 
     /// What ails a node that serves all the same, a line each; empty where nothing does.
     fn ailments(&self) -> Vec<String>;
@@ -166,7 +170,7 @@ impl AdminService {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
         let deploys = deploy::Deploys::default();
-        Self(Arc::new(Inner { node, reloader, observe, clock, door, ids, bodies, deploys }))
+        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys }))
     }
 }
 
@@ -217,7 +221,7 @@ impl Inner {
     fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
         let (call, varied, bearer) = self.admit(request)?;
         let inner = Arc::clone(self);
-        let query = path_of(request.target()).1;
+        let (path, query) = path_of(request.target());
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
             (Route::Stream, _) => {
@@ -236,6 +240,8 @@ impl Inner {
                     Box::pin(inner.purge(asked, body))
                 }
             }
+            (Route::Drain, _) => return Ok(Answering::Now(self.drain(path, true)?)),
+            (Route::Resume, _) => return Ok(Answering::Now(self.drain(path, false)?)),
             (route, _) => return Ok(Answering::Now(self.answer(route, query)?)),
         };
         Ok(Answering::Later(later))
@@ -282,6 +288,7 @@ impl Inner {
                 Reply::json(StatusCode::OK, &self.node().explain(&ExplainQuery::parse(query)?)?)
             }
             Route::Stat => Reply::json(StatusCode::OK, &self.stat()),
+            Route::Pools => self.pools(),
             Route::Stop => {
                 self.node().stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
@@ -309,7 +316,9 @@ impl Inner {
                 text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
             }
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
-            Route::Purge
+            Route::Drain
+            | Route::Resume
+            | Route::Purge
             | Route::Deploy
             | Route::Reload
             | Route::Plan

@@ -18,6 +18,7 @@ mod purge;
 mod receipt;
 mod reload;
 mod run;
+mod sign;
 mod stat;
 mod stop;
 mod talk;
@@ -76,6 +77,8 @@ enum Command {
     Config(effective::Effective),
     /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
+    /// Sign a URL for a route whose access rules ask for a signature.
+    Sign(sign::Sign),
     /// Tell what a running node would do with a request, and why.
     Explain(explain::Explain),
     /// Print a running node's counters.
@@ -123,6 +126,7 @@ impl Command {
             Self::Config(command) => command.carry_out(talk),
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
+            Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
             Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),

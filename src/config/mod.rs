@@ -17,6 +17,7 @@ pub mod presets;
 mod purge;
 mod site;
 mod tier;
+mod transport;
 pub mod units;
 pub mod value;
 
@@ -30,10 +31,11 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
-pub use pool::{Balance, Origin, Pool};
+pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};
+pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]

@@ -95,7 +95,7 @@ impl Parts {
                     }
                 }
                 ("site", Value::Array(sites)) => {
-                    sites.into_iter().filter_map(table).for_each(|site| parts.site(site))
+                    sites.into_iter().filter_map(table).for_each(|site| parts.site(site));
                 }
                 (_, Value::Table(table)) => {
                     parts.add(|_| Place::Table(key.clone()), &table);
@@ -155,8 +155,7 @@ impl Change {
 /// Whether a running node takes a change of this up.
 fn is_live(table: &str, key: Option<&str>) -> bool {
     match table {
-        "log" => true,
-        "geo" => true,
+        "log" | "geo" => true,
         "admin" => key == Some("tokens"),
         "purge" => matches!(key, Some("method_from" | "refresh_per_second")),
         _ => false,

@@ -4,6 +4,8 @@
 //! file do the same. The caching rules' part stands in `cache_store::rules::Policy`; this file adds what happens to
 //! query, cookies and request fields.
 
+use std::sync::Arc;
+
 use cache_store::rules::Policy;
 
 use super::{Cookies, Forward, Preset, Query, RoutePolicy, Steer};
@@ -62,6 +64,7 @@ impl Preset {
             forward: self.forward(),
             cookies: self.cookies(),
             x_cache: false,
+            upgrade: Arc::from([Box::from(UPGRADES)]),
             access: None,
         }
     }
@@ -71,6 +74,8 @@ fn boxed(names: &[&str]) -> Vec<Box<str>> {
     names.iter().map(|name| Box::from(*name)).collect()
 }
 
+/// What a client may go over to where nothing is said.
+const UPGRADES: &str = "websocket";
 /// Parameters that campaigns and analytics add and no origin answers by.
 const TRACKING_PARAMETERS: &[&str] = &[
     "utm_*",

@@ -82,6 +82,9 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
+    /// itself: `h2c` would carry requests past this node.
+    pub upgrade: Arc<[Box<str>]>,
     /// Who gets an answer at all; none: everybody.
     pub access: Option<Arc<Access>>,
 }

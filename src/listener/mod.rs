@@ -41,6 +41,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod trailers;
 mod watch;
 mod worker;
 

@@ -60,12 +60,18 @@ impl Line<'_> {
         });
         number(out, b"", finished.status);
         number(out, b",\"bytes\":", finished.body_bytes);
+        if outcome.received_bytes > 0 {
+            number(out, b",\"received\":", outcome.received_bytes);
+        }
         number(out, b",\"duration_us\":", finished.duration_micros);
         out.extend_from_slice(b",\"cache\":\"");
         out.extend_from_slice(outcome.cache.as_str().as_bytes());
         out.push(b'"');
         if let Some(reason) = outcome.reason {
             json_text(out, b",\"reason\":\"", reason.as_bytes());
+        }
+        if let Some(would) = request.held.get().and_then(|held| held.would) {
+            json_text(out, b",\"would_refuse\":\"", would.as_str().as_bytes());
         }
         if let Some(ttl) = outcome.ttl {
             number(out, b",\"ttl\":", ttl);

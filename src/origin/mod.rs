@@ -9,9 +9,10 @@
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
 //! Nodes of the tier above are pools too (`parent/`), asked before those of the route.
-//! Absent: active health checks, HTTP/2 to origins.
+//! Absent: HTTP/2 to origins.
 
 mod body;
+mod checks;
 mod choose;
 mod connect;
 mod connection;
@@ -20,8 +21,11 @@ mod error;
 pub mod forward;
 pub(crate) mod framing;
 mod health;
+mod hedge;
+mod hold;
 pub mod parent;
 mod pool;
+mod preface;
 mod pulse;
 mod response;
 mod retry;
@@ -29,6 +33,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tunnel;
 mod upload;
 mod wire;
 
@@ -43,13 +48,16 @@ use http::{HeaderMap, Method, StatusCode};
 
 pub use self::body::OriginBody;
 use self::choose::Spread;
+pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
+pub(crate) use self::connect::unfit_identity;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
 use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
+pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
 use crate::listener::request::{InterimSink, RequestBody};
@@ -151,6 +159,14 @@ pub struct PoolSetupError {
     pub source: TlsSetupError,
 }
 
+/// Pools by other settings.
+pub(crate) struct Renewed {
+    /// All of them.
+    pub(crate) pools: OriginPools,
+    /// Those that were not there before: to be watched.
+    pub(crate) fresh: OriginPools,
+}
+
 impl OriginPools {
     /// Pools by these settings; nothing is connected or resolved yet.
     ///
@@ -160,16 +176,16 @@ impl OriginPools {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
     }
 
-    /// Pools by other settings. One whose settings are the same is the same pool, with its connections, its health and its counters;
-    /// what is under way to the others ends as it will.
+    /// Pools by other settings. One whose settings are the same is the same pool, with its connections; the others take over what is known
+    /// of their origins, and what is under way to what they were ends as it will.
     ///
     /// # Errors
     /// As [`OriginPools::new`]; these go on.
-    pub fn renewed(
+    pub(crate) fn renewed(
         &self,
         pools: &BTreeMap<Arc<str>, config::Pool>,
         clock: &Clock,
-    ) -> Result<Self, PoolSetupError> {
+    ) -> Result<Renewed, PoolSetupError> {
         let mut renewed = Self { pools: BTreeMap::new(), spread: Spread::default() };
         let mut others = BTreeMap::new();
         for (name, settings) in pools {
@@ -178,8 +194,10 @@ impl OriginPools {
                 None => drop(others.insert(Arc::clone(name), settings.clone())),
             }
         }
-        renewed.pools.extend(Self::new(&others, clock)?.pools);
-        Ok(renewed)
+        let fresh = Self::new(&others, clock)?;
+        fresh.adopt(self);
+        renewed.pools.extend(fresh.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))));
+        Ok(Renewed { pools: renewed, fresh })
     }
 
     fn with_resolver(
@@ -245,14 +263,32 @@ impl OriginPools {
         }
     }
 
-    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
-    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
-        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. It is called by its URL, or by host and
+    /// port. Returns its name, if it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>> {
+        self.pools.get(pool)?.drain(origin, drained)
+    }
+
+    /// Takes over what `old` knows of origins that are here too, in a pool of the same name: their health, who was drained
+    /// by hand, how long they take.
+    pub fn adopt(&self, old: &Self) {
+        for (name, pool) in &self.pools {
+            if let Some(old) = old.pools.get(name) {
+                pool.adopt(old);
+            }
+        }
     }
 
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
     pub fn sweep(&self) {
         self.pools.values().for_each(|pool| pool.sweep());
+    }
+
+    /// What goes on in other protocols than HTTP.
+    pub fn tunnels(&self) -> TunnelStats {
+        let mut stats = TunnelStats::default();
+        self.pools.values().for_each(|pool| pool.tunnels.add_to(&mut stats));
+        stats
     }
 
     /// Every origin's numbers, by pool and in the order written.

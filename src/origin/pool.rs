@@ -4,50 +4,64 @@
 //! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose/` (health) and
 //! counted here. Redirects are answers: never followed.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::body::{Open, OriginBody};
+use super::body::{Open, OriginBody, Switched};
 use super::choose::{Key, Load, Steering, key_of_client, key_of_resource};
-use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
+use super::connect::{self, Names, Resolve, Tls, TlsSetupError, Way};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::error::{Fault, OriginError};
+use super::error::{Fault, Finding, OriginError};
 use super::forward::Sent;
+use super::hedge::{Heard, Slow};
 use super::pulse::Pulse;
 use super::response::Received;
-use super::retry::{Attempt, Budget, idempotent};
+use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again};
 use super::stats::{Counters, OriginStats};
+use super::tunnel::{Place, Tunnels};
 use super::upload::Upload;
+use super::wire::Socket;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config::{self, Balance};
+use crate::config::{self, Balance, HedgeAfter, ProxyProtocol};
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    settings: config::Pool,
-    steering: Steering,
-    budget: Budget,
+    pub(super) settings: config::Pool,
+    pub(super) steering: Steering,
+    pub(super) budget: Budget,
+    /// How long a slow answer takes, where that is asked.
+    pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
-    clock: Clock,
+    pub(crate) tunnels: Arc<Tunnels>,
+    pub(super) clock: Clock,
 }
 
 /// One origin of a pool.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     port: u16,
     tls: bool,
     names: Names,
+    /// Where it listens in the file system, if it does.
+    socket: Option<Arc<Path>>,
     pub(crate) connections: Connections,
-    pulse: Pulse,
-    counters: Counters,
+    pub(super) pulse: Pulse,
+    /// The last that was heard of it is a failure.
+    doubted: AtomicBool,
+    pub(super) counters: Counters,
 }
 
 /// A request ready to be sent, as often as it takes.
@@ -56,13 +70,17 @@ pub(super) struct Outgoing {
     target: PathAndQuery,
     host: HeaderValue,
     fields: Sent,
-    upload: Upload,
+    pub(super) upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
     /// What the choice hashes, where it does.
-    key: Option<Key>,
+    pub(super) key: Option<Key>,
+    /// It is asked on top of one that waits: no other is.
+    is_on_top: bool,
     /// For SNI and the certificate check.
     server_name: Option<Arc<str>>,
+    /// Where it asks for another protocol: a place for that.
+    place: Option<Place>,
 }
 
 impl Pool {
@@ -78,7 +96,8 @@ impl Pool {
         let encrypted = settings.origins.iter().any(|origin| origin.tls);
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
-        let tls = encrypted.then(|| Tls::new(roots)).transpose()?;
+        let identity = settings.transport.client_cert.as_ref();
+        let tls = encrypted.then(|| Tls::new(roots, identity, false)).transpose()?;
         let origins = settings
             .origins
             .iter()
@@ -87,13 +106,17 @@ impl Pool {
                 port: origin.port,
                 tls: origin.tls,
                 names: Names::new(&origin.host, Arc::clone(resolver)),
+                socket: origin.socket().map(Arc::from),
                 connections: Connections::new(&settings),
                 pulse: Pulse::default(),
+                doubted: AtomicBool::new(false),
                 counters: Counters::default(),
             })
             .collect();
         let steering = Steering::new(&settings);
-        Ok(Self { settings, steering, budget: Budget::default(), origins, tls, clock })
+        let tunnels = Tunnels::new(settings.transport.tunnels_max);
+        let (budget, slow) = (Budget::default(), Slow::default());
+        Ok(Self { settings, steering, budget, slow, origins, tls, tunnels, clock })
     }
 
     /// A request as it goes out.
@@ -107,18 +130,35 @@ impl Pool {
     /// Sends the request to one origin after the other until one answers or none may.
     pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
-        let mut tried = Vec::new();
+        if outgoing.fields.upgrade().is_some() {
+            outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
+        }
+        let mut tried = Tried::default();
         let mut last: Option<Failed> = None;
+        let mut failing: Option<Box<Answer>> = None;
         loop {
-            let Some(index) = self.choose(&tried, outgoing.key) else {
-                return Err(last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+            let Some(index) = self.choose(tried.all(), outgoing.key) else {
+                return failing
+                    .map(|answer| *answer)
+                    .ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
             let Some(origin) = self.origin(index) else {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing).await {
+            let whole = outgoing.attempt();
+            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
+                Ok(answer) if self.settings.fail_status.contains(answer.status) => {
+                    let left = self.steering.left(self.clock.now(), tried.all());
+                    if !may_ask_again(whole, &tried, left, &self.budget) {
+                        return Ok(answer);
+                    }
+                    origin.counters.moved_on();
+                    // Should the others do no better, it is the origin's word and not ours.
+                    failing = Some(Box::new(answer));
+                    continue;
+                }
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -129,77 +169,110 @@ impl Pool {
                 origin: Some(Arc::clone(&origin.name)),
                 origin_micros: self.clock.micros().saturating_sub(began_micros),
             };
-            let left = self.steering.left(self.clock.now(), &tried);
-            if !attempt.may_go_elsewhere(error, tried.len(), left, &self.budget) {
-                return Err(failed);
+            let left = self.steering.left(self.clock.now(), tried.all());
+            if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
+                return failing.map(|answer| *answer).ok_or(failed);
             }
             origin.counters.moved_on();
             last = Some(failed);
         }
     }
 
-    fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
-        self.steering
-            .choose(self.clock.now(), tried, key, |index| self.origin(index).map_or(Load::NONE, Origin::load))
+    pub(super) fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
+        self.steering.choose(self.clock.now(), tried, key, self.loads())
+    }
+
+    /// What each origin is doing.
+    pub(super) fn loads(&self) -> impl Fn(usize) -> Load {
+        |index| self.origin(index).map_or(Load::NONE, Origin::load)
     }
 
     /// One origin; a kept connection that turns out to be dead is replaced once.
-    async fn ask_origin(
+    pub(super) async fn ask_origin(
         self: &Arc<Self>,
         index: usize,
         origin: &Origin,
         outgoing: &mut Outgoing,
+        tried: &mut Tried,
     ) -> Result<Answer, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
-        let kept = origin.connections.take_idle(name.as_deref(), self.clock.now());
+        let client = outgoing.introduced(self.settings.transport.proxy_protocol);
+        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(origin, name.as_ref()).await.map_err(|error| (error, unsent))?,
+            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
         };
         loop {
             let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
-            let limit = self.settings.first_byte_timeout;
             let mut received = Received::new(outgoing.interim.clone());
+            received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
-            let error =
-                match connection.exchange(&mut outgoing.upload, &mut received, limit, &self.clock).await {
-                    Ok(()) => {
-                        let micros = self.clock.micros().saturating_sub(began_micros);
-                        let received_at = self.clock.now();
-                        origin.pulse.beat(received_at);
-                        drop(listening);
-                        self.steering.answered(index, received_at, micros);
-                        origin.counters.answered(received.status, micros);
-                        let (framing, length) = connection.framing();
-                        let here = received.take_data();
-                        let open = Open {
-                            connection,
-                            upload: outgoing.take_upload(),
-                            pool: Arc::clone(self),
-                            index,
-                            limit: self.settings.between_bytes_timeout,
-                            due: None,
-                            slot,
-                        };
-                        return Ok(Answer {
-                            status: received.status,
-                            fields: received.fields,
-                            body: OriginBody::new(here, open),
-                            framing,
-                            length,
-                            pool: Arc::clone(&self.settings.name),
-                            origin: Arc::clone(&origin.name),
-                            requested_at,
-                            received_at,
-                            origin_micros: micros,
-                        });
+            if let Some(offered) = outgoing.fields.upgrade() {
+                connection.may_switch();
+                received.may_switch(offered);
+            }
+            let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
+                Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
+                Ok(Heard::Here) => {
+                    let switched = if connection.has_switched() {
+                        let switched = outgoing.switched(&mut received);
+                        Some(switched.map_err(|error| {
+                            (error, Attempt { unsent: false, answered: true, ..outgoing.attempt() })
+                        })?)
+                    } else {
+                        None
+                    };
+                    if origin.doubted.load(Ordering::Relaxed) && outgoing.may_be_held() {
+                        let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
+                        let holding = self.hold(&mut connection, outgoing, &mut received);
+                        holding.await.map_err(|error| (error, held))?;
                     }
-                    Err(error) => error,
-                };
+                    let micros = self.clock.micros().saturating_sub(began_micros);
+                    let received_at = self.clock.now();
+                    origin.pulse.beat(received_at);
+                    drop(listening);
+                    self.steering.answered(index, received_at, micros);
+                    if self.settings.hedge_after == HedgeAfter::P95 {
+                        self.slow.observe(micros);
+                    }
+                    let has_failed = self.settings.fail_status.contains(received.status);
+                    if has_failed {
+                        self.failed(index, OriginError::Status);
+                    }
+                    origin.counters.answered(received.status, micros);
+                    let (framing, length) = connection.framing();
+                    let here = received.take_data();
+                    let open = Open {
+                        connection,
+                        upload: outgoing.take_upload(),
+                        pool: Arc::clone(self),
+                        index,
+                        has_failed,
+                        limit: self.settings.between_bytes_timeout,
+                        due: None,
+                        trailers: received.trailers,
+                        switched,
+                        slot,
+                    };
+                    return Ok(Answer {
+                        status: received.status,
+                        fields: received.fields,
+                        body: OriginBody::new(here, open),
+                        framing,
+                        length,
+                        pool: Arc::clone(&self.settings.name),
+                        origin: Arc::clone(&origin.name),
+                        requested_at,
+                        received_at,
+                        origin_micros: micros,
+                    });
+                }
+                Err(error) => error,
+            };
             let attempt = Attempt {
                 kept: connection.kept(),
                 unsent: connection.unsent(),
@@ -210,22 +283,44 @@ impl Pool {
                 return Err((error, attempt));
             }
             drop(connection);
-            connection = self.open(origin, name.as_ref()).await.map_err(|error| (error, attempt))?;
+            connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
         }
     }
 
-    async fn open(&self, origin: &Origin, name: Option<&Arc<str>>) -> Result<Connection, OriginError> {
+    pub(super) async fn open(
+        &self,
+        origin: &Origin,
+        name: Option<&Arc<str>>,
+        client: Option<SocketAddr>,
+    ) -> Result<Connection, OriginError> {
         origin.connections.make_room();
+        let socket = self.connect(origin, name, client).await?;
+        Ok(Connection::new(socket, name.cloned(), client))
+    }
+
+    pub(super) async fn connect(
+        &self,
+        origin: &Origin,
+        name: Option<&Arc<str>>,
+        client: Option<SocketAddr>,
+    ) -> Result<Socket, OriginError> {
         let tls = match name {
             Some(name) => Some((self.tls.as_ref().ok_or(OriginError::Tls)?, &**name)),
             None => None,
         };
         let limit = self.settings.connect_timeout;
         // Boxed: names, addresses and handshakes weigh more than all the rest, and are seldom needed.
-        let connecting = Box::pin(connect::connect(&origin.names, origin.port, tls, limit, &self.clock));
+        let way = Way {
+            names: &origin.names,
+            port: origin.port,
+            socket: origin.socket.as_deref(),
+            tls,
+            preface: self.settings.transport.proxy_protocol.map(|version| (version, client)),
+        };
+        let connecting = Box::pin(connect::connect(way, limit, &self.clock));
         let socket = connecting.await?;
         origin.counters.connected();
-        Ok(Connection::new(socket, name.cloned()))
+        Ok(socket)
     }
 
     /// What it is set to.
@@ -243,13 +338,35 @@ impl Pool {
         self.origins.get(index)
     }
 
-    /// Takes the origin of this name out, or back in; returns whether there is one.
-    pub(crate) fn drain(&self, name: &str, drained: bool) -> bool {
-        let found = self.origins.iter().position(|origin| &*origin.name == name);
-        if let Some(index) = found {
-            self.steering.drain(index, drained, self.clock.now());
+    /// Takes the origin that is called so out, or back in; its name, if there is one.
+    pub(crate) fn drain(&self, called: &str, drained: bool) -> Option<Arc<str>> {
+        let index = self.settings.origins.iter().position(|origin| {
+            let authority = origin.name.split_once("://").map(|(_, authority)| authority);
+            *origin.name == *called
+                || authority == Some(called)
+                || format!("{}:{}", origin.host, origin.port) == called
+        })?;
+        self.steering.drain(index, drained, self.clock.now());
+        Some(Arc::clone(&self.origin(index)?.name))
+    }
+
+    /// Takes over what a pool that was before this one knows of the same origins.
+    pub(crate) fn adopt(&self, old: &Self) {
+        let theirs = |index| {
+            let name = &self.origin(index)?.name;
+            old.origins.iter().position(|origin| origin.name == *name)
+        };
+        self.steering.adopt(&old.steering, theirs, self.settings.health.is_some());
+        for (index, origin) in self.origins.iter().enumerate() {
+            if let Some(theirs) = theirs(index).and_then(|index| old.origins.get(index)) {
+                origin.counters.go_on_from(&theirs.counters.read());
+            }
         }
-        found.is_some()
+    }
+
+    /// A tunnel is ended when nothing moves in it for so long.
+    pub(crate) fn tunnel_timeout(&self) -> Duration {
+        self.settings.transport.tunnel_timeout
     }
 
     /// The clock it goes by.
@@ -260,6 +377,11 @@ impl Pool {
     /// An origin answered to the end.
     pub(crate) fn succeeded(&self, index: usize) {
         self.steering.succeeded(index, self.clock.now());
+        if let Some(origin) = self.origin(index)
+            && origin.doubted.load(Ordering::Relaxed)
+        {
+            origin.doubted.store(false, Ordering::Relaxed);
+        }
     }
 
     /// A request to an origin failed; health moves only where that was the origin's fault.
@@ -269,6 +391,7 @@ impl Pool {
         }
         let ejected = self.steering.failed(index, self.clock.now());
         if let Some(origin) = self.origin(index) {
+            origin.doubted.store(true, Ordering::Relaxed);
             origin.counters.failed(ejected);
             if ejected {
                 tracing::warn!(pool = %self.settings.name, origin = %origin.name, cause = error.as_str(), "origin ejected");
@@ -284,13 +407,15 @@ impl Pool {
 
     /// What its origins did so far.
     pub(crate) fn stats(&self) -> impl Iterator<Item = OriginStats> {
-        self.origins.iter().enumerate().map(|(index, origin)| {
+        let now = self.clock.now();
+        self.origins.iter().enumerate().map(move |(index, origin)| {
             let (in_use, idle) = origin.connections.count();
             OriginStats {
                 pool: Arc::clone(&self.settings.name),
                 origin: Arc::clone(&origin.name),
-                ejected: self.steering.ejected(index),
-                drained: self.steering.drained(index),
+                stands: self.steering.standing(index, now),
+                weight: self.settings.origins.get(index).map_or(1, |origin| origin.weight),
+                backup: self.settings.origins.get(index).is_some_and(|origin| origin.backup),
                 connections_in_use: in_use,
                 connections_idle: idle,
                 waiting: origin.connections.waiting(),
@@ -335,7 +460,9 @@ impl Outgoing {
             interim: ask.interim,
             surplus: ask.surplus,
             key,
+            is_on_top: false,
             server_name: settings.server_name.clone(),
+            place: None,
         })
     }
 
@@ -357,6 +484,9 @@ impl Outgoing {
         for lines in self.fields.lines() {
             out.extend_from_slice(lines);
         }
+        if self.fields.asks_for_trailers() {
+            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+        }
         let anticipated = !matches!(
             self.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
@@ -365,25 +495,69 @@ impl Outgoing {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// The client that an origin is told of, where it is told of one.
+    fn introduced(&self, version: Option<ProxyProtocol>) -> Option<SocketAddr> {
+        version.and_then(|_| self.fields.client())
+    }
+
+    /// What the origin has gone over to.
+    ///
+    /// # Errors
+    /// It is not what was asked for.
+    fn switched(&mut self, received: &mut Received) -> Result<Switched, OriginError> {
+        let doubtful = OriginError::Framing(Finding::Upgrade);
+        let protocol = received.switched().ok_or(doubtful)?;
+        let place = self.place.take().ok_or(doubtful)?;
+        Ok(Switched { protocol, place })
+    }
+
+    /// Whether it may be asked of two origins at once.
+    pub(super) fn may_be_hedged(&self) -> bool {
+        !self.is_on_top && self.may_be_held()
+    }
+
+    /// Whether its answer may wait for its own end.
+    fn may_be_held(&self) -> bool {
+        idempotent(&self.method) && self.upload.is_none() && self.fields.upgrade().is_none()
+    }
+
+    /// The same for another origin, beside this one; hints come by one way.
+    pub(super) fn on_top(&self) -> Box<Self> {
+        Box::new(Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            host: self.host.clone(),
+            fields: self.fields.clone(),
+            upload: Upload::default(),
+            interim: None,
+            surplus: self.surplus,
+            key: self.key,
+            is_on_top: true,
+            server_name: self.server_name.clone(),
+            place: None,
+        })
+    }
+
     /// The body, whose rest may be sent while the response comes.
     fn take_upload(&mut self) -> Upload {
         std::mem::take(&mut self.upload)
     }
 
     /// What is known before anything is sent.
-    fn attempt(&self) -> Attempt {
+    pub(super) fn attempt(&self) -> Attempt {
         Attempt {
             idempotent: idempotent(&self.method),
             body_whole: self.upload.is_whole(),
             kept: false,
             unsent: true,
             answered: false,
+            held: false,
         }
     }
 }
 
 /// `www.example.com:8443` → `www.example.com`; `[::1]:80` → `::1`.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }

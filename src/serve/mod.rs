@@ -1,13 +1,13 @@
 //! 3-6 the walk: every branch a request can take, on one screen.
 //!
 //! ```text
-//! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
-//!                  ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
-//!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
-//!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
-//!                  ├─ Filling ─► follow ─► respond | alone
-//!                  ├─ Miss ────► fetch::lead, which outlives the client, follow it
-//!                  └─ not cacheable ─► pass
+//! route ─► access ─► lookup ─┬─ Fresh ───► respond               (in the call itself, no future)
+//!                            ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
+//!                            ├─ FreshOnDisk ► respond            (in the call itself: the page cache has it)
+//!                            ├─ OnDisk ──► promote, and look up again(in the call itself while the page cache has it)
+//!                            ├─ Filling ─► follow ─► respond | alone
+//!                            ├─ Miss ────► fetch::lead, which outlives the client, follow it
+//!                            └─ not cacheable ─► pass
 //! ```
 //!
 //! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the
@@ -28,6 +28,7 @@ mod purging;
 mod refresh;
 mod service;
 mod slices;
+mod upgrade;
 mod walk;
 
 pub use purging::Purging;
@@ -60,7 +61,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Request};
+use crate::listener::request::{Client, Request, Upgrade};
 use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
@@ -72,6 +73,7 @@ use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
+use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use fetch::Led;
@@ -139,15 +141,30 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
-        if let Some(guard) = route.guard
-            && let Err(denied) = guarded::ask(guard, request, &route)
-        {
-            return Served::Now(tagged(route.site, self.failed(request, denied.into())));
+        if let Some(guard) = route.guard {
+            match self.ask(guard, request, &route) {
+                Ok(Admission { after, held }) => {
+                    if let Some(held) = held {
+                        request.held.get_or_init(|| held);
+                    }
+                    if let Some(verification) = after {
+                        return self.serve_verified(request, &route.detached(), guard, verification);
+                    }
+                }
+                Err(refusal) => {
+                    return Served::Now(tagged(route.site, self.denied(request, guard, &refusal)));
+                }
+            }
         }
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
         let site = route.site;
+        if request.upgrade != Upgrade::No
+            && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
+        {
+            return self.upgrade(request, &route.detached(), offered);
+        }
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
@@ -233,6 +250,17 @@ impl Edge {
         let site = route.site;
         match Walk::pass(self, request, route) {
             Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
+    /// Over to another protocol.
+    fn upgrade(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, offered: Box<[u8]>) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => {
+                Served::Later(Box::pin(async move { tagged(site, upgrade::upgrade(walk, offered).await) }))
+            }
             Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
         }
     }

@@ -17,6 +17,7 @@ use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
+use super::guarded::beside;
 use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
@@ -27,6 +28,7 @@ use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::{self, Gauges};
 use crate::observe::{Observe, Observer};
+use crate::origin::TunnelStats;
 use crate::places::PlacesUsage;
 use crate::respond::failure::{self, Failure};
 use crate::respond::headers::CacheStatus;
@@ -67,11 +69,18 @@ impl WalkService {
 impl Service for WalkService {
     #[inline]
     fn serve(&self, request: &mut Request) -> Served {
-        self.with(|edge| edge.serve(request))
+        let served = self.with(|edge| edge.serve(request));
+        match request.held.get() {
+            None => served,
+            Some(held) => beside(held, served),
+        }
     }
 
     #[inline]
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
+        if let Some(held) = request.held.get() {
+            held.release();
+        }
         if let Some(observer) = &self.observer {
             self.with(|edge| {
                 if let Some(places) = &edge.places {
@@ -176,6 +185,10 @@ impl Edge {
 }
 
 impl Node for Edge {
+    fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>> {
+        self.origins.drain(pool, origin, drained)
+    }
+
     fn purger(&self) -> &dyn Purger {
         self
     }
@@ -243,6 +256,7 @@ impl Node for Edge {
             purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()
+                .chain(tunnel_figures(self.origins.tunnels()))
                 .chain(self.places.iter().flat_map(|places| place_figures(places.usage(self.clock.wall()))))
                 .chain([
                     counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
@@ -305,6 +319,30 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about connections that went over to another protocol.
+fn tunnel_figures(tunnels: TunnelStats) -> [gauges::Other; 4] {
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        gauges::Other {
+            name: "tidegate_tunnels",
+            help: "Connections that carry another protocol (WebSocket), or are about to.",
+            counter: false,
+            value: tunnels.open,
+        },
+        counter("tidegate_tunnels_total", "Connections that went over to one.", tunnels.begun),
+        counter(
+            "tidegate_tunnels_to_origin_bytes_total",
+            "Bytes that went to origins in them.",
+            tunnels.to_origin_bytes,
+        ),
+        counter(
+            "tidegate_tunnels_to_client_bytes_total",
+            "Bytes that came from origins in them.",
+            tunnels.to_client_bytes,
+        ),
+    ]
 }
 
 /// What is told about the geo database.

@@ -127,7 +127,7 @@ impl Walk {
             authority: Bytes::copy_from_slice(route.authority()),
             target: route.forward_target(),
             fields: request.fields.clone(),
-            forward: Arc::new(forward),
+            forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),

@@ -75,7 +75,7 @@ async fn a_pool_that_is_the_same_keeps_its_connections() {
     stage.client().get("/1").await.expect(200, "/1");
     stage
         .reload(|config| {
-            config.sites[0].hosts.push(tidegate::config::HostPattern::Exact("b.example.test".into()))
+            config.sites[0].hosts.push(tidegate::config::HostPattern::Exact("b.example.test".into()));
         })
         .await
         .expect("it can be had");
@@ -136,7 +136,11 @@ async fn a_site_keeps_its_counters() {
     stage.client().get("/x").await.expect(200, "/x");
     let counted = |site: &str| {
         let totals = stage.observe().metrics.totals();
-        totals.sites.iter().find(|totals| &*totals.site == site).map_or(0, |totals| totals.all())
+        totals
+            .sites
+            .iter()
+            .find(|totals| &*totals.site == site)
+            .map_or(0, tidegate::observe::metrics::SiteTotals::all)
     };
     stage.until(|_| counted("www.example.test") == 2 && counted("other.example.test") == 1).await;
 }

@@ -9,6 +9,7 @@
 //! same.
 
 mod access;
+mod counts;
 mod geo;
 mod limits;
 mod listener;
@@ -29,6 +30,7 @@ use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+pub(super) use pool::transport::PROXY_PROTOCOL;
 pub(super) use purge::UNSYNCED;
 
 use super::file::{Found, Item, Section};
@@ -39,6 +41,17 @@ use super::{
     MemoryAdmission, Purge, Tier, value,
 };
 use crate::places;
+
+/// What a file is named for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listed {
+    /// Networks, one a line.
+    Networks,
+    /// Users and hashes of their passwords.
+    Users,
+    /// A key.
+    Key,
+}
 
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
@@ -51,6 +64,10 @@ pub struct Surroundings {
     pub base: PathBuf,
     /// Why a file that the settings name cannot be read, if it cannot.
     pub unreadable: fn(&Path) -> Option<String>,
+    /// Why a certificate and a key, both readable, cannot be used together, if they cannot.
+    pub unfit: fn(&Path, &Path) -> Option<String>,
+    /// What is wrong with a file that access rules name, if something is.
+    pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
     pub no_database: fn(&Geo) -> Option<String>,
 }
@@ -66,6 +83,7 @@ impl Surroundings {
             host_name,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             base: base.to_owned(),
+            unfit: crate::origin::unfit_identity,
             unreadable: |path| match File::open(path) {
                 Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
                 Ok(_) => None,
@@ -77,6 +95,7 @@ impl Surroundings {
                 }
                 Err(error) => Some(format!("cannot be read: {error}")),
             },
+            no_list: crate::route::access::mistake_in,
             no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
         }
     }

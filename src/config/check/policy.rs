@@ -106,6 +106,9 @@ pub(super) fn handling(section: &Section<'_>) -> Changes {
     changes.note(cache, |policy, cache| policy.cache = *cache);
     let x_cache = section.item("x_cache").and_then(|item| item.flag());
     changes.note(x_cache, |policy, flag| policy.x_cache = *flag);
+    changes.note(section.item("upgrade").and_then(|item| upgrade(&item)), |policy, names| {
+        policy.upgrade = Arc::clone(names);
+    });
     if let Some(section) = section.item("query").and_then(|item| item.section("`query`".to_owned())) {
         query(section, &mut changes);
     }
@@ -147,6 +150,14 @@ fn forward(item: &Item<'_>) -> Option<Forward> {
     let help = "write \"safe\" or a list of fields, like [\"accept\", \"accept-language\"]";
     let names = item.list_of(help, value::field_name)?;
     Some(Forward::Only(names.iter().map(|name| name.as_str().into()).collect()))
+}
+
+/// "off", or names of protocols.
+fn upgrade(item: &Item<'_>) -> Option<Arc<[Box<str>]>> {
+    if item.as_text() == Some("off") {
+        return Some(Arc::default());
+    }
+    Some(item.list_of("write \"off\" or a list of protocols, like [\"websocket\"]", value::upgrade)?.into())
 }
 
 #[allow(clippy::option_option)] // wrong, off, or a share

@@ -45,6 +45,10 @@ impl Page {
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
         self.line("x_cache", &policy.x_cache.to_string());
+        match &*policy.upgrade {
+            [] => self.line("upgrade", &quoted("off")),
+            names => self.line("upgrade", &strings(names.iter())),
+        }
         self.access(policy.access.as_deref());
     }
 

@@ -29,6 +29,7 @@ fn policy() -> RoutePolicy {
         forward: Forward::Safe,
         cookies: Cookies::Forward,
         x_cache: false,
+        upgrade: Arc::default(),
         access: None,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod gate;
 pub(crate) mod h2;
 pub(crate) mod journal;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod region;
 pub(crate) mod reply;
 pub(crate) mod settings;

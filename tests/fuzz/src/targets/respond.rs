@@ -190,7 +190,7 @@ fn multipart(fields: &[Line<'_>], sent: &[u8]) -> Vec<(ContentRange, Vec<u8>)> {
 
 fn collect(body: Body) -> Vec<u8> {
     match body {
-        Body::None | Body::Omitted(_) => Vec::new(),
+        Body::None | Body::Omitted(_) | Body::Tunnel(_) => Vec::new(),
         Body::Stored(stored) => stored.body().collect::<Vec<_>>().concat(),
         Body::Bytes(bytes) => bytes.to_vec(),
         Body::Stream { mut source, .. } => {

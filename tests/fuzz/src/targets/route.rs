@@ -102,10 +102,12 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[[site]]\nhosts = \"*\"\n{query}"
             );
             let around = Surroundings {
+            unfit: |_, _| None,
                 host_name: "n1".to_owned(),
                 cores: 1,
                 base: PathBuf::new(),
-                unreadable: |_| None,
+                no_list: |_, _| None,
+        unreadable: |_| None,
         no_database: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
