@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod encode;
 pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

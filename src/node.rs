@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cache_store::rules::Codings;
 use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
@@ -25,6 +26,7 @@ use crate::admin::{AdminDoor, AdminService, NodeNow};
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
+use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
@@ -142,7 +144,6 @@ impl Edge {
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
             routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)?),
-            store,
             standing,
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
@@ -151,11 +152,13 @@ impl Edge {
             children: Children::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
             ids: Arc::new(observe.walk_ids()),
             purges: Arc::new(Purging::default()),
+            encoders: Arc::new(Encoders::new(&store, &clock, config.workers)),
             refreshes: Arc::new(Refreshes::new(config.purge.refresh_per_second)),
             ledger: Arc::new(Ledger::default()),
             not_stored: Arc::new(NotStoredMemory::default()),
             shutdown: shutdown.clone(),
             listeners: Arc::new(std::sync::OnceLock::new()),
+            store,
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
@@ -283,17 +286,20 @@ fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
     *known = now;
 }
 
-/// Tells every route's rules this node's name, which `Surrogate-Control` may address, and whose word about a lifetime comes first.
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address, whose word about a lifetime comes first,
+/// and which codings are negotiated here.
 pub(crate) fn named(mut config: Config) -> Config {
     let has_parents = !config.tier.parents.is_empty();
     let device: Box<str> = (&*config.node).into();
     for site in &mut config.sites {
         let routes = site.routes.iter_mut().map(|route| &mut route.policy);
         for policy in routes.chain([&mut site.defaults]) {
+            let codings = policy.encode.as_ref().map_or(Codings::NONE, |encode| encode.set());
             let ends_here = policy.access.as_ref().is_some_and(|access| access.consumes_authorization());
             let rules = &mut Arc::make_mut(policy).rules;
             rules.surrogate_device = Some(device.clone());
             rules.authorization_ends_here = ends_here;
+            rules.codings = codings;
             if has_parents && rules.targets.first() != Some(&proof::CONTROL) {
                 rules.targets.insert(0, proof::CONTROL);
             }
@@ -361,6 +367,7 @@ impl Running {
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
         let (observe, edge) = (Arc::clone(&self.observe), self.edge());
         // Joining threads and closing files block.
+        self.edge().encoders.close();
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
@@ -385,6 +392,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();
         self.admin_shutdown.force();
+        self.edge().encoders.close();
         if let Some(shared) = self.shared.take() {
             shared.shutdown_background();
         }

@@ -196,6 +196,8 @@ impl Reloader {
             config,
             ..Edge::clone(&old)
         }));
+        // What may be encoded is found out anew, by the new rules.
+        old.store.forget_coding_notes();
         Ok(changes)
     }
 

@@ -104,6 +104,30 @@ pub const HOPS_MAX: usize = 16;
 pub const STREAM_WINDOW_BYTES: usize = MIB;
 /// How long a fill waits for the disk to take a chunk before it goes on without it.
 pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest body that is encoded, bytes.
+pub const ENCODE_BODY_BYTES_MAX: u64 = 8 * MIB as u64;
+/// Bodies from so many bytes on are encoded where the settings do not say: a shorter one gains nothing worth a head.
+pub const ENCODE_BYTES_MIN: u64 = 256;
+/// How hard bodies may be compressed, on brotli's scale.
+pub const ENCODE_LEVELS: std::ops::RangeInclusive<u64> = 1..=11;
+/// How hard at first, where the settings do not say.
+pub const ENCODE_LEVEL_FAST: u8 = 4;
+/// How hard the second time, where the settings do not say.
+pub const ENCODE_LEVEL_BEST: u8 = 11;
+/// What is still asked for so long after it was encoded is compressed harder.
+pub const ENCODE_HARDER_AFTER: Duration = Duration::from_secs(10);
+/// Longest body that is compressed harder, bytes: beyond it time and memory for that grow faster than what it brings.
+pub const ENCODE_HARDER_BYTES_MAX: u64 = MIB as u64;
+/// A harder one that the queue has no room for is tried again after so long.
+pub const ENCODE_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// Bodies that wait to be encoded; further ones go as they are, and are asked for again by their next request.
+pub const ENCODE_QUEUE_MAX: usize = 1024;
+/// Bytes of all of them.
+pub const ENCODE_QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes that are compressed at once: between two pieces an encoder looks whether the node ends.
+pub const ENCODE_PIECE_BYTES: usize = 64 * KIB;
+/// An encoded body that is not at least so many percent shorter is not kept.
+pub const ENCODE_GAIN_PERCENT_MIN: u64 = 5;
 /// HTTP/2 streams open at once on one client connection.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
@@ -243,6 +267,16 @@ pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 pub const WORKERS_MAX: usize = 1024;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// Requests that an origin of a pool with `concurrency = "adaptive"` may have at once before anything is known of it.
+pub const ADAPTIVE_START: u32 = 32;
+/// The least that it may have, however slow it is.
+pub const CONCURRENCY_MIN: u32 = 4;
+/// Answers over which its times are averaged.
+pub const ADAPTIVE_SAMPLES: f64 = 32.0;
+/// It has too much when answers take so many times as long as with little …
+pub const ADAPTIVE_SLOWER: f64 = 2.0;
+/// … and so much more, microseconds: what a network adds says nothing.
+pub const ADAPTIVE_SLACK_MICROS: f64 = 2_000.0;
 /// How long a request waits for one of them.
 pub const POOL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests that wait so at once.

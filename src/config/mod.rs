@@ -6,6 +6,7 @@
 pub mod access;
 pub mod check;
 pub mod effective;
+pub mod encode;
 mod file;
 mod geo;
 pub mod limits;
@@ -29,9 +30,10 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
-pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
+pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
 pub use tier::{Parent, Tier, TierKey};

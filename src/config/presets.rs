@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cache_store::rules::Policy;
 
+use super::encode::{Encode, shared_usual};
 use super::{Cookies, Forward, Preset, Query, RoutePolicy, Steer};
 
 impl Preset {
@@ -53,6 +54,14 @@ impl Preset {
         }
     }
 
+    /// In which codings stored responses are kept: the sites' presets have what is text in all of them.
+    pub fn encode(self) -> Option<Arc<Encode>> {
+        match self {
+            Self::Default | Self::Rfc => None,
+            Self::Static | Self::News => Some(shared_usual()),
+        }
+    }
+
     /// Everything it decides, for a site whose misses go to `steer`.
     pub fn policy(self, steer: Steer) -> RoutePolicy {
         RoutePolicy {
@@ -63,6 +72,7 @@ impl Preset {
             query: self.query(),
             forward: self.forward(),
             cookies: self.cookies(),
+            encode: self.encode(),
             x_cache: false,
             upgrade: Arc::from([Box::from(UPGRADES)]),
             access: None,

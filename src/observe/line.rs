@@ -82,6 +82,9 @@ impl Line<'_> {
         if let Some(tier) = outcome.tier {
             json_text(out, b",\"tier\":\"", tier.as_bytes());
         }
+        if outcome.saved_bytes > 0 {
+            number(out, b",\"saved_bytes\":", outcome.saved_bytes);
+        }
         if let Some(pool) = &outcome.pool {
             json_text(out, b",\"pool\":\"", pool.as_bytes());
         }

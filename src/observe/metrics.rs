@@ -57,6 +57,7 @@ struct Worker {
 struct Site {
     requests: [[AtomicU64; CLASSES]; CacheOutcome::COUNT],
     bytes: [AtomicU64; CacheOutcome::COUNT],
+    saved_bytes: AtomicU64,
 }
 
 /// All counters, added up over the workers.
@@ -83,6 +84,8 @@ pub struct SiteTotals {
     pub requests: [[u64; CLASSES]; CacheOutcome::COUNT],
     /// Body bytes sent by outcome.
     pub bytes: [u64; CacheOutcome::COUNT],
+    /// Body bytes that need not be sent, because bodies were encoded here.
+    pub saved_bytes: u64,
 }
 
 impl Metrics {
@@ -173,6 +176,9 @@ impl WorkerMetrics {
             if let Some(counter) = site.bytes.get(cache) {
                 add_alone(counter, finished.body_bytes);
             }
+            if outcome.saved_bytes > 0 {
+                add_alone(&site.saved_bytes, outcome.saved_bytes);
+            }
         }
         let code = finished.status.checked_sub(FIRST_CODE).and_then(|at| worker.codes.get(usize::from(at)));
         if let Some(counter) = code {
@@ -241,6 +247,7 @@ impl SiteTotals {
             site: Arc::clone(site),
             requests: [[0; CLASSES]; CacheOutcome::COUNT],
             bytes: [0; CacheOutcome::COUNT],
+            saved_bytes: 0,
         }
     }
 
@@ -251,6 +258,7 @@ impl SiteTotals {
         for (total, counter) in self.bytes.iter_mut().zip(&site.bytes) {
             *total += load(counter);
         }
+        self.saved_bytes += load(&site.saved_bytes);
     }
 
     /// Requests with this outcome.

@@ -127,6 +127,8 @@ pub struct Outcome {
     pub ttl: Option<i64>,
     /// The `Age` sent.
     pub age: Option<u64>,
+    /// Bytes of the body that need not be sent, because it was encoded here.
+    pub saved_bytes: u64,
     /// The tier that held it: `memory` or `disk`.
     pub tier: Option<&'static str>,
     /// Index of the site in the configuration, if one was found.

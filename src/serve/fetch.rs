@@ -37,7 +37,7 @@ use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
 use crate::origin::parent::proof::{TIER, Word, remove_ours};
-use crate::origin::{Answer as OriginAnswer, Failed, OriginBody};
+use crate::origin::{Answer as OriginAnswer, Failed, OriginBody, OriginError};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -118,6 +118,10 @@ enum Plan {
 
 /// Fetches, and ends `fill` on every path.
 pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
+    // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
+    if may_stand_in(&walk, &fill) && !walk.has_origin() {
+        return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));
+    }
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
     let answer = match walk.ask(fields).await {
@@ -466,9 +470,13 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 
 /// Everything else: an answer with a body of its own.
 async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+    let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
     if let Some((writing, body)) = begin(walk, fill, answer, led) {
         // Boxed: what is not stored needs none of it.
-        Box::pin(pour(walk, writing, body)).await;
+        let stored = Box::pin(pour(walk, writing, body)).await;
+        if let (Some(negotiation), Some(stored)) = (walk.negotiation(true), stored) {
+            negotiation.stored(&stored, &walk.fields, before);
+        }
     }
 }
 
@@ -551,20 +559,24 @@ fn begin(
     Some((writing, answer.body))
 }
 
-/// Brings the body.
-async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) {
+/// Brings the body, and tells what was stored, if it was.
+async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) -> Option<Arc<StoredResponse>> {
     while let Some(piece) = body.next().await {
-        let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
+        let Ok(piece) = piece else {
+            writing.cut(walk.edge.clock.now());
+            return None;
+        };
         writing.write(&piece);
         if !room(walk, &mut writing).await {
-            return writing.unread(walk.edge.clock.now());
+            writing.unread(walk.edge.clock.now());
+            return None;
         }
     }
     writing.complete();
     if walk.edge.clock.timeout(DISK_PATIENCE, writing.on_disk()).await.is_err() {
         writing.give_up_disk();
     }
-    writing.finish();
+    writing.finish()
 }
 
 /// Waits until more of a body may come; `false` when nobody wants it.

@@ -45,6 +45,7 @@ use arc_swap::ArcSwap;
 
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
+use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
 use cache_store::purge::Resource;
 use cache_store::rules::{Policy, Purged, RequestHead};
@@ -59,6 +60,7 @@ use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
 use crate::listener::request::{Client, Request, Upgrade};
@@ -69,6 +71,7 @@ use crate::origin::OriginPools;
 use crate::origin::parent::Parents;
 use crate::origin::parent::proof::Children;
 use crate::places::Places;
+use crate::respond::encoding::Negotiation;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -106,6 +109,8 @@ pub struct Edge {
     pub ids: Arc<RequestIds>,
     /// Purges applied.
     pub purges: Arc<Purging>,
+    /// Those who make encoded forms of what is stored.
+    pub encoders: Arc<Encoders>,
     /// What soft purges made stale and somebody asked for.
     pub refreshes: Arc<Refreshes>,
     /// Who asked for them.
@@ -186,14 +191,15 @@ impl Edge {
                 // A body on disk may wait for it, and for the origin.
                 large if slices::is_large(&large) => Some((large, tier)),
                 Lookup::Fresh(hit) => {
-                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
+                    let occasion = self.occasion(&head, &route, key, tier, now);
+                    match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
                         Ok(response) => return Served::Now(tagged(site, from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
                 Lookup::Stale(hit, fill) => {
                     let is_purged = hit.stored.purged() != Purged::No;
-                    let occasion = self.occasion(&head, &route, now);
+                    let occasion = self.occasion(&head, &route, key, tier, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
                     let route = route.detached();
                     if let Some(fill) = fill
@@ -268,7 +274,9 @@ impl Edge {
     fn occasion<'a>(
         &'a self,
         request: &'a RequestHead<'a, Fields>,
-        route: &Route<'_, '_>,
+        route: &'a Route<'_, '_>,
+        key: CacheKey,
+        tier: Tier,
         now: Timestamp,
     ) -> Occasion<'a> {
         Occasion {
@@ -280,6 +288,12 @@ impl Edge {
             refill: None,
             fwd: None,
             upstream: None,
+            coding: route.policy.encode.as_ref().map(|encode| Negotiation {
+                encode,
+                // What comes from disk may not be in memory, where forms hang; if it is, its next hit asks.
+                encoders: (tier == Tier::Memory).then_some(&self.encoders),
+                key,
+            }),
             for_node: false,
         }
     }

@@ -22,6 +22,7 @@ use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
+use crate::encode::Encodings;
 use crate::listener::Worker;
 use crate::listener::fields::FieldId;
 use crate::listener::request::Request;
@@ -287,6 +288,7 @@ impl Node for Edge {
                         usage.arriving_bytes,
                     ),
                 ])
+                .chain(encoding_figures(self.encoders.figures()))
                 .collect(),
         }
     }
@@ -319,6 +321,37 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about encoding.
+fn encoding_figures(figures: Encodings) -> [gauges::Other; 9] {
+    let Encodings { made: [br, zstd, gzip], harder, given_up, dropped, bytes_in, bytes_out, waiting } =
+        figures;
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        counter("tidegate_encoding_br_total", "Bodies encoded in brotli.", br),
+        counter("tidegate_encoding_zstd_total", "Bodies encoded in zstd.", zstd),
+        counter("tidegate_encoding_gzip_total", "Bodies encoded in gzip.", gzip),
+        counter(
+            "tidegate_encoding_harder_total",
+            "Those of them that were encoded before, less hard.",
+            harder,
+        ),
+        counter(
+            "tidegate_encoding_given_up_total",
+            "Bodies that did not become shorter, or whose response was gone.",
+            given_up,
+        ),
+        counter("tidegate_encoding_dropped_total", "Bodies for which the queue had no room.", dropped),
+        counter("tidegate_encoding_in_bytes_total", "Bytes that were encoded.", bytes_in),
+        counter("tidegate_encoding_out_bytes_total", "Bytes that came of them.", bytes_out),
+        gauges::Other {
+            name: "tidegate_encoding_waiting",
+            help: "Bodies that wait to be encoded, or are being encoded.",
+            counter: false,
+            value: waiting,
+        },
+    ]
 }
 
 /// What is told about connections that went over to another protocol.

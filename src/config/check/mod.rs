@@ -10,6 +10,7 @@
 
 mod access;
 mod counts;
+mod encode;
 mod geo;
 mod limits;
 mod listener;

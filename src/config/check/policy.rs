@@ -12,6 +12,7 @@ use cache_store::rules::policy::{Heuristic, RequestDirectives, SetCookie, ShortP
 
 use super::super::file::{Item, Section};
 use super::super::{Cookies, Forward, RoutePolicy, value};
+use super::encode;
 
 /// Keys that were written, as what they do to a policy.
 #[derive(Clone, Default)]
@@ -66,6 +67,10 @@ pub(super) fn rules(section: &Section<'_>) -> Changes {
         section.item("honour_request_cache_control").and_then(|item| honour(&item)),
         |policy, directives| policy.rules.honour = *directives,
     );
+    let encode = section.item("encode").and_then(|item| encode::encode(&item));
+    changes.note(encode.map(|encode| encode.map(Arc::new)), |policy, encode| {
+        policy.encode.clone_from(encode);
+    });
     let fields = |key, help| section.item(key).and_then(|item| item.list_of(help, value::field_name));
     changes.note(
         fields("targeted_fields", "write a list of fields, like [\"cdn-cache-control\"]"),

@@ -28,6 +28,7 @@ fn policy() -> RoutePolicy {
         query: Query::default(),
         forward: Forward::Safe,
         cookies: Cookies::Forward,
+        encode: None,
         x_cache: false,
         upgrade: Arc::default(),
         access: None,

@@ -22,8 +22,18 @@ use crate::reached;
 
 /// Half of the answers are for another node, which gets more lines.
 fn occasion<'a>(request: &'a RequestHead<'a, Fields>, clock: &'a Clock, for_node: bool) -> Occasion<'a> {
-    let (x_cache, refill, fwd, upstream) = (true, None, None, None);
-    Occasion { request, now: clock.now(), clock, node: "n1", x_cache, refill, fwd, upstream, for_node }
+    Occasion {
+        request,
+        now: clock.now(),
+        clock,
+        node: "n1",
+        x_cache: true,
+        refill: None,
+        fwd: None,
+        upstream: None,
+        coding: None,
+        for_node,
+    }
 }
 
 /// A stored response answers any request with the bytes that its status and fields speak of, and no byte of an origin's
