@@ -80,6 +80,7 @@ fn the_effective_settings_leave_nothing_out() {
         "parents",
         "key_file",
         "children_from",
+        "match",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(

@@ -1,6 +1,7 @@
 //! `tidegate explain`: what the node would do with a request, and why. Sends nothing to an origin.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use clap::Args;
 use purge_api::ResourceUrl;
@@ -24,6 +25,9 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
+    /// The client's address, for routes that are chosen by it.
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<IpAddr>,
     #[command(flatten)]
     node: Node,
 }
@@ -40,6 +44,9 @@ impl Explain {
             percent_encoded(&self.url),
             percent_encoded(&self.method)
         );
+        if let Some(client) = self.client {
+            let _ = write!(path, "&client={client}");
+        }
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
         }
@@ -115,8 +122,8 @@ const DECISIONS: [(&str, &str); 5] = [
     ("fetch", "fetched from the origin, and stored if that is allowed"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 10] =
-    ["reason", "url", "method", "site", "preset", "host", "forwarded_as", "pools", "key", "stored"];
+const FIRST: [&str; 11] =
+    ["reason", "url", "method", "site", "route", "preset", "host", "forwarded_as", "pools", "key", "stored"];
 const SECONDS: [&str; 5] = ["age", "lifetime", "ttl", "stale_while_revalidate", "stale_if_error"];
 
 #[cfg(test)]

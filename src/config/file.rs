@@ -203,6 +203,11 @@ impl<'t> Item<'t> {
         self.value.as_str()
     }
 
+    /// The flag in it, if it is one; complains of nothing.
+    pub(super) fn as_flag(&self) -> Option<bool> {
+        self.value.as_bool()
+    }
+
     /// Whether it is a table; complains of nothing.
     pub(super) fn is_table(&self) -> bool {
         self.value.is_table()

@@ -185,6 +185,16 @@ pub const OBJECT_BYTES_MAX: u64 = 10 * 1024 * MIB as u64;
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// Worker threads at most.
 pub const WORKERS_MAX: usize = 1024;
+/// Bytes of a route's regular expression as written …
+pub const REGEX_TEXT_BYTES_MAX: usize = 1024;
+/// … and compiled.
+pub const REGEX_BYTES_MAX: usize = 256 * KIB;
+/// Conditions in a route's `match`.
+pub const CONDITIONS_MAX: usize = 64;
+/// Fields that a route's `request_headers` or `response_headers` may set, add and remove together.
+pub const HEADER_RULES_MAX: usize = 64;
+/// Bytes of one of their values as written.
+pub const HEADER_RULE_BYTES_MAX: usize = 4 * KIB;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
 /// How long a request waits for one of them.

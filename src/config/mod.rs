@@ -4,8 +4,10 @@
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
 pub mod check;
+mod condition;
 pub mod effective;
 mod file;
+mod headers;
 pub mod limits;
 pub mod load;
 pub mod mistake;
@@ -13,6 +15,7 @@ mod pool;
 pub mod presets;
 mod purge;
 mod site;
+pub mod template;
 mod tier;
 pub mod units;
 pub mod value;
@@ -25,10 +28,14 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use condition::{Conditions, Glob, Wanted};
+pub use headers::HeaderRules;
 pub use limits::Limits;
 pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
-pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
+pub use site::{
+    Cookies, Forward, HostPattern, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site, Steer,
+};
 pub use tier::{Parent, Tier, TierKey};
 
 /// One node's settings.

@@ -6,7 +6,7 @@
 
 use cache_store::rules::Policy;
 
-use super::{Cookies, Forward, Preset, Query, RoutePolicy, Steer};
+use super::{Cookies, Forward, HeaderRules, Preset, Query, RoutePolicy, Steer};
 
 impl Preset {
     /// The preset called `name` in settings.
@@ -62,6 +62,8 @@ impl Preset {
             forward: self.forward(),
             cookies: self.cookies(),
             x_cache: false,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
         }
     }
 }

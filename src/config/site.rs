@@ -5,6 +5,10 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
+use super::limits::REGEX_BYTES_MAX;
+use super::template::Variable;
+use super::{Conditions, HeaderRules};
+
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -36,6 +40,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Which methods; empty: all.
     pub methods: Vec<Method>,
+    /// What else a request must be like; all of it.
+    pub conditions: Conditions,
     /// What holds for them.
     pub policy: Arc<RoutePolicy>,
 }
@@ -50,15 +56,24 @@ impl std::fmt::Display for HostPattern {
     }
 }
 
-/// A path as written in a route: `*` matches any run of characters, also `/`.
+/// A path as written in a route.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PathPattern {
     /// No `*` in it.
     Exact(Box<str>),
     /// One `*` at its end.
     Prefix(Box<str>),
-    /// Anything else, split at its stars.
+    /// Anything else, split at its stars: `*` matches any run of characters, also `/`.
     Glob(Vec<Box<str>>),
+    /// A regular expression over the path in normal form.
+    Regex(PathRegex),
+}
+
+/// A regular expression, compiled; it matches in time linear to the path.
+#[derive(Clone)]
+pub struct PathRegex {
+    text: Box<str>,
+    compiled: regex::bytes::Regex,
 }
 
 /// Everything that a site or route decides.
@@ -80,6 +95,10 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// What is done to the fields of requests to origins; parents of the tier do it themselves.
+    pub request_headers: HeaderRules,
+    /// What is done to the fields of answers to clients, whatever they come from.
+    pub response_headers: HeaderRules,
 }
 
 /// Named starting points.
@@ -143,12 +162,65 @@ pub enum Cookies {
     PassOn(Vec<Box<str>>),
 }
 
+impl RoutePolicy {
+    /// Whether there is nothing to do beside caching: what a hit is spared.
+    pub fn is_plain(&self) -> bool {
+        self.request_headers.is_empty() && self.response_headers.is_empty()
+    }
+
+    /// Whether a field of its has the request's name in it.
+    pub fn names_requests(&self) -> bool {
+        let has = |rules: &HeaderRules| !rules.is_empty() && rules.has(Variable::RequestId);
+        has(&self.request_headers) || has(&self.response_headers)
+    }
+}
+
 impl std::fmt::Display for PathPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact(path) => f.write_str(path),
             Self::Prefix(path) => write!(f, "{path}*"),
             Self::Glob(parts) => f.write_str(&parts.join("*")),
+            Self::Regex(regex) => write!(f, "~ {}", regex.text),
         }
+    }
+}
+
+impl PathRegex {
+    /// The expression in `text`.
+    ///
+    /// # Errors
+    /// Why it is none, or too large.
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        let compiled = regex::bytes::RegexBuilder::new(text)
+            .unicode(false)
+            .size_limit(REGEX_BYTES_MAX)
+            .dfa_size_limit(REGEX_BYTES_MAX)
+            .build()?;
+        Ok(Self { text: text.into(), compiled })
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Compiled.
+    pub fn compiled(&self) -> &regex::bytes::Regex {
+        &self.compiled
+    }
+}
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PathRegex {}
+
+impl std::fmt::Debug for PathRegex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PathRegex({:?})", self.text)
     }
 }

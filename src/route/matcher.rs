@@ -1,12 +1,16 @@
 //! Which site and which of its routes a normalised request belongs to: the settings, compiled for looking up.
 //!
 //! A site is found by its exact host, else by the longest wildcard, else the one that takes any host. Within it the
-//! first route written that matches path and method decides, else the site's defaults. No look-up allocates. Few
+//! first route written that matches path, method and conditions decides, else the site's defaults. No look-up allocates. Few
 //! routes are tried in order; many are indexed, exact paths and prefixes by hash, so that a site with ten thousand
 //! redirected paths costs a request as much as one with ten.
 //!
 //! Patterns are put into the spelling of a normal path first: `/größe/*` matches what a browser sends.
 //! The hash is not keyed: clients look up, only settings insert.
+//!
+//! A route that is chosen by what is not in the URL has a *lane*: a name that goes into the keys of its answers. So what it
+//! brings is never given to a request that another route would have answered, and [`CompiledSite::lanes`] knows every lane of
+//! a URL for whoever purges it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,8 +19,9 @@ use std::sync::Arc;
 use http::Method;
 
 use super::authority::Authority;
+use super::condition::{Facts, all_hold};
 use super::normal::normal_piece;
-use crate::config::{HostPattern, PathPattern, Route, RoutePolicy, Site};
+use crate::config::{Conditions, HostPattern, PathPattern, Route, RoutePolicy, Site};
 use crate::listener::request::Scheme;
 
 /// All sites, by host.
@@ -36,6 +41,7 @@ pub(super) struct CompiledSite {
     /// Its name in metrics.
     pub(super) name: Arc<str>,
     defaults: Arc<RoutePolicy>,
+    is_plain: bool,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
 }
@@ -44,8 +50,14 @@ pub(super) struct CompiledSite {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matched<'t> {
     pub(super) policy: &'t Arc<RoutePolicy>,
-    /// Whether the route was chosen by how the path ends (`*.css`), which an origin may see elsewhere.
+    /// Whether the route was chosen by what stands behind a star (`*.css`), which an origin may see elsewhere.
     pub(super) by_ending: bool,
+    /// What goes into the key beside the URL.
+    pub(super) lane: Option<&'t [u8]>,
+    /// Its place in the site's settings; none: the site itself.
+    pub(super) route: Option<usize>,
+    /// Nothing is to be done beside caching.
+    pub(super) is_plain: bool,
 }
 
 impl Sites {
@@ -104,20 +116,63 @@ impl CompiledSite {
             index: u16::try_from(at).unwrap_or(u16::MAX),
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
+            is_plain: site.defaults.is_plain(),
             routes,
             by_path,
         }
     }
 
-    /// What holds for a path in normal form and a method.
-    pub(super) fn route(&self, path: &[u8], method: &Method) -> Matched<'_> {
+    /// What holds for a path in normal form, a method, and the rest of a request.
+    pub(super) fn route(&self, path: &[u8], method: &Method, facts: &Facts<'_>) -> Matched<'_> {
         let found = match &self.by_path {
-            None => self.routes.iter().find(|route| route.matches(path, method)),
-            Some(index) => index.first(&self.routes, path, method),
+            None => self.routes.iter().position(|route| route.matches(path) && route.takes(method, facts)),
+            Some(index) => index.first(&self.routes, path, |route| route.takes(method, facts)),
         };
-        match found {
-            Some(route) => Matched { policy: &route.policy, by_ending: route.path.is_by_ending() },
-            None => Matched { policy: &self.defaults, by_ending: false },
+        self.matched(found)
+    }
+
+    /// What may hold for a path in normal form and a method, whatever the rest of the request is.
+    pub(super) fn lanes(&self, path: &[u8], method: &Method) -> Vec<Matched<'_>> {
+        let all = match &self.by_path {
+            None => self
+                .routes
+                .iter()
+                .enumerate()
+                .filter(|(_, route)| route.matches(path))
+                .map(|(at, _)| at)
+                .collect(),
+            Some(index) => index.all(&self.routes, path),
+        };
+        let mut lanes = Vec::with_capacity(1);
+        for at in all {
+            let Some(route) = self.routes.get(at).filter(|route| route.takes_method(method)) else {
+                continue;
+            };
+            lanes.push(self.matched(Some(at)));
+            if route.conditions.is_none() {
+                return lanes;
+            }
+        }
+        lanes.push(self.matched(None));
+        lanes
+    }
+
+    fn matched(&self, found: Option<usize>) -> Matched<'_> {
+        match found.and_then(|at| self.routes.get(at)) {
+            Some(route) => Matched {
+                policy: &route.policy,
+                by_ending: route.path.is_by_ending(),
+                lane: route.lane.as_deref(),
+                route: found,
+                is_plain: route.is_plain,
+            },
+            None => Matched {
+                policy: &self.defaults,
+                by_ending: false,
+                lane: None,
+                route: None,
+                is_plain: self.is_plain,
+            },
         }
     }
 }
@@ -126,7 +181,10 @@ impl CompiledSite {
 struct CompiledRoute {
     path: CompiledPath,
     methods: Vec<Method>,
+    conditions: Option<Box<Conditions>>,
+    lane: Option<Box<[u8]>>,
     policy: Arc<RoutePolicy>,
+    is_plain: bool,
 }
 
 #[derive(Debug)]
@@ -139,6 +197,7 @@ enum CompiledPath {
         inner: Vec<Vec<u8>>,
         tail: Vec<u8>,
     },
+    Regex(regex::bytes::Regex),
 }
 
 impl CompiledRoute {
@@ -146,17 +205,37 @@ impl CompiledRoute {
         Self {
             path: CompiledPath::new(&route.path),
             methods: route.methods.clone(),
+            conditions: (!route.conditions.is_empty()).then(|| Box::new(route.conditions.clone())),
+            lane: lane(route),
             policy: Arc::clone(&route.policy),
+            is_plain: route.policy.is_plain(),
         }
     }
 
-    fn matches(&self, path: &[u8], method: &Method) -> bool {
-        self.path.matches(path) && self.takes(method)
+    fn matches(&self, path: &[u8]) -> bool {
+        self.path.matches(path)
     }
 
-    fn takes(&self, method: &Method) -> bool {
+    fn takes(&self, method: &Method, facts: &Facts<'_>) -> bool {
+        self.takes_method(method)
+            && self.conditions.as_ref().is_none_or(|conditions| all_hold(conditions, facts))
+    }
+
+    fn takes_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
+}
+
+/// What tells the answers of a route from those of others for the same URL. It is the same whatever else stands in the settings,
+/// so that what lies on a disk is found again.
+fn lane(route: &Route) -> Option<Box<[u8]>> {
+    let takes = |method| route.methods.is_empty() || route.methods.contains(&method);
+    // A HEAD is answered from what a GET has stored, and updates it.
+    let (get, head) = (takes(Method::GET), takes(Method::HEAD));
+    if route.conditions.is_empty() && get == head {
+        return None;
+    }
+    Some(format!("route {get} {head} {:?}", route.conditions).into_bytes().into())
 }
 
 impl CompiledPath {
@@ -173,6 +252,7 @@ impl CompiledPath {
                 let head = pieces.remove(0);
                 Self::Glob { head, inner: pieces, tail }
             }
+            PathPattern::Regex(regex) => Self::Regex(regex.compiled().clone()),
         }
     }
 
@@ -189,12 +269,18 @@ impl CompiledPath {
                 }
                 rest.ends_with(tail)
             }
+            Self::Regex(regex) => regex.is_match(path),
         }
     }
 
-    /// Whether the last thing asked of a path is what stands behind its last dot.
+    /// Whether something is asked of a path behind a place where anything may stand: an origin that ends the path there does
+    /// not see it. Nobody knows what an expression asks.
     fn is_by_ending(&self) -> bool {
-        matches!(self, Self::Glob { tail, .. } if tail.contains(&b'.') && !tail.contains(&b'/'))
+        match self {
+            Self::Exact(_) | Self::Prefix(_) => false,
+            Self::Glob { inner, tail, .. } => !tail.is_empty() || inner.iter().any(|piece| !piece.is_empty()),
+            Self::Regex(_) => true,
+        }
     }
 }
 
@@ -205,7 +291,8 @@ struct ByPath {
     prefix: ByBytes<Vec<usize>>,
     /// Lengths that occur among the prefixes.
     prefix_lens: Vec<usize>,
-    globs: Vec<usize>,
+    /// Globs and expressions.
+    others: Vec<usize>,
 }
 
 impl ByPath {
@@ -218,7 +305,7 @@ impl ByPath {
                     index.prefix.entry(path.as_slice().into()).or_default().push(at);
                     index.prefix_lens.push(path.len());
                 }
-                CompiledPath::Glob { .. } => index.globs.push(at),
+                CompiledPath::Glob { .. } | CompiledPath::Regex(_) => index.others.push(at),
             }
         }
         index.prefix_lens.sort_unstable();
@@ -226,25 +313,38 @@ impl ByPath {
         index
     }
 
-    fn first<'r>(
+    /// The place of the first route for a path that `takes` the rest.
+    fn first(
         &self,
-        routes: &'r [CompiledRoute],
+        routes: &[CompiledRoute],
         path: &[u8],
-        method: &Method,
-    ) -> Option<&'r CompiledRoute> {
-        let takes = |at: &&usize| routes.get(**at).is_some_and(|route| route.takes(method));
+        takes: impl Fn(&CompiledRoute) -> bool,
+    ) -> Option<usize> {
+        let takes = |at: &&usize| routes.get(**at).is_some_and(&takes);
         let first_of = |list: Option<&Vec<usize>>| list.and_then(|list| list.iter().find(takes)).copied();
         let mut best = first_of(self.exact.get(path));
         for len in &self.prefix_lens {
             let Some(head) = path.get(..*len) else { break };
             best = earlier(best, first_of(self.prefix.get(head)));
         }
-        let glob = self
-            .globs
+        let other = self
+            .others
             .iter()
             .take_while(|at| best.is_none_or(|best| **at < best))
-            .find(|at| routes.get(**at).is_some_and(|route| route.matches(path, method)));
-        routes.get(earlier(best, glob.copied())?)
+            .find(|at| routes.get(**at).is_some_and(|route| route.matches(path)) && takes(at));
+        earlier(best, other.copied())
+    }
+
+    /// The places of all routes for a path, in order.
+    fn all(&self, routes: &[CompiledRoute], path: &[u8]) -> Vec<usize> {
+        let mut all: Vec<usize> = self.exact.get(path).into_iter().flatten().copied().collect();
+        for len in &self.prefix_lens {
+            let Some(head) = path.get(..*len) else { break };
+            all.extend(self.prefix.get(head).into_iter().flatten());
+        }
+        all.extend(self.others.iter().filter(|at| routes.get(**at).is_some_and(|route| route.matches(path))));
+        all.sort_unstable();
+        all
     }
 }
 

@@ -11,6 +11,7 @@
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
 mod authority;
+mod condition;
 mod matcher;
 mod normal;
 mod policy;
@@ -21,6 +22,7 @@ mod unkeyed;
 mod tests;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,11 +33,14 @@ use http::Method;
 pub use authority::Authority;
 pub use normal::{Malformed, Normal, Target};
 pub use policy::Bypass;
+pub(crate) use unkeyed::is_alike;
 
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
-use matcher::{CompiledSite, Sites};
+use crate::observe::id::RequestId;
+use condition::Facts;
+use matcher::{Matched, Sites};
 use policy::Purpose;
 
 /// All sites and routes, compiled from the settings.
@@ -53,15 +58,24 @@ pub struct Route<'t, 'r> {
     pub site_name: &'t Arc<str>,
     /// What the site or route decides.
     pub policy: &'t Arc<RoutePolicy>,
+    /// The route's place in the site's settings; none: the site itself.
+    pub route: Option<usize>,
+    /// Nothing is to be done beside caching.
+    pub is_plain: bool,
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
+    /// The request's name, where the policy writes it into a field.
+    pub id: Option<RequestId>,
     scheme: Scheme,
     authority: Cow<'r, [u8]>,
+    host_len: usize,
     /// What is forwarded.
     target: Cow<'r, [u8]>,
     path_len: usize,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
     keyed: Option<Box<[u8]>>,
+    /// What the key has of the route that was chosen by more than the URL.
+    lane: Option<&'t [u8]>,
 }
 
 /// Why a request has no route.
@@ -106,6 +120,7 @@ impl RouteTable {
             request.authority(),
             request.target(),
             &request.fields,
+            request.client.address.ip(),
         )
     }
 
@@ -120,36 +135,44 @@ impl RouteTable {
         received_authority: &'r [u8],
         received_target: &'r [u8],
         fields: &Fields,
+        client: IpAddr,
     ) -> Result<Route<'_, 'r>, RouteRefusal> {
         refuse_nominations(fields)?;
         let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
-        let matched = site.route(target.path(), method);
+        let facts = Facts { fields, query: target.query(), client };
+        let matched = site.route(target.path(), method, &facts);
         let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
         let path_len = target.path_len();
-        let (target, keyed) = if bypass.is_none() {
-            (query::treat(target, &matched.policy.query), None)
+        let (target, keyed, lane) = if bypass.is_none() {
+            (query::treat(target, &matched.policy.query), None, matched.lane)
         } else {
-            let keyed = keyed(site, &target, &Method::GET);
+            let as_get = site.route(target.path(), &Method::GET, &facts);
+            let keyed = query::treat(target.clone(), &as_get.policy.query);
             let differs = keyed.as_bytes() != target.as_bytes();
             let keyed = differs.then(|| keyed.as_bytes().into());
-            (target, keyed)
+            (target, keyed, as_get.lane)
         };
         Ok(Route {
             site: site.index,
             site_name: &site.name,
             policy: matched.policy,
+            route: matched.route,
+            is_plain: matched.is_plain,
             bypass,
+            id: None,
             scheme,
+            host_len: authority.host().len(),
             authority: authority.into_bytes(),
             target: target.into_bytes(),
             path_len,
             keyed,
+            lane,
         })
     }
 
-    /// Every key under which an answer for this path and query may be stored: one, or two where `GET` and `HEAD` have
-    /// routes that treat the query differently. None where no site has the host, or the URL has no normal form.
+    /// Every key under which an answer for this path and query may be stored: one, or more where routes are chosen by more than
+    /// the URL. None where no site has the host, or the URL has no normal form.
     pub fn keys_of(&self, keyer: &Keyer, scheme: Scheme, authority: &[u8], target: &[u8]) -> Vec<CacheKey> {
         match Normal::of(scheme, authority, target) {
             Ok(normal) => self.keys(keyer, &normal),
@@ -175,15 +198,18 @@ impl RouteTable {
         let Some(site) = self.sites.of_host(normal.authority.host()) else { return Vec::new() };
         let mut keys = Vec::with_capacity(1);
         for method in [Method::GET, Method::HEAD] {
-            let target = keyed(site, &normal.target, &method);
-            let key = keyer.primary(
-                normal.scheme.as_str(),
-                normal.authority.as_bytes(),
-                target.path(),
-                target.query(),
-            );
-            if !keys.contains(&key) {
-                keys.push(key);
+            for Matched { policy, lane, .. } in site.lanes(normal.target.path(), &method) {
+                let target = query::treat(normal.target.clone(), &policy.query);
+                let key = keyer.primary(
+                    normal.scheme.as_str(),
+                    normal.authority.as_bytes(),
+                    target.path(),
+                    target.query(),
+                );
+                let key = in_lane(keyer, key, lane);
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
             }
         }
         keys
@@ -193,9 +219,8 @@ impl RouteTable {
 impl<'t> Route<'t, '_> {
     /// The same with bytes of its own, for whoever will change the request.
     pub fn detached(self) -> Route<'t, 'static> {
-        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed } = self;
-        let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
-        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed }
+        let [authority, target] = [self.authority, self.target].map(|part| Cow::Owned(part.into_owned()));
+        Route { authority, target, ..self }
     }
 
     /// Host and port in normal form: for `Host`, the rules, purges and the log.
@@ -206,6 +231,16 @@ impl<'t> Route<'t, '_> {
     /// The same as text; it is ASCII.
     pub fn authority_str(&self) -> &str {
         std::str::from_utf8(&self.authority).unwrap_or_default()
+    }
+
+    /// The host without its port.
+    pub fn host(&self) -> &[u8] {
+        self.authority.get(..self.host_len).unwrap_or_default()
+    }
+
+    /// Path and query as clients see them, treated as the route wants.
+    pub fn public_target(&self) -> &[u8] {
+        &self.target
     }
 
     /// Path and query as forwarded, as text; it is ASCII.
@@ -228,7 +263,8 @@ impl<'t> Route<'t, '_> {
         let target = self.keyed.as_deref().unwrap_or(&self.target);
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
-        keyer.primary(self.scheme.as_str(), &self.authority, path, query)
+        let key = keyer.primary(self.scheme.as_str(), &self.authority, path, query);
+        in_lane(keyer, key, self.lane)
     }
 
     /// What the request is about, under its key, as the store finds it.
@@ -248,10 +284,14 @@ impl<'t> Route<'t, '_> {
     }
 }
 
-/// The target as the route for `method` keys it.
-fn keyed<'n>(site: &CompiledSite, target: &Target<'n>, method: &Method) -> Target<'n> {
-    let matched = site.route(target.path(), method);
-    query::treat(target.clone(), &matched.policy.query)
+/// The key of a URL in the lane of a route.
+#[inline]
+fn in_lane(keyer: &Keyer, key: CacheKey, lane: Option<&[u8]>) -> CacheKey {
+    match lane {
+        None => key,
+        // Values of a `Vary` begin with their length, which is never that long.
+        Some(lane) => keyer.variant(key, &[&[u8::MAX; 8], lane].concat()),
+    }
 }
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).

@@ -46,11 +46,13 @@ fn treated(query: &[u8], settings: &Query) -> Treated {
     if query.is_empty() { Treated::Gone } else { Treated::Other(query) }
 }
 
-fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The parameters of a query, each with its value.
+pub(super) fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
     query.split(|byte| *byte == b'&')
 }
 
-fn name(parameter: &[u8]) -> &[u8] {
+/// What stands before the first `=`.
+pub(super) fn name(parameter: &[u8]) -> &[u8] {
     parameter.split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 

@@ -35,7 +35,7 @@ impl Edge {
         let authority = query.url.authority().as_bytes();
         let route = self
             .routes
-            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields)
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, query.client)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
@@ -56,6 +56,7 @@ impl Edge {
             "url": query.url.to_string(),
             "method": query.method.as_str(),
             "site": self.config.sites.get(usize::from(route.site)).map(|site| &*site.name),
+            "route": self.told_route(&route),
             "preset": route.policy.preset.as_str(),
             "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
             "host": authority,
@@ -92,6 +93,12 @@ impl Edge {
 }
 
 impl Edge {
+    /// The path of the route that decides, as the settings have it.
+    fn told_route(&self, route: &Route<'_, '_>) -> Option<String> {
+        let site = self.config.sites.get(usize::from(route.site))?;
+        Some(site.routes.get(route.route?)?.path.to_string())
+    }
+
     /// Every parent in the order of the key, and why it would not be asked.
     fn told_of(
         &self,

@@ -59,6 +59,7 @@ use crate::observe::id::RequestIds;
 use crate::origin::OriginPools;
 use crate::origin::parent::Parents;
 use crate::origin::parent::proof::Children;
+use crate::respond::dress::Dress;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -113,22 +114,22 @@ impl Edge {
             return self.serve_child(request, child);
         }
         let spare = std::mem::take(&mut request.spare);
-        let route = match self.routes.route(request) {
+        let mut route = match self.routes.route(request) {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
-        let site = route.site;
+        let finish =
+            if route.is_plain { Finish::plain(route.site) } else { self.finish(&mut route, request) };
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
-                return Served::Now(
-                    self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
-                );
+                let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method");
+                return Served::Now(finish.answer(self.failed(request, failure)));
             }
-            Some(reason) => return self.pass(request, &route.detached(), reason.as_str()),
+            Some(reason) => return self.pass(request, &route.detached(), finish, reason.as_str()),
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
@@ -143,7 +144,7 @@ impl Edge {
                 large if slices::is_large(&large) => Some((large, tier)),
                 Lookup::Fresh(hit) => {
                     match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
-                        Ok(response) => return Served::Now(tagged(site, from(tier, response))),
+                        Ok(response) => return Served::Now(finish.answer(from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
@@ -159,20 +160,22 @@ impl Edge {
                         refresh::begin(walk, fill, is_purged);
                     }
                     return match answer {
-                        Ok(response) => Served::Now(tagged(site, from(tier, response))),
-                        Err(AskOrigin) => self.pass(request, &route, "precondition"),
+                        Ok(response) => Served::Now(finish.answer(from(tier, response))),
+                        Err(AskOrigin) => self.pass(request, &route, finish, "precondition"),
                     };
                 }
                 other => Some((other, tier)),
             }
         };
         let route = route.detached();
-        let Some((looked, tier)) = looked else { return self.pass(request, &route, "precondition") };
+        let Some((looked, tier)) = looked else {
+            return self.pass(request, &route, finish, "precondition");
+        };
         match Walk::fill(self, request, &route, key) {
             Ok(walk) => {
-                Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked, tier).await) }))
+                Served::Later(Box::pin(async move { finish.answer(walk_on(walk, looked, tier).await) }))
             }
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 
@@ -202,11 +205,24 @@ impl Edge {
         (looked, tier)
     }
 
-    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, reason: &'static str) -> Served {
-        let site = route.site;
+    #[cold]
+    fn finish(&self, route: &mut Route<'_, '_>, request: &Request) -> Finish {
+        if route.policy.names_requests() {
+            route.id = Some(self.ids.draw());
+        }
+        Finish { site: route.site, dress: Dress::of(route, request) }
+    }
+
+    fn pass(
+        self: &Arc<Self>,
+        request: &mut Request,
+        route: &Route<'_, '_>,
+        finish: Finish,
+        reason: &'static str,
+    ) -> Served {
         match Walk::pass(self, request, route) {
-            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Ok(walk) => Served::Later(Box::pin(async move { finish.answer(pass::pass(walk, reason).await) })),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 
@@ -426,6 +442,27 @@ fn from(tier: Tier, mut response: Response) -> Response {
         response.outcome.tier = Some("disk");
     }
     response
+}
+
+/// What is done to every answer of a route before it goes to a client.
+struct Finish {
+    site: u16,
+    dress: Option<Dress>,
+}
+
+impl Finish {
+    #[inline]
+    const fn plain(site: u16) -> Self {
+        Self { site, dress: None }
+    }
+
+    #[inline]
+    fn answer(self, mut response: Response) -> Response {
+        if let Some(dress) = &self.dress {
+            dress.put_on(&mut response);
+        }
+        tagged(self.site, response)
+    }
 }
 
 fn tagged(site: u16, mut response: Response) -> Response {

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,8 +17,10 @@ use parking_lot::Mutex;
 
 use super::Edge;
 use crate::config::RoutePolicy;
+use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
+use crate::observe::id::RequestId;
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
@@ -46,6 +49,11 @@ pub(super) struct Walk {
     pub(super) interim: Option<InterimSink>,
     /// Who asks.
     pub(super) asker: Asker,
+    /// From where.
+    client: IpAddr,
+    /// The request's name, where the route writes it into a field.
+    id: Option<RequestId>,
+    host_len: usize,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
     /// The body, until it is taken.
@@ -129,6 +137,9 @@ impl Walk {
             key,
             interim: request.interims.sink(),
             asker: Asker::Client,
+            client: hop.client,
+            id: route.id,
+            host_len: route.host().len(),
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -226,6 +237,7 @@ impl Walk {
 
     /// Asks an origin of the route's pool, with these fields.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
+        let fields = if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) };
         let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
         let ask = Ask {
             pool: Arc::clone(pool),
@@ -243,6 +255,19 @@ impl Walk {
         Ok(answer)
     }
 
+    /// The fields as the route's origins get them.
+    fn dressed(&self, fields: Sent) -> Sent {
+        let values = Values {
+            host: self.authority.get(..self.host_len).unwrap_or_default(),
+            target: &self.target,
+            path_len: self.target.iter().position(|byte| *byte == b'?').unwrap_or(self.target.len()),
+            scheme: self.scheme,
+            client: self.client,
+            id: self.id,
+        };
+        fields.dressed(&self.policy.request_headers, &values)
+    }
+
     fn surplus(&self) -> Surplus {
         match self.policy.rules.short_part {
             ShortPart::Refuse => Surplus::Refuse,
@@ -256,7 +281,7 @@ impl Walk {
             failure,
             &self.edge.config.node,
             self.fields.first(FieldId::Accept),
-            self.edge.ids.draw(),
+            self.id.unwrap_or_else(|| self.edge.ids.draw()),
         )
     }
 }

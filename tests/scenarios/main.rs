@@ -9,6 +9,7 @@
 mod cases;
 mod coalescing;
 mod freshness;
+mod headers;
 mod hostile;
 mod http2;
 mod large;

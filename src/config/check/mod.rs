@@ -8,6 +8,8 @@
 //! Invariant: a `Config` from here needs no further check; `effective` prints it so that it passes again and means the
 //! same.
 
+mod conditions;
+mod headers;
 mod limits;
 mod listener;
 mod policy;

@@ -12,6 +12,7 @@ use cache_store::rules::policy::{Heuristic, RequestDirectives, SetCookie, ShortP
 
 use super::super::file::{Item, Section};
 use super::super::{Cookies, Forward, RoutePolicy, value};
+use super::headers::{Side, Written, headers};
 
 /// Keys that were written, as what they do to a policy.
 #[derive(Clone, Default)]
@@ -111,6 +112,18 @@ pub(super) fn handling(section: &Section<'_>) -> Changes {
     changes.note(section.item("forward").and_then(|item| forward(&item)), |policy, forward| {
         policy.forward.clone_from(forward);
     });
+    changes.note(
+        headers(section, "request_headers", Side::Request),
+        |policy, Written { remove, set, add }| {
+            policy.request_headers = std::mem::take(&mut policy.request_headers).overlaid(remove, set, add);
+        },
+    );
+    changes.note(
+        headers(section, "response_headers", Side::Response),
+        |policy, Written { remove, set, add }| {
+            policy.response_headers = std::mem::take(&mut policy.response_headers).overlaid(remove, set, add);
+        },
+    );
     changes
 }
 

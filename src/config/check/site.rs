@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
-use super::super::{HostPattern, Preset, Route, Site, Steer, value};
+use super::super::{HostPattern, PathPattern, Preset, Route, Site, Steer, value};
+use super::conditions::conditions;
 use super::policy::{self, Changes};
 use super::steer::{only_pool, steer};
 use super::{Places, tables};
@@ -37,7 +38,7 @@ fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &m
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
         let Some(route) = route(section, preset, &steer, pools, &changes) else { continue };
-        let same = format!("{} {:?}", route.path, route.methods);
+        let same = format!("{} {:?} {:?}", route.path, route.methods, route.conditions);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
             let help = "remove one of the two: the first that matches decides";
@@ -89,9 +90,10 @@ fn route(
     changes: &Changes,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
-    let path = path.and_then(|item| item.parsed(PATH_EXAMPLE, value::path_pattern));
+    let path = path.and_then(|item| self::path(&item));
     let methods = section.item("methods");
     let methods = methods.and_then(|item| item.list_of("write methods = [\"GET\", \"HEAD\"]", value::method));
+    let conditions = conditions(&section);
     let own = self::preset(&section);
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
@@ -99,7 +101,18 @@ fn route(
     changes.extend(policy::handling(&section));
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
-    Some(Route { path: path?, methods: methods.unwrap_or_default(), policy })
+    Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })
+}
+
+/// A pattern as text, or `{ regex = "…" }`.
+fn path(item: &Item<'_>) -> Option<PathPattern> {
+    if !item.is_table() {
+        return item.parsed(PATH_EXAMPLE, value::path_pattern);
+    }
+    let section = item.section("`path`".to_owned())?;
+    let regex = section.required("regex", PATH_EXAMPLE);
+    section.close();
+    regex?.parsed("write path = { regex = \"^/v[0-9]+/\" }", value::path_regex)
 }
 
 fn preset(section: &Section<'_>) -> Option<Preset> {

@@ -4,7 +4,7 @@ use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
 use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
-use super::super::{Cookies, Forward, RoutePolicy, Site, Steer};
+use super::super::{Conditions, Cookies, Forward, HeaderRules, RoutePolicy, Site, Steer, Wanted};
 use super::{Page, named, or_off, quoted, strings, time};
 
 impl Page {
@@ -16,6 +16,9 @@ impl Page {
             self.table("[[site.route]]");
             self.line("path", &quoted(&route.path.to_string()));
             self.line("methods", &strings(route.methods.iter()));
+            if !route.conditions.is_empty() {
+                self.line("match", &conditions(&route.conditions));
+            }
             self.policy(&route.policy);
         }
     }
@@ -45,6 +48,8 @@ impl Page {
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
         self.line("x_cache", &policy.x_cache.to_string());
+        self.line("request_headers", &headers(&policy.request_headers));
+        self.line("response_headers", &headers(&policy.response_headers));
     }
 
     fn rules(&mut self, rules: &Policy) {
@@ -73,4 +78,52 @@ impl Page {
         self.line("vary_ignore", &strings(rules.vary_ignored.iter()));
         self.line("select_by_language", &rules.select_by_language.to_string());
     }
+}
+
+fn headers(rules: &HeaderRules) -> String {
+    let set = rules.set().iter().map(|(name, value)| format!("{name} = {}", quoted(&value.to_string())));
+    let mut added: Vec<(&str, Vec<String>)> = Vec::new();
+    for (name, value) in rules.added() {
+        match added.last_mut() {
+            Some((last, values)) if *last == name.as_str() => values.push(value.to_string()),
+            _ => added.push((name.as_str(), vec![value.to_string()])),
+        }
+    }
+    let add = added.iter().map(|(name, values)| format!("{name} = {}", strings(values.iter())));
+    let (set, add) = (table(set), table(add));
+    format!("{{ set = {set}, add = {add}, remove = {} }}", strings(rules.removed().iter()))
+}
+
+fn conditions(conditions: &Conditions) -> String {
+    let Conditions { header, query, cookie, client } = conditions;
+    let header = header.iter().map(|(name, wanted)| (name.as_str(), wanted));
+    let [query, cookie] = [query, cookie].map(|all| all.iter().map(|(name, wanted)| (&**name, wanted)));
+    let mut parts = Vec::new();
+    for (key, written) in [("header", wanted(header)), ("query", wanted(query)), ("cookie", wanted(cookie))] {
+        parts.extend(written.map(|written| format!("{key} = {written}")));
+    }
+    if !client.is_empty() {
+        parts.push(format!("client = {}", strings(client.iter())));
+    }
+    table(parts.into_iter())
+}
+
+fn wanted<'w>(all: impl Iterator<Item = (&'w str, &'w Wanted)>) -> Option<String> {
+    let pairs: Vec<_> = all
+        .map(|(name, wanted)| {
+            let wanted = match wanted {
+                Wanted::Present => "true".to_owned(),
+                Wanted::Absent => "false".to_owned(),
+                Wanted::Like(globs) => strings(globs.iter()),
+            };
+            format!("{} = {wanted}", quoted(name))
+        })
+        .collect();
+    (!pairs.is_empty()).then(|| table(pairs.into_iter()))
+}
+
+/// An inline table.
+fn table(pairs: impl Iterator<Item = String>) -> String {
+    let pairs: Vec<_> = pairs.collect();
+    if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
 }

@@ -1,5 +1,6 @@
 //! What the room promises, on tables and on generated requests.
 
+mod conditions;
 mod deception;
 mod matching;
 mod normal;
@@ -7,13 +8,17 @@ mod property;
 mod speed;
 mod treatment;
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Method;
 
 use super::{Route, RouteRefusal, RouteTable};
+use crate::config::check::{Surroundings, check};
 use crate::config::{
-    self, Cookies, Forward, HostPattern, PathPattern, Preset, Query, RoutePolicy, Site, Steer,
+    self, Conditions, Cookies, Forward, HeaderRules, HostPattern, PathPattern, Preset, Query, RoutePolicy,
+    Site, Steer,
 };
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
@@ -29,6 +34,8 @@ fn policy() -> RoutePolicy {
         forward: Forward::Safe,
         cookies: Cookies::Forward,
         x_cache: false,
+        request_headers: HeaderRules::default(),
+        response_headers: HeaderRules::default(),
     }
 }
 
@@ -49,6 +56,19 @@ fn pattern(text: &str) -> PathPattern {
     }
 }
 
+/// The sites of settings with the pools `main`, `a` and `b`.
+fn settings(sites: &str) -> RouteTable {
+    RouteTable::new(&checked(sites).sites)
+}
+
+fn checked(sites: &str) -> config::Config {
+    let around =
+        Surroundings { host_name: "n1".to_owned(), cores: 1, base: PathBuf::new(), unreadable: |_| None };
+    let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));
+    let text = format!("[[listener]]\naddress = \":80\"\n{}{sites}", pools.concat());
+    check("settings", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
 fn fields(lines: &[(&str, &str)]) -> Fields {
     Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
@@ -61,5 +81,8 @@ fn routed<'t>(
     lines: &[(&str, &str)],
 ) -> Result<Route<'t, 'static>, RouteRefusal> {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    table.route_parts(&method, Scheme::Http, authority, target, &fields(lines)).map(Route::detached)
+    table.route_parts(&method, Scheme::Http, authority, target, &fields(lines), CLIENT).map(Route::detached)
 }
+
+/// Who asks.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));

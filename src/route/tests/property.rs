@@ -11,7 +11,7 @@ use cache_store::key::Keyer;
 use http::Method;
 
 use super::super::{Normal, RouteTable};
-use super::{Query, RoutePolicy, any_host, policy};
+use super::{CLIENT, Query, RoutePolicy, any_host, policy};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 
@@ -155,7 +155,7 @@ type Forward = (Scheme, Vec<u8>, Vec<u8>);
 fn keyed(table: &RouteTable, keyer: &Keyer, sample: &Sample) -> Option<(u128, Forward)> {
     let (authority, target) = (Bytes::from(sample.authority.clone()), Bytes::from(sample.target.clone()));
     let fields = Fields::default();
-    let route = table.route_parts(&Method::GET, sample.scheme, &authority, &target, &fields).ok()?;
+    let route = table.route_parts(&Method::GET, sample.scheme, &authority, &target, &fields, CLIENT).ok()?;
     let forward = (sample.scheme, route.authority().to_vec(), route.forward_target().to_vec());
     // What passes is forwarded whole, and its key is only for forgetting.
     if route.bypass.is_some() {
