@@ -81,6 +81,8 @@ fn the_effective_settings_leave_nothing_out() {
         "key_file",
         "children_from",
         "match",
+        "respond",
+        "redirects",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
@@ -194,6 +196,10 @@ fn around() -> Surroundings {
         unreadable: |path| {
             let text = path.to_string_lossy();
             (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())
+        },
+        page: |path| {
+            let is_there = !path.to_string_lossy().contains("missing");
+            if is_there { Ok(b"a page".to_vec()) } else { Err("does not exist".to_owned()) }
         },
     }
 }

@@ -115,15 +115,28 @@ fn pairs(members: &Map<String, Value>) -> String {
 }
 
 /// What the decisions mean.
-const DECISIONS: [(&str, &str); 5] = [
+const DECISIONS: [(&str, &str); 6] = [
+    ("answer", "answered by the route itself, nobody is asked"),
     ("hit", "answered from the cache, fresh"),
     ("stale", "answered from the cache, stale, and fetched again"),
     ("wait", "joins the fetch that is under way"),
     ("fetch", "fetched from the origin, and stored if that is allowed"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 11] =
-    ["reason", "url", "method", "site", "route", "preset", "host", "forwarded_as", "pools", "key", "stored"];
+const FIRST: [&str; 12] = [
+    "answer",
+    "reason",
+    "url",
+    "method",
+    "site",
+    "route",
+    "preset",
+    "host",
+    "forwarded_as",
+    "pools",
+    "key",
+    "stored",
+];
 const SECONDS: [&str; 5] = ["age", "lifetime", "ttl", "stale_while_revalidate", "stale_if_error"];
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a request must be like beside its path: the `match` of a route, and what makes requests go around the cache.
+//! What a request must be like beside its path: the `match` of a route, of which all must hold, and the `bypass`, of which one is
+//! enough to send requests around the cache.
 //!
 //! Values are patterns in which `*` stands for any run of bytes; they are compared with case, as they are on the wire.
 //! `route/condition.rs` judges requests by them.
@@ -14,9 +15,9 @@ use super::Network;
 pub struct Conditions {
     /// By header field, by name.
     pub header: Vec<(HeaderName, Wanted)>,
-    /// By query parameter.
+    /// By query parameter; in a `bypass` also by the beginning of names, ending in `*`.
     pub query: Vec<(Box<str>, Wanted)>,
-    /// By cookie.
+    /// By cookie, in the same way.
     pub cookie: Vec<(Box<str>, Wanted)>,
     /// The client's address is in one of these; empty: any.
     pub client: Vec<Network>,

@@ -121,6 +121,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether nothing is written in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Something is wrong with the section as a whole, because something is not there.
     pub(super) fn tell(&self, complaint: Complaint) {
         self.found.tell(complaint.at(self.span.clone()).absent());

@@ -189,6 +189,20 @@ pub const WORKERS_MAX: usize = 1024;
 pub const REGEX_TEXT_BYTES_MAX: usize = 1024;
 /// … and compiled.
 pub const REGEX_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of the target of a redirect or rewrite as written.
+pub const TARGET_TEMPLATE_BYTES_MAX: usize = 2 * KIB;
+/// Variables in one text of the settings: a client's target is repeated no oftener.
+pub const VARIABLES_MAX: usize = 16;
+/// Bytes of a `Location`; beyond it 414.
+pub const LOCATION_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a target that is written anew; beyond it 414.
+pub const REWRITTEN_BYTES_MAX: usize = 16 * KIB;
+/// Redirects of a site.
+pub const REDIRECTS_MAX: usize = 100_000;
+/// Bytes of a page that settings name; it lies in memory.
+pub const PAGE_BYTES_MAX: u64 = MIB as u64;
+/// Fields and cookies in the key of a route beside the URL.
+pub const KEY_PARTS_MAX: usize = 16;
 /// Conditions in a route's `match`.
 pub const CONDITIONS_MAX: usize = 64;
 /// Fields that a route's `request_headers` or `response_headers` may set, add and remove together.

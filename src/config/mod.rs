@@ -3,6 +3,7 @@
 //! Built only by `check/` from what `file.rs` read (or by `cli/` from flags, through the same checks in `value.rs`). The
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
+mod answer;
 pub mod check;
 mod condition;
 pub mod effective;
@@ -14,6 +15,7 @@ pub mod mistake;
 mod pool;
 pub mod presets;
 mod purge;
+mod rewrite;
 mod site;
 pub mod template;
 mod tier;
@@ -28,13 +30,16 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
 pub use condition::{Conditions, Glob, Wanted};
 pub use headers::HeaderRules;
 pub use limits::Limits;
 pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
+pub use rewrite::Rewrite;
 pub use site::{
-    Cookies, Forward, HostPattern, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site, Steer,
+    Cookies, Forward, HostPattern, KeyParts, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site,
+    Steer,
 };
 pub use tier::{Parent, Tier, TierKey};
 

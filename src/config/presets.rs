@@ -6,7 +6,10 @@
 
 use cache_store::rules::Policy;
 
-use super::{Cookies, Forward, HeaderRules, Preset, Query, RoutePolicy, Steer};
+use super::{
+    Conditions, Cookies, ErrorPages, Forward, HeaderRules, KeyParts, Preset, Query, Rewrite, RoutePolicy,
+    Steer,
+};
 
 impl Preset {
     /// The preset called `name` in settings.
@@ -30,7 +33,7 @@ impl Preset {
     pub fn query(self) -> Query {
         match self {
             Self::Default | Self::Rfc => Query::default(),
-            Self::Static | Self::News => Query { sort: true, remove: boxed(TRACKING_PARAMETERS) },
+            Self::Static | Self::News => Query { sort: true, remove: boxed(TRACKING_PARAMETERS), keep: None },
         }
     }
 
@@ -62,8 +65,16 @@ impl Preset {
             forward: self.forward(),
             cookies: self.cookies(),
             x_cache: false,
+            rewrite: Rewrite::default(),
+            bypass: Conditions::default(),
+            key: KeyParts::default(),
             request_headers: HeaderRules::default(),
             response_headers: HeaderRules::default(),
+            https_only: false,
+            allow_methods: Vec::new(),
+            maintenance: None,
+            answer: None,
+            error_pages: ErrorPages::default(),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use cache_store::rules::Policy;
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::limits::REGEX_BYTES_MAX;
 use super::template::Variable;
-use super::{Conditions, HeaderRules};
+use super::{Answer, Conditions, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite};
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// What holds where no route says otherwise.
     pub defaults: Arc<RoutePolicy>,
+    /// In the order written; the first that matches decides. They come before the routes.
+    pub redirects: Vec<(PathPattern, Redirect)>,
     /// In the order written; the first that matches decides.
     pub routes: Vec<Route>,
 }
@@ -95,10 +97,26 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// What origins are asked for in place of what clients ask; the key is of what clients ask.
+    pub rewrite: Rewrite,
+    /// Goes around the cache what is like one of these.
+    pub bypass: Conditions,
+    /// What the key has beside the URL.
+    pub key: KeyParts,
     /// What is done to the fields of requests to origins; parents of the tier do it themselves.
     pub request_headers: HeaderRules,
     /// What is done to the fields of answers to clients, whatever they come from.
     pub response_headers: HeaderRules,
+    /// What is asked for without TLS is redirected to the same with it.
+    pub https_only: bool,
+    /// Methods that are taken; empty: all. Others get 405.
+    pub allow_methods: Vec<Method>,
+    /// Closed, but for some.
+    pub maintenance: Option<Arc<Maintenance>>,
+    /// Answered without asking anybody.
+    pub answer: Option<Arc<Answer>>,
+    /// Pages in place of errors.
+    pub error_pages: ErrorPages,
 }
 
 /// Named starting points.
@@ -142,6 +160,17 @@ pub struct Query {
     pub sort: bool,
     /// Parameters removed, by exact name or, ending in `*`, by prefix.
     pub remove: Vec<Box<str>>,
+    /// The only ones that stay, in the same way; none: all.
+    pub keep: Option<Vec<Box<str>>>,
+}
+
+/// What tells answers for one URL apart beside what origins name in `Vary`. A purge of the URL takes all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyParts {
+    /// Request fields; they reach the origin.
+    pub headers: Vec<HeaderName>,
+    /// Request cookies, by name; of cookies that are not forwarded these are.
+    pub cookies: Vec<Box<str>>,
 }
 
 /// Which request fields reach the origin on cacheable routes.
@@ -165,7 +194,17 @@ pub enum Cookies {
 impl RoutePolicy {
     /// Whether there is nothing to do beside caching: what a hit is spared.
     pub fn is_plain(&self) -> bool {
-        self.request_headers.is_empty() && self.response_headers.is_empty()
+        let Self { rewrite, bypass, request_headers, response_headers, allow_methods, error_pages, .. } =
+            self;
+        rewrite.is_empty()
+            && bypass.is_empty()
+            && request_headers.is_empty()
+            && response_headers.is_empty()
+            && !self.https_only
+            && allow_methods.is_empty()
+            && self.maintenance.is_none()
+            && self.answer.is_none()
+            && error_pages.is_empty()
     }
 
     /// Whether a field of its has the request's name in it.
@@ -182,6 +221,20 @@ impl std::fmt::Display for PathPattern {
             Self::Prefix(path) => write!(f, "{path}*"),
             Self::Glob(parts) => f.write_str(&parts.join("*")),
             Self::Regex(regex) => write!(f, "~ {}", regex.text),
+        }
+    }
+}
+
+impl PathPattern {
+    /// The names of what it captures, in order: what each star took, or each group of an expression.
+    pub fn captures(&self) -> Vec<Option<Box<str>>> {
+        match self {
+            Self::Exact(_) => Vec::new(),
+            Self::Prefix(_) => vec![None],
+            Self::Glob(parts) => vec![None; parts.len().saturating_sub(1)],
+            Self::Regex(regex) => {
+                regex.compiled.capture_names().skip(1).map(|name| name.map(Box::from)).collect()
+            }
         }
     }
 }

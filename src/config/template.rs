@@ -10,6 +10,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use super::limits::VARIABLES_MAX;
 use super::mistake::Complaint;
 use crate::listener::request::Scheme;
 use crate::observe::id::RequestId;
@@ -103,6 +104,12 @@ impl Template {
         plain.push_str(rest);
         if !plain.is_empty() {
             pieces.push(Piece::Text(plain.into()));
+        }
+        let variables = pieces.iter().filter(|piece| matches!(piece, Piece::Variable(_))).count();
+        if variables > VARIABLES_MAX {
+            let message = format!("a text has {variables} variables");
+            let help = format!("write at most {VARIABLES_MAX}");
+            return Err(Complaint::new("variable", message, "too many", help));
         }
         Ok(Self { pieces })
     }

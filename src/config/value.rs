@@ -474,6 +474,16 @@ fn first_address(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
+/// Whether a text may stand in a request's target as it is: what a URI may hold, and encodings that are whole.
+pub fn is_target_text(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    bytes.iter().enumerate().all(|(at, byte)| {
+        let encodes = *byte != b'%' || (digit(at + 1) && digit(at + 2));
+        byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(byte) && encodes
+    })
+}
+
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }

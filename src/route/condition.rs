@@ -28,6 +28,15 @@ pub(super) fn all_hold(conditions: &Conditions, facts: &Facts<'_>) -> bool {
         && cookie.iter().all(|(name, wanted)| holds(wanted, cookies(facts.fields, name)))
 }
 
+/// Whether one of the conditions holds.
+pub(super) fn one_holds(conditions: &Conditions, facts: &Facts<'_>) -> bool {
+    let Conditions { header, query, cookie, client } = conditions;
+    client.iter().any(|network| network.contains(facts.client))
+        || header.iter().any(|(name, wanted)| holds(wanted, facts.fields.named(name.as_str())))
+        || query.iter().any(|(name, wanted)| holds(wanted, facts.parameters(name)))
+        || cookie.iter().any(|(name, wanted)| holds(wanted, cookies(facts.fields, name)))
+}
+
 /// Whether what is asked of a part holds of its values.
 fn holds<'v>(wanted: &Wanted, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
     match wanted {
@@ -41,14 +50,22 @@ impl<'a> Facts<'a> {
     /// The values of a query parameter; without `=` it is empty.
     fn parameters<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let parameters = self.query.into_iter().flat_map(query::parameters);
-        parameters.filter(move |one| query::name(one) == name.as_bytes()).map(value)
+        parameters.filter(move |one| is_called(query::name(one), name)).map(value)
     }
 }
 
 /// The values of a request's cookies of this name, in order.
 pub(super) fn cookies<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f [u8]> {
     let pairs = fields.all(FieldId::Cookie).flat_map(|line| line.split(|byte| *byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).filter(move |pair| query::name(pair) == name.as_bytes()).map(value)
+    pairs.map(<[u8]>::trim_ascii).filter(move |pair| is_called(query::name(pair), name)).map(value)
+}
+
+/// Whether a name is this one, or begins like it where it ends in `*`.
+fn is_called(name: &[u8], wanted: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == wanted.as_bytes(),
+    }
 }
 
 /// What stands behind the first `=`.

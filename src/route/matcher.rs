@@ -21,7 +21,7 @@ use http::Method;
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
 use super::normal::normal_piece;
-use crate::config::{Conditions, HostPattern, PathPattern, Route, RoutePolicy, Site};
+use crate::config::{Conditions, HostPattern, PathPattern, Redirect, Route, RoutePolicy, Site};
 use crate::listener::request::Scheme;
 
 /// All sites, by host.
@@ -42,6 +42,7 @@ pub(super) struct CompiledSite {
     pub(super) name: Arc<str>,
     defaults: Arc<RoutePolicy>,
     is_plain: bool,
+    redirects: Option<Redirects>,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
 }
@@ -58,6 +59,8 @@ pub(super) struct Matched<'t> {
     pub(super) route: Option<usize>,
     /// Nothing is to be done beside caching.
     pub(super) is_plain: bool,
+    /// The route's path.
+    pub(super) pattern: Option<&'t CompiledPath>,
 }
 
 impl Sites {
@@ -93,6 +96,19 @@ impl Sites {
         self.compiled.get(at)
     }
 
+    /// Whether a site has redirects.
+    pub(super) fn redirects(&self, site: u16) -> bool {
+        self.compiled.get(usize::from(site)).is_some_and(|site| site.redirects.is_some())
+    }
+
+    /// The first redirect of a site for a path in normal form.
+    pub(super) fn redirect(&self, site: u16, path: &[u8]) -> Option<(&CompiledPath, &Redirect)> {
+        let Redirects { all, by_path } = self.compiled.get(usize::from(site))?.redirects.as_ref()?;
+        let at =
+            by_path.first(path, |at| all.get(at).is_some_and(|(from, _)| from.matches(path)), |_| true)?;
+        all.get(at).map(|(from, redirect)| (from, redirect))
+    }
+
     fn of_parent(&self, host: &[u8]) -> Option<usize> {
         if self.wildcard.is_empty() {
             return None;
@@ -111,12 +127,15 @@ impl Sites {
 impl CompiledSite {
     fn new(at: usize, site: &Site) -> Self {
         let routes: Vec<_> = site.routes.iter().map(CompiledRoute::new).collect();
-        let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
+        let by_path =
+            (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(routes.iter().map(|route| &route.path)));
+        let redirects = (!site.redirects.is_empty()).then(|| Redirects::new(&site.redirects));
         Self {
             index: u16::try_from(at).unwrap_or(u16::MAX),
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
-            is_plain: site.defaults.is_plain(),
+            is_plain: site.defaults.is_plain() && redirects.is_none(),
+            redirects,
             routes,
             by_path,
         }
@@ -126,7 +145,11 @@ impl CompiledSite {
     pub(super) fn route(&self, path: &[u8], method: &Method, facts: &Facts<'_>) -> Matched<'_> {
         let found = match &self.by_path {
             None => self.routes.iter().position(|route| route.matches(path) && route.takes(method, facts)),
-            Some(index) => index.first(&self.routes, path, |route| route.takes(method, facts)),
+            Some(index) => index.first(
+                path,
+                |at| self.routes.get(at).is_some_and(|route| route.matches(path)),
+                |at| self.routes.get(at).is_some_and(|route| route.takes(method, facts)),
+            ),
         };
         self.matched(found)
     }
@@ -141,7 +164,7 @@ impl CompiledSite {
                 .filter(|(_, route)| route.matches(path))
                 .map(|(at, _)| at)
                 .collect(),
-            Some(index) => index.all(&self.routes, path),
+            Some(index) => index.all(path, |at| self.routes.get(at).is_some_and(|route| route.matches(path))),
         };
         let mut lanes = Vec::with_capacity(1);
         for at in all {
@@ -164,7 +187,8 @@ impl CompiledSite {
                 by_ending: route.path.is_by_ending(),
                 lane: route.lane.as_deref(),
                 route: found,
-                is_plain: route.is_plain,
+                is_plain: route.is_plain && self.redirects.is_none(),
+                pattern: Some(&route.path),
             },
             None => Matched {
                 policy: &self.defaults,
@@ -172,8 +196,25 @@ impl CompiledSite {
                 lane: None,
                 route: None,
                 is_plain: self.is_plain,
+                pattern: None,
             },
         }
+    }
+}
+
+/// The redirects of a site, by path.
+#[derive(Debug)]
+struct Redirects {
+    all: Vec<(CompiledPath, Redirect)>,
+    by_path: ByPath,
+}
+
+impl Redirects {
+    fn new(redirects: &[(PathPattern, Redirect)]) -> Self {
+        let all: Vec<_> =
+            redirects.iter().map(|(from, redirect)| (CompiledPath::new(from), redirect.clone())).collect();
+        let by_path = ByPath::new(all.iter().map(|(from, _)| from));
+        Self { all, by_path }
     }
 }
 
@@ -187,8 +228,9 @@ struct CompiledRoute {
     is_plain: bool,
 }
 
+/// A path's pattern, in the spelling of paths in normal form.
 #[derive(Debug)]
-enum CompiledPath {
+pub(super) enum CompiledPath {
     Exact(Vec<u8>),
     Prefix(Vec<u8>),
     /// What stands before the first star, between stars, and behind the last.
@@ -273,6 +315,30 @@ impl CompiledPath {
         }
     }
 
+    /// What its stars or groups took of a path that it matches.
+    pub(super) fn captures<'p>(&self, path: &'p [u8]) -> Captures<'p> {
+        let mut taken = Vec::new();
+        match self {
+            Self::Exact(_) => {}
+            Self::Prefix(head) => taken.extend(path.strip_prefix(&head[..])),
+            Self::Glob { head, inner, tail } => {
+                let mut rest = path.strip_prefix(&head[..]).unwrap_or_default();
+                for piece in inner {
+                    let at = memchr::memmem::find(rest, piece).unwrap_or(rest.len());
+                    taken.push(rest.get(..at).unwrap_or_default());
+                    rest = rest.get(at + piece.len()..).unwrap_or_default();
+                }
+                taken.extend(rest.strip_suffix(&tail[..]));
+            }
+            Self::Regex(regex) => {
+                let groups = regex.captures(path);
+                let groups = groups.iter().flat_map(|groups| groups.iter().skip(1));
+                taken.extend(groups.map(|group| group.map_or(&[][..], |group| group.as_bytes())));
+            }
+        }
+        Captures(taken)
+    }
+
     /// Whether something is asked of a path behind a place where anything may stand: an origin that ends the path there does
     /// not see it. Nobody knows what an expression asks.
     fn is_by_ending(&self) -> bool {
@@ -281,6 +347,18 @@ impl CompiledPath {
             Self::Glob { inner, tail, .. } => !tail.is_empty() || inner.iter().any(|piece| !piece.is_empty()),
             Self::Regex(_) => true,
         }
+    }
+}
+
+/// What the stars or groups of a pattern took.
+#[derive(Debug, Default)]
+pub(super) struct Captures<'p>(Vec<&'p [u8]>);
+
+impl<'p> Captures<'p> {
+    /// The one with this number, from 1; empty where it took nothing.
+    pub(super) fn of(&self, number: u8) -> &'p [u8] {
+        let at = usize::from(number).checked_sub(1);
+        at.and_then(|at| self.0.get(at)).copied().unwrap_or_default()
     }
 }
 
@@ -296,10 +374,10 @@ struct ByPath {
 }
 
 impl ByPath {
-    fn new(routes: &[CompiledRoute]) -> Self {
+    fn new<'p>(paths: impl Iterator<Item = &'p CompiledPath>) -> Self {
         let mut index = Self::default();
-        for (at, route) in routes.iter().enumerate() {
-            match &route.path {
+        for (at, path) in paths.enumerate() {
+            match path {
                 CompiledPath::Exact(path) => index.exact.entry(path.as_slice().into()).or_default().push(at),
                 CompiledPath::Prefix(path) => {
                     index.prefix.entry(path.as_slice().into()).or_default().push(at);
@@ -313,14 +391,14 @@ impl ByPath {
         index
     }
 
-    /// The place of the first route for a path that `takes` the rest.
+    /// The first place for a path that `takes` the rest; `matches` says whether one that is not indexed is for the path.
     fn first(
         &self,
-        routes: &[CompiledRoute],
         path: &[u8],
-        takes: impl Fn(&CompiledRoute) -> bool,
+        matches: impl Fn(usize) -> bool,
+        takes: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let takes = |at: &&usize| routes.get(**at).is_some_and(&takes);
+        let takes = |at: &&usize| takes(**at);
         let first_of = |list: Option<&Vec<usize>>| list.and_then(|list| list.iter().find(takes)).copied();
         let mut best = first_of(self.exact.get(path));
         for len in &self.prefix_lens {
@@ -331,18 +409,18 @@ impl ByPath {
             .others
             .iter()
             .take_while(|at| best.is_none_or(|best| **at < best))
-            .find(|at| routes.get(**at).is_some_and(|route| route.matches(path)) && takes(at));
+            .find(|at| matches(**at) && takes(at));
         earlier(best, other.copied())
     }
 
-    /// The places of all routes for a path, in order.
-    fn all(&self, routes: &[CompiledRoute], path: &[u8]) -> Vec<usize> {
+    /// All places for a path, in order.
+    fn all(&self, path: &[u8], matches: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut all: Vec<usize> = self.exact.get(path).into_iter().flatten().copied().collect();
         for len in &self.prefix_lens {
             let Some(head) = path.get(..*len) else { break };
             all.extend(self.prefix.get(head).into_iter().flatten());
         }
-        all.extend(self.others.iter().filter(|at| routes.get(**at).is_some_and(|route| route.matches(path))));
+        all.extend(self.others.iter().filter(|at| matches(**at)));
         all.sort_unstable();
         all
     }

@@ -10,12 +10,14 @@
 //! A request in normal form is routed without allocating; a part that had to be changed costs one copy.
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
+mod answer;
 mod authority;
 mod condition;
 mod matcher;
 mod normal;
 mod policy;
 mod query;
+mod rewrite;
 mod unkeyed;
 
 #[cfg(test)]
@@ -30,18 +32,21 @@ use cache_store::key::{CacheKey, Keyer};
 use cache_store::purge::Resource;
 use http::Method;
 
+pub(crate) use answer::{Asked, OwnAnswer};
 pub use authority::Authority;
 pub use normal::{Malformed, Normal, Target};
 pub use policy::Bypass;
 pub(crate) use unkeyed::is_alike;
 
+use crate::config::template::Values;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
 use crate::observe::id::RequestId;
 use condition::Facts;
-use matcher::{Matched, Sites};
+use matcher::{CompiledPath, Matched, Sites};
 use policy::Purpose;
+use rewrite::Unwritable;
 
 /// All sites and routes, compiled from the settings.
 #[derive(Debug)]
@@ -69,13 +74,17 @@ pub struct Route<'t, 'r> {
     scheme: Scheme,
     authority: Cow<'r, [u8]>,
     host_len: usize,
-    /// What is forwarded.
+    /// Path and query as clients see them, treated as the route wants.
     target: Cow<'r, [u8]>,
     path_len: usize,
+    /// What is forwarded, where that is not `target`.
+    rewritten: Option<Box<[u8]>>,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
     keyed: Option<Box<[u8]>>,
     /// What the key has of the route that was chosen by more than the URL.
     lane: Option<&'t [u8]>,
+    /// The route's path, which knows what its stars and groups took.
+    pattern: Option<&'t CompiledPath>,
 }
 
 /// Why a request has no route.
@@ -87,6 +96,12 @@ pub enum RouteRefusal {
     /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
     #[error("Connection nominates a field that belongs to the message")]
     Nominated,
+    /// Its path cannot be written anew as the route wants: 400.
+    #[error("the path leads out of where the route writes it to")]
+    Unwritable,
+    /// Its target is too long once it is written anew: 414.
+    #[error("the target is too long once it is written anew")]
+    Long,
     /// No site has this host: 421.
     #[error("no site is configured for this host")]
     NoSite,
@@ -98,6 +113,8 @@ impl RouteRefusal {
         match self {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Nominated => "connection-nominates",
+            Self::Unwritable => "rewrite-path",
+            Self::Long => "rewrite-length",
             Self::NoSite => "no-site",
         }
     }
@@ -142,7 +159,7 @@ impl RouteTable {
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let facts = Facts { fields, query: target.query(), client };
         let matched = site.route(target.path(), method, &facts);
-        let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
+        let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
         let path_len = target.path_len();
         let (target, keyed, lane) = if bypass.is_none() {
             (query::treat(target, &matched.policy.query), None, matched.lane)
@@ -153,6 +170,15 @@ impl RouteTable {
             let keyed = differs.then(|| keyed.as_bytes().into());
             (target, keyed, as_get.lane)
         };
+        let mut rewritten = None;
+        // The star of OPTIONS is no path.
+        if !matched.is_plain && !matched.policy.rewrite.is_empty() && target.path() != b"*" {
+            let written = written_anew(&matched, scheme, authority.host(), &target, client)?;
+            if bypass.is_none() && policy::is_unclear(written.path()) {
+                bypass = Some(Bypass::Ambiguous);
+            }
+            rewritten = Some(written.into_bytes().into());
+        }
         Ok(Route {
             site: site.index,
             site_name: &site.name,
@@ -166,8 +192,10 @@ impl RouteTable {
             authority: authority.into_bytes(),
             target: target.into_bytes(),
             path_len,
+            rewritten,
             keyed,
             lane,
+            pattern: matched.pattern,
         })
     }
 
@@ -243,7 +271,7 @@ impl<'t> Route<'t, '_> {
         &self.target
     }
 
-    /// Path and query as forwarded, as text; it is ASCII.
+    /// The same as text; it is ASCII.
     pub fn path_str(&self) -> &str {
         std::str::from_utf8(&self.target).unwrap_or_default()
     }
@@ -255,7 +283,12 @@ impl<'t> Route<'t, '_> {
 
     /// What stands in the request line towards the origin.
     pub fn forward_target(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.target)
+        Bytes::copy_from_slice(self.rewritten.as_deref().unwrap_or(&self.target))
+    }
+
+    /// The `Cookie` of a fill, where not all cookies are forwarded.
+    pub fn cookies_for_fill(&self, fields: &Fields) -> Option<Vec<u8>> {
+        policy::cookies(fields, self.policy)
     }
 
     /// The primary key of what the request asks for; of a request that passes, the key that a `GET` for it would have.
@@ -282,6 +315,25 @@ impl<'t> Route<'t, '_> {
     pub fn keeps_for_pass(&self, line: &FieldLine<'_>) -> bool {
         policy::keeps(line, self.policy, Purpose::Pass)
     }
+}
+
+/// What the origin is asked for instead.
+#[cold]
+fn written_anew(
+    matched: &Matched<'_>,
+    scheme: Scheme,
+    host: &[u8],
+    target: &Target<'_>,
+    client: IpAddr,
+) -> Result<Target<'static>, RouteRefusal> {
+    let values =
+        Values { host, target: target.as_bytes(), path_len: target.path_len(), scheme, client, id: None };
+    rewrite::rewritten(&matched.policy.rewrite, matched.pattern, &values).map_err(|unwritable| {
+        match unwritable {
+            Unwritable::Long => RouteRefusal::Long,
+            Unwritable::Malformed => RouteRefusal::Unwritable,
+        }
+    })
 }
 
 /// The key of a URL in the lane of a route.

@@ -31,7 +31,8 @@ fn treated(query: &[u8], settings: &Query) -> Treated {
     if query.is_empty() {
         return Treated::Same;
     }
-    let removes = !settings.remove.is_empty() && parameters(query).any(|one| is_removed(one, settings));
+    let removes = (!settings.remove.is_empty() || settings.keep.is_some())
+        && parameters(query).any(|one| is_removed(one, settings));
     let sorts = settings.sort && !parameters(query).is_sorted_by_key(name);
     if !removes && !sorts {
         return Treated::Same;
@@ -58,7 +59,12 @@ pub(super) fn name(parameter: &[u8]) -> &[u8] {
 
 fn is_removed(parameter: &[u8], settings: &Query) -> bool {
     let name = name(parameter);
-    settings.remove.iter().any(|pattern| match pattern.strip_suffix('*') {
+    settings.keep.as_ref().is_some_and(|kept| !is_named(name, kept)) || is_named(name, &settings.remove)
+}
+
+/// Whether a name is one of these: exact, or by prefix ending in `*`.
+pub(super) fn is_named(name: &[u8], patterns: &[Box<str>]) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix.as_bytes()),
         None => name == pattern.as_bytes(),
     })

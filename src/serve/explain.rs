@@ -6,20 +6,20 @@ use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
-use http::Method;
+use http::{HeaderName, Method};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
 use super::Edge;
 use super::walk::head;
 use crate::admin::ExplainQuery;
-use crate::config::Steer;
+use crate::config::{KeyParts, Steer};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
-use crate::route::Route;
+use crate::route::{Asked, OwnAnswer, Route};
 
 impl Edge {
     /// The decision for a request that is only imagined.
@@ -62,7 +62,15 @@ impl Edge {
             "host": authority,
             "pools": pools,
         });
-        let (decision, reason) = if let Some(bypass) = route.bypass {
+        let KeyParts { headers, cookies } = &route.policy.key;
+        let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
+        answer["key_parts"] = json!(parts.collect::<Vec<_>>());
+        let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client: query.client };
+        let own = self.routes.own_answer(&route, &asked);
+        let (decision, reason) = if let Some(own) = &own {
+            answer["answer"] = told_answer(own);
+            ("answer", None)
+        } else if let Some(bypass) = route.bypass {
             ("pass", Some(bypass.as_str()))
         } else {
             let peek = self.store.peek(route.resource(key), &request, &route.policy.rules, now);
@@ -78,7 +86,8 @@ impl Edge {
                 (Some(why), _) => ("fetch", why.detail().or(Some(why.fwd()))),
             }
         };
-        if route.bypass.is_none()
+        if own.is_none()
+            && route.bypass.is_none()
             && let Some(parents) = &self.parents
         {
             answer["parents"] = json!(self.told_of(parents, &query.method, scheme, &route, key));
@@ -112,7 +121,7 @@ impl Edge {
             method,
             scheme,
             authority: &Bytes::copy_from_slice(route.authority()),
-            target: &route.forward_target(),
+            target: &Bytes::copy_from_slice(route.public_target()),
             key,
             fields: &Sent::default(),
             interim: None,
@@ -131,6 +140,27 @@ impl Edge {
             told
         });
         told.collect()
+    }
+}
+
+/// An answer of the node's own.
+fn told_answer(own: &OwnAnswer<'_>) -> Value {
+    match own {
+        OwnAnswer::Redirect(status, location, why) => {
+            json!({ "why": why, "status": status.as_u16(), "location": String::from_utf8_lossy(location) })
+        }
+        OwnAnswer::Fixed(fixed) => json!({
+            "why": "respond",
+            "status": fixed.status.as_u16(),
+            "content_type": fixed.page.content_type,
+            "bytes": fixed.page.bytes.len(),
+            "file": fixed.page.file,
+        }),
+        OwnAnswer::Maintenance(closed) => json!({ "why": "maintenance", "status": closed.status.as_u16() }),
+        OwnAnswer::NotAllowed(methods) => {
+            json!({ "why": "method", "status": 405, "allow": super::answer::allowed(methods) })
+        }
+        OwnAnswer::TooLong => json!({ "why": "redirect-length", "status": 414 }),
     }
 }
 

@@ -17,6 +17,7 @@
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod answer;
 mod child;
 mod explain;
 mod fetch;
@@ -49,7 +50,7 @@ use purge_api::compat::method;
 use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, RoutePolicy};
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
 use crate::listener::request::Request;
@@ -121,8 +122,15 @@ impl Edge {
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
-        let finish =
-            if route.is_plain { Finish::plain(route.site) } else { self.finish(&mut route, request) };
+        let finish = if route.is_plain {
+            Finish::plain(route.site)
+        } else {
+            let finish = self.finish(&mut route, request);
+            if let Some(answer) = self.own_answer(&route, request, &finish) {
+                return Served::Now(finish.dressed(answer));
+            }
+            finish
+        };
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
@@ -210,7 +218,8 @@ impl Edge {
         if route.policy.names_requests() {
             route.id = Some(self.ids.draw());
         }
-        Finish { site: route.site, dress: Dress::of(route, request) }
+        let pages = (!route.policy.error_pages.is_empty()).then(|| Arc::clone(route.policy));
+        Finish { site: route.site, dress: Dress::of(route, request), pages }
     }
 
     fn pass(
@@ -448,16 +457,33 @@ fn from(tier: Tier, mut response: Response) -> Response {
 struct Finish {
     site: u16,
     dress: Option<Dress>,
+    /// Has pages in place of errors.
+    pages: Option<Arc<RoutePolicy>>,
 }
 
 impl Finish {
     #[inline]
     const fn plain(site: u16) -> Self {
-        Self { site, dress: None }
+        Self { site, dress: None, pages: None }
+    }
+
+    /// An answer that came by the walk.
+    #[inline]
+    fn answer(self, mut response: Response) -> Response {
+        self.in_place(&mut response);
+        self.dressed(response)
+    }
+
+    /// Puts a page in place of an error.
+    #[inline]
+    fn in_place(&self, response: &mut Response) {
+        if let Some(policy) = &self.pages {
+            answer::in_place(&policy.error_pages, response);
+        }
     }
 
     #[inline]
-    fn answer(self, mut response: Response) -> Response {
+    fn dressed(self, mut response: Response) -> Response {
         if let Some(dress) = &self.dress {
             dress.put_on(&mut response);
         }

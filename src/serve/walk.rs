@@ -38,8 +38,10 @@ pub(super) struct Walk {
     pub(super) scheme: Scheme,
     /// Normalised host and port.
     pub(super) authority: Bytes,
-    /// Normalised path and query.
+    /// Path and query in normal form, as clients see them.
     pub(super) target: Bytes,
+    /// As an origin is asked.
+    forwarded: Bytes,
     /// The fields as received.
     pub(super) fields: Fields,
     /// The fields to forward; shared, for they may be many and a client can make hundreds of requests wait.
@@ -122,6 +124,9 @@ impl Walk {
         })
         .map_err(Failure::from)?;
         if fills {
+            if let Some(cookies) = route.cookies_for_fill(&request.fields) {
+                forward.push("cookie", &cookies);
+            }
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
         }
@@ -130,7 +135,8 @@ impl Walk {
             method: request.method.clone(),
             scheme: request.scheme,
             authority: Bytes::copy_from_slice(route.authority()),
-            target: route.forward_target(),
+            target: Bytes::copy_from_slice(route.public_target()),
+            forwarded: route.forward_target(),
             fields: request.fields.clone(),
             forward: Arc::new(forward),
             policy: Arc::clone(route.policy),
@@ -243,7 +249,7 @@ impl Walk {
             pool: Arc::clone(pool),
             method: self.method.clone(),
             authority: self.authority.clone(),
-            target: self.target.clone(),
+            target: self.forwarded.clone(),
             fields,
             body: std::mem::take(&mut *self.body.lock()),
             // Only a parent may say what is between nodes.

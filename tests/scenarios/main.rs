@@ -21,6 +21,7 @@ mod purging;
 mod ranges;
 mod refreshing;
 mod restart;
+mod routes;
 mod shutdown;
 mod slices;
 mod stage;

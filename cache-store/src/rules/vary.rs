@@ -43,7 +43,7 @@ pub enum Match {
 }
 
 impl VarySpec {
-    /// Reads a response's `Vary` and, from the request that fetched it, the fields it names. `None`: it has a `*`, or
+    /// Reads a response's `Vary` and, from the request that fetched it, the fields it names and those that the policy adds. `None`: it has a `*`, or
     /// names something that is no field, or more than [`NAMES_MAX`]; it answers no other request.
     pub fn of<F: Fields>(response: &HeaderMap, request: &F, policy: &Policy) -> Option<Self> {
         let mut names = Vec::new();
@@ -61,6 +61,7 @@ impl VarySpec {
                 }
             }
         }
+        names.extend(policy.vary_always.iter().cloned());
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         if names.len() > NAMES_MAX {

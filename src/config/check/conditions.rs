@@ -41,6 +41,46 @@ pub(super) fn conditions(section: &Section<'_>) -> Conditions {
     conditions
 }
 
+/// What makes requests go around the cache, if `bypass` is written: names of cookies and parameters, and conditions on fields.
+pub(super) fn bypass(section: &Section<'_>) -> Option<Conditions> {
+    let item = section.item("bypass")?;
+    if item.as_text().is_some() {
+        return item.word_or(&[("off", Conditions::default())], BYPASS_EXAMPLE);
+    }
+    let section = item.section("`bypass`".to_owned())?;
+    let bypass = Conditions {
+        header: wanted(&section, "header", value::field_name),
+        query: any_of(&section, "query"),
+        cookie: any_of(&section, "cookie"),
+        client: section
+            .item("client")
+            .and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network))
+            .unwrap_or_default(),
+    };
+    section.close();
+    if bypass.is_empty() {
+        item.tell(Complaint::new(
+            "empty",
+            "`bypass` says nothing",
+            "empty",
+            format!("write bypass = {BYPASS_EXAMPLE}"),
+        ));
+    }
+    Some(bypass)
+}
+
+/// A list of names, exact or by prefix, or conditions by name.
+fn any_of(section: &Section<'_>, key: &'static str) -> Vec<(Box<str>, Wanted)> {
+    match section.item(key) {
+        Some(item) if !item.is_table() => {
+            let mut names = item.list_of(BYPASS_EXAMPLE, value::name_pattern).unwrap_or_default();
+            names.sort();
+            names.into_iter().map(|name| (name, Wanted::Present)).collect()
+        }
+        _ => wanted(section, key, value::name_pattern),
+    }
+}
+
 /// Conditions by name, in the order of the names.
 fn wanted<N: AsText>(
     section: &Section<'_>,
@@ -101,7 +141,7 @@ impl AsText for Box<str> {
 }
 
 /// Fields that say nothing about the request itself.
-const UNSEEN: [&str; 10] = [
+pub(super) const UNSEEN: [&str; 10] = [
     "connection",
     "content-length",
     "host",
@@ -113,4 +153,6 @@ const UNSEEN: [&str; 10] = [
     "upgrade",
     "via",
 ];
+const BYPASS_EXAMPLE: &str =
+    "{ cookie = [\"session*\"], header = { x-preview = true }, query = [\"preview\"] }";
 const WANTED_EXAMPLE: &str = "write a pattern, like \"mobile\" or \"*json*\", a list of patterns, true for present or false for absent";

@@ -61,7 +61,8 @@ fn removable(item: &Item<'_>, side: Side) -> Option<HeaderName> {
     }
 }
 
-fn fields(section: &Section<'_>, key: &'static str, side: Side) -> Vec<(HeaderName, Template)> {
+/// The fields in the table at `key`.
+pub(super) fn fields(section: &Section<'_>, key: &'static str, side: Side) -> Vec<(HeaderName, Template)> {
     let Some(item) = section.item(key) else { return Vec::new() };
     let Some(section) = item.section(format!("`{key}`")) else { return Vec::new() };
     let mut fields = Vec::new();

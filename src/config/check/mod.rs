@@ -8,6 +8,7 @@
 //! Invariant: a `Config` from here needs no further check; `effective` prints it so that it passes again and means the
 //! same.
 
+mod answers;
 mod conditions;
 mod headers;
 mod limits;
@@ -15,6 +16,7 @@ mod listener;
 mod policy;
 mod pool;
 mod purge;
+mod rewrite;
 mod site;
 mod steer;
 mod tier;
@@ -49,6 +51,8 @@ pub struct Surroundings {
     pub base: PathBuf,
     /// Why a file that the settings name cannot be read, if it cannot.
     pub unreadable: fn(&Path) -> Option<String>,
+    /// The bytes of a page that the settings name, or why they cannot be had.
+    pub page: fn(&Path) -> Result<Vec<u8>, String>,
 }
 
 impl Surroundings {
@@ -65,14 +69,9 @@ impl Surroundings {
             unreadable: |path| match File::open(path) {
                 Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
                 Ok(_) => None,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    Some("does not exist".to_owned())
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    Some("may not be read by this user".to_owned())
-                }
-                Err(error) => Some(format!("cannot be read: {error}")),
+                Err(error) => Some(why_unreadable(&error)),
             },
+            page: answers::bytes_of,
         }
     }
 
@@ -122,7 +121,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         .section("cache")
         .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
-    let sites = site::sites(&root, &pools.names, &defaults);
+    let sites = site::sites(&root, &pools.names, &defaults, around);
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
@@ -255,6 +254,14 @@ fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
         item.tell(Complaint::new("file", message, why, help));
     }
     Some(path)
+}
+
+fn why_unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
 }
 
 /// The tables of a `[[name]]`, whose last part is `key`.

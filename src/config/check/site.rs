@@ -5,13 +5,19 @@ use std::sync::Arc;
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
 use super::super::{HostPattern, PathPattern, Preset, Route, Site, Steer, value};
+use super::answers::redirects;
 use super::conditions::conditions;
 use super::policy::{self, Changes};
 use super::steer::{only_pool, steer};
-use super::{Places, tables};
+use super::{Places, Surroundings, tables};
 
 /// All sites; at least one.
-pub(super) fn sites(root: &Section<'_>, pools: &[Arc<str>], defaults: &Changes) -> Vec<Site> {
+pub(super) fn sites(
+    root: &Section<'_>,
+    pools: &[Arc<str>],
+    defaults: &Changes,
+    around: &Surroundings,
+) -> Vec<Site> {
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
@@ -22,22 +28,32 @@ pub(super) fn sites(root: &Section<'_>, pools: &[Arc<str>], defaults: &Changes) 
         ));
     }
     let mut places = Places::new();
-    sections.into_iter().filter_map(|(_, section)| site(section, pools, defaults, &mut places)).collect()
+    sections
+        .into_iter()
+        .filter_map(|(_, section)| site(section, pools, defaults, &mut places, around))
+        .collect()
 }
 
-fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &mut Places) -> Option<Site> {
+fn site(
+    section: Section<'_>,
+    pools: &[Arc<str>],
+    defaults: &Changes,
+    places: &mut Places,
+    around: &Surroundings,
+) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
     let preset = preset(&section).unwrap_or(Preset::Default);
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
-    changes.extend(policy::handling(&section));
+    changes.extend(policy::handling(&section, &[], around));
+    let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
-        let Some(route) = route(section, preset, &steer, pools, &changes) else { continue };
+        let Some(route) = route(section, preset, &steer, pools, &changes, around) else { continue };
         let same = format!("{} {:?} {:?}", route.path, route.methods, route.conditions);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
@@ -54,7 +70,7 @@ fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &m
     }
     section.close();
     let hosts = hosts?;
-    Some(Site { name: hosts.first()?.to_string().into(), hosts, defaults, routes })
+    Some(Site { name: hosts.first()?.to_string().into(), hosts, defaults, redirects, routes })
 }
 
 fn hosts(item: &Item<'_>, places: &mut Places) -> Option<Vec<HostPattern>> {
@@ -88,6 +104,7 @@ fn route(
     steer: &Steer,
     pools: &[Arc<str>],
     changes: &Changes,
+    around: &Surroundings,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
     let path = path.and_then(|item| self::path(&item));
@@ -98,14 +115,15 @@ fn route(
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
-    changes.extend(policy::handling(&section));
+    let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
+    changes.extend(policy::handling(&section, &captures, around));
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })
 }
 
 /// A pattern as text, or `{ regex = "…" }`.
-fn path(item: &Item<'_>) -> Option<PathPattern> {
+pub(super) fn path(item: &Item<'_>) -> Option<PathPattern> {
     if !item.is_table() {
         return item.parsed(PATH_EXAMPLE, value::path_pattern);
     }

@@ -4,7 +4,10 @@ use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
 use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
-use super::super::{Conditions, Cookies, Forward, HeaderRules, RoutePolicy, Site, Steer, Wanted};
+use super::super::{
+    Answer, Conditions, Cookies, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
+    Redirect, Rewrite, RoutePolicy, Site, Steer, Wanted,
+};
 use super::{Page, named, or_off, quoted, strings, time};
 
 impl Page {
@@ -12,6 +15,14 @@ impl Page {
         self.table("[[site]]");
         self.line("hosts", &strings(site.hosts.iter()));
         self.policy(&site.defaults);
+        if !site.redirects.is_empty() {
+            let redirects = site.redirects.iter().map(|(from, to)| {
+                let [from, to] = [format!("from = {}", quoted(&from.to_string())), redirect_keys(to)];
+                format!("    {{ {from}, {to} }},\n")
+            });
+            let redirects: Vec<_> = redirects.collect();
+            self.line("redirects", &format!("[\n{}]", redirects.concat()));
+        }
         for route in &site.routes {
             self.table("[[site.route]]");
             self.line("path", &quoted(&route.path.to_string()));
@@ -36,7 +47,8 @@ impl Page {
         }
         self.rules(&policy.rules);
         let (sort, remove) = (policy.query.sort, strings(policy.query.remove.iter()));
-        self.line("query", &format!("{{ sort = {sort}, remove = {remove} }}"));
+        let keep = policy.query.keep.as_ref().map_or_else(|| quoted("all"), |names| strings(names.iter()));
+        self.line("query", &format!("{{ sort = {sort}, remove = {remove}, keep = {keep} }}"));
         match &policy.cookies {
             Cookies::Forward => self.line("cookies", &quoted("forward")),
             Cookies::PassOn(names) => {
@@ -48,8 +60,25 @@ impl Page {
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
         self.line("x_cache", &policy.x_cache.to_string());
+        self.line("rewrite", &rewrite(&policy.rewrite));
+        let bypass = &policy.bypass;
+        self.line("bypass", &if bypass.is_empty() { quoted("off") } else { conditions(bypass) });
+        let [fields, cookies] = [strings(policy.key.headers.iter()), strings(policy.key.cookies.iter())];
+        self.line("key", &format!("{{ headers = {fields}, cookies = {cookies} }}"));
         self.line("request_headers", &headers(&policy.request_headers));
         self.line("response_headers", &headers(&policy.response_headers));
+        self.line("https_only", &policy.https_only.to_string());
+        self.line("allow_methods", &strings(policy.allow_methods.iter()));
+        match policy.answer.as_deref() {
+            None => self.line("redirect", &quoted("off")),
+            Some(Answer::Redirect(redirect)) => {
+                self.line("redirect", &format!("{{ {} }}", redirect_keys(redirect)));
+            }
+            Some(Answer::Fixed(fixed)) => self.line("respond", &respond(fixed)),
+        }
+        let closed = policy.maintenance.as_deref().map_or_else(|| quoted("off"), maintenance);
+        self.line("maintenance", &closed);
+        self.line("error_pages", &error_pages(&policy.error_pages));
     }
 
     fn rules(&mut self, rules: &Policy) {
@@ -126,4 +155,57 @@ fn wanted<'w>(all: impl Iterator<Item = (&'w str, &'w Wanted)>) -> Option<String
 fn table(pairs: impl Iterator<Item = String>) -> String {
     let pairs: Vec<_> = pairs.collect();
     if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
+}
+
+fn rewrite(rewrite: &Rewrite) -> String {
+    let Rewrite { strip_prefix, add_prefix, path, query } = rewrite;
+    let prefixes = [("strip_prefix", strip_prefix), ("add_prefix", add_prefix)];
+    let prefixes = prefixes.map(|(key, prefix)| (key, prefix.as_ref().map(ToString::to_string)));
+    let templates = [("path", path), ("query", query)];
+    let templates = templates.map(|(key, template)| (key, template.as_ref().map(ToString::to_string)));
+    let parts: Vec<_> = prefixes
+        .into_iter()
+        .chain(templates)
+        .filter_map(|(key, text)| text.map(|text| format!("{key} = {}", quoted(&text))))
+        .collect();
+    if parts.is_empty() { quoted("off") } else { table(parts.into_iter()) }
+}
+
+fn redirect_keys(redirect: &Redirect) -> String {
+    let query = if redirect.keep_query { "keep" } else { "drop" };
+    let [to, query] = [redirect.to.to_string(), query.to_owned()].map(|text| quoted(&text));
+    format!("to = {to}, status = {}, query = {query}", redirect.status.as_u16())
+}
+
+fn page(page: &Shown) -> Vec<String> {
+    let from = match &page.file {
+        Some(path) => format!("file = {}", quoted(&path.display().to_string())),
+        None => format!("body = {}", quoted(&String::from_utf8_lossy(&page.bytes))),
+    };
+    vec![from, format!("content_type = {}", quoted(&page.content_type))]
+}
+
+fn respond(fixed: &Fixed) -> String {
+    let mut parts = vec![format!("status = {}", fixed.status.as_u16())];
+    parts.extend(page(&fixed.page));
+    let headers =
+        fixed.headers.iter().map(|(name, value)| format!("{name} = {}", quoted(&value.to_string())));
+    parts.push(format!("headers = {}", table(headers)));
+    table(parts.into_iter())
+}
+
+fn maintenance(maintenance: &Maintenance) -> String {
+    let mut parts = vec![format!("status = {}", maintenance.status.as_u16())];
+    parts.extend(maintenance.page.iter().flat_map(page));
+    parts.extend(maintenance.retry_after.map(|after| format!("retry_after = {}", time(after))));
+    parts.push(format!("allow = {}", strings(maintenance.allow.iter())));
+    table(parts.into_iter())
+}
+
+fn error_pages(pages: &ErrorPages) -> String {
+    let shown = pages.pages().iter();
+    let mut parts: Vec<_> =
+        shown.map(|(status, shown)| format!("{status} = {}", table(page(shown).into_iter()))).collect();
+    parts.push(format!("intercept = {}", pages.intercept));
+    table(parts.into_iter())
 }

@@ -1,10 +1,12 @@
 //! What the room promises, on tables and on generated requests.
 
+mod answers;
 mod conditions;
 mod deception;
 mod matching;
 mod normal;
 mod property;
+mod rewriting;
 mod speed;
 mod treatment;
 
@@ -17,8 +19,8 @@ use http::Method;
 use super::{Route, RouteRefusal, RouteTable};
 use crate::config::check::{Surroundings, check};
 use crate::config::{
-    self, Conditions, Cookies, Forward, HeaderRules, HostPattern, PathPattern, Preset, Query, RoutePolicy,
-    Site, Steer,
+    self, Conditions, Cookies, ErrorPages, Forward, HeaderRules, HostPattern, KeyParts, PathPattern, Preset,
+    Query, Rewrite, RoutePolicy, Site, Steer,
 };
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
@@ -34,13 +36,27 @@ fn policy() -> RoutePolicy {
         forward: Forward::Safe,
         cookies: Cookies::Forward,
         x_cache: false,
+        rewrite: Rewrite::default(),
+        bypass: Conditions::default(),
+        key: KeyParts::default(),
         request_headers: HeaderRules::default(),
         response_headers: HeaderRules::default(),
+        https_only: false,
+        allow_methods: Vec::new(),
+        maintenance: None,
+        answer: None,
+        error_pages: ErrorPages::default(),
     }
 }
 
 fn site(hosts: &[HostPattern], defaults: RoutePolicy, routes: Vec<config::Route>) -> Site {
-    Site { name: format!("{hosts:?}").into(), hosts: hosts.to_vec(), defaults: Arc::new(defaults), routes }
+    Site {
+        name: format!("{hosts:?}").into(),
+        hosts: hosts.to_vec(),
+        defaults: Arc::new(defaults),
+        redirects: Vec::new(),
+        routes,
+    }
 }
 
 fn any_host(defaults: RoutePolicy, routes: Vec<config::Route>) -> RouteTable {
@@ -62,8 +78,13 @@ fn settings(sites: &str) -> RouteTable {
 }
 
 fn checked(sites: &str) -> config::Config {
-    let around =
-        Surroundings { host_name: "n1".to_owned(), cores: 1, base: PathBuf::new(), unreadable: |_| None };
+    let around = Surroundings {
+        host_name: "n1".to_owned(),
+        cores: 1,
+        base: PathBuf::new(),
+        unreadable: |_| None,
+        page: |_| Ok(b"page".to_vec()),
+    };
     let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));
     let text = format!("[[listener]]\naddress = \":80\"\n{}{sites}", pools.concat());
     check("settings", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"))

@@ -13,7 +13,7 @@ use super::{
 const HOST: &[u8] = b"a.example";
 
 fn query(sort: bool, remove: &[&str]) -> Query {
-    Query { sort, remove: remove.iter().map(|name| (*name).into()).collect() }
+    Query { sort, remove: remove.iter().map(|name| (*name).into()).collect(), keep: None }
 }
 
 #[test]

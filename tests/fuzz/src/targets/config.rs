@@ -16,6 +16,7 @@ pub fn config_text(data: &[u8]) {
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),
         unreadable: |path| path.to_string_lossy().contains("missing").then(|| "does not exist".to_owned()),
+        page: |_| Ok(Vec::new()),
     };
     match check("fuzz.toml", text, &around) {
         Err(mistakes) => {

@@ -110,6 +110,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 cores: 1,
                 base: PathBuf::new(),
                 unreadable: |_| None,
+                page: |_| Ok(Vec::new()),
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
             RouteTable::new(&config.sites)
