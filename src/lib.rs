@@ -9,7 +9,7 @@
 //! [`listener`] turns bytes into a [`listener::request::Request`]; [`route`] finds its site and makes the normal form that
 //! is key and forward alike; [`serve`] holds every branch and asks `cache_store` for the one answer under one
 //! lock; [`origin`] fetches what is missing; [`respond`] makes the answer. [`admin`] is the second listener, [`fleet`] brings purges to other nodes and theirs here, [`observe`] the
-//! log and the metrics, [`config`] the settings, [`node`] starts and stops it all.
+//! log and the metrics, [`places`] knows where clients are, [`config`] the settings, [`node`] starts and stops it all.
 //!
 //! `ARCHITECTURE.md` has the invariants.
 
@@ -25,10 +25,12 @@ pub mod listener;
 pub mod node;
 pub mod observe;
 pub mod origin;
+pub mod places;
 pub mod respond;
 pub mod route;
 pub mod serve;
 pub mod shutdown;
+mod watch;
 
 pub use node::{Running, StartError};
 pub use serve::Edge;

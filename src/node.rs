@@ -31,7 +31,9 @@ use crate::observe::Observe;
 use crate::origin::parent::proof::Children;
 use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
+use crate::places::Places;
 use crate::route::RouteTable;
+use crate::route::access::SetupError;
 use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
@@ -67,9 +69,20 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The geo database.
+    #[error("cannot use the geo database {}", path.display())]
+    Geo {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: geo::GeoError,
+    },
     /// The key of the tier.
     #[error("cannot read the key of the tier")]
     TierKey(#[source] io::Error),
+    /// What a route's access rules name.
+    #[error(transparent)]
+    Access(#[from] SetupError),
     /// The access log.
     #[error("cannot open the access log")]
     Log(#[source] io::Error),
@@ -104,6 +117,7 @@ impl Edge {
                     .admitting(*admission),
             ),
         };
+        let places = places(&config)?;
         let settings = Settings {
             memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
             memory_admission: config.cache.memory_admission,
@@ -117,11 +131,12 @@ impl Edge {
         let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
-            routes: RouteTable::new(&config.sites),
+            routes: RouteTable::new(&config.sites)?,
             store,
             standing,
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
+            places,
             parents: Parents::new(&config.tier).map_err(StartError::TierKey)?,
             children: Children::new(&config.tier).map_err(StartError::TierKey)?,
             ids: observe.walk_ids(),
@@ -175,19 +190,27 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        let (origins, fleet) = (Arc::clone(&edge.origins), Arc::clone(&edge.fleet));
-        shared.spawn(async move {
-            loop {
-                clock.sleep(ORIGIN_SWEEP).await;
-                origins.sweep();
-                // Not with what waits for the disk: one that hangs keeps purges from being heard.
-                fleet.look();
-            }
-        });
-        shared.spawn(tend(Arc::clone(&edge)));
+        attend(&edge, &shared, clock);
         running.shared = Some(shared);
         Ok(running)
     }
+}
+
+/// Starts what looks after the node while it runs.
+fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
+    let (origins, fleet) = (Arc::clone(&edge.origins), Arc::clone(&edge.fleet));
+    shared.spawn(async move {
+        loop {
+            clock.sleep(ORIGIN_SWEEP).await;
+            origins.sweep();
+            // Not with what waits for the disk: one that hangs keeps purges from being heard.
+            fleet.look();
+        }
+    });
+    if let Some(places) = &edge.places {
+        shared.spawn(Arc::clone(places).watch(edge.clock.clone()));
+    }
+    shared.spawn(tend(Arc::clone(edge)));
 }
 
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
@@ -205,6 +228,15 @@ async fn tend(edge: Arc<Edge>) {
         let purges = tending.await.unwrap_or(Ok(())).err().map(|error| error.to_string());
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));
+    }
+}
+
+/// The geo database of the settings.
+fn places(config: &Config) -> Result<Option<Arc<Places>>, StartError> {
+    let Some(settings) = &config.geo else { return Ok(None) };
+    match Places::open(settings) {
+        Ok(places) => Ok(Some(Arc::new(places))),
+        Err(source) => Err(StartError::Geo { path: settings.database.clone(), source }),
     }
 }
 
@@ -290,6 +322,14 @@ impl Running {
     /// The first that could not be used; what was shown before stays.
     pub fn reload_certificates(&self) -> Result<(), listener::tls::TlsError> {
         self.clients.as_ref().map_or(Ok(()), listener::Running::reload_certificates)
+    }
+
+    /// Takes the geo database's file into use, if it is another than the one in use; blocks while it is read.
+    ///
+    /// # Errors
+    /// It cannot be used; the one in use stays.
+    pub fn renew_places(&self) -> Result<(), geo::GeoError> {
+        self.edge.places.as_ref().map_or(Ok(()), |places| places.renew())
     }
 
     /// Stops accepting, lets what is under way end within the drain timeout, then stops.

@@ -83,6 +83,13 @@ fn the_effective_settings_leave_nothing_out() {
         "match",
         "respond",
         "redirects",
+        "database",
+        "layout",
+        "country",
+        "continent",
+        "region",
+        "latitude",
+        "longitude",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
@@ -200,6 +207,12 @@ fn around() -> Surroundings {
         page: |path| {
             let is_there = !path.to_string_lossy().contains("missing");
             if is_there { Ok(b"a page".to_vec()) } else { Err("does not exist".to_owned()) }
+        },
+        no_database: |geo| {
+            geo.database.to_string_lossy().contains("broken").then(|| {
+                "no record of the geo database (X) has a country at country.iso_code or country_code"
+                    .to_owned()
+            })
         },
     }
 }

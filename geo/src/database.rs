@@ -1,13 +1,15 @@
 //! One database file: opened, verified, looked up.
 //!
-//! The file is mapped, not read: a city database is 60 MB of which a node touches little, and all workers share its
-//! pages. Everything in it is verified before it is used (all nodes, all records), and what cannot be read at a
-//! look-up all the same counts as unknown.
+//! The file is read, not mapped: a country database is a few MB and one of cities 60, and a mapped file that somebody
+//! copies another over (`cp`, `rsync --inplace`) ends the process at its next look-up. Everything in it is verified
+//! before it is used (all nodes, all records), and what cannot be read at a look-up all the same counts as unknown.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
 
-use maxminddb::{LookupResult, Mmap, PathElement, Reader, WithinOptions};
+use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
 
 use crate::error::GeoError;
 use crate::place::{Code, Coordinates, Place};
@@ -15,7 +17,8 @@ use crate::place::{Code, Coordinates, Place};
 /// A verified database.
 #[derive(Debug)]
 pub(crate) struct Database {
-    reader: Reader<Mmap>,
+    reader: Reader<Vec<u8>>,
+    layout: Layout,
 }
 
 /// Where a database keeps what. A path leads from the record to the value; an empty one: it is not looked for.
@@ -81,32 +84,21 @@ fn keys<S: AsRef<str>>(path: &[S]) -> Vec<PathStep> {
 }
 
 impl Database {
-    /// Opens and verifies; reads the whole file once.
-    pub(crate) fn open(path: &Path, layout: &Layout) -> Result<Self, GeoError> {
-        // SAFETY: a mapping is sound as long as nobody changes or shortens the file under it. Our contract with the
-        // operator, told at `Geo::open` and in the settings, is that a database is replaced by renaming a new file over
-        // it, as every update tool does; then this mapping keeps the old file, unchanged, until it is dropped.
-        #[allow(unsafe_code)]
-        let reader = unsafe { Reader::open_mmap(path) };
-        let reader = reader.map_err(|error| match error {
-            maxminddb::MaxMindDbError::Io(_) | maxminddb::MaxMindDbError::Mmap(_) => GeoError::Open(error),
-            other => GeoError::Damaged(other),
-        })?;
+    /// Opens and verifies; reads the whole file once. The first of `layouts` that has a country is its layout.
+    pub(crate) fn open(path: &Path, layouts: &[Layout]) -> Result<Self, GeoError> {
+        let reader = Reader::from_source(read(path)?).map_err(GeoError::Damaged)?;
         reader.verify().map_err(GeoError::Damaged)?;
-        let database = Self { reader };
-        if database.has_a_country(layout) {
-            return Ok(database);
+        if let Some(layout) = layouts.iter().find(|layout| has_a_country(&reader, layout)) {
+            return Ok(Self { layout: layout.clone(), reader });
         }
-        Err(GeoError::NoCountry {
-            kind: database.reader.metadata().database_type.clone(),
-            path: described(&layout.country),
-        })
+        let places: Vec<_> = layouts.iter().map(|layout| described(&layout.country)).collect();
+        Err(GeoError::NoCountry { kind: reader.metadata().database_type.clone(), path: places.join(" or ") })
     }
 
-    pub(crate) fn locate(&self, address: IpAddr, layout: &Layout) -> Option<Place> {
+    pub(crate) fn locate(&self, address: IpAddr) -> Option<Place> {
         // An IPv6 address in an IPv4 database is an error to the reader and unknown to us.
         let found = self.reader.lookup(address).ok()?;
-        let place = place(&found, layout)?;
+        let place = place(&found, &self.layout)?;
         (!place.is_empty()).then_some(place)
     }
 
@@ -114,14 +106,31 @@ impl Database {
         self.reader.metadata().build_epoch
     }
 
-    /// Whether the layout fits: a wrong one would silently locate nobody.
-    fn has_a_country(&self, layout: &Layout) -> bool {
-        let Ok(networks) = self.reader.networks(WithinOptions::default()) else { return false };
-        networks.flatten().any(|found| code(&found, &layout.country).is_some())
+    pub(crate) fn kind(&self) -> &str {
+        &self.reader.metadata().database_type
     }
 }
 
-fn place(found: &LookupResult<'_, Mmap>, layout: &Layout) -> Option<Place> {
+fn read(path: &Path) -> Result<Vec<u8>, GeoError> {
+    let file = File::open(path).map_err(GeoError::Open)?;
+    if file.metadata().map_err(GeoError::Open)?.is_dir() {
+        return Err(GeoError::Open(io::ErrorKind::IsADirectory.into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(DATABASE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(GeoError::Open)?;
+    if bytes.len() as u64 > DATABASE_BYTES_MAX {
+        return Err(GeoError::TooLarge);
+    }
+    Ok(bytes)
+}
+
+/// Whether the layout fits: a wrong one would silently locate nobody.
+fn has_a_country(reader: &Reader<Vec<u8>>, layout: &Layout) -> bool {
+    let Ok(networks) = reader.networks(WithinOptions::default()) else { return false };
+    networks.flatten().any(|found| code(&found, &layout.country).is_some())
+}
+
+fn place(found: &LookupResult<'_, Vec<u8>>, layout: &Layout) -> Option<Place> {
     found.has_data().then(|| Place {
         country: code(found, &layout.country),
         continent: code(found, &layout.continent),
@@ -132,11 +141,11 @@ fn place(found: &LookupResult<'_, Mmap>, layout: &Layout) -> Option<Place> {
     })
 }
 
-fn code(found: &LookupResult<'_, Mmap>, path: &[PathStep]) -> Option<Code> {
+fn code(found: &LookupResult<'_, Vec<u8>>, path: &[PathStep]) -> Option<Code> {
     with_path(path, |path| found.decode_path::<&str>(path).ok().flatten()).and_then(Code::new)
 }
 
-fn number(found: &LookupResult<'_, Mmap>, path: &[PathStep]) -> Option<f64> {
+fn number(found: &LookupResult<'_, Vec<u8>>, path: &[PathStep]) -> Option<f64> {
     with_path(path, |path| found.decode_path::<f64>(path).ok().flatten())
 }
 
@@ -166,4 +175,6 @@ fn described(path: &[PathStep]) -> String {
 }
 
 /// Steps of a path; no database known goes deeper than three.
-const PATH_STEPS_MAX: usize = 8;
+pub const PATH_STEPS_MAX: usize = 8;
+/// Bytes of a database; the largest known have a few hundred million.
+pub const DATABASE_BYTES_MAX: u64 = 1 << 30;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use database::{Layout, PathStep};
+pub use database::{DATABASE_BYTES_MAX, Layout, PATH_STEPS_MAX, PathStep};
 pub use distance::{EARTH_RADIUS_KM, kilometres, nearest};
 pub use error::GeoError;
 pub use place::{Code, Coordinates, Place};
@@ -37,19 +37,26 @@ use database::Database;
 #[derive(Debug)]
 pub struct Geo {
     database: ArcSwap<Database>,
-    layout: Layout,
+    layouts: Vec<Layout>,
 }
 
 impl Geo {
-    /// Opens and verifies a database file in MaxMind DB format.
-    ///
-    /// The file must be replaced by renaming another over it, never written in place: it is mapped into memory.
+    /// Opens and verifies a database file in MaxMind DB format, and reads it into memory.
     ///
     /// # Errors
     /// [`GeoError`]: the file cannot be read, is damaged, or has no country where `layout` says.
     pub fn open(path: &Path, layout: Layout) -> Result<Self, GeoError> {
-        let database = Database::open(path, &layout)?;
-        Ok(Self { database: ArcSwap::from_pointee(database), layout })
+        Self::open_any(path, vec![layout])
+    }
+
+    /// The same for a database that may have any of these layouts; the first that has a country is taken, anew at
+    /// each [`Geo::reload`].
+    ///
+    /// # Errors
+    /// As [`Geo::open`].
+    pub fn open_any(path: &Path, layouts: Vec<Layout>) -> Result<Self, GeoError> {
+        let database = Database::open(path, &layouts)?;
+        Ok(Self { database: ArcSwap::from_pointee(database), layouts })
     }
 
     /// Puts the file at `path` in place of the one in use, once it is verified. Takes as long as reading the file; not
@@ -58,7 +65,7 @@ impl Geo {
     /// # Errors
     /// As [`Geo::open`]; the database in use stays.
     pub fn reload(&self, path: &Path) -> Result<(), GeoError> {
-        let database = Database::open(path, &self.layout)?;
+        let database = Database::open(path, &self.layouts)?;
         self.database.store(Arc::new(database));
         Ok(())
     }
@@ -66,11 +73,16 @@ impl Geo {
     /// Where an address is, or `None` if the database does not say. An IPv4-mapped IPv6 address counts as IPv4.
     /// About 100 ns with a country, no allocation.
     pub fn locate(&self, address: IpAddr) -> Option<Place> {
-        self.database.load().locate(address.to_canonical(), &self.layout)
+        self.database.load().locate(address.to_canonical())
     }
 
     /// When the database in use was built, seconds since 1970.
     pub fn built_at_secs(&self) -> u64 {
         self.database.load().built_at_secs()
+    }
+
+    /// What the database in use calls itself.
+    pub fn kind(&self) -> String {
+        self.database.load().kind().to_owned()
     }
 }

@@ -85,6 +85,80 @@ fn both_layouts_give_the_country() {
 }
 
 #[test]
+fn a_database_of_either_layout_is_understood_where_both_are_looked_for_also_when_it_changes() {
+    let folder = Folder::new("any");
+    let path = folder.put("x.mmdb", &database(&[("81.2.69.0/24", flat("GB"))]));
+    let geo = Geo::open_any(&path, vec![Layout::maxmind(), Layout::flat()]).unwrap();
+    assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("GB"));
+    folder.put("x.mmdb", &database(&[("81.2.69.0/24", maxmind("IE"))]));
+    geo.reload(&path).unwrap();
+    assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("IE"));
+    assert_eq!(geo.kind(), "Test");
+}
+
+/// `cp` over the file in use: a mapped one would end the process.
+#[test]
+fn a_file_that_is_overwritten_in_place_harms_nobody() {
+    let folder = Folder::new("in-place");
+    let path = folder.put("x.mmdb", &database(&[("81.2.69.0/24", flat("GB"))]));
+    let geo = Geo::open(&path, Layout::flat()).unwrap();
+    fs::write(&path, b"").unwrap();
+    assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("GB"));
+    assert!(geo.reload(&path).is_err());
+    assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("GB"));
+}
+
+#[test]
+fn a_thousand_addresses_are_where_the_database_says() {
+    const COUNTRIES: [&str; 7] = ["DE", "FR", "US", "CA", "JP", "BR", "ZA"];
+    let folder = Folder::new("thousand");
+    // Networks of several lengths, IPv4 and IPv6, with gaps between them.
+    let networks: Vec<(String, &str)> = (0..250_usize)
+        .map(|nth| {
+            let country = COUNTRIES[nth % COUNTRIES.len()];
+            let network = match nth % 3 {
+                0 => format!("{}.{}.0.0/16", 20 + nth / 8, nth % 256),
+                1 => format!("{}.{}.{}.0/24", 60 + nth / 8, nth % 256, (nth * 7) % 256),
+                _ => format!("2a0{:x}:{:x}::/32", nth % 16, 1 + nth),
+            };
+            (network, country)
+        })
+        .collect();
+    let records: Vec<_> =
+        networks.iter().map(|(network, country)| (network.as_str(), flat(country))).collect();
+    let geo = Geo::open(&folder.put("x.mmdb", &database(&records)), Layout::flat()).unwrap();
+    let mut looked = 0;
+    for (network, expected) in &networks {
+        let network: IpNet = network.parse().unwrap();
+        let (first, last) = (network.network(), network.broadcast());
+        let (before, after) = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (
+                IpAddr::from((first.to_bits() - 1).to_be_bytes()),
+                IpAddr::from((last.to_bits() + 1).to_be_bytes()),
+            ),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (
+                IpAddr::from((first.to_bits() - 1).to_be_bytes()),
+                IpAddr::from((last.to_bits() + 1).to_be_bytes()),
+            ),
+            _ => unreachable!(),
+        };
+        for (address, inside) in [(first, true), (last, true), (before, false), (after, false)] {
+            looked += 1;
+            let of_another =
+                || networks.iter().any(|(other, _)| other.parse::<IpNet>().unwrap().contains(&address));
+            let found =
+                geo.locate(address).and_then(|place| place.country).map(|country| country.to_string());
+            if inside {
+                assert_eq!(found.as_deref(), Some(*expected), "{address}");
+            } else {
+                assert_eq!(found.is_some(), of_another(), "{address}");
+            }
+        }
+    }
+    assert_eq!(looked, 1000);
+}
+
+#[test]
 fn a_place_has_all_that_the_database_knows() {
     let folder = Folder::new("place");
     let geo = Geo::open(&folder.put("x.mmdb", &database(&[("2a02::/16", maxmind("DE"))])), Layout::maxmind())

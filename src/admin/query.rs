@@ -1,6 +1,6 @@
 //! The query of `GET /v1/explain`: a request that is only imagined.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use purge_api::{Problem, ResourceUrl};
@@ -14,8 +14,8 @@ pub struct ExplainQuery {
     pub method: Method,
     /// Its fields, in the order given.
     pub fields: Vec<(HeaderName, HeaderValue)>,
-    /// Who asks; this machine where the query does not say.
-    pub client: IpAddr,
+    /// Whose it is, where that is told.
+    pub client: Option<IpAddr>,
 }
 
 impl ExplainQuery {
@@ -58,12 +58,7 @@ impl ExplainQuery {
         }
         let url =
             url.ok_or_else(|| bad("`url` is missing: /v1/explain?url=https%3A%2F%2Fwww.example.com%2F"))?;
-        Ok(Self {
-            url,
-            method: method.unwrap_or(Method::GET),
-            fields,
-            client: client.unwrap_or(Ipv4Addr::LOCALHOST.into()),
-        })
+        Ok(Self { url, method: method.unwrap_or(Method::GET), fields, client })
     }
 }
 

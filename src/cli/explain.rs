@@ -25,8 +25,8 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
-    /// The client's address, for routes that are chosen by it.
-    #[arg(long, value_name = "ADDRESS")]
+    /// The address of whoever asks, for routes and rules that look at it.
+    #[arg(long, value_name = "ADDR")]
     client: Option<IpAddr>,
     #[command(flatten)]
     node: Node,
@@ -45,7 +45,7 @@ impl Explain {
             percent_encoded(&self.method)
         );
         if let Some(client) = self.client {
-            let _ = write!(path, "&client={client}");
+            let _ = write!(path, "&client={}", percent_encoded(&client.to_string()));
         }
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
@@ -115,12 +115,13 @@ fn pairs(members: &Map<String, Value>) -> String {
 }
 
 /// What the decisions mean.
-const DECISIONS: [(&str, &str); 6] = [
+const DECISIONS: [(&str, &str); 7] = [
     ("answer", "answered by the route itself, nobody is asked"),
     ("hit", "answered from the cache, fresh"),
     ("stale", "answered from the cache, stale, and fetched again"),
     ("wait", "joins the fetch that is under way"),
     ("fetch", "fetched from the origin, and stored if that is allowed"),
+    ("refuse", "is not answered: an access rule forbids it"),
     ("pass", "goes to the origin and is not stored"),
 ];
 const FIRST: [&str; 12] = [

@@ -118,10 +118,15 @@ async fn until_the_end(running: Running, signals: &mut Signals, clock: &Clock, t
                     talk.say(&format!("{which}: no new connections, finishing what is under way; once more to end at once"));
                     ending.begin();
                 }
-                Sign::Hup => match running.reload_certificates() {
-                    Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
-                    Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
-                },
+                Sign::Hup => {
+                    match running.reload_certificates() {
+                        Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
+                        Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
+                    }
+                    if let Err(error) = running.renew_places() {
+                        talk.complain(&chain(&error), "the geo database from before stays in use");
+                    }
+                }
                 Sign::Usr1 => {
                     running.observe().log.reopen();
                     talk.say("USR1: access log reopened");

@@ -3,11 +3,13 @@
 //! Built only by `check/` from what `file.rs` read (or by `cli/` from flags, through the same checks in `value.rs`). The
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
+pub mod access;
 mod answer;
 pub mod check;
 mod condition;
 pub mod effective;
 mod file;
+mod geo;
 mod headers;
 pub mod limits;
 pub mod load;
@@ -32,9 +34,10 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
 pub use condition::{Conditions, Glob, Wanted};
+pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
-pub use pool::{Origin, Pool};
+pub use pool::{Balance, Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
 pub use site::{
@@ -54,6 +57,8 @@ pub struct Config {
     pub admin: Admin,
     /// The store.
     pub cache: Cache,
+    /// Where addresses are, if a database says so.
+    pub geo: Option<Geo>,
     /// Pools by name.
     pub pools: BTreeMap<Arc<str>, Pool>,
     /// Sites in the order written; hosts are unique over all.
@@ -226,6 +231,11 @@ impl Network {
     pub fn new(address: std::net::IpAddr, prefix: u8) -> Option<Self> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// The address that it was made with, and how many of its bits count.
+    pub const fn parts(self) -> (std::net::IpAddr, u8) {
+        (self.address, self.prefix)
     }
 
     /// Whether `address` lies in it; an IPv4-mapped IPv6 address counts as IPv4.

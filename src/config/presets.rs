@@ -75,6 +75,7 @@ impl Preset {
             maintenance: None,
             answer: None,
             error_pages: ErrorPages::default(),
+            access: None,
         }
     }
 }

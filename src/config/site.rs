@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::{HeaderName, Method};
 
+use super::access::Access;
 use super::limits::REGEX_BYTES_MAX;
 use super::template::Variable;
 use super::{Answer, Conditions, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite};
@@ -117,6 +118,8 @@ pub struct RoutePolicy {
     pub answer: Option<Arc<Answer>>,
     /// Pages in place of errors.
     pub error_pages: ErrorPages,
+    /// Who gets an answer at all; none: everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Named starting points.

@@ -6,11 +6,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
+use geo::{Code, Place};
 use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -98,6 +99,8 @@ pub struct Client {
     text: Box<str>,
     /// The same with its host part zeroed.
     masked: Box<str>,
+    /// Where it is, once somebody has asked.
+    place: OnceLock<Option<Place>>,
 }
 
 impl Client {
@@ -109,7 +112,25 @@ impl Client {
             IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & !0xff).to_be_bytes()),
             IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & (u128::MAX << 80)).to_be_bytes()),
         };
-        Self { address, tls, text: ip.to_string().into(), masked: masked.to_string().into() }
+        Self {
+            address,
+            tls,
+            text: ip.to_string().into(),
+            masked: masked.to_string().into(),
+            place: OnceLock::new(),
+        }
+    }
+
+    /// Where it is, as `locate` says the first time it is asked for.
+    #[inline]
+    pub fn place(&self, locate: impl FnOnce(IpAddr) -> Option<Place>) -> Option<Place> {
+        *self.place.get_or_init(|| locate(self.address.ip()))
+    }
+
+    /// Its country, if that was asked for and is known.
+    #[inline]
+    pub fn country(&self) -> Option<Code> {
+        self.place.get().copied().flatten()?.country
     }
 
     /// The address without port, as logs write it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::listener::stats::ListenerStats;
 use crate::origin::OriginStats;
+use crate::places::PlacesUsage;
 
 /// Numbers pulled at a scrape.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct Gauges {
     pub tiers: Vec<Tier>,
     /// The origins, grouped by pool.
     pub origins: Vec<OriginStats>,
+    /// The geo database, if there is one.
+    pub places: Option<PlacesUsage>,
     /// The listeners.
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Purges applied.

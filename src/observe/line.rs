@@ -88,6 +88,9 @@ impl Line<'_> {
         if !finished.complete {
             out.extend_from_slice(b",\"complete\":false");
         }
+        if let Some(country) = request.client.country() {
+            json_text(out, b",\"country\":\"", country.as_str().as_bytes());
+        }
         if let Some(tls) = &request.client.tls {
             json_text(out, b",\"tls\":\"", tls.version.as_bytes());
         }

@@ -52,6 +52,11 @@ impl Observe {
                 "accepted": one.accepted.load(Ordering::Relaxed),
                 "refused": one.refused.load(Ordering::Relaxed),
             })).collect::<Vec<_>>(),
+            "geo": gauges.places.map(|places| json!({
+                "age_seconds": places.age_seconds,
+                "reloads": places.reloads,
+                "refused": places.refused,
+            })),
             "purges": {
                 "sequence": gauges.purges.sequence,
                 "count": gauges.purges.applied.iter().map(|kind| kind.count).sum::<u64>(),

@@ -204,6 +204,7 @@ fn busy() -> Observe {
 
 fn gauges() -> Gauges {
     Gauges {
+        places: None,
         tiers: vec![Tier { tier: "memory", bytes: 10, bytes_max: 100, objects: 1, evictions: 2 }],
         origins: vec![OriginStats {
             pool: "eu".into(),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::access::{Guard, Guards, SetupError};
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
 use super::normal::normal_piece;
@@ -43,6 +44,7 @@ pub(super) struct CompiledSite {
     defaults: Arc<RoutePolicy>,
     is_plain: bool,
     redirects: Option<Redirects>,
+    guard: Option<Arc<Guard>>,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
 }
@@ -51,6 +53,7 @@ pub(super) struct CompiledSite {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matched<'t> {
     pub(super) policy: &'t Arc<RoutePolicy>,
+    pub(super) guard: Option<&'t Arc<Guard>>,
     /// Whether the route was chosen by what stands behind a star (`*.css`), which an origin may see elsewhere.
     pub(super) by_ending: bool,
     /// What goes into the key beside the URL.
@@ -64,7 +67,8 @@ pub(super) struct Matched<'t> {
 }
 
 impl Sites {
-    pub(super) fn new(sites: &[Site]) -> Self {
+    pub(super) fn new(sites: &[Site]) -> Result<Self, SetupError> {
+        let mut guards = Guards::default();
         let mut all = Self {
             compiled: Vec::with_capacity(sites.len()),
             exact: HashMap::default(),
@@ -85,9 +89,9 @@ impl Sites {
                     }
                 }
             }
-            all.compiled.push(CompiledSite::new(at, site));
+            all.compiled.push(CompiledSite::new(at, site, &mut guards)?);
         }
-        all
+        Ok(all)
     }
 
     /// The site that answers for a host, which is in normal form and without port.
@@ -125,20 +129,22 @@ impl Sites {
 }
 
 impl CompiledSite {
-    fn new(at: usize, site: &Site) -> Self {
-        let routes: Vec<_> = site.routes.iter().map(CompiledRoute::new).collect();
+    fn new(at: usize, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
+        let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
+        let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let by_path =
             (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(routes.iter().map(|route| &route.path)));
         let redirects = (!site.redirects.is_empty()).then(|| Redirects::new(&site.redirects));
-        Self {
+        Ok(Self {
             index: u16::try_from(at).unwrap_or(u16::MAX),
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
             is_plain: site.defaults.is_plain() && redirects.is_none(),
+            guard: guards.of(site.defaults.access.as_ref())?,
             redirects,
             routes,
             by_path,
-        }
+        })
     }
 
     /// What holds for a path in normal form, a method, and the rest of a request.
@@ -184,6 +190,7 @@ impl CompiledSite {
         match found.and_then(|at| self.routes.get(at)) {
             Some(route) => Matched {
                 policy: &route.policy,
+                guard: route.guard.as_ref(),
                 by_ending: route.path.is_by_ending(),
                 lane: route.lane.as_deref(),
                 route: found,
@@ -192,6 +199,7 @@ impl CompiledSite {
             },
             None => Matched {
                 policy: &self.defaults,
+                guard: self.guard.as_ref(),
                 by_ending: false,
                 lane: None,
                 route: None,
@@ -226,6 +234,7 @@ struct CompiledRoute {
     lane: Option<Box<[u8]>>,
     policy: Arc<RoutePolicy>,
     is_plain: bool,
+    guard: Option<Arc<Guard>>,
 }
 
 /// A path's pattern, in the spelling of paths in normal form.
@@ -243,15 +252,16 @@ pub(super) enum CompiledPath {
 }
 
 impl CompiledRoute {
-    fn new(route: &Route) -> Self {
-        Self {
+    fn new(route: &Route, guards: &mut Guards) -> Result<Self, SetupError> {
+        Ok(Self {
             path: CompiledPath::new(&route.path),
             methods: route.methods.clone(),
             conditions: (!route.conditions.is_empty()).then(|| Box::new(route.conditions.clone())),
             lane: lane(route),
             policy: Arc::clone(&route.policy),
             is_plain: route.policy.is_plain(),
-        }
+            guard: guards.of(route.policy.access.as_ref())?,
+        })
     }
 
     fn matches(&self, path: &[u8]) -> bool {

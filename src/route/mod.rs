@@ -10,6 +10,7 @@
 //! A request in normal form is routed without allocating; a part that had to be changed costs one copy.
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
+pub mod access;
 mod answer;
 mod authority;
 mod condition;
@@ -43,6 +44,7 @@ use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
 use crate::observe::id::RequestId;
+use access::{Guard, SetupError};
 use condition::Facts;
 use matcher::{CompiledPath, Matched, Sites};
 use policy::Purpose;
@@ -67,6 +69,8 @@ pub struct Route<'t, 'r> {
     pub route: Option<usize>,
     /// Nothing is to be done beside caching.
     pub is_plain: bool,
+    /// Who gets an answer, unless everybody does.
+    pub guard: Option<&'t Arc<Guard>>,
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
     /// The request's name, where the policy writes it into a field.
@@ -121,9 +125,12 @@ impl RouteRefusal {
 }
 
 impl RouteTable {
-    /// Compiles the sites of the settings.
-    pub fn new(sites: &[Site]) -> Self {
-        Self { sites: Sites::new(sites) }
+    /// Compiles the sites of the settings; reads the files that their access rules name.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn new(sites: &[Site]) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites)? })
     }
 
     /// The route of a request.
@@ -185,6 +192,7 @@ impl RouteTable {
             policy: matched.policy,
             route: matched.route,
             is_plain: matched.is_plain,
+            guard: matched.guard,
             bypass,
             id: None,
             scheme,

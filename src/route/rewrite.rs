@@ -33,18 +33,16 @@ pub(super) fn rewritten(
     let path = values.target.get(..values.path_len).unwrap_or_default();
     let captures = pattern.map(|pattern| pattern.captures(path)).unwrap_or_default();
     let mut out = Vec::with_capacity(values.target.len() + 64);
-    match &rewrite.path {
-        Some(template) => render(template, values, &captures, false, &mut out)?,
-        None => {
-            let rest =
-                rewrite.strip_prefix.as_deref().map_or(path, |prefix| stripped(path, prefix.as_bytes()));
-            let added = rewrite.add_prefix.as_deref().unwrap_or_default();
-            out.extend_from_slice(added.as_bytes());
-            if rest.is_empty() {
-                out.push(b'/');
-            }
-            out.extend_from_slice(rest);
+    if let Some(template) = &rewrite.path {
+        render(template, values, &captures, false, &mut out)?;
+    } else {
+        let rest = rewrite.strip_prefix.as_deref().map_or(path, |prefix| stripped(path, prefix.as_bytes()));
+        let added = rewrite.add_prefix.as_deref().unwrap_or_default();
+        out.extend_from_slice(added.as_bytes());
+        if rest.is_empty() {
+            out.push(b'/');
         }
+        out.extend_from_slice(rest);
     }
     let path_len = out.len();
     if let Some(template) = &rewrite.query {

@@ -1,5 +1,6 @@
 //! What would happen to a request, and why: the same route, lookup and rules as serving, with nothing sent.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use http::{HeaderName, Method};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
-use super::Edge;
 use super::walk::head;
+use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
 use crate::config::{KeyParts, Steer};
 use crate::listener::fields::Fields;
@@ -33,9 +34,10 @@ impl Edge {
         let fields = Fields::pack(lines.iter().copied());
         let target = query.url.target();
         let authority = query.url.authority().as_bytes();
+        let client = query.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let route = self
             .routes
-            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, query.client)
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, client)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
@@ -65,9 +67,15 @@ impl Edge {
         let KeyParts { headers, cookies } = &route.policy.key;
         let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
         answer["key_parts"] = json!(parts.collect::<Vec<_>>());
-        let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client: query.client };
+        let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
         let own = self.routes.own_answer(&route, &asked);
-        let (decision, reason) = if let Some(own) = &own {
+        let mut denied = None;
+        if let Some(guard) = route.guard {
+            (answer["access"], denied) = guarded::explain(guard, query.client, route.authority(), &fields);
+        }
+        let (decision, reason) = if let Some(denied) = denied {
+            ("refuse", Some(denied.as_str()))
+        } else if let Some(own) = &own {
             answer["answer"] = told_answer(own);
             ("answer", None)
         } else if let Some(bypass) = route.bypass {
@@ -86,7 +94,8 @@ impl Edge {
                 (Some(why), _) => ("fetch", why.detail().or(Some(why.fwd()))),
             }
         };
-        if own.is_none()
+        if denied.is_none()
+            && own.is_none()
             && route.bypass.is_none()
             && let Some(parents) = &self.parents
         {

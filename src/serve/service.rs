@@ -25,6 +25,7 @@ use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::{self, Gauges};
 use crate::observe::{Observe, Observer};
+use crate::places::PlacesUsage;
 use crate::respond::failure::{self, Failure};
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
@@ -57,6 +58,10 @@ impl Service for WalkService {
     #[inline]
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
         if let Some(observer) = &self.observer {
+            if let Some(places) = &self.edge.places {
+                // The log reads it from the client.
+                places.locate_client(&request.client);
+            }
             observer.finished(request, finished);
         }
     }
@@ -216,10 +221,12 @@ impl Node for Edge {
         Gauges {
             tiers,
             origins: self.origins.stats(),
+            places: self.places.as_ref().map(|places| places.usage(self.clock.wall())),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
             purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()
+                .chain(self.places.iter().flat_map(|places| place_figures(places.usage(self.clock.wall()))))
                 .chain([
                     counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
                     counter("tidegate_stored_total", "Responses stored.", usage.stored),
@@ -267,7 +274,8 @@ impl Node for Edge {
     fn ailments(&self) -> Vec<String> {
         let trouble = self.store.disk().and_then(|disk| disk.usage().trouble);
         let disk = trouble.map(|trouble| format!("disk: {trouble}; serving from memory and origins"));
-        disk.into_iter().chain(self.fleet.ailments()).collect()
+        let places = self.places.as_ref().and_then(|places| places.ailment());
+        disk.into_iter().chain(places).chain(self.fleet.ailments()).collect()
     }
 
     fn stop(&self) {
@@ -280,6 +288,22 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about the geo database.
+fn place_figures(usage: PlacesUsage) -> [gauges::Other; 3] {
+    let PlacesUsage { age_seconds, reloads, refused } = usage;
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        gauges::Other {
+            name: "tidegate_geo_database_age_seconds",
+            help: "Seconds since the geo database in use was built.",
+            counter: false,
+            value: age_seconds,
+        },
+        counter("tidegate_geo_reloads_total", "New geo databases taken into use.", reloads),
+        counter("tidegate_geo_refused_total", "New geo databases that could not be used.", refused),
+    ]
 }
 
 /// What is told about the chunks of large bodies.

@@ -49,10 +49,10 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// Where the client is.
+    client: IpAddr,
     /// Who asks.
     pub(super) asker: Asker,
-    /// From where.
-    client: IpAddr,
     /// The request's name, where the route writes it into a field.
     id: Option<RequestId>,
     host_len: usize,
@@ -142,8 +142,8 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            client: request.client.address.ip(),
             asker: Asker::Client,
-            client: hop.client,
             id: route.id,
             host_len: route.host().len(),
             restarted: false,
@@ -254,6 +254,7 @@ impl Walk {
             body: std::mem::take(&mut *self.body.lock()),
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
+            client: Some(self.client),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;

@@ -65,9 +65,9 @@ async fn a_field_in_the_key_reaches_the_origin_and_a_purge_takes_all_that_it_tol
         ("phone", "lang=de", "phone|lang=de"),
         ("phone", "lang=", "phone|lang="),
     ];
-    for (stored, (device, cookie, body)) in all.into_iter().enumerate() {
+    for (stored, (device, cookie, body)) in (0_u64..).zip(all) {
         ask(device, cookie).await.expect(200, body);
-        stage.until(|count| count.stored as usize == stored + 1).await;
+        stage.until(|count| count.stored == stored + 1).await;
     }
     for (device, cookie, body) in all {
         assert!(ask(device, cookie).await.expect(200, body).is_hit(), "{body}");

@@ -274,13 +274,11 @@ pub(super) fn error_pages(section: &Section<'_>, around: &Surroundings) -> Optio
         } else {
             read(&item, None, around)
         };
-        match error_status(text) {
-            Some(status) => written.pages.extend(page.map(|page| (status, page))),
-            None => {
-                let message = format!("`{}` is no status of an error", text.escape_debug());
-                item.found()
-                    .tell(Complaint::new("status", message, "no status", PAGES_EXAMPLE).at(key.span()));
-            }
+        if let Some(status) = error_status(text) {
+            written.pages.extend(page.map(|page| (status, page)));
+        } else {
+            let message = format!("`{}` is no status of an error", text.escape_debug());
+            item.found().tell(Complaint::new("status", message, "no status", PAGES_EXAMPLE).at(key.span()));
         }
     }
     Some(written)

@@ -8,8 +8,10 @@
 //! Invariant: a `Config` from here needs no further check; `effective` prints it so that it passes again and means the
 //! same.
 
+mod access;
 mod answers;
 mod conditions;
+mod geo;
 mod headers;
 mod limits;
 mod listener;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub(super) use geo::LAYOUTS;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 pub(super) use purge::UNSYNCED;
 
@@ -36,9 +39,10 @@ use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
 use super::{
-    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Log, LogFormat, LogTarget, MemoryAdmission,
-    Purge, Tier, value,
+    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Geo, Log, LogFormat, LogTarget,
+    MemoryAdmission, Purge, Tier, value,
 };
+use crate::places;
 
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct Surroundings {
     pub unreadable: fn(&Path) -> Option<String>,
     /// The bytes of a page that the settings name, or why they cannot be had.
     pub page: fn(&Path) -> Result<Vec<u8>, String>,
+    /// Why a geo database that the settings name cannot be used, if it cannot.
+    pub no_database: fn(&Geo) -> Option<String>,
 }
 
 impl Surroundings {
@@ -72,6 +78,7 @@ impl Surroundings {
                 Err(error) => Some(why_unreadable(&error)),
             },
             page: answers::bytes_of,
+            no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
         }
     }
 
@@ -125,10 +132,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
-    root.not_yet(
-        "geo",
-        "remove it; pools can be chosen by weight: steer = { by = \"weight\", pools = { eu = 9, us = 1 } }",
-    );
+    let geo = root.section("geo").and_then(|section| geo::geo(section, around));
     let tier = root.section("tier").map_or_else(Tier::default, |section| tier::tier(section, around));
     listener::overlaps(&listeners, admin.address.as_ref(), &root);
     root.close();
@@ -137,6 +141,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
         admin,
         cache,
+        geo,
         pools: pools.pools,
         sites,
         purge,

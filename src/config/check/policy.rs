@@ -42,7 +42,11 @@ impl Changes {
     }
 
     /// Notes what to do with a value, if there is one.
-    fn note<T: 'static>(&mut self, value: Option<T>, change: impl Fn(&mut RoutePolicy, &T) + 'static) {
+    pub(super) fn note<T: 'static>(
+        &mut self,
+        value: Option<T>,
+        change: impl Fn(&mut RoutePolicy, &T) + 'static,
+    ) {
         if let Some(value) = value {
             self.0.push(Arc::new(move |policy| change(policy, &value)));
         }
@@ -139,7 +143,7 @@ pub(super) fn handling(
     changes.note(conditions::bypass(section), |policy, bypass| policy.bypass.clone_from(bypass));
     changes.note(key(section), |policy, key| {
         policy.key.clone_from(key);
-        policy.rules.vary_always = key.headers.clone();
+        policy.rules.vary_always.clone_from(&key.headers);
         policy.rules.vary_always.extend(key.cookies.iter().filter_map(|name| fields::of_cookie(name)));
     });
     let https_only = section.item("https_only").and_then(|item| item.flag());

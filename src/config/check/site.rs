@@ -9,7 +9,7 @@ use super::answers::redirects;
 use super::conditions::conditions;
 use super::policy::{self, Changes};
 use super::steer::{only_pool, steer};
-use super::{Places, Surroundings, tables};
+use super::{Places, Surroundings, access, tables};
 
 /// All sites; at least one.
 pub(super) fn sites(
@@ -30,7 +30,7 @@ pub(super) fn sites(
     let mut places = Places::new();
     sections
         .into_iter()
-        .filter_map(|(_, section)| site(section, pools, defaults, &mut places, around))
+        .filter_map(|(_, section)| site(section, pools, defaults, around, &mut places))
         .collect()
 }
 
@@ -38,8 +38,8 @@ fn site(
     section: Section<'_>,
     pools: &[Arc<str>],
     defaults: &Changes,
-    places: &mut Places,
     around: &Surroundings,
+    places: &mut Places,
 ) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
     let preset = preset(&section).unwrap_or(Preset::Default);
@@ -47,6 +47,7 @@ fn site(
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section, &[], around));
+    changes.extend(access::access(&section, around));
     let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
@@ -117,6 +118,7 @@ fn route(
     changes.extend(policy::rules(&section));
     let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
     changes.extend(policy::handling(&section, &captures, around));
+    changes.extend(access::access(&section, around));
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })

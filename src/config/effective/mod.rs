@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is written here passes `check` and means the same, so it is its own effective form.
 
+mod access;
+mod geo;
 mod pool;
 mod site;
 
@@ -35,6 +37,9 @@ pub fn effective(config: &Config) -> String {
         let admission = named(&DISK_ADMISSION, &disk.admission);
         let size = size(disk.bytes);
         out.line("disk", &format!("{{ path = {path}, size = {size}, admission = {admission} }}"));
+    }
+    if let Some(geo) = &config.geo {
+        out.geo(geo);
     }
     out.limits(config);
     out.log(&config.log);

@@ -79,6 +79,7 @@ impl Page {
         let closed = policy.maintenance.as_deref().map_or_else(|| quoted("off"), maintenance);
         self.line("maintenance", &closed);
         self.line("error_pages", &error_pages(&policy.error_pages));
+        self.access(policy.access.as_deref());
     }
 
     fn rules(&mut self, rules: &Policy) {

@@ -46,6 +46,7 @@ fn policy() -> RoutePolicy {
         maintenance: None,
         answer: None,
         error_pages: ErrorPages::default(),
+        access: None,
     }
 }
 
@@ -60,7 +61,7 @@ fn site(hosts: &[HostPattern], defaults: RoutePolicy, routes: Vec<config::Route>
 }
 
 fn any_host(defaults: RoutePolicy, routes: Vec<config::Route>) -> RouteTable {
-    RouteTable::new(&[site(&[HostPattern::Any], defaults, routes)])
+    RouteTable::new(&[site(&[HostPattern::Any], defaults, routes)]).expect("no files to read")
 }
 
 /// A path pattern as `check.rs` makes it of what the settings say.
@@ -74,7 +75,7 @@ fn pattern(text: &str) -> PathPattern {
 
 /// The sites of settings with the pools `main`, `a` and `b`.
 fn settings(sites: &str) -> RouteTable {
-    RouteTable::new(&checked(sites).sites)
+    RouteTable::new(&checked(sites).sites).expect("no files to read")
 }
 
 fn checked(sites: &str) -> config::Config {
@@ -84,6 +85,7 @@ fn checked(sites: &str) -> config::Config {
         base: PathBuf::new(),
         unreadable: |_| None,
         page: |_| Ok(b"page".to_vec()),
+        no_database: |_| None,
     };
     let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));
     let text = format!("[[listener]]\naddress = \":80\"\n{}{sites}", pools.concat());

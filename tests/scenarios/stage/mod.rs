@@ -4,6 +4,7 @@
 //! its clock, its counters and every byte that went over a wire.
 
 pub(crate) mod answer;
+pub(crate) mod atlas;
 pub(crate) mod client;
 pub(crate) mod directory;
 pub(crate) mod gate;
