@@ -141,8 +141,34 @@ pub const HASH_LOAD_SLACK: u128 = 4;
 pub const ORIGIN_ATTEMPTS_MAX: usize = 3;
 /// Requests that reached an origin and may be repeated at another, in percent of all requests to the pool. FAULTS F3.
 pub const ORIGIN_RETRY_PERCENT: u32 = 10;
-/// Such repetitions that a pool may save up.
-pub const ORIGIN_RETRY_BURST: u32 = 10;
+/// Such repetitions that a pool may save up: what hangs at an origin that falls silent.
+pub const ORIGIN_RETRY_BURST: u32 = 100;
+/// Those that it has before its first request.
+pub const ORIGIN_RETRIES_AT_START: u32 = 10;
+/// From a request to another one on top of it, where its origin has been silent all the while.
+pub const ORIGIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are held back until it is whole, where the last request to its origin failed.
+pub const HELD_BYTES_MAX: usize = 64 * KIB;
+/// How often a request that could not be asked of another origin for want of one, or of repeats, looks again.
+pub const HEDGE_AGAIN: Duration = Duration::from_millis(250);
+/// Answers that a pool must have seen before it knows what is slow.
+pub const HEDGE_SAMPLES_MIN: u64 = 100;
+/// In which time the requests that fail at an origin are counted …
+pub const EJECT_WINDOW: Duration = Duration::from_secs(10);
+/// … and how many there must be before their share says something.
+pub const EJECT_SAMPLES_MIN: u32 = 20;
+/// Between two checks of an origin's health. The `HEALTH_…` are defaults of a pool's `health`.
+pub const HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// How long one may take.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failed ones in a row after which the origin is left out.
+pub const HEALTH_UNHEALTHY_AFTER: u32 = 3;
+/// Good ones in a row after which it is asked again.
+pub const HEALTH_HEALTHY_AFTER: u32 = 2;
+/// Checks of one pool that run at once.
+pub const HEALTH_CHECKS_MAX: usize = 16;
+/// Bytes of an answer's body in which a check looks for its text.
+pub const HEALTH_BODY_BYTES_MAX: usize = 64 * KIB;
 /// An ejection lasts at most this many times `eject_for`.
 pub const EJECT_FACTOR_MAX: u32 = 10;
 /// Addresses of one origin that are tried.
@@ -243,12 +269,48 @@ pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Consecutive failures after which an origin is left out.
 pub const POOL_EJECT_AFTER: u32 = 5;
+/// The share of its requests that must fail for an origin to be left out although some succeed, percent.
+pub const POOL_EJECT_FAILURE_PERCENT: u32 = 50;
 /// How long it is left out the first time.
 pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
 /// Bytes of a file of networks.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Networks in one.
 pub const ACCESS_NETWORKS_MAX: usize = 1_000_000;
+/// Rates of one route.
+pub const ACCESS_RATES_MAX: usize = 8;
+/// Memory of a rate where the settings do not say, bytes.
+pub const ACCESS_RATE_MEMORY_BYTES: u64 = 8 * MIB as u64;
+/// What it may be.
+pub const ACCESS_RATE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = 64 * KIB as u64..=1024 * MIB as u64;
+/// Bytes of the name of what is counted.
+pub const ACCESS_COUNT_NAME_BYTES_MAX: usize = 200;
+/// Keys of one route that URLs may be signed with.
+pub const ACCESS_KEYS_MAX: usize = 8;
+/// Bytes of such a key: enough not to be guessed, and at most.
+pub const ACCESS_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// Bytes of a file of users.
+pub const ACCESS_USERS_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Users in one.
+pub const ACCESS_USERS_MAX: usize = 100_000;
+/// Bytes of the realm of basic authentication.
+pub const ACCESS_REALM_BYTES_MAX: usize = 128;
+/// Bytes of an `Authorization` that is looked at.
+pub const ACCESS_CREDENTIALS_BYTES_MAX: usize = KIB;
+/// Field values whose verification is remembered, for each file of users; 48 bytes each.
+pub const ACCESS_CREDENTIALS_KNOWN_MAX: usize = 16 * KIB;
+/// Verifications of passwords at once, for each file of users …
+pub const ACCESS_VERIFICATIONS_MAX: usize = 2;
+/// … and those that wait; further ones are answered with 503.
+pub const ACCESS_VERIFICATIONS_WAITING_MAX: usize = 64;
+/// Cost of a bcrypt hash: about a second.
+pub const ACCESS_BCRYPT_COST_MAX: u32 = 14;
+/// Rounds of a SHA-crypt hash: about a second.
+pub const ACCESS_SHA_CRYPT_ROUNDS_MAX: u32 = 1_000_000;
+/// Memory of an Argon2 hash, KiB.
+pub const ACCESS_ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// Passes of an Argon2 hash over its memory, times its lanes.
+pub const ACCESS_ARGON2_PASSES_MAX: u32 = 16;
 /// Bytes of a settings file.
 pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Bytes of a node's name; it stands in fields of every response.

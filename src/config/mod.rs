@@ -37,7 +37,7 @@ pub use condition::{Conditions, Glob, Wanted};
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
-pub use pool::{Balance, Origin, Pool};
+pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
 pub use site::{

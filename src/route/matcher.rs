@@ -21,7 +21,8 @@ use http::Method;
 use super::access::{Guard, Guards, SetupError};
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
-use super::normal::normal_piece;
+use super::normal::{Target, normal_piece};
+use super::query;
 use crate::config::{Conditions, HostPattern, PathPattern, Redirect, Route, RoutePolicy, Site};
 use crate::listener::request::Scheme;
 
@@ -64,6 +65,14 @@ pub(super) struct Matched<'t> {
     pub(super) is_plain: bool,
     /// The route's path.
     pub(super) pattern: Option<&'t CompiledPath>,
+}
+
+impl Matched<'_> {
+    /// The target as the route keys it.
+    pub(super) fn treat<'a>(&self, target: Target<'a>) -> Target<'a> {
+        let own = self.guard.map_or(&[][..], |guard| guard.own_parameters());
+        query::treat(target, &self.policy.query, own)
+    }
 }
 
 impl Sites {

@@ -168,11 +168,13 @@ impl RouteTable {
         let matched = site.route(target.path(), method, &facts);
         let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
         let path_len = target.path_len();
+        let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
         let (target, keyed, lane) = if bypass.is_none() {
-            (query::treat(target, &matched.policy.query), None, matched.lane)
+            (query::treat(target, &matched.policy.query, own), None, matched.lane)
         } else {
             let as_get = site.route(target.path(), &Method::GET, &facts);
-            let keyed = query::treat(target.clone(), &as_get.policy.query);
+            let keyed = as_get.treat(target.clone());
+            let target = query::without(target, own);
             let differs = keyed.as_bytes() != target.as_bytes();
             let keyed = differs.then(|| keyed.as_bytes().into());
             (target, keyed, as_get.lane)
@@ -234,15 +236,15 @@ impl RouteTable {
         let Some(site) = self.sites.of_host(normal.authority.host()) else { return Vec::new() };
         let mut keys = Vec::with_capacity(1);
         for method in [Method::GET, Method::HEAD] {
-            for Matched { policy, lane, .. } in site.lanes(normal.target.path(), &method) {
-                let target = query::treat(normal.target.clone(), &policy.query);
+            for matched in site.lanes(normal.target.path(), &method) {
+                let target = matched.treat(normal.target.clone());
                 let key = keyer.primary(
                     normal.scheme.as_str(),
                     normal.authority.as_bytes(),
                     target.path(),
                     target.query(),
                 );
-                let key = in_lane(keyer, key, lane);
+                let key = in_lane(keyer, key, matched.lane);
                 if !keys.contains(&key) {
                     keys.push(key);
                 }
@@ -316,12 +318,18 @@ impl<'t> Route<'t, '_> {
     /// Whether a received field goes to the origin with a request whose answer may be stored. Hop-by-hop fields, framing,
     /// conditions and what the edge says itself are the caller's.
     pub fn keeps_for_fill(&self, line: &FieldLine<'_>) -> bool {
-        policy::keeps(line, self.policy, Purpose::Fill)
+        self.keeps(line, Purpose::Fill)
     }
 
     /// Whether a received field goes to the origin with a request around the cache.
     pub fn keeps_for_pass(&self, line: &FieldLine<'_>) -> bool {
-        policy::keeps(line, self.policy, Purpose::Pass)
+        self.keeps(line, Purpose::Pass)
+    }
+
+    fn keeps(&self, line: &FieldLine<'_>, purpose: Purpose) -> bool {
+        let ends_here = line.id == FieldId::Authorization
+            && self.guard.is_some_and(|guard| guard.consumes_authorization());
+        !ends_here && policy::keeps(line, self.policy, purpose)
     }
 }
 
@@ -349,7 +357,7 @@ fn written_anew(
 fn in_lane(keyer: &Keyer, key: CacheKey, lane: Option<&[u8]>) -> CacheKey {
     match lane {
         None => key,
-        // Values of a `Vary` begin with their length, which is never that long.
+        // What a `Vary` selects begins with a name.
         Some(lane) => keyer.variant(key, &[&[u8::MAX; 8], lane].concat()),
     }
 }

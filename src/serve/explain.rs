@@ -20,6 +20,7 @@ use crate::listener::request::Scheme;
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
+use crate::route::access::Asking;
 use crate::route::{Asked, OwnAnswer, Route};
 
 impl Edge {
@@ -71,7 +72,19 @@ impl Edge {
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
         if let Some(guard) = route.guard {
-            (answer["access"], denied) = guarded::explain(guard, query.client, route.authority(), &fields);
+            let country = query.client.and_then(|client| self.place(client)?.country);
+            // Where it is not told, nothing that depends on it is.
+            let client = query.client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+            let asking = Asking {
+                client,
+                authority: route.authority(),
+                fields: &fields,
+                country,
+                target: target.as_bytes(),
+                now_micros: self.clock.micros(),
+                wall_secs: self.clock.wall().as_millis() / 1000,
+            };
+            (answer["access"], denied) = guarded::explain(guard, query.client, &asking);
         }
         let (decision, reason) = if let Some(denied) = denied {
             ("refuse", Some(denied.as_str()))

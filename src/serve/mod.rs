@@ -1,13 +1,13 @@
 //! 3-6 the walk: every branch a request can take, on one screen.
 //!
 //! ```text
-//! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
-//!                  ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
-//!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
-//!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
-//!                  ├─ Filling ─► follow ─► respond | alone
-//!                  ├─ Miss ────► fetch::lead, which outlives the client, follow it
-//!                  └─ not cacheable ─► pass
+//! route ─► access ─► lookup ─┬─ Fresh ───► respond               (in the call itself, no future)
+//!                            ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
+//!                            ├─ FreshOnDisk ► respond            (in the call itself: the page cache has it)
+//!                            ├─ OnDisk ──► promote, and look up again(in the call itself while the page cache has it)
+//!                            ├─ Filling ─► follow ─► respond | alone
+//!                            ├─ Miss ────► fetch::lead, which outlives the client, follow it
+//!                            └─ not cacheable ─► pass
 //! ```
 //!
 //! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the
@@ -56,7 +56,7 @@ use crate::clock::Clock;
 use crate::config::{Config, RoutePolicy};
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Request};
+use crate::listener::request::{Client, Request, Scheme};
 use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
@@ -69,6 +69,7 @@ use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
+use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use fetch::Led;
@@ -135,11 +136,32 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
-        if let Some(guard) = route.guard
-            && let Err(denied) = guarded::ask(guard, request, &route)
-        {
-            let failed = self.failed(request, denied.into());
-            return Served::Now(self.finish(&mut route, request).answer(failed));
+        if let Some(guard) = route.guard {
+            // A password is asked for, and an address told of, where nobody reads along.
+            let is_purge = method::is_purge(request.method.as_str());
+            if route.policy.https_only && request.scheme == Scheme::Http && !is_purge {
+                let finish = self.finish(&mut route, request);
+                if let Some(answer) = self.own_answer(&route, request, &finish) {
+                    return Served::Now(finish.dressed(answer));
+                }
+            }
+            match self.ask(guard, request, &route) {
+                Ok(Admission { after, held }) => {
+                    if let Some(held) = held {
+                        request.held.get_or_init(|| held);
+                    }
+                    if let Some(verification) = after {
+                        let finish = self.finish(&mut route, request);
+                        let own = self.own_answer(&route, request, &finish);
+                        let route = route.detached();
+                        return self.serve_verified(request, &route, (guard, verification), (finish, own));
+                    }
+                }
+                Err(refusal) => {
+                    let denied = self.denied(request, guard, &refusal);
+                    return Served::Now(self.finish(&mut route, request).answer(denied));
+                }
+            }
         }
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);

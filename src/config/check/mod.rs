@@ -11,6 +11,7 @@
 mod access;
 mod answers;
 mod conditions;
+mod counts;
 mod geo;
 mod headers;
 mod limits;
@@ -44,6 +45,17 @@ use super::{
 };
 use crate::places;
 
+/// What a file is named for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listed {
+    /// Networks, one a line.
+    Networks,
+    /// Users and hashes of their passwords.
+    Users,
+    /// A key.
+    Key,
+}
+
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -57,6 +69,8 @@ pub struct Surroundings {
     pub unreadable: fn(&Path) -> Option<String>,
     /// The bytes of a page that the settings name, or why they cannot be had.
     pub page: fn(&Path) -> Result<Vec<u8>, String>,
+    /// What is wrong with a file that access rules name, if something is.
+    pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
     pub no_database: fn(&Geo) -> Option<String>,
 }
@@ -78,6 +92,7 @@ impl Surroundings {
                 Err(error) => Some(why_unreadable(&error)),
             },
             page: answers::bytes_of,
+            no_list: crate::route::access::mistake_in,
             no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
         }
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
 use super::super::{HostPattern, PathPattern, Preset, Route, Site, Steer, value};
+use super::access::{self, Ground};
 use super::answers::redirects;
 use super::conditions::conditions;
+use super::counts::Counted;
 use super::policy::{self, Changes};
 use super::steer::{only_pool, steer};
-use super::{Places, Surroundings, access, tables};
+use super::{Places, Surroundings, tables};
 
 /// All sites; at least one.
 pub(super) fn sites(
@@ -18,6 +20,8 @@ pub(super) fn sites(
     defaults: &Changes,
     around: &Surroundings,
 ) -> Vec<Site> {
+    // Asked for by `geo.rs`, and told of there.
+    let ground = Ground { around, has_geo: root.item("geo").is_some(), counted: Counted::default() };
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
@@ -30,7 +34,7 @@ pub(super) fn sites(
     let mut places = Places::new();
     sections
         .into_iter()
-        .filter_map(|(_, section)| site(section, pools, defaults, around, &mut places))
+        .filter_map(|(_, section)| site(section, pools, defaults, &ground, &mut places))
         .collect()
 }
 
@@ -38,23 +42,24 @@ fn site(
     section: Section<'_>,
     pools: &[Arc<str>],
     defaults: &Changes,
-    around: &Surroundings,
+    ground: &Ground<'_>,
     places: &mut Places,
 ) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
+    let place = hosts.as_ref().and_then(|hosts| hosts.first()).map_or_else(String::new, ToString::to_string);
     let preset = preset(&section).unwrap_or(Preset::Default);
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
-    changes.extend(policy::handling(&section, &[], around));
-    changes.extend(access::access(&section, around));
+    changes.extend(policy::handling(&section, &[], ground.around));
+    changes.extend(access::access(&section, &place, ground));
     let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
-        let Some(route) = route(section, preset, &steer, pools, &changes, around) else { continue };
+        let Some(route) = route(section, preset, &steer, pools, &changes, &place, ground) else { continue };
         let same = format!("{} {:?} {:?}", route.path, route.methods, route.conditions);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
@@ -105,20 +110,30 @@ fn route(
     steer: &Steer,
     pools: &[Arc<str>],
     changes: &Changes,
-    around: &Surroundings,
+    site: &str,
+    ground: &Ground<'_>,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
     let path = path.and_then(|item| self::path(&item));
     let methods = section.item("methods");
     let methods = methods.and_then(|item| item.list_of("write methods = [\"GET\", \"HEAD\"]", value::method));
     let conditions = conditions(&section);
+    let place = {
+        let path = path.as_ref().map_or_else(String::new, ToString::to_string);
+        let methods = methods.iter().flatten().fold(String::new(), |all, method| all + " " + method.as_str());
+        if conditions.is_empty() {
+            format!("{site} {path}{methods}")
+        } else {
+            format!("{site} {path}{methods} {conditions:?}")
+        }
+    };
     let own = self::preset(&section);
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
     let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
-    changes.extend(policy::handling(&section, &captures, around));
-    changes.extend(access::access(&section, around));
+    changes.extend(policy::handling(&section, &captures, ground.around));
+    changes.extend(access::access(&section, &place, ground));
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })

@@ -85,6 +85,7 @@ fn checked(sites: &str) -> config::Config {
         base: PathBuf::new(),
         unreadable: |_| None,
         page: |_| Ok(b"page".to_vec()),
+        no_list: |_, _| None,
         no_database: |_| None,
     };
     let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));

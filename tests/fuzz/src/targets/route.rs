@@ -109,6 +109,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 host_name: "n1".to_owned(),
                 cores: 1,
                 base: PathBuf::new(),
+                no_list: |_, _| None,
                 unreadable: |_| None,
                 page: |_| Ok(Vec::new()),
         no_database: |_| None,
