@@ -10,10 +10,12 @@ mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod plan;
 mod port;
 mod proxy;
 mod purge;
 mod receipt;
+mod reload;
 mod run;
 mod sign;
 mod stat;
@@ -80,6 +82,10 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Make a running node take up what its settings file says now.
+    Reload(reload::Reload),
+    /// Tell what a settings file would change in a running node.
+    Plan(plan::Plan),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -119,6 +125,8 @@ impl Command {
             Self::Explain(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Reload(command) => command.carry_out(talk),
+            Self::Plan(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

@@ -8,12 +8,14 @@ mod answer;
 pub mod check;
 mod condition;
 pub mod effective;
+pub mod encode;
 mod file;
 mod geo;
 mod headers;
 pub mod limits;
 pub mod load;
 pub mod mistake;
+pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
@@ -21,6 +23,7 @@ mod rewrite;
 mod site;
 pub mod template;
 mod tier;
+mod transport;
 pub mod units;
 pub mod value;
 
@@ -34,6 +37,7 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
 pub use condition::{Conditions, Glob, Wanted};
+pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
@@ -45,6 +49,7 @@ pub use site::{
     Steer,
 };
 pub use tier::{Parent, Tier, TierKey};
+pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]
@@ -98,7 +103,7 @@ pub enum ListenerProtocol {
 }
 
 /// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     /// Chain, leaf first.
     pub cert: PathBuf,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::{HeaderName, Method};
 
+use super::Encode;
 use super::access::Access;
 use super::limits::REGEX_BYTES_MAX;
 use super::template::Variable;
@@ -96,6 +97,9 @@ pub struct RoutePolicy {
     pub forward: Forward,
     /// Which request cookies reach the origin.
     pub cookies: Cookies,
+    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests. None: what
+    /// the origin sends is what clients get. What is encoded already, says `no-transform` or is above 8 MiB is left as it is.
+    pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
     /// What origins are asked for in place of what clients ask; the key is of what clients ask.
@@ -118,6 +122,9 @@ pub struct RoutePolicy {
     pub answer: Option<Arc<Answer>>,
     /// Pages in place of errors.
     pub error_pages: ErrorPages,
+    /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
+    /// itself: `h2c` would carry requests past this node.
+    pub upgrade: Arc<[Box<str>]>,
     /// Who gets an answer at all; none: everybody.
     pub access: Option<Arc<Access>>,
 }

@@ -10,6 +10,7 @@
 
 mod conditional;
 pub(crate) mod dress;
+pub(crate) mod encoding;
 pub mod failure;
 pub mod headers;
 pub(crate) mod large;
@@ -33,6 +34,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
+use encoding::{Chosen, Coming, Negotiation};
 use headers::CacheStatus;
 use large::LargeStream;
 pub use large::Refill;
@@ -57,6 +59,9 @@ pub struct Occasion<'a> {
     pub fwd: Option<&'static str>,
     /// What caches on the way of this exchange said in `Cache-Status`.
     pub upstream: Option<&'a [u8]>,
+    /// By what the coding of an answer from the store is chosen; none where nothing is encoded, and for a node of the tier, which
+    /// encodes for itself what it keeps.
+    pub coding: Option<Negotiation<'a>>,
     /// Whether another node of the tier asks: it gets what is kept from clients.
     pub for_node: bool,
 }
@@ -76,6 +81,10 @@ pub fn stored(
     mut extra: Vec<u8>,
 ) -> Result<Response, AskOrigin> {
     let Hit { stored, stale } = hit;
+    let Chosen { stored, adds_vary, whole, saved_bytes } = match &occasion.coding {
+        None => Chosen::as_it_is(stored),
+        Some(negotiation) => negotiation.choose(stored, occasion.request.fields, occasion.now),
+    };
     let ttl = stored.freshness.ttl(occasion.now);
     let age = u64::from(stored.freshness.age(occasion.now));
     let status = match cache {
@@ -96,6 +105,9 @@ pub fn stored(
     if occasion.x_cache {
         headers::x_cache(&mut extra, cache);
     }
+    if adds_vary {
+        extra.extend_from_slice(encoding::VARY_LINE);
+    }
     if occasion.for_node {
         node::lines(&mut extra, &stored.freshness, stored.tags(), stored.field_lines());
     }
@@ -104,6 +116,7 @@ pub fn stored(
         reason: stale.map(cache_store::lookup::Stale::as_str),
         ttl: Some(ttl),
         age: Some(age),
+        saved_bytes,
         tier: Some(if stored.large().is_some() { "disk" } else { "memory" }),
         ..Outcome::default()
     };
@@ -119,7 +132,7 @@ pub fn stored(
             close: false,
         });
     }
-    conditional::stored(&stored, occasion, extra, outcome)
+    conditional::stored(&stored, occasion, whole, extra, outcome)
 }
 
 /// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept.
@@ -143,6 +156,10 @@ pub fn streaming(
         let said = head.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         node::lines(&mut extra, &head.freshness, &streaming.tags, said);
     }
+    let coming = Coming::of(occasion.coding.as_ref(), head, streaming.length, occasion.request.fields);
+    if coming.adds_vary {
+        extra.extend_from_slice(encoding::VARY_LINE);
+    }
     let mut response = Response {
         status: head.status,
         extra,
@@ -152,7 +169,7 @@ pub fn streaming(
         close: false,
     };
     if has_conditions(occasion.request.fields)
-        && conditional::streaming(streaming, occasion, &mut response).is_some()
+        && conditional::streaming(streaming, occasion, coming.whole, &mut response).is_some()
     {
         return Some(response);
     }
@@ -245,4 +262,4 @@ pub(crate) fn held_slice(stored: &StoredResponse, held: &Held, span: Span) -> Ve
 }
 
 /// Room for the lines of one answer.
-const EXTRA_BYTES: usize = 160;
+const EXTRA_BYTES: usize = 192;

@@ -12,6 +12,7 @@ mod access;
 mod answers;
 mod conditions;
 mod counts;
+mod encode;
 mod geo;
 mod headers;
 mod limits;
@@ -34,6 +35,7 @@ use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+pub(super) use pool::transport::PROXY_PROTOCOL;
 pub(super) use purge::UNSYNCED;
 
 use super::file::{Found, Item, Section};
@@ -69,6 +71,8 @@ pub struct Surroundings {
     pub unreadable: fn(&Path) -> Option<String>,
     /// The bytes of a page that the settings name, or why they cannot be had.
     pub page: fn(&Path) -> Result<Vec<u8>, String>,
+    /// Why a certificate and a key, both readable, cannot be used together, if they cannot.
+    pub unfit: fn(&Path, &Path) -> Option<String>,
     /// What is wrong with a file that access rules name, if something is.
     pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
@@ -86,6 +90,7 @@ impl Surroundings {
             host_name,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             base: base.to_owned(),
+            unfit: crate::origin::unfit_identity,
             unreadable: |path| match File::open(path) {
                 Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
                 Ok(_) => None,

@@ -18,7 +18,7 @@ use super::super::{Cookies, Forward, KeyParts, RoutePolicy, value};
 use super::answers::{self, WrittenPages};
 use super::headers::{Side, Written, headers};
 use super::rewrite::rewrite;
-use super::{Surroundings, conditions};
+use super::{Surroundings, conditions, encode};
 use crate::listener::fields;
 
 /// Keys that were written, as what they do to a policy.
@@ -74,6 +74,10 @@ pub(super) fn rules(section: &Section<'_>) -> Changes {
         section.item("honour_request_cache_control").and_then(|item| honour(&item)),
         |policy, directives| policy.rules.honour = *directives,
     );
+    let encode = section.item("encode").and_then(|item| encode::encode(&item));
+    changes.note(encode.map(|encode| encode.map(Arc::new)), |policy, encode| {
+        policy.encode.clone_from(encode);
+    });
     let fields = |key, help| section.item(key).and_then(|item| item.list_of(help, value::field_name));
     changes.note(
         fields("targeted_fields", "write a list of fields, like [\"cdn-cache-control\"]"),
@@ -118,6 +122,9 @@ pub(super) fn handling(
     changes.note(cache, |policy, cache| policy.cache = *cache);
     let x_cache = section.item("x_cache").and_then(|item| item.flag());
     changes.note(x_cache, |policy, flag| policy.x_cache = *flag);
+    changes.note(section.item("upgrade").and_then(|item| upgrade(&item)), |policy, names| {
+        policy.upgrade = Arc::clone(names);
+    });
     if let Some(section) = section.item("query").and_then(|item| item.section("`query`".to_owned())) {
         query(section, &mut changes);
     }
@@ -244,6 +251,14 @@ fn forward(item: &Item<'_>) -> Option<Forward> {
     let help = "write \"safe\" or a list of fields, like [\"accept\", \"accept-language\"]";
     let names = item.list_of(help, value::field_name)?;
     Some(Forward::Only(names.iter().map(|name| name.as_str().into()).collect()))
+}
+
+/// "off", or names of protocols.
+fn upgrade(item: &Item<'_>) -> Option<Arc<[Box<str>]>> {
+    if item.as_text() == Some("off") {
+        return Some(Arc::default());
+    }
+    Some(item.list_of("write \"off\" or a list of protocols, like [\"websocket\"]", value::upgrade)?.into())
 }
 
 #[allow(clippy::option_option)] // wrong, off, or a share

@@ -6,6 +6,7 @@ mod access;
 mod geo;
 mod pool;
 mod site;
+mod transport;
 
 use std::fmt::Write as _;
 use std::time::Duration;

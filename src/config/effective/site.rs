@@ -5,10 +5,21 @@ use cache_store::rules::policy::RequestDirectives;
 
 use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 use super::super::{
-    Answer, Conditions, Cookies, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
+    Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
     Redirect, Rewrite, RoutePolicy, Site, Steer, Wanted,
 };
-use super::{Page, named, or_off, quoted, strings, time};
+use super::{Page, named, or_off, quoted, size, strings, time};
+
+fn encode(encode: &Encode) -> String {
+    format!(
+        "{{ codings = {}, types = {}, min = {}, level_fast = {}, level_best = {} }}",
+        strings(encode.codings.iter().map(|coding| coding.as_str())),
+        strings(encode.types.iter()),
+        size(encode.bytes_min),
+        encode.level_fast,
+        encode.level_best
+    )
+}
 
 impl Page {
     pub(super) fn site(&mut self, site: &Site) {
@@ -59,6 +70,8 @@ impl Page {
             Forward::Safe => self.line("forward", &quoted("safe")),
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
+        let encode = policy.encode.as_deref().map_or_else(|| quoted("off"), encode);
+        self.line("encode", &encode);
         self.line("x_cache", &policy.x_cache.to_string());
         self.line("rewrite", &rewrite(&policy.rewrite));
         let bypass = &policy.bypass;
@@ -79,6 +92,10 @@ impl Page {
         let closed = policy.maintenance.as_deref().map_or_else(|| quoted("off"), maintenance);
         self.line("maintenance", &closed);
         self.line("error_pages", &error_pages(&policy.error_pages));
+        match &*policy.upgrade {
+            [] => self.line("upgrade", &quoted("off")),
+            names => self.line("upgrade", &strings(names.iter())),
+        }
         self.access(policy.access.as_deref());
     }
 

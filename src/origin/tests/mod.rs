@@ -10,6 +10,7 @@ mod connecting;
 mod forwarding;
 mod framing;
 mod pooling;
+mod transport;
 mod truncation;
 
 use std::collections::BTreeMap;

@@ -35,6 +35,7 @@ fn policy() -> RoutePolicy {
         query: Query::default(),
         forward: Forward::Safe,
         cookies: Cookies::Forward,
+        encode: None,
         x_cache: false,
         rewrite: Rewrite::default(),
         bypass: Conditions::default(),
@@ -46,6 +47,7 @@ fn policy() -> RoutePolicy {
         maintenance: None,
         answer: None,
         error_pages: ErrorPages::default(),
+        upgrade: Arc::default(),
         access: None,
     }
 }
@@ -86,6 +88,7 @@ fn checked(sites: &str) -> config::Config {
         unreadable: |_| None,
         page: |_| Ok(b"page".to_vec()),
         no_list: |_, _| None,
+        unfit: |_, _| None,
         no_database: |_| None,
     };
     let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));
