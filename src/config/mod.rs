@@ -41,7 +41,7 @@ pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
-pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
+pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
 pub use site::{

@@ -23,6 +23,7 @@ pub(crate) mod framing;
 mod health;
 mod hedge;
 mod hold;
+mod limiter;
 pub mod parent;
 mod pool;
 mod preface;
@@ -30,6 +31,7 @@ mod pulse;
 mod response;
 mod retry;
 mod stats;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -60,6 +62,7 @@ pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
 pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
+use crate::listener::fields::Fields;
 use crate::listener::request::{InterimSink, RequestBody};
 
 /// All pools. Shared by every worker; asks run on the worker's own runtime.
@@ -88,6 +91,8 @@ pub struct Ask {
     pub interim: Option<InterimSink>,
     /// Who asks, where the pool chooses its origins by that.
     pub client: Option<IpAddr>,
+    /// The place of the origin that the client was given to; see [`OriginPools::stuck`].
+    pub stuck: Option<usize>,
     /// What bytes behind a body of declared length mean; see [`Surplus`].
     pub surplus: Surplus,
 }
@@ -119,6 +124,8 @@ pub struct Answer {
     pub pool: Arc<str>,
     /// The origin that answered.
     pub origin: Arc<str>,
+    /// The cookie, `NAME=VALUE`, by which its client stays at that origin, where the pool has one and the client has not.
+    pub stick: Option<Arc<str>>,
     /// When the request that got this answer went out.
     pub requested_at: Timestamp,
     /// When its head was complete.
@@ -227,6 +234,11 @@ impl OriginPools {
                 self.spread.choose(&available).or_else(|| self.spread.choose(&all))
             }
         }
+    }
+
+    /// The origin of the pool that the client with these fields was given to.
+    pub(crate) fn stuck(&self, pool: &str, fields: &Fields) -> Option<usize> {
+        self.pools.get(pool)?.stuck(fields)
     }
 
     /// Whether the pool exists and one of its origins is not ejected.

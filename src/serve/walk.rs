@@ -235,6 +235,13 @@ impl Walk {
         }
     }
 
+    /// Whether there is somebody to ask who is not known to be down; with a tier, a parent may have the answer.
+    pub(super) fn has_origin(&self) -> bool {
+        let origins = &self.edge.origins;
+        self.edge.parents.is_some()
+            || origins.steer(&self.policy.steer).is_some_and(|pool| origins.available(pool))
+    }
+
     /// By what the coding of an answer is chosen; a node of the tier encodes for itself. `makes`: what is missing is made.
     pub(super) fn negotiation(&self, makes: bool) -> Option<Negotiation<'_>> {
         let encode = self.policy.encode.as_ref().filter(|_| !self.for_node())?;
@@ -278,6 +285,7 @@ impl Walk {
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
             client: Some(self.client),
+            stuck: self.edge.origins.stuck(pool, &self.fields),
             surplus: self.surplus(),
         };
         let mut answer = self.edge.origins.ask(ask).await?;
