@@ -137,6 +137,7 @@ impl Edge {
     }
 
     /// Answers a request, or promises to.
+    #[allow(clippy::too_many_lines)] // the one place that branches
     pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
         if let Some(children) = &self.children
             && let Some(child) = children.admit(request, &self.clock)
