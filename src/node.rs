@@ -240,7 +240,7 @@ async fn tend(edge: Arc<Edge>) {
     let looking = Arc::clone(&edge);
     // Nobody waits for it but a dry run that wants to know all.
     drop(tokio::task::spawn_blocking(move || {
-        looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving)
+        looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving);
     }));
     loop {
         edge.clock.sleep(STORE_TICK).await;
