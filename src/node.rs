@@ -208,20 +208,21 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        attend(&current, &shared, clock);
+        attend(&current, &running.observe, &shared, clock);
         running.shared = Some(shared);
         Ok(running)
     }
 }
 
 /// Starts what looks after the node while it runs.
-fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
-    let (swept, edge) = (Arc::clone(current), current.load_full());
+fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
+    let (swept, edge, observe) = (Arc::clone(current), current.load_full(), Arc::clone(observe));
     let fleet = Arc::clone(&edge.fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
             swept.load().origins.sweep();
+            observe.log.tend();
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }
@@ -236,6 +237,11 @@ fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
 async fn tend(edge: Arc<Edge>) {
     let mut known = None;
+    let looking = Arc::clone(&edge);
+    // Nobody waits for it but a dry run that wants to know all.
+    drop(tokio::task::spawn_blocking(move || {
+        looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving);
+    }));
     loop {
         edge.clock.sleep(STORE_TICK).await;
         if let Some(disk) = edge.store.disk() {

@@ -71,7 +71,7 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), Problem> {
 }
 
 /// A value of a form-encoded query: `+` is a space, `%HH` a byte. `None` where that is not UTF-8 or an escape is broken.
-fn decode(value: &[u8]) -> Option<String> {
+pub(super) fn decode(value: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.iter();
     while let Some(byte) = rest.next() {

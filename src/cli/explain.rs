@@ -25,7 +25,7 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
-    /// The address of whoever asks, for rules that look at it.
+    /// The address of whoever asks, for routes and rules that look at it.
     #[arg(long, value_name = "ADDR")]
     client: Option<IpAddr>,
     #[command(flatten)]
@@ -115,7 +115,8 @@ fn pairs(members: &Map<String, Value>) -> String {
 }
 
 /// What the decisions mean.
-const DECISIONS: [(&str, &str); 6] = [
+const DECISIONS: [(&str, &str); 7] = [
+    ("answer", "answered by the route itself, nobody is asked"),
     ("hit", "answered from the cache, fresh"),
     ("stale", "answered from the cache, stale, and fetched again"),
     ("wait", "joins the fetch that is under way"),
@@ -123,8 +124,20 @@ const DECISIONS: [(&str, &str); 6] = [
     ("refuse", "is not answered: an access rule forbids it"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 10] =
-    ["reason", "url", "method", "site", "preset", "host", "forwarded_as", "pools", "key", "stored"];
+const FIRST: [&str; 12] = [
+    "answer",
+    "reason",
+    "url",
+    "method",
+    "site",
+    "route",
+    "preset",
+    "host",
+    "forwarded_as",
+    "pools",
+    "key",
+    "stored",
+];
 const SECONDS: [&str; 5] = ["age", "lifetime", "ttl", "stale_while_revalidate", "stale_if_error"];
 
 #[cfg(test)]

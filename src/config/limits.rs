@@ -227,6 +227,16 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Who may watch the access log live at once.
+pub const LOG_TAPS_MAX: usize = 16;
+/// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
+pub const LOG_TAP_BLOCKS: usize = 32;
+/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted.
+pub const LOG_TAP_LINES_A_SECOND: u64 = 20_000;
+/// Lines that are sent to one of them in a second; likewise.
+pub const LOG_TAP_SENT_A_SECOND: u64 = 2_000;
+/// How often who watches is told the counters.
+pub const STREAM_TICK: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
@@ -255,6 +265,30 @@ pub const OBJECT_BYTES_MAX: u64 = 10 * 1024 * MIB as u64;
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// Worker threads at most.
 pub const WORKERS_MAX: usize = 1024;
+/// Bytes of a route's regular expression as written …
+pub const REGEX_TEXT_BYTES_MAX: usize = 1024;
+/// … and compiled.
+pub const REGEX_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of the target of a redirect or rewrite as written.
+pub const TARGET_TEMPLATE_BYTES_MAX: usize = 2 * KIB;
+/// Variables in one text of the settings: a client's target is repeated no oftener.
+pub const VARIABLES_MAX: usize = 16;
+/// Bytes of a `Location`; beyond it 414.
+pub const LOCATION_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a target that is written anew; beyond it 414.
+pub const REWRITTEN_BYTES_MAX: usize = 16 * KIB;
+/// Redirects of a site.
+pub const REDIRECTS_MAX: usize = 100_000;
+/// Bytes of a page that settings name; it lies in memory.
+pub const PAGE_BYTES_MAX: u64 = MIB as u64;
+/// Fields and cookies in the key of a route beside the URL.
+pub const KEY_PARTS_MAX: usize = 16;
+/// Conditions in a route's `match`.
+pub const CONDITIONS_MAX: usize = 64;
+/// Fields that a route's `request_headers` or `response_headers` may set, add and remove together.
+pub const HEADER_RULES_MAX: usize = 64;
+/// Bytes of one of their values as written.
+pub const HEADER_RULE_BYTES_MAX: usize = 4 * KIB;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
 /// Requests that an origin of a pool with `concurrency = "adaptive"` may have at once before anything is known of it.
@@ -357,6 +391,10 @@ pub const FLEET_RETRY: Duration = Duration::from_millis(250);
 pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
 /// A node that has not been heard of for so long is no longer waited for.
 pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
+/// Calls of one child that wait for a purge at the same time: it makes one, and those of connections that broke end by themselves.
+pub const FLEET_POLLS_A_CHILD: usize = 4;
+/// …and of all children.
+pub const FLEET_POLLS: usize = 1024;
 /// How long a purge that asks for it waits for the fleet.
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.

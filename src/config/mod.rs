@@ -4,11 +4,14 @@
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
 pub mod access;
+mod answer;
 pub mod check;
+mod condition;
 pub mod effective;
 pub mod encode;
 mod file;
 mod geo;
+mod headers;
 pub mod limits;
 pub mod load;
 pub mod mistake;
@@ -16,7 +19,9 @@ pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
+mod rewrite;
 mod site;
+pub mod template;
 mod tier;
 mod transport;
 pub mod units;
@@ -30,12 +35,19 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
+pub use condition::{Conditions, Glob, Wanted};
 pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
+pub use headers::HeaderRules;
 pub use limits::Limits;
 pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
-pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
+pub use rewrite::Rewrite;
+pub use site::{
+    Cookies, Forward, HostPattern, KeyParts, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site,
+    Steer,
+};
 pub use tier::{Parent, Tier, TierKey};
 pub use transport::{ProxyProtocol, Transport};
 

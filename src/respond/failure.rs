@@ -43,7 +43,10 @@ impl From<RouteRefusal> for Failure {
         let status = match refusal {
             RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
             RouteRefusal::Disputed => StatusCode::FORBIDDEN,
-            RouteRefusal::Malformed(_) | RouteRefusal::Nominated => StatusCode::BAD_REQUEST,
+            RouteRefusal::Long => StatusCode::URI_TOO_LONG,
+            RouteRefusal::Malformed(_) | RouteRefusal::Nominated | RouteRefusal::Unwritable => {
+                StatusCode::BAD_REQUEST
+            }
         };
         Self::new(status, refusal.as_str())
     }

@@ -137,6 +137,25 @@ impl<'a> Target<'a> {
         if is_normal { Ok(Self { bytes: Cow::Borrowed(target), path_len }) } else { Self::rebuilt(target) }
     }
 
+    /// The normal form of a path, and of a query behind it, that were put together of pieces; `None` where there is none, or
+    /// where a segment of the path came out as a dot segment.
+    pub(super) fn composed(target: &[u8], path_len: usize) -> Option<Target<'static>> {
+        let path = target.get(..path_len).filter(|path| path.starts_with(b"/"))?;
+        let mut bytes = Vec::with_capacity(target.len() + 16);
+        normalise(path, Part::Path, &mut bytes).ok()?;
+        // A question mark ends a path.
+        let climbs = |segment: &[u8]| segment == b"." || segment == b"..";
+        if bytes.contains(&b'?') || bytes.split(|byte| *byte == b'/').any(climbs) {
+            return None;
+        }
+        let path_len = bytes.len();
+        if let Some(query) = target.get(path.len()..).and_then(|rest| rest.strip_prefix(b"?")) {
+            bytes.push(b'?');
+            normalise(query, Part::Query, &mut bytes).ok()?;
+        }
+        Some(Target { bytes: Cow::Owned(bytes), path_len })
+    }
+
     /// A target already in normal form, with another query.
     pub(super) fn with_query(&self, query: Option<&[u8]>) -> Target<'static> {
         let mut bytes = self.path().to_vec();
@@ -198,6 +217,29 @@ pub(super) fn normal_piece(piece: &str) -> Vec<u8> {
         // What no request can say matches no request.
         Err(_) => encoded,
     }
+}
+
+/// A path that somebody else has decoded, in the spelling of a normal path: what is to be looked up. Dot segments stay.
+pub(super) fn spelled(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let decoded = behind.first().zip(behind.get(1)).and_then(|(high, low)| decode(*high, *low));
+        rest = behind;
+        match (byte, decoded) {
+            (b'%', Some(decoded)) => {
+                if is_unreserved(decoded) {
+                    out.push(decoded)
+                } else {
+                    encode(decoded, &mut out)
+                }
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            _ if matches!(class(byte), Class::Plain | Class::Dot) => out.push(byte),
+            _ => encode(byte, &mut out),
+        }
+    }
+    out
 }
 
 /// Where a byte stands.
@@ -356,7 +398,8 @@ fn split_scheme(url: &str) -> Option<(Scheme, &str)> {
     }
 }
 
-fn encode(byte: u8, out: &mut Vec<u8>) {
+/// Appends a byte percent-encoded.
+pub(super) fn encode(byte: u8, out: &mut Vec<u8>) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + (nibble - 10) };
     out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 0x0f)]);
 }

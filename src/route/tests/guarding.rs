@@ -1,7 +1,10 @@
 //! A path that an origin may read as another cannot be used to pass by that other's rules.
 
+use http::HeaderName;
+
 use super::*;
 use crate::config::access::{Access, Addresses};
+use crate::config::{Glob, Wanted};
 
 fn closed() -> RoutePolicy {
     let network = config::value::network("192.0.2.0/24").expect("a network");
@@ -11,7 +14,17 @@ fn closed() -> RoutePolicy {
 }
 
 fn route(path: &str, policy: RoutePolicy) -> config::Route {
-    config::Route { path: pattern(path), methods: vec![], policy: Arc::new(policy) }
+    config::Route {
+        path: pattern(path),
+        methods: vec![],
+        conditions: Conditions::default(),
+        policy: Arc::new(policy),
+    }
+}
+
+/// A closed route under `/admin/` for requests like this.
+fn closed_to(conditions: Conditions) -> config::Route {
+    config::Route { conditions, ..route("/admin/*", closed()) }
 }
 
 /// Whether it is refused, or asked about.
@@ -74,4 +87,53 @@ fn where_all_routes_are_equally_open_or_closed_no_path_is_disputed() {
         let found = routed(&shut, "GET", b"www.example.com", target.as_bytes(), &[]).expect("a route");
         assert!(found.guard.is_some(), "{target}");
     }
+}
+
+#[test]
+fn no_spelling_of_a_path_in_other_letters_is_open() {
+    let table = any_host(policy(), vec![route("/größe/*", closed()), route("*.php", closed())]);
+    for target in
+        ["//gr%C3%B6%C3%9Fe/x", "/o/..%2Fgr%C3%B6%C3%9Fe/x", "/gr%25C3%25B6%C3%9Fe/x", "/x;y.%2570hp"]
+    {
+        assert!(is_guarded(&table, target), "{target} is open");
+    }
+    for target in ["/gr%C3%B6%C3%9Fe/x", "/gr%C3%B6%C3%9Fe/a%20b;v=1"] {
+        let found = routed(&table, "GET", b"www.example.com", target.as_bytes(), &[]).expect("a route");
+        assert!(found.guard.is_some(), "its own spelling: {target}");
+    }
+}
+
+#[test]
+fn no_spelling_is_open_where_a_route_is_chosen_by_more_than_the_path() {
+    let wanted = || Wanted::Like(vec![Glob::new("1")]);
+    let network = config::value::network("192.0.2.0/24").expect("a network");
+    let by_header =
+        Conditions { header: vec![(HeaderName::from_static("x-a"), wanted())], ..Default::default() };
+    let by_query = Conditions { query: vec![("a".into(), wanted())], ..Default::default() };
+    let by_cookie = Conditions { cookie: vec![("a".into(), wanted())], ..Default::default() };
+    let by_client = Conditions { client: vec![network], ..Default::default() };
+    for (claim, conditions, query, lines, is_chosen) in [
+        ("a field", by_header.clone(), "", &[("x-a", "1")][..], true),
+        ("another field", by_header, "", &[("x-a", "2")], false),
+        ("a parameter", by_query.clone(), "?a=1", &[], true),
+        ("another parameter", by_query.clone(), "?a=2", &[], false),
+        ("a parameter within the path", by_query, "%3Fa=1", &[], true),
+        ("a cookie", by_cookie.clone(), "", &[("cookie", "a=1")], true),
+        ("no cookie", by_cookie, "", &[], false),
+        ("the client", by_client, "", &[], true),
+    ] {
+        let table = any_host(policy(), vec![closed_to(conditions)]);
+        for path in ["//admin/x", "/open/..%2Fadmin/x", "/admin;a=b/x", "/%2561dmin/x"] {
+            let found = routed(&table, "GET", b"www.example.com", format!("{path}{query}").as_bytes(), lines);
+            let is_disputed = found.as_ref().err() == Some(&RouteRefusal::Disputed);
+            assert_eq!(is_disputed, is_chosen, "{claim}: {path}{query}");
+        }
+    }
+}
+
+#[test]
+fn what_asks_its_own_rules_is_not_disputed_by_an_open_path() {
+    let table = any_host(closed(), vec![route("/public/*", policy())]);
+    let found = routed(&table, "GET", b"www.example.com", b"/public%2Fx", &[]).expect("a route");
+    assert!(found.guard.is_some());
 }
