@@ -87,6 +87,7 @@ fn the_effective_settings_leave_nothing_out() {
         "region",
         "latitude",
         "longitude",
+        "location",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(

@@ -17,6 +17,7 @@ mod guard;
 mod history;
 pub(crate) mod purge;
 mod query;
+mod steer;
 pub(crate) mod tokens;
 
 #[cfg(test)]
@@ -43,8 +44,8 @@ use tokio::sync::Semaphore;
 pub use query::ExplainQuery;
 
 use crate::clock::Clock;
-use crate::config;
 use crate::config::limits::ADMIN_BODIES_MAX;
+use crate::config::{self, Site};
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
@@ -77,6 +78,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// What ails a node that serves all the same, a line each; empty where nothing does.
     fn ailments(&self) -> Vec<String>;
+
+    /// The sites of the settings.
+    fn sites(&self) -> &[Site];
 
     /// Begins to drain and stop; returns at once.
     fn stop(&self);
@@ -165,6 +169,11 @@ impl Inner {
         let query = path_of(request.target()).1;
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Steer, Some(bearer)) => {
+                let site = steer::site_of(varied)?;
+                let body = std::mem::take(&mut request.body);
+                Box::pin(inner.steer(site, bearer, body))
+            }
             (Route::Purges, _) => Box::pin(inner.purges(LogQuery::parse(query)?)),
             (route, Some(bearer)) if call.needs == calls::PURGE => {
                 let asked = Asked::new(call, route, varied, request, bearer, id);
@@ -214,6 +223,7 @@ impl Inner {
                 }
                 Reply::json(StatusCode::OK, &stat)
             }
+            Route::Steerings => self.steerings(),
             Route::Stop => {
                 self.node.stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
@@ -248,6 +258,7 @@ impl Inner {
             | Route::KeysPurge
             | Route::ServicePurge
             | Route::Receipt
+            | Route::Steer
             | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
         })
     }

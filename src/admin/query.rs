@@ -1,5 +1,7 @@
 //! The query of `GET /v1/explain`: a request that is only imagined.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use purge_api::{Problem, ResourceUrl};
 
@@ -12,15 +14,17 @@ pub struct ExplainQuery {
     pub method: Method,
     /// Its fields, in the order given.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Whose request it is; none: nobody's that is known.
+    pub client: Option<IpAddr>,
 }
 
 impl ExplainQuery {
-    /// The request in `url=…&method=…&header=Name:%20value`, `header` as often as needed.
+    /// The request in `url=…&method=…&client=…&header=Name:%20value`, `header` as often as needed.
     ///
     /// # Errors
     /// 400 with the parameter that is missing, unknown, repeated or malformed.
     pub fn parse(query: &[u8]) -> Result<Self, Problem> {
-        let (mut url, mut method, mut fields) = (None, None, Vec::new());
+        let (mut url, mut method, mut client, mut fields) = (None, None, None, Vec::new());
         for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let name = halves.next().unwrap_or_default();
@@ -36,20 +40,25 @@ impl ExplainQuery {
                         Method::from_bytes(value.as_bytes()).map_err(|_| bad("`method` is not a method"))?,
                     );
                 }
+                b"client" if client.is_none() => {
+                    client = Some(value.parse().map_err(|_| bad("`client` is not an IP address"))?);
+                }
                 b"header" if fields.len() < FIELDS_MAX => fields.push(field(&value)?),
                 b"header" => return Err(bad(format!("more than {FIELDS_MAX} header parameters"))),
-                b"url" | b"method" => return Err(bad(format!("`{}` twice", String::from_utf8_lossy(name)))),
+                b"url" | b"method" | b"client" => {
+                    return Err(bad(format!("`{}` twice", String::from_utf8_lossy(name))));
+                }
                 other => {
                     let other = String::from_utf8_lossy(other);
                     return Err(bad(format!(
-                        "unknown parameter `{other}`; known are url, method and header"
+                        "unknown parameter `{other}`; known are url, method, client and header"
                     )));
                 }
             }
         }
         let url =
             url.ok_or_else(|| bad("`url` is missing: /v1/explain?url=https%3A%2F%2Fwww.example.com%2F"))?;
-        Ok(Self { url, method: method.unwrap_or(Method::GET), fields })
+        Ok(Self { url, method: method.unwrap_or(Method::GET), fields, client })
     }
 }
 
@@ -62,7 +71,7 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), Problem> {
 }
 
 /// A value of a form-encoded query: `+` is a space, `%HH` a byte. `None` where that is not UTF-8 or an escape is broken.
-fn decode(value: &[u8]) -> Option<String> {
+pub(super) fn decode(value: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.iter();
     while let Some(byte) = rest.next() {
@@ -106,6 +115,8 @@ mod tests {
                 "url=http://a/&header=Accept:+x&header=a%3Ab",
                 Ok(r#"GET http://a/ [("accept", "x"), ("a", "b")]"#),
             ),
+            ("a client has an address", "url=http://a/&client=nobody", Err("`client` is not an IP address")),
+            ("one client", "url=http://a/&client=::1&client=::1", Err("`client` twice")),
             ("a URL must be there", "method=GET", Err("`url` is missing")),
             ("one URL", "url=http://a/&url=http://b/", Err("`url` twice")),
             ("a path is no URL", "url=/a", Err("`url` is not an absolute URL")),

@@ -13,7 +13,7 @@ use super::talk::Talk;
 /// Tell what a running node would do with a request, and why.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate explain https://www.example.com/\n  tidegate explain -H 'Accept-Language: de' -H 'Cookie: session=1' https://www.example.com/\n  tidegate explain --json https://www.example.com/ | jq .decision"
+    after_help = "Examples:\n  tidegate explain https://www.example.com/\n  tidegate explain -H 'Accept-Language: de' -H 'Cookie: session=1' https://www.example.com/\n  tidegate explain --client 81.2.69.7 https://www.example.com/\n  tidegate explain --json https://www.example.com/ | jq .decision"
 )]
 pub(crate) struct Explain {
     /// The URL, as clients ask for it.
@@ -24,6 +24,9 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
+    /// The address of the client who asks: where it is decides about steering by place.
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<std::net::IpAddr>,
     #[command(flatten)]
     node: Node,
 }
@@ -42,6 +45,9 @@ impl Explain {
         );
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
+        }
+        if let Some(client) = self.client {
+            let _ = write!(path, "&client={}", percent_encoded(&client.to_string()));
         }
         match self.node.call(talk, "GET", &path, None) {
             Ok(answer) if self.node.json => talk.json(&answer),
@@ -115,8 +121,19 @@ const DECISIONS: [(&str, &str); 5] = [
     ("fetch", "fetched from the origin, and stored if that is allowed"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 10] =
-    ["reason", "url", "method", "site", "preset", "host", "forwarded_as", "pools", "key", "stored"];
+const FIRST: [&str; 11] = [
+    "reason",
+    "url",
+    "method",
+    "site",
+    "preset",
+    "host",
+    "forwarded_as",
+    "pools",
+    "steering",
+    "key",
+    "stored",
+];
 const SECONDS: [&str; 5] = ["age", "lifetime", "ttl", "stale_while_revalidate", "stale_if_error"];
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod purge;
 mod receipt;
 mod run;
 mod stat;
+mod steer;
 mod stop;
 mod talk;
 mod warm;
@@ -77,6 +78,8 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Show how a running node shares requests among pools, or move the shares.
+    Steer(steer::Steer),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -115,6 +118,7 @@ impl Command {
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Steer(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

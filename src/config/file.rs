@@ -272,6 +272,21 @@ impl<'t> Item<'t> {
         self.in_range(number, &range, written, u64::to_string)
     }
 
+    /// As degrees, from `-limit` to `limit`.
+    pub(super) fn degrees(&self, limit: i16, help: &str) -> Option<f64> {
+        let written = match self.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.expected("degrees", help);
+                return None;
+            }
+        };
+        let degrees = written.replace('_', "").parse::<f64>().ok();
+        let limit = f64::from(limit);
+        self.in_range(degrees, &(-limit..=limit), written, f64::to_string)
+    }
+
     /// As a size in bytes, in `range`.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         if let DeValue::Integer(number) = self.value {

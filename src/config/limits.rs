@@ -163,6 +163,8 @@ pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that moves shares, bytes.
+pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.
 pub const AUDIT_SELECTORS_MAX: usize = 3;
 /// Body of a deploy, bytes: two hundred thousand files.

@@ -4,6 +4,7 @@
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
 pub mod check;
+pub mod countries;
 pub mod effective;
 mod file;
 mod geo;
@@ -14,6 +15,7 @@ mod pool;
 pub mod presets;
 mod purge;
 mod site;
+pub mod steer;
 mod tier;
 pub mod units;
 pub mod value;
@@ -30,7 +32,8 @@ pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
 pub use pool::{Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
-pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site, Steer};
+pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site};
+pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
 
 /// One node's settings.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
+use super::Steer;
+
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -72,6 +74,8 @@ pub struct RoutePolicy {
     pub rules: Policy,
     /// The pools to ask.
     pub steer: Steer,
+    /// Whether answers are kept apart by the client's country, which origins are told of in `X-Country-Code`.
+    pub vary_by_country: bool,
     /// What happens to the query before it is routed, keyed and forwarded.
     pub query: Query,
     /// Which request fields reach the origin.
@@ -105,15 +109,6 @@ impl Preset {
             Self::Rfc => "rfc",
         }
     }
-}
-
-/// Which pool is asked.
-#[derive(Clone, Debug)]
-pub enum Steer {
-    /// Always this one.
-    Pool(Arc<str>),
-    /// One of these by weight, each request anew.
-    Weight(Vec<(Arc<str>, u32)>),
 }
 
 /// Query handling; the same for route, key and forward.

@@ -3,12 +3,10 @@
 //! Within a pool: smooth weighted round robin (each choice adds every weight to its origin's credit, the richest is
 //! chosen and pays the sum), over the origins that are available; one whose connections are all taken is passed over
 //! while another has room. Backups are asked only when no other origin is available. When every origin is ejected,
-//! ejection says nothing any more and all are tried (panic). One drained by hand is never asked. Among pools: by weight, each request anew.
+//! ejection says nothing any more and all are tried (panic). One drained by hand is never asked.
 //!
 //! Invariant: an origin in `tried` is never chosen. The one lock of a pool is held for the choice only.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_store::timestamp::Timestamp;
@@ -164,28 +162,4 @@ fn richest(standings: &mut [Standing], candidates: &[usize]) -> Option<usize> {
     let origin = standings.get_mut(index)?;
     origin.credit = origin.credit.saturating_sub(total);
     Some(index)
-}
-
-/// Spreads requests over pools by weight without remembering anything of a route.
-///
-/// Multiples of the golden ratio fill the circle evenly whatever stride a route sees of them, so each route gets
-/// its weights to within a few requests although all routes share one counter.
-#[derive(Debug, Default)]
-pub(crate) struct Spread(AtomicU64);
-
-impl Spread {
-    /// One of `pools` by its weight; `None` when the weights add up to nothing.
-    pub(crate) fn choose<'p>(&self, pools: &[(&'p Arc<str>, u32)]) -> Option<&'p Arc<str>> {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let total: u64 = pools.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let turn = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
-        let mut point = u64::try_from((u128::from(turn) * u128::from(total)) >> 64).unwrap_or(0);
-        for (pool, weight) in pools {
-            match point.checked_sub(u64::from(*weight)) {
-                Some(rest) => point = rest,
-                None => return Some(pool),
-            }
-        }
-        None
-    }
 }

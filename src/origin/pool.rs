@@ -18,7 +18,7 @@ use super::connections::Connections;
 use super::error::{Fault, OriginError};
 use super::forward::Sent;
 use super::response::Received;
-use super::retry::{Attempt, Budget, idempotent};
+use super::retry::{Attempt, Budget, idempotent, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::upload::Upload;
 use super::{Answer, Ask, Failed, Surplus};
@@ -212,6 +212,11 @@ impl Pool {
         let socket = connecting.await?;
         origin.counters.connected();
         Ok(Connection::new(socket, name.cloned()))
+    }
+
+    /// Whether a request without a body that failed here may go to another pool.
+    pub(crate) fn may_fall_over(&self, error: OriginError, method: &Method) -> bool {
+        may_fall_over(error, idempotent(method), &self.budget)
     }
 
     /// Whether one of its origins is not ejected.

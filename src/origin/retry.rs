@@ -62,6 +62,19 @@ impl Attempt {
     }
 }
 
+/// Whether a request without a body that failed in one pool may go to another: nothing of it was sent, or it may be repeated and the pool's budget
+/// has one more. Where a pool has no room, another may.
+pub(crate) fn may_fall_over(error: OriginError, idempotent: bool, budget: &Budget) -> bool {
+    match error {
+        OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => true,
+        _ => match error.reach() {
+            Reach::Unsent => true,
+            Reach::Sent => idempotent && budget.withdraw(),
+            Reach::Answered | Reach::Nowhere => false,
+        },
+    }
+}
+
 /// Whether repeating the method has the effect of sending it once.
 pub(crate) fn idempotent(method: &Method) -> bool {
     method.is_idempotent()

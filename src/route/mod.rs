@@ -26,12 +26,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache_store::key::{CacheKey, Keyer};
 use cache_store::purge::Resource;
+use geo::Code;
 use http::Method;
 
 pub use authority::Authority;
 pub use normal::{Malformed, Normal, Target};
 pub use policy::Bypass;
 
+use crate::config::countries::COUNTRIES;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
@@ -62,6 +64,8 @@ pub struct Route<'t, 'r> {
     path_len: usize,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
     keyed: Option<Box<[u8]>>,
+    /// Which of the answers that the route keeps apart it is about, if it does; see [`arm_key`].
+    pub arm: Option<Box<[u8]>>,
 }
 
 /// Why a request has no route.
@@ -145,6 +149,7 @@ impl RouteTable {
             target: target.into_bytes(),
             path_len,
             keyed,
+            arm: None,
         })
     }
 
@@ -184,6 +189,9 @@ impl RouteTable {
             );
             if !keys.contains(&key) {
                 keys.push(key);
+                // One that is purged is purged on all sides.
+                let matched = site.route(normal.target.path(), &method);
+                keys.extend(arms(matched.policy).map(|arm| keyer.variant(key, &arm)));
             }
         }
         keys
@@ -193,9 +201,9 @@ impl RouteTable {
 impl<'t> Route<'t, '_> {
     /// The same with bytes of its own, for whoever will change the request.
     pub fn detached(self) -> Route<'t, 'static> {
-        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed } = self;
+        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed, arm } = self;
         let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
-        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed }
+        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed, arm }
     }
 
     /// Host and port in normal form: for `Host`, the rules, purges and the log.
@@ -228,7 +236,8 @@ impl<'t> Route<'t, '_> {
         let target = self.keyed.as_deref().unwrap_or(&self.target);
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
-        keyer.primary(self.scheme.as_str(), &self.authority, path, query)
+        let key = keyer.primary(self.scheme.as_str(), &self.authority, path, query);
+        self.arm.as_deref().map_or(key, |arm| keyer.variant(key, arm))
     }
 
     /// What the request is about, under its key, as the store finds it.
@@ -246,6 +255,38 @@ impl<'t> Route<'t, '_> {
     pub fn keeps_for_pass(&self, line: &FieldLine<'_>) -> bool {
         policy::keeps(line, self.policy, Purpose::Pass)
     }
+}
+
+/// What the key of an answer has beside its URL where a route keeps pools or countries apart; `None` where it does neither. A
+/// country that is not in [`COUNTRIES`] counts as unknown: what can be purged is finite.
+pub fn arm_key(pool: Option<&str>, country: Option<Option<Code>>) -> Option<Box<[u8]>> {
+    let country = country.map(|country| {
+        let known = country.filter(|code| COUNTRIES.binary_search(&code.as_str()).is_ok());
+        known.map_or_else(|| UNKNOWN_COUNTRY.to_owned(), |code| code.to_string())
+    });
+    if pool.is_none() && country.is_none() {
+        return None;
+    }
+    // A pool's name has no line feed; without a country there is none.
+    Some(format!("arm\n{}\n{}", country.unwrap_or_default(), pool.unwrap_or_default()).into_bytes().into())
+}
+
+/// Every side that a route's answers may be on.
+fn arms(policy: &RoutePolicy) -> impl Iterator<Item = Box<[u8]>> {
+    let pools: Vec<Option<&str>> = if policy.steer.splits() {
+        policy.steer.pools().into_iter().map(|pool| Some(&**pool)).collect()
+    } else {
+        vec![None]
+    };
+    let countries: Vec<Option<Option<Code>>> = if policy.vary_by_country {
+        let known = COUNTRIES.iter().map(|code| Some(Code::new(code)));
+        known.chain([Some(None)]).collect()
+    } else {
+        vec![None]
+    };
+    pools
+        .into_iter()
+        .flat_map(move |pool| countries.clone().into_iter().filter_map(move |country| arm_key(pool, country)))
 }
 
 /// The target as the route for `method` keys it.
@@ -267,6 +308,9 @@ fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
     }
     Ok(())
 }
+
+/// In the key of who comes from nowhere known.
+const UNKNOWN_COUNTRY: &str = "ZZ";
 
 /// Well-known fields that `Connection` may name. Every other well-known one is the message's.
 const fn is_of_the_connection(id: FieldId) -> bool {

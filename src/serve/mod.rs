@@ -17,6 +17,7 @@
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod arm;
 mod child;
 mod explain;
 mod fetch;
@@ -68,6 +69,7 @@ use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
+use arm::marked;
 use fetch::Led;
 use walk::Walk;
 
@@ -143,7 +145,11 @@ impl Edge {
                     self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
                 );
             }
+            Some(_) if arm::is_apart(route.policy) => return self.serve_apart(request, route.detached()),
             Some(reason) => return self.pass(request, &route.detached(), reason.as_str()),
+        }
+        if arm::is_apart(route.policy) {
+            return self.serve_apart(request, route.detached());
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
@@ -184,8 +190,12 @@ impl Edge {
         let route = route.detached();
         let Some((looked, tier)) = looked else { return self.pass(request, &route, "precondition") };
         match Walk::fill(self, request, &route, key) {
-            Ok(walk) => {
-                Served::Later(Box::pin(async move { tagged(site, walk_on(walk, looked, tier).await) }))
+            Ok(mut walk) => {
+                let marking = self.marking(request, route.policy);
+                walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+                Served::Later(Box::pin(async move {
+                    tagged(site, marked(walk_on(walk, looked, tier).await, marking))
+                }))
             }
             Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
         }
@@ -220,7 +230,13 @@ impl Edge {
     fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, reason: &'static str) -> Served {
         let site = route.site;
         match Walk::pass(self, request, route) {
-            Ok(walk) => Served::Later(Box::pin(async move { tagged(site, pass::pass(walk, reason).await) })),
+            Ok(mut walk) => {
+                let marking = self.marking(request, route.policy);
+                walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+                Served::Later(Box::pin(async move {
+                    tagged(site, marked(pass::pass(walk, reason).await, marking))
+                }))
+            }
             Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
         }
     }

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
+use crate::config::Site;
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
 use crate::listener::Worker;
 use crate::listener::fields::FieldId;
@@ -276,6 +277,10 @@ impl Node for Edge {
         let disk = trouble.map(|trouble| format!("disk: {trouble}; serving from memory and origins"));
         let places = self.places.as_ref().and_then(|places| places.ailment());
         disk.into_iter().chain(places).chain(self.fleet.ailments()).collect()
+    }
+
+    fn sites(&self) -> &[Site] {
+        &self.config.sites
     }
 
     fn stop(&self) {

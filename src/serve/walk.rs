@@ -17,10 +17,11 @@ use parking_lot::Mutex;
 use super::Edge;
 use crate::config::RoutePolicy;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
+use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
+use crate::origin::steer::{Itinerary, Visitor};
 use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
 use crate::respond::failure::{self, Failure};
@@ -44,6 +45,10 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
+    /// The client.
+    pub(super) client: Arc<Client>,
+    /// The cookie that it is being given, if so.
+    pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
     /// The answer was begun anew already: what was stored turned out to be of another version.
@@ -110,12 +115,20 @@ impl Walk {
         };
         let fills = matches!(conditions, Conditions::Own { .. });
         let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
+            if route.policy.vary_by_country && line.name.eq_ignore_ascii_case(COUNTRY.as_bytes()) {
+                return false;
+            }
             if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
         })
         .map_err(Failure::from)?;
         if fills {
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
+        }
+        if route.policy.vary_by_country
+            && let Some(country) = edge.place_of(&request.client).and_then(|place| place.country)
+        {
+            forward.push(COUNTRY, country.as_str().as_bytes());
         }
         Ok(Self {
             edge: Arc::clone(edge),
@@ -128,6 +141,8 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
+            client: Arc::clone(&request.client),
+            mark: None,
             asker: Asker::Client,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
@@ -204,7 +219,10 @@ impl Walk {
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
     pub(super) async fn ask(&self, fields: Sent) -> Result<Answer, Failed> {
         // A child that goes around this node's store must not be given a parent's.
+        // Nor would one know which side of a split it is asked for.
         if let Some(parents) = &self.edge.parents
+            && !self.policy.vary_by_country
+            && !self.policy.steer.splits()
             && self.asker != (Asker::Node { around: true })
         {
             let wanted = Wanted {
@@ -224,23 +242,64 @@ impl Walk {
         self.ask_origin(fields).await
     }
 
-    /// Asks an origin of the route's pool, with these fields.
+    /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
+    /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
-        let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
-        let ask = Ask {
-            pool: Arc::clone(pool),
+        let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
+        let body = std::mem::take(&mut *self.body.lock());
+        let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
+            self.edge.origins.ask(self.asking(itinerary.first, fields, body)).await?
+        } else {
+            // Boxed: few routes have more than one pool.
+            Box::pin(self.ask_one_after_another(itinerary, fields)).await?
+        };
+        remove_ours(&mut answer.fields);
+        Ok(answer)
+    }
+
+    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Answer, Failed> {
+        let mut pool = itinerary.first;
+        let mut others = itinerary.others.into_iter();
+        loop {
+            let asking = self.asking(Arc::clone(&pool), fields.clone(), RequestBody::Empty);
+            let failed = match self.edge.origins.ask(asking).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if !self.edge.origins.may_fall_over(&pool, failed.cause, &self.method) {
+                return Err(failed);
+            }
+            let Some(next) = others.next() else { return Err(failed) };
+            tracing::debug!(from = %pool, to = %next, cause = failed.cause.as_str(), "another pool is asked");
+            pool = next;
+        }
+    }
+
+    /// The pools to ask.
+    fn itinerary(&self) -> Option<Itinerary> {
+        let steer = &self.policy.steer;
+        let place = steer.asks_for_place().then(|| self.edge.place_of(&self.client)).flatten();
+        let visitor = Visitor {
+            address: self.client.address.ip(),
+            place,
+            fields: &self.fields,
+            mark: self.mark.as_deref(),
+        };
+        self.edge.origins.itinerary(steer, &visitor)
+    }
+
+    fn asking(&self, pool: Arc<str>, fields: Sent, body: RequestBody) -> Ask {
+        Ask {
+            pool,
             method: self.method.clone(),
             authority: self.authority.clone(),
             target: self.target.clone(),
             fields,
-            body: std::mem::take(&mut *self.body.lock()),
+            body,
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
             surplus: self.surplus(),
-        };
-        let mut answer = self.edge.origins.ask(ask).await?;
-        remove_ours(&mut answer.fields);
-        Ok(answer)
+        }
     }
 
     fn surplus(&self) -> Surplus {
@@ -286,3 +345,5 @@ pub(super) fn head<'a>(
 
 /// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
 const SURROGATE_CAPABILITY: &str = "surrogate-capability";
+/// Tells an origin the country by which answers are kept apart.
+const COUNTRY: &str = "x-country-code";

@@ -25,6 +25,7 @@ mod shutdown;
 mod slices;
 mod stage;
 mod staleness;
+mod steering;
 mod storing;
 mod tier;
 mod tier_barrier;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::geo::Coordinates;
+
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
 use super::super::{Origin, Pool, value};
@@ -12,14 +14,16 @@ use super::{Places, Surroundings, file};
 /// The pools of a file.
 pub(super) struct Pools {
     /// Those that could be read.
-    pub(super) pools: BTreeMap<Arc<str>, Pool>,
+    pub(super) by_name: BTreeMap<Arc<str>, Pool>,
     /// The names of all, so that a mistake in one is not told again where it is used.
     pub(super) names: Vec<Arc<str>>,
+    /// Whether a database says where clients are.
+    pub(super) geo: bool,
 }
 
 /// All pools; at least one.
 pub(super) fn pools(root: &Section<'_>, around: &Surroundings) -> Pools {
-    let mut all = Pools { pools: BTreeMap::new(), names: Vec::new() };
+    let mut all = Pools { by_name: BTreeMap::new(), names: Vec::new(), geo: root.item("geo").is_some() };
     let named = root.section("pool").map(|section| section.named()).unwrap_or_default();
     if named.is_empty() {
         root.tell(Complaint::new(
@@ -43,7 +47,7 @@ pub(super) fn pools(root: &Section<'_>, around: &Surroundings) -> Pools {
         }
         let Some(section) = item.section(format!("[pool.{name}]")) else { continue };
         if let Some(pool) = pool(section, &name, around) {
-            all.pools.insert(name, pool);
+            all.by_name.insert(name, pool);
         }
     }
     all
@@ -57,6 +61,10 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     pool.host = section
         .item("host")
         .and_then(|item| item.parsed("write host = \"www.example.com\"", value::host_field));
+    pool.location = section.item("location").and_then(|item| {
+        // A place that a mistake was told about is a place.
+        location(&item).or_else(|| Coordinates::new(0.0, 0.0))
+    });
     tls(&section, &mut pool, around);
     count(&section, "connections_max", &mut pool.connections_max, 1..=65_535);
     count(&section, "queue_max", &mut pool.queue_max, 0..=1_000_000);
@@ -147,6 +155,17 @@ fn balance(section: &Section<'_>, origins: &[Origin]) {
     }
 }
 
+/// Degrees north and east.
+fn location(item: &Item<'_>) -> Option<Coordinates> {
+    let list = item.list(LOCATION_EXAMPLE)?;
+    let [north, east] = list.as_slice() else {
+        item.tell(Complaint::new("location", "`location` is two numbers", "not two", LOCATION_EXAMPLE));
+        return None;
+    };
+    let (north, east) = (north.degrees(90, LOCATION_EXAMPLE), east.degrees(180, LOCATION_EXAMPLE));
+    Coordinates::new(north?, east?)
+}
+
 fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
     let name = section.item("server_name");
     let verify = section.item("verify");
@@ -167,4 +186,5 @@ fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
 
 const ORIGINS_EXAMPLE: &str =
     "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
+const LOCATION_EXAMPLE: &str = "write degrees north and east, like location = [50.1, 8.7]";
 const WEIGHT_MAX: u64 = 1_000_000;

@@ -6,11 +6,12 @@ use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
 use super::super::{HostPattern, Preset, Route, Site, Steer, value};
 use super::policy::{self, Changes};
+use super::pool::Pools;
 use super::steer::{only_pool, steer};
 use super::{Places, tables};
 
 /// All sites; at least one.
-pub(super) fn sites(root: &Section<'_>, pools: &[Arc<str>], defaults: &Changes) -> Vec<Site> {
+pub(super) fn sites(root: &Section<'_>, pools: &Pools, defaults: &Changes) -> Vec<Site> {
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
@@ -24,7 +25,7 @@ pub(super) fn sites(root: &Section<'_>, pools: &[Arc<str>], defaults: &Changes) 
     sections.into_iter().filter_map(|(_, section)| site(section, pools, defaults, &mut places)).collect()
 }
 
-fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &mut Places) -> Option<Site> {
+fn site(section: Section<'_>, pools: &Pools, defaults: &Changes, places: &mut Places) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
     let preset = preset(&section).unwrap_or(Preset::Default);
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
@@ -32,6 +33,7 @@ fn site(section: Section<'_>, pools: &[Arc<str>], defaults: &Changes, places: &m
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
+    needs_database(&section, pools);
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
@@ -85,7 +87,7 @@ fn route(
     section: Section<'_>,
     preset: Preset,
     steer: &Steer,
-    pools: &[Arc<str>],
+    pools: &Pools,
     changes: &Changes,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
@@ -97,9 +99,20 @@ fn route(
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
+    needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), policy })
+}
+
+/// `vary_by = "country"` without a country to be had.
+fn needs_database(section: &Section<'_>, pools: &Pools) {
+    if let Some(item) = section.item("vary_by").filter(|item| !pools.geo && item.as_text() == Some("country"))
+    {
+        let message = "telling countries apart needs a geo database";
+        let help = "write [geo] and below it database = \"/var/lib/tidegate/country.mmdb\"";
+        item.tell(Complaint::new("no-geo", message, "no [geo] in the file", help));
+    }
 }
 
 fn preset(section: &Section<'_>) -> Option<Preset> {

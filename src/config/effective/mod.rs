@@ -5,6 +5,7 @@
 mod geo;
 mod pool;
 mod site;
+mod steer;
 
 use std::fmt::Write as _;
 use std::time::Duration;

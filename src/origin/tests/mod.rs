@@ -8,6 +8,7 @@ mod connecting;
 mod forwarding;
 mod framing;
 mod pooling;
+mod steering;
 mod truncation;
 
 use std::collections::BTreeMap;
@@ -182,6 +183,7 @@ pub(super) fn settings(origins: Vec<Origin>) -> PoolSettings {
     PoolSettings {
         name: "p".into(),
         origins,
+        location: None,
         host: None,
         server_name: None,
         verify: true,

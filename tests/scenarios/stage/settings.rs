@@ -46,6 +46,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
     Pool {
         name: name.into(),
         origins: origins.iter().map(origin).collect(),
+        location: None,
         host: None,
         server_name: None,
         verify: true,
