@@ -280,6 +280,7 @@ fn admin_config(config: &Config, address: SocketAddr) -> Config {
         tls: Vec::new(),
         protocols: vec![ListenerProtocol::Http11],
         trusted_proxies: Vec::new(),
+        proxy_protocol: None,
     }];
     settings.workers = 1;
     settings.limits.connections_max = ADMIN_CONNECTIONS_MAX;

@@ -76,6 +76,9 @@ pub struct Listener {
     pub protocols: Vec<ListenerProtocol>,
     /// Peers whose `X-Forwarded-For` or `Forwarded` names the client.
     pub trusted_proxies: Vec<Network>,
+    /// Peers that begin each connection with the PROXY protocol (version 1 or 2) and so name the client; nobody else is served.
+    /// None: it is not spoken.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What a listener can speak.

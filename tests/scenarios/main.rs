@@ -16,6 +16,7 @@ mod lending;
 mod limits;
 mod places;
 mod pools;
+mod proxy_protocol;
 mod purge_calls;
 mod purging;
 mod ranges;

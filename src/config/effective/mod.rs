@@ -102,6 +102,9 @@ impl Page {
         };
         self.line("protocols", &strings(listener.protocols.iter().map(name)));
         self.line("trusted_proxies", &strings(listener.trusted_proxies.iter()));
+        if let Some(trust) = &listener.proxy_protocol {
+            self.line("proxy_protocol", &format!("{{ trust = {} }}", strings(trust.iter())));
+        }
     }
 
     fn tier(&mut self, tier: &Tier) {
