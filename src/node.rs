@@ -33,6 +33,7 @@ use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::places::Places;
 use crate::route::RouteTable;
+use crate::route::access::SetupError;
 use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
@@ -79,6 +80,9 @@ pub enum StartError {
     /// The key of the tier.
     #[error("cannot read the key of the tier")]
     TierKey(#[source] io::Error),
+    /// What a route's access rules name.
+    #[error(transparent)]
+    Access(#[from] SetupError),
     /// The access log.
     #[error("cannot open the access log")]
     Log(#[source] io::Error),
@@ -127,7 +131,7 @@ impl Edge {
         let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
-            routes: RouteTable::new(&config.sites),
+            routes: RouteTable::new(&config.sites)?,
             store,
             standing,
             fleet,

@@ -133,11 +133,12 @@ impl Places {
             }
         };
         loop {
-            watch.changed().await;
-            clock.sleep(DATABASE_SETTLE).await;
+            // At once, for what was replaced before it was watched.
             let places = Arc::clone(&self);
             // What went wrong has been logged; a panic has been reported by the panic hook.
             drop(tokio::task::spawn_blocking(move || places.renew()).await);
+            watch.changed().await;
+            clock.sleep(DATABASE_SETTLE).await;
         }
     }
 

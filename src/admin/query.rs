@@ -14,7 +14,7 @@ pub struct ExplainQuery {
     pub method: Method,
     /// Its fields, in the order given.
     pub fields: Vec<(HeaderName, HeaderValue)>,
-    /// Whose request it is; none: nobody's that is known.
+    /// Whose it is, where that is told.
     pub client: Option<IpAddr>,
 }
 
@@ -41,7 +41,7 @@ impl ExplainQuery {
                     );
                 }
                 b"client" if client.is_none() => {
-                    client = Some(value.parse().map_err(|_| bad("`client` is not an IP address"))?);
+                    client = Some(value.parse().map_err(|_| bad("`client` is not an address"))?);
                 }
                 b"header" if fields.len() < FIELDS_MAX => fields.push(field(&value)?),
                 b"header" => return Err(bad(format!("more than {FIELDS_MAX} header parameters"))),

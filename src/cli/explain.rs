@@ -1,6 +1,7 @@
 //! `tidegate explain`: what the node would do with a request, and why. Sends nothing to an origin.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use clap::Args;
 use purge_api::ResourceUrl;
@@ -24,9 +25,9 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
-    /// The address of the client who asks: where it is decides about steering by place.
-    #[arg(long, value_name = "ADDRESS")]
-    client: Option<std::net::IpAddr>,
+    /// The address of whoever asks, for rules that look at it and for steering by place.
+    #[arg(long, value_name = "ADDR")]
+    client: Option<IpAddr>,
     #[command(flatten)]
     node: Node,
 }
@@ -43,6 +44,9 @@ impl Explain {
             percent_encoded(&self.url),
             percent_encoded(&self.method)
         );
+        if let Some(client) = self.client {
+            let _ = write!(path, "&client={}", percent_encoded(&client.to_string()));
+        }
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
         }
@@ -114,11 +118,12 @@ fn pairs(members: &Map<String, Value>) -> String {
 }
 
 /// What the decisions mean.
-const DECISIONS: [(&str, &str); 5] = [
+const DECISIONS: [(&str, &str); 6] = [
     ("hit", "answered from the cache, fresh"),
     ("stale", "answered from the cache, stale, and fetched again"),
     ("wait", "joins the fetch that is under way"),
     ("fetch", "fetched from the origin, and stored if that is allowed"),
+    ("refuse", "is not answered: an access rule forbids it"),
     ("pass", "goes to the origin and is not stored"),
 ];
 const FIRST: [&str; 11] = [

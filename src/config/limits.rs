@@ -121,6 +121,22 @@ pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
 pub const ORIGIN_FIELDS_MAX: usize = 256;
 /// Interim (1xx) responses an origin may send before its answer; beyond it 502. FAULTS S15.
 pub const ORIGIN_INTERIM_MAX: usize = 32;
+/// Origins of a pool: each is looked at for each request.
+pub const POOL_ORIGINS_MAX: usize = 256;
+/// An origin that was asked so long ago and has sent no head since is passed over while another talks.
+pub const ORIGIN_SILENT_AFTER: Duration = Duration::from_secs(1);
+/// The share of an origin that comes back, at first, where its pool has a `slow_start`; percent.
+pub const SLOW_START_PERCENT_MIN: u64 = 10;
+/// In which time a moving average of `balance = "ewma"` comes down from a peak by two thirds.
+pub const EWMA_WINDOW: Duration = Duration::from_secs(10);
+/// Origins whose expected times are not farther apart than this are asked by their weights; percent.
+pub const EWMA_TIE_PERCENT: u32 = 20;
+/// Rounds of its share that an origin passed over for being slow may catch up on when it no longer is.
+pub const EWMA_CREDIT_ROUNDS: i64 = 4;
+/// With `balance = "uri-hash"` an origin with more under way than this share of its own, in percent …
+pub const HASH_LOAD_PERCENT: u128 = 125;
+/// … and so many more leaves further requests to the next of their order.
+pub const HASH_LOAD_SLACK: u128 = 4;
 /// Origins asked for one request, the first included.
 pub const ORIGIN_ATTEMPTS_MAX: usize = 3;
 /// Requests that reached an origin and may be repeated at another, in percent of all requests to the pool. FAULTS F3.
@@ -207,6 +223,10 @@ pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 pub const POOL_EJECT_AFTER: u32 = 5;
 /// How long it is left out the first time.
 pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a file of networks.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Networks in one.
+pub const ACCESS_NETWORKS_MAX: usize = 1_000_000;
 /// Bytes of a settings file.
 pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Bytes of a node's name; it stands in fields of every response.

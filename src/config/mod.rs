@@ -3,6 +3,7 @@
 //! Built only by `check/` from what `file.rs` read (or by `cli/` from flags, through the same checks in `value.rs`). The
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
+pub mod access;
 pub mod check;
 pub mod countries;
 pub mod effective;
@@ -30,7 +31,7 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
-pub use pool::{Origin, Pool};
+pub use pool::{Balance, Origin, Pool};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site};
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
@@ -224,6 +225,11 @@ impl Network {
     pub fn new(address: std::net::IpAddr, prefix: u8) -> Option<Self> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// The address that it was made with, and how many of its bits count.
+    pub const fn parts(self) -> (std::net::IpAddr, u8) {
+        (self.address, self.prefix)
     }
 
     /// Whether `address` lies in it; an IPv4-mapped IPv6 address counts as IPv4.

@@ -41,6 +41,11 @@ pub struct Pool {
     pub eject_after: u32,
     /// How long; doubles with each ejection up to ten times.
     pub eject_for: Duration,
+    /// Which origin is asked. Default: by weight.
+    pub balance: Balance,
+    /// An origin that is back after an absence gets its share little by little in this time, from a tenth on. Default `0s`: at
+    /// once.
+    pub slow_start: Duration,
 }
 
 impl Pool {
@@ -63,7 +68,43 @@ impl Pool {
             idle_timeout: limits::POOL_IDLE_TIMEOUT,
             eject_after: limits::POOL_EJECT_AFTER,
             eject_for: limits::POOL_EJECT_FOR,
+            balance: Balance::Weighted,
+            slow_start: Duration::ZERO,
         }
+    }
+}
+
+/// Which origin of a pool is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Balance {
+    /// In turn, each as often as its weight says (smooth weighted round robin).
+    Weighted,
+    /// In turn; weights are not looked at.
+    RoundRobin,
+    /// The one with the least under way for its weight.
+    LeastConnections,
+    /// Of two that come by weight, the one that is likely to answer sooner (peak EWMA of the time to the first byte).
+    Ewma,
+    /// The same client at the same origin: by its address, of IPv6 the /64.
+    ClientHash,
+    /// The same URL at the same origin, unless that has more than its share under way (consistent, with bounded load).
+    UriHash,
+}
+
+impl Balance {
+    /// As written in settings.
+    pub const WORDS: [(&'static str, Self); 6] = [
+        ("weighted", Self::Weighted),
+        ("round-robin", Self::RoundRobin),
+        ("least-connections", Self::LeastConnections),
+        ("ewma", Self::Ewma),
+        ("client-hash", Self::ClientHash),
+        ("uri-hash", Self::UriHash),
+    ];
+
+    /// As written in settings.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, balance)| *balance == self).map_or("", |(word, _)| word)
     }
 }
 

@@ -63,6 +63,7 @@ impl Preset {
             forward: self.forward(),
             cookies: self.cookies(),
             x_cache: false,
+            access: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use cache_store::rules::Policy;
 use http::Method;
 
 use super::Steer;
+use super::access::Access;
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -84,6 +85,8 @@ pub struct RoutePolicy {
     pub cookies: Cookies,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Who gets an answer at all; none: everybody.
+    pub access: Option<Arc<Access>>,
 }
 
 /// Named starting points.

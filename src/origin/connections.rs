@@ -66,6 +66,12 @@ impl Connections {
         (self.slots_max.saturating_sub(self.slots.available_permits()), self.idle.lock().len())
     }
 
+    /// Requests that have a slot or wait for one.
+    pub(crate) fn active(&self) -> usize {
+        let taken = self.slots_max.saturating_sub(self.slots.available_permits());
+        taken.saturating_add(self.waiting())
+    }
+
     /// Requests that wait for a slot.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

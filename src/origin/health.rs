@@ -46,9 +46,9 @@ impl Health {
         }
     }
 
-    /// It answered to the end.
-    pub(crate) fn succeeded(&mut self) {
-        *self = Self::default();
+    /// It answered to the end. Returns whether it had been left out before.
+    pub(crate) fn succeeded(&mut self) -> bool {
+        std::mem::take(self).ejected()
     }
 
     /// It failed. Returns whether this ejected it anew.

@@ -2,7 +2,7 @@
 //!
 //! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::itinerary`] named, and gets an
 //! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
-//! `pool.rs` leads a request through `choose.rs`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
+//! `pool.rs` leads a request through `choose/`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
 //! `connection.rs` is our own HTTP/1.1 client on one socket (`wire.rs`): it writes the request, with `upload.rs` for a body,
 //! and has `framing.rs` read every byte of the response strictly.
 //!
@@ -22,6 +22,7 @@ pub(crate) mod framing;
 mod health;
 pub mod parent;
 mod pool;
+mod pulse;
 mod response;
 mod retry;
 mod stats;
@@ -34,6 +35,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,6 +79,8 @@ pub struct Ask {
     pub body: RequestBody,
     /// Where interim responses go.
     pub interim: Option<InterimSink>,
+    /// Who asks, where the pool chooses its origins by that.
+    pub client: Option<IpAddr>,
     /// What bytes behind a body of declared length mean; see [`Surplus`].
     pub surplus: Surplus,
 }

@@ -1,7 +1,7 @@
 //! One pool: its origins, and a request's way through them.
 //!
-//! `choose.rs` names an origin, `connections.rs` lends a connection to it or `connect.rs` opens one, the request goes out
-//! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose.rs` (health) and
+//! `choose/` names an origin, `connections.rs` lends a connection to it or `connect.rs` opens one, the request goes out
+//! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose/` (health) and
 //! counted here. Redirects are answers: never followed.
 
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
 use super::body::{Open, OriginBody};
-use super::choose::Steering;
+use super::choose::{Key, Load, Steering, key_of_client, key_of_resource};
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::error::{Fault, OriginError};
 use super::forward::Sent;
+use super::pulse::Pulse;
 use super::response::Received;
 use super::retry::{Attempt, Budget, idempotent, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::upload::Upload;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Balance};
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
@@ -45,6 +46,7 @@ pub(crate) struct Origin {
     tls: bool,
     names: Names,
     pub(crate) connections: Connections,
+    pulse: Pulse,
     counters: Counters,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Outgoing {
     upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
+    /// What the choice hashes, where it does.
+    key: Option<Key>,
     /// For SNI and the certificate check.
     server_name: Option<Arc<str>>,
 }
@@ -84,6 +88,7 @@ impl Pool {
                 tls: origin.tls,
                 names: Names::new(&origin.host, Arc::clone(resolver)),
                 connections: Connections::new(&settings),
+                pulse: Pulse::default(),
                 counters: Counters::default(),
             })
             .collect();
@@ -105,8 +110,7 @@ impl Pool {
         let mut tried = Vec::new();
         let mut last: Option<Failed> = None;
         loop {
-            let has_room = |index| self.origin(index).is_some_and(|origin| origin.connections.has_room());
-            let Some(index) = self.steering.choose(self.clock.now(), &tried, has_room) else {
+            let Some(index) = self.choose(&tried, outgoing.key) else {
                 return Err(last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
@@ -134,6 +138,11 @@ impl Pool {
         }
     }
 
+    fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
+        self.steering
+            .choose(self.clock.now(), tried, key, |index| self.origin(index).map_or(Load::NONE, Origin::load))
+    }
+
     /// One origin; a kept connection that turns out to be dead is replaced once.
     async fn ask_origin(
         self: &Arc<Self>,
@@ -143,6 +152,7 @@ impl Pool {
     ) -> Result<Answer, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
+        let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
         let kept = origin.connections.take_idle(name.as_deref(), self.clock.now());
         let mut connection = match kept {
@@ -159,6 +169,10 @@ impl Pool {
                 match connection.exchange(&mut outgoing.upload, &mut received, limit, &self.clock).await {
                     Ok(()) => {
                         let micros = self.clock.micros().saturating_sub(began_micros);
+                        let received_at = self.clock.now();
+                        origin.pulse.beat(received_at);
+                        drop(listening);
+                        self.steering.answered(index, received_at, micros);
                         origin.counters.answered(received.status, micros);
                         let (framing, length) = connection.framing();
                         let here = received.take_data();
@@ -180,7 +194,7 @@ impl Pool {
                             pool: Arc::clone(&self.settings.name),
                             origin: Arc::clone(&origin.name),
                             requested_at,
-                            received_at: self.clock.now(),
+                            received_at,
                             origin_micros: micros,
                         });
                     }
@@ -233,7 +247,7 @@ impl Pool {
     pub(crate) fn drain(&self, name: &str, drained: bool) -> bool {
         let found = self.origins.iter().position(|origin| &*origin.name == name);
         if let Some(index) = found {
-            self.steering.drain(index, drained);
+            self.steering.drain(index, drained, self.clock.now());
         }
         found.is_some()
     }
@@ -245,7 +259,7 @@ impl Pool {
 
     /// An origin answered to the end.
     pub(crate) fn succeeded(&self, index: usize) {
-        self.steering.succeeded(index);
+        self.steering.succeeded(index, self.clock.now());
     }
 
     /// A request to an origin failed; health moves only where that was the origin's fault.
@@ -286,12 +300,28 @@ impl Pool {
     }
 }
 
+impl Origin {
+    fn load(&self) -> Load {
+        Load {
+            active: self.connections.active(),
+            unheard: self.pulse.waiting(),
+            room: self.connections.has_room(),
+            heard_at: self.pulse.heard_at(),
+        }
+    }
+}
+
 impl Outgoing {
     fn new(ask: Ask, settings: &config::Pool) -> Result<Self, OriginError> {
         if ask.method == Method::CONNECT {
             // It asks for a tunnel, which no origin is to open through us.
             return Err(OriginError::Target);
         }
+        let key = match settings.balance {
+            Balance::ClientHash => ask.client.map(key_of_client),
+            Balance::UriHash => Some(key_of_resource(&ask.authority, &ask.target)),
+            _ => None,
+        };
         let host = match &settings.host {
             Some(host) => HeaderValue::from_str(host),
             None => HeaderValue::from_maybe_shared(ask.authority),
@@ -304,6 +334,7 @@ impl Outgoing {
             upload: Upload::new(ask.body),
             interim: ask.interim,
             surplus: ask.surplus,
+            key,
             server_name: settings.server_name.clone(),
         })
     }

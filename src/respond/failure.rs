@@ -124,6 +124,8 @@ fn wants_json(accept: Option<&[u8]>) -> bool {
 fn hint(status: u16, reason: &str) -> &'static str {
     match (status, reason) {
         (_, "no-site") => "No site is configured for this host.",
+        (403, "address-denied") => "This address is not admitted here.",
+        (403, "referer-denied") => "This is not shown on the page that asked for it.",
         (504, "only-if-cached") => "The request asked for a cached answer, and there is none.",
         (421, _) => "This connection is not the right one for this host.",
         (508, _) => "The request has come through this node before.",

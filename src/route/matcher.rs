@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::access::{Guard, Guards, SetupError};
 use super::authority::Authority;
 use super::normal::normal_piece;
 use crate::config::{HostPattern, PathPattern, Route, RoutePolicy, Site};
@@ -36,6 +37,7 @@ pub(super) struct CompiledSite {
     /// Its name in metrics.
     pub(super) name: Arc<str>,
     defaults: Arc<RoutePolicy>,
+    guard: Option<Arc<Guard>>,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
 }
@@ -44,12 +46,14 @@ pub(super) struct CompiledSite {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matched<'t> {
     pub(super) policy: &'t Arc<RoutePolicy>,
+    pub(super) guard: Option<&'t Arc<Guard>>,
     /// Whether the route was chosen by how the path ends (`*.css`), which an origin may see elsewhere.
     pub(super) by_ending: bool,
 }
 
 impl Sites {
-    pub(super) fn new(sites: &[Site]) -> Self {
+    pub(super) fn new(sites: &[Site]) -> Result<Self, SetupError> {
+        let mut guards = Guards::default();
         let mut all = Self {
             compiled: Vec::with_capacity(sites.len()),
             exact: HashMap::default(),
@@ -70,9 +74,9 @@ impl Sites {
                     }
                 }
             }
-            all.compiled.push(CompiledSite::new(at, site));
+            all.compiled.push(CompiledSite::new(at, site, &mut guards)?);
         }
-        all
+        Ok(all)
     }
 
     /// The site that answers for a host, which is in normal form and without port.
@@ -97,16 +101,18 @@ impl Sites {
 }
 
 impl CompiledSite {
-    fn new(at: usize, site: &Site) -> Self {
-        let routes: Vec<_> = site.routes.iter().map(CompiledRoute::new).collect();
+    fn new(at: usize, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
+        let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
+        let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
-        Self {
+        Ok(Self {
             index: u16::try_from(at).unwrap_or(u16::MAX),
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
+            guard: guards.of(site.defaults.access.as_ref())?,
             routes,
             by_path,
-        }
+        })
     }
 
     /// What holds for a path in normal form and a method.
@@ -116,8 +122,12 @@ impl CompiledSite {
             Some(index) => index.first(&self.routes, path, method),
         };
         match found {
-            Some(route) => Matched { policy: &route.policy, by_ending: route.path.is_by_ending() },
-            None => Matched { policy: &self.defaults, by_ending: false },
+            Some(route) => Matched {
+                policy: &route.policy,
+                guard: route.guard.as_ref(),
+                by_ending: route.path.is_by_ending(),
+            },
+            None => Matched { policy: &self.defaults, guard: self.guard.as_ref(), by_ending: false },
         }
     }
 }
@@ -127,6 +137,7 @@ struct CompiledRoute {
     path: CompiledPath,
     methods: Vec<Method>,
     policy: Arc<RoutePolicy>,
+    guard: Option<Arc<Guard>>,
 }
 
 #[derive(Debug)]
@@ -142,12 +153,13 @@ enum CompiledPath {
 }
 
 impl CompiledRoute {
-    fn new(route: &Route) -> Self {
-        Self {
+    fn new(route: &Route, guards: &mut Guards) -> Result<Self, SetupError> {
+        Ok(Self {
             path: CompiledPath::new(&route.path),
             methods: route.methods.clone(),
             policy: Arc::clone(&route.policy),
-        }
+            guard: guards.of(route.policy.access.as_ref())?,
+        })
     }
 
     fn matches(&self, path: &[u8], method: &Method) -> bool {

@@ -10,6 +10,7 @@
 //! A request in normal form is routed without allocating; a part that had to be changed costs one copy.
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
+pub mod access;
 mod authority;
 mod matcher;
 mod normal;
@@ -37,6 +38,7 @@ use crate::config::countries::COUNTRIES;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
+use access::{Guard, SetupError};
 use matcher::{CompiledSite, Sites};
 use policy::Purpose;
 
@@ -55,6 +57,8 @@ pub struct Route<'t, 'r> {
     pub site_name: &'t Arc<str>,
     /// What the site or route decides.
     pub policy: &'t Arc<RoutePolicy>,
+    /// Who gets an answer, unless everybody does.
+    pub guard: Option<&'t Arc<Guard>>,
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
     scheme: Scheme,
@@ -94,9 +98,12 @@ impl RouteRefusal {
 }
 
 impl RouteTable {
-    /// Compiles the sites of the settings.
-    pub fn new(sites: &[Site]) -> Self {
-        Self { sites: Sites::new(sites) }
+    /// Compiles the sites of the settings; reads the files that their access rules name.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn new(sites: &[Site]) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites)? })
     }
 
     /// The route of a request.
@@ -143,6 +150,7 @@ impl RouteTable {
             site: site.index,
             site_name: &site.name,
             policy: matched.policy,
+            guard: matched.guard,
             bypass,
             scheme,
             authority: authority.into_bytes(),
@@ -201,9 +209,10 @@ impl RouteTable {
 impl<'t> Route<'t, '_> {
     /// The same with bytes of its own, for whoever will change the request.
     pub fn detached(self) -> Route<'t, 'static> {
-        let Self { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed, arm } = self;
+        let Self { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed, arm } =
+            self;
         let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
-        Route { site, site_name, policy, bypass, scheme, authority, target, path_len, keyed, arm }
+        Route { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed, arm }
     }
 
     /// Host and port in normal form: for `Host`, the rules, purges and the log.

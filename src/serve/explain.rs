@@ -11,9 +11,9 @@ use http::Method;
 use purge_api::Problem;
 use serde_json::{Value, json};
 
-use super::Edge;
 use super::arm::on_the_side_of;
 use super::walk::head;
+use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
 use crate::config::RoutePolicy;
 use crate::listener::fields::Fields;
@@ -66,7 +66,13 @@ impl Edge {
         if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
-        let (decision, reason) = if let Some(bypass) = route.bypass {
+        let mut denied = None;
+        if let Some(guard) = route.guard {
+            (answer["access"], denied) = guarded::explain(guard, query.client, route.authority(), &fields);
+        }
+        let (decision, reason) = if let Some(denied) = denied {
+            ("refuse", Some(denied.as_str()))
+        } else if let Some(bypass) = route.bypass {
             ("pass", Some(bypass.as_str()))
         } else {
             let peek = self.store.peek(route.resource(key), &request, &route.policy.rules, now);
@@ -82,7 +88,8 @@ impl Edge {
                 (Some(why), _) => ("fetch", why.detail().or(Some(why.fwd()))),
             }
         };
-        if route.bypass.is_none()
+        if denied.is_none()
+            && route.bypass.is_none()
             && let Some(parents) = &self.parents
         {
             answer["parents"] = json!(self.told_of(parents, &query.method, scheme, &route, key));

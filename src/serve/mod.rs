@@ -21,6 +21,7 @@ mod arm;
 mod child;
 mod explain;
 mod fetch;
+mod guarded;
 mod leading;
 mod nodes;
 mod pass;
@@ -134,6 +135,11 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
+        if let Some(guard) = route.guard
+            && let Err(denied) = guarded::ask(guard, request, &route)
+        {
+            return Served::Now(tagged(route.site, self.failed(request, denied.into())));
+        }
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }

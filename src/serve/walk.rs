@@ -298,6 +298,7 @@ impl Walk {
             body,
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
+            client: Some(self.client.address.ip()),
             surplus: self.surplus(),
         }
     }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::large_futures)] // buffers on the stack of a test that has it to itself
 
+mod access;
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;

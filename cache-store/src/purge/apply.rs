@@ -30,6 +30,8 @@ pub(crate) struct Purges {
     pub(crate) recent: Recent,
     /// Up to which record the disk has forgotten for good what purges by URL took.
     settled: AtomicU64,
+    /// The last record when it was looked at last.
+    seen: AtomicU64,
 }
 
 /// A purge that has been applied.
@@ -67,6 +69,7 @@ impl Purges {
             broad: Broad::default(),
             recent: Recent::new(),
             settled: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
         }
     }
 
@@ -211,7 +214,10 @@ impl CacheStore {
         purges.log.raise_ceiling()?;
         if let Some(disk) = self.disk() {
             let sequence = purges.log.sequence();
-            if sequence > purges.settled.load(Ordering::Acquire) {
+            // While purges come they are not made to wait for this: a start that has to tell the disk again costs little.
+            let is_quiet = purges.seen.swap(sequence, Ordering::AcqRel) == sequence;
+            let settled = purges.settled.load(Ordering::Acquire);
+            if sequence > settled && (is_quiet || sequence - settled >= UNSETTLED_MAX) {
                 disk.settle()?;
                 purges.log.settled(sequence)?;
                 purges.settled.store(sequence, Ordering::Release);
@@ -311,3 +317,5 @@ impl CacheStore {
 
 /// By which source a record came that no one ordered: it says that something may have been missed.
 pub const GAP: &str = "gap";
+/// Records that a start may have to tell the disk again.
+const UNSETTLED_MAX: u64 = 10_000;

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
@@ -16,6 +18,16 @@ pub(super) enum Place {
     Directory(Arc<dyn Files>),
 }
 
+/// A database that was opened.
+pub(super) struct Found {
+    pub(super) database: Database,
+    /// It was made just now.
+    pub(super) is_new: bool,
+    /// Its last commit does not verify, and it stands as of the one before: the power failed within a commit, which nobody was told
+    /// of, or what was written has changed since.
+    pub(super) fell_back: bool,
+}
+
 /// Why a database could not be opened.
 pub(super) enum Unusable {
     /// The disk refuses.
@@ -25,12 +37,12 @@ pub(super) enum Unusable {
 }
 
 impl Place {
-    /// Opens the database; tells whether it was made just now.
-    pub(super) fn open(&self) -> Result<(Database, bool), Unusable> {
+    /// Opens the database, or makes one.
+    pub(super) fn open(&self) -> Result<Found, Unusable> {
         match self {
             Self::Memory => {
-                let made = builder().create_with_backend(InMemoryBackend::new());
-                made.map(|database| (database, true)).map_err(unusable)
+                let made = builder().create_with_backend(InMemoryBackend::new()).map_err(unusable)?;
+                Ok(Found { database: made, is_new: true, fell_back: false })
             }
             Self::Directory(files) => {
                 let (file, is_new) = match files.open(NAME) {
@@ -41,11 +53,21 @@ impl Place {
                     Err(error) => return Err(Unusable::Disk(error)),
                 };
                 let is_new = is_new || file.length().map_err(Unusable::Disk)? == 0;
-                let database = builder().create_with_backend(Backing(file)).map_err(unusable)?;
+                let fell_back = Arc::new(AtomicBool::new(false));
+                let told = Arc::clone(&fell_back);
+                let mut builder = builder();
+                // It calls at its start, then when the last commit does not verify, and from its middle on.
+                builder.set_repair_callback(move |session| {
+                    if session.progress() > 0.0 && session.progress() < 0.5 {
+                        told.store(true, Ordering::Relaxed);
+                    }
+                });
+                let backing = Backing { file, head: Mutex::default() };
+                let database = builder.create_with_backend(backing).map_err(unusable)?;
                 if is_new {
                     files.sync_directory("").map_err(Unusable::Disk)?;
                 }
-                Ok((database, is_new))
+                Ok(Found { database, is_new, fell_back: fell_back.load(Ordering::Relaxed) })
             }
         }
     }
@@ -79,7 +101,24 @@ fn unusable(error: DatabaseError) -> Unusable {
     }
 }
 
-struct Backing(Box<dyn File>);
+/// The file under the database.
+struct Backing {
+    file: Box<dyn File>,
+    /// The database's head, held back: it makes what is written beside it current, so it is written behind that. A process that
+    /// is killed within a commit leaves the one before, whole.
+    head: Mutex<Option<Vec<u8>>>,
+}
+
+impl Backing {
+    fn write_head(&self) -> io::Result<()> {
+        let mut head = self.head.lock();
+        if let Some(bytes) = &*head {
+            self.file.write_at(bytes, 0)?;
+        }
+        *head = None;
+        Ok(())
+    }
+}
 
 impl std::fmt::Debug for Backing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,23 +128,36 @@ impl std::fmt::Debug for Backing {
 
 impl StorageBackend for Backing {
     fn len(&self) -> io::Result<u64> {
-        self.0.length()
+        self.file.length()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(out, offset)
+        if offset == 0 {
+            self.write_head()?;
+        }
+        self.file.read_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_length(len)
+        self.write_head()?;
+        self.file.set_length(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.write_head()?;
+        self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(data, offset)
+        if offset == 0 {
+            *self.head.lock() = Some(data.to_vec());
+            return Ok(());
+        }
+        self.file.write_at(data, offset)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.write_head()
     }
 }
 

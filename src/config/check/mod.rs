@@ -8,6 +8,7 @@
 //! Invariant: a `Config` from here needs no further check; `effective` prints it so that it passes again and means the
 //! same.
 
+mod access;
 mod geo;
 mod limits;
 mod listener;
@@ -127,7 +128,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         .section("cache")
         .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
-    let sites = site::sites(&root, &pools, &defaults);
+    let sites = site::sites(&root, &pools, &defaults, around);
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();

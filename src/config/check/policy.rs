@@ -34,7 +34,11 @@ impl Changes {
     }
 
     /// Notes what to do with a value, if there is one.
-    fn note<T: 'static>(&mut self, value: Option<T>, change: impl Fn(&mut RoutePolicy, &T) + 'static) {
+    pub(super) fn note<T: 'static>(
+        &mut self,
+        value: Option<T>,
+        change: impl Fn(&mut RoutePolicy, &T) + 'static,
+    ) {
         if let Some(value) = value {
             self.0.push(Arc::new(move |policy| change(policy, &value)));
         }

@@ -8,10 +8,15 @@ use super::super::{HostPattern, Preset, Route, Site, Steer, value};
 use super::policy::{self, Changes};
 use super::pool::Pools;
 use super::steer::{only_pool, steer};
-use super::{Places, tables};
+use super::{Places, Surroundings, access, tables};
 
 /// All sites; at least one.
-pub(super) fn sites(root: &Section<'_>, pools: &Pools, defaults: &Changes) -> Vec<Site> {
+pub(super) fn sites(
+    root: &Section<'_>,
+    pools: &Pools,
+    defaults: &Changes,
+    around: &Surroundings,
+) -> Vec<Site> {
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
@@ -22,23 +27,33 @@ pub(super) fn sites(root: &Section<'_>, pools: &Pools, defaults: &Changes) -> Ve
         ));
     }
     let mut places = Places::new();
-    sections.into_iter().filter_map(|(_, section)| site(section, pools, defaults, &mut places)).collect()
+    sections
+        .into_iter()
+        .filter_map(|(_, section)| site(section, pools, defaults, around, &mut places))
+        .collect()
 }
 
-fn site(section: Section<'_>, pools: &Pools, defaults: &Changes, places: &mut Places) -> Option<Site> {
+fn site(
+    section: Section<'_>,
+    pools: &Pools,
+    defaults: &Changes,
+    around: &Surroundings,
+    places: &mut Places,
+) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
     let preset = preset(&section).unwrap_or(Preset::Default);
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
+    changes.extend(access::access(&section, around));
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     needs_database(&section, pools);
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
-        let Some(route) = route(section, preset, &steer, pools, &changes) else { continue };
+        let Some(route) = route(section, preset, &steer, pools, &changes, around) else { continue };
         let same = format!("{} {:?}", route.path, route.methods);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
@@ -89,6 +104,7 @@ fn route(
     steer: &Steer,
     pools: &Pools,
     changes: &Changes,
+    around: &Surroundings,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
     let path = path.and_then(|item| item.parsed(PATH_EXAMPLE, value::path_pattern));
@@ -99,6 +115,7 @@ fn route(
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
+    changes.extend(access::access(&section, around));
     needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));

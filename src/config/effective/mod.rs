@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is written here passes `check` and means the same, so it is its own effective form.
 
+mod access;
 mod geo;
 mod pool;
 mod site;

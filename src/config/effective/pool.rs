@@ -14,7 +14,7 @@ impl Page {
             let _ = writeln!(self.0, "  {{ url = {url}, weight = {weight}, backup = {backup} }},");
         }
         self.0.push_str("]\n");
-        self.line("balance", &quoted("weighted"));
+        self.line("balance", &quoted(pool.balance.as_str()));
         if let Some(at) = &pool.location {
             self.line("location", &format!("[{:?}, {:?}]", at.latitude(), at.longitude()));
         }
@@ -37,5 +37,6 @@ impl Page {
         self.line("idle_timeout", &time(pool.idle_timeout));
         self.line("eject_after", &pool.eject_after.to_string());
         self.line("eject_for", &time(pool.eject_for));
+        self.line("slow_start", &time(pool.slow_start));
     }
 }

@@ -39,6 +39,7 @@ impl Page {
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
         self.line("x_cache", &policy.x_cache.to_string());
+        self.access(policy.access.as_deref());
     }
 
     fn rules(&mut self, rules: &Policy) {

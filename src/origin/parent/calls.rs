@@ -57,6 +57,7 @@ impl Parents {
             fields,
             body: whole(body),
             interim: None,
+            client: None,
             surplus: Surplus::Refuse,
         });
         let mut answer = answer.await.map_err(|error| BusError(error.cause.to_string()))?;

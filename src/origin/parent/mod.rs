@@ -212,6 +212,7 @@ impl Parent {
             fields: self.fields(wanted, on.clock, position),
             body: RequestBody::Empty,
             interim: Some(sink.clone()),
+            client: None,
             surplus: wanted.surplus,
         };
         let mut asking = pin!(on.origins.ask(ask));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Steer;
 use crate::listener::fields::Fields;
-use crate::origin::choose::Steering;
+use crate::origin::choose::{Load, Steering};
 
 /// Weighted origins; a weight of 0 stands for a backup.
 fn steering(weights: &[u32]) -> Steering {
@@ -14,10 +14,17 @@ fn steering(weights: &[u32]) -> Steering {
     Steering::new(&settings(origins))
 }
 
+/// An idle origin with room.
+const IDLE: Load = Load { active: 0, unheard: 0, room: true, heard_at: Timestamp::from_secs(0) };
+
+fn idle(_: usize) -> Load {
+    IDLE
+}
+
 fn shares(steering: &Steering, now: Timestamp, picks: usize, origins: usize) -> Vec<usize> {
     let mut shares = vec![0; origins];
     for _ in 0..picks {
-        let index = steering.choose(now, &[], |_| true).unwrap();
+        let index = steering.choose(now, &[], None, idle).unwrap();
         *shares.get_mut(index).unwrap() += 1;
     }
     shares
@@ -32,7 +39,7 @@ fn after(secs: u64) -> Timestamp {
 #[test]
 fn weights_are_honoured_exactly_over_one_round_and_spread_smoothly() {
     let five = steering(&[5, 1, 1]);
-    let order: Vec<_> = (0..7).map(|_| five.choose(NOW, &[], |_| true).unwrap()).collect();
+    let order: Vec<_> = (0..7).map(|_| five.choose(NOW, &[], None, idle).unwrap()).collect();
     assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);
     assert_eq!(shares(&steering(&[3, 1]), NOW, 400, 2), [300, 100]);
 }
@@ -45,8 +52,8 @@ fn a_backup_is_chosen_only_while_no_other_is_available() {
         one.failed(0, NOW);
     }
     assert_eq!(shares(&one, after(9), 10, 2), [0, 10]);
-    assert_eq!(one.choose(after(10), &[], |_| true), Some(0), "its trial");
-    one.succeeded(0);
+    assert_eq!(one.choose(after(10), &[], None, idle), Some(0), "its trial");
+    one.succeeded(0, NOW);
     assert_eq!(shares(&one, after(10), 10, 2), [10, 0]);
 }
 
@@ -65,7 +72,7 @@ fn an_ejection_lasts_twice_as_long_each_time_up_to_ten_times() {
         assert_eq!(chosen, [1, 3], "one request on trial after {secs}");
         assert!(two.failed(0, now));
     }
-    two.succeeded(0);
+    two.succeeded(0, now);
     assert_eq!(shares(&two, now, 4, 2), [2, 2]);
 }
 
@@ -75,7 +82,7 @@ fn a_success_in_between_starts_the_count_anew() {
     for _ in 0..10 {
         assert!(!one.failed(0, NOW));
         assert!(!one.failed(0, NOW));
-        one.succeeded(0);
+        one.succeeded(0, NOW);
     }
     assert_eq!(shares(&one, NOW, 4, 2), [2, 2]);
 }
@@ -98,33 +105,37 @@ fn when_all_are_ejected_all_are_tried_backups_last() {
         }
     }
     assert_eq!(shares(&all, NOW, 4, 3), [2, 2, 0]);
-    assert_eq!(all.choose(NOW, &[0, 1], |_| true), Some(2));
-    assert_eq!(all.choose(NOW, &[0, 1, 2], |_| true), None);
+    assert_eq!(all.choose(NOW, &[0, 1], None, idle), Some(2));
+    assert_eq!(all.choose(NOW, &[0, 1, 2], None, idle), None);
     assert!(!all.available(NOW));
 }
 
 #[test]
 fn an_origin_without_room_is_passed_over_while_another_has_some() {
     let two = steering(&[9, 1]);
-    assert_eq!(two.choose(NOW, &[], |index| index == 1), Some(1));
-    assert_eq!(two.choose(NOW, &[], |_| false), Some(0), "none has room: by weight");
+    assert_eq!(two.choose(NOW, &[], None, |index| Load { room: index == 1, ..IDLE }), Some(1));
+    assert_eq!(
+        two.choose(NOW, &[], None, |_| Load { room: false, ..IDLE }),
+        Some(0),
+        "none has room: by weight"
+    );
 }
 
 #[test]
 fn a_drained_origin_is_never_chosen_not_even_in_panic() {
     let three = steering(&[1, 1, 0]);
-    three.drain(0, true);
+    three.drain(0, true, NOW);
     assert_eq!(shares(&three, NOW, 4, 3), [0, 4, 0]);
-    three.drain(1, true);
+    three.drain(1, true, NOW);
     assert_eq!(shares(&three, NOW, 4, 3), [0, 0, 4], "the backup");
     for _ in 0..3 {
         three.failed(2, NOW);
     }
     assert_eq!(shares(&three, NOW, 4, 3), [0, 0, 4], "panic");
-    three.drain(2, true);
-    assert_eq!(three.choose(NOW, &[], |_| true), None);
+    three.drain(2, true, NOW);
+    assert_eq!(three.choose(NOW, &[], None, idle), None);
     assert!(!three.available(NOW));
-    three.drain(0, false);
+    three.drain(0, false, NOW);
     assert_eq!(shares(&three, NOW, 4, 3), [4, 0, 0]);
 }
 

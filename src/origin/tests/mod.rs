@@ -3,6 +3,7 @@
 //! An origin plays one list of [`Play`]s for each connection it accepts, in the order they come; connections beyond the
 //! script are accepted and closed at once. What it read is kept, so a test can say what reached it.
 
+mod balancing;
 mod choosing;
 mod connecting;
 mod forwarding;
@@ -181,13 +182,6 @@ pub(super) fn at(port: u16) -> Origin {
 /// Settings of a pool `p` of these origins.
 pub(super) fn settings(origins: Vec<Origin>) -> PoolSettings {
     PoolSettings {
-        name: "p".into(),
-        origins,
-        location: None,
-        host: None,
-        server_name: None,
-        verify: true,
-        ca: None,
         connections_max: 16,
         queue_timeout: Duration::from_secs(5),
         queue_max: 16,
@@ -197,6 +191,7 @@ pub(super) fn settings(origins: Vec<Origin>) -> PoolSettings {
         idle_timeout: Duration::from_secs(15),
         eject_after: 3,
         eject_for: Duration::from_secs(10),
+        ..PoolSettings::of(&"p".into(), origins)
     }
 }
 
@@ -218,6 +213,7 @@ pub(super) fn ask(method: Method, target: &'static str) -> Ask {
         fields: Sent::default(),
         body: RequestBody::Empty,
         interim: None,
+        client: None,
         surplus: Surplus::Refuse,
     }
 }

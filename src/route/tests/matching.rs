@@ -25,7 +25,8 @@ fn the_most_particular_site_answers() {
     ];
     let mut all = sites.to_vec();
     all.push(site(&[HostPattern::Any], policy(), vec![]));
-    let (without_any, with_any) = (RouteTable::new(&sites), RouteTable::new(&all));
+    let [without_any, with_any] =
+        [&sites[..], &all].map(|sites| RouteTable::new(sites).expect("no files to read"));
     for (claim, host, expected) in [
         ("an exact host beats a wildcard", "www.example.org", Some(1)),
         ("case, dot and port do not matter", "WWW.example.org.:8080", Some(1)),

@@ -30,6 +30,7 @@ fn policy() -> RoutePolicy {
         forward: Forward::Safe,
         cookies: Cookies::Forward,
         x_cache: false,
+        access: None,
     }
 }
 
@@ -38,7 +39,7 @@ fn site(hosts: &[HostPattern], defaults: RoutePolicy, routes: Vec<config::Route>
 }
 
 fn any_host(defaults: RoutePolicy, routes: Vec<config::Route>) -> RouteTable {
-    RouteTable::new(&[site(&[HostPattern::Any], defaults, routes)])
+    RouteTable::new(&[site(&[HostPattern::Any], defaults, routes)]).expect("no files to read")
 }
 
 /// A path pattern as `check.rs` makes it of what the settings say.

@@ -16,7 +16,7 @@ fn a_request_in_normal_form_is_routed_and_its_cost_is_printed() {
     let sites: Vec<_> = (0..100)
         .map(|n| site(&[HostPattern::Exact(format!("www{n}.example.com").into())], policy(), vec![]))
         .collect();
-    let table = RouteTable::new(&sites);
+    let table = RouteTable::new(&sites).expect("no files to read");
     // Shared already, as a listener's buffer is.
     let (authority, target) = (
         Bytes::from_static(b"www42.example.com"),

@@ -94,6 +94,16 @@ impl H2Client {
         self.send(http::Request::get(format!("https://{HOST}{target}")), None)
     }
 
+    /// The same with these fields.
+    pub(crate) fn get_with(
+        &self,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> impl Future<Output = Answer> + use<> {
+        let request = http::Request::get(format!("https://{HOST}{target}"));
+        self.send(fields.iter().fold(request, |request, (name, value)| request.header(*name, *value)), None)
+    }
+
     /// The same with a body.
     pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
         self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()))

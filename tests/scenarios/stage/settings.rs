@@ -44,13 +44,6 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
 /// A pool that never ejects, so that only tests about ejection see it.
 pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
     Pool {
-        name: name.into(),
-        origins: origins.iter().map(origin).collect(),
-        location: None,
-        host: None,
-        server_name: None,
-        verify: true,
-        ca: None,
         connections_max: 2048,
         queue_timeout: Duration::from_secs(5),
         queue_max: 2048,
@@ -60,6 +53,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
         idle_timeout: Duration::from_mins(1),
         eject_after: u32::MAX,
         eject_for: Duration::from_secs(10),
+        ..Pool::of(&name.into(), origins.iter().map(origin).collect())
     }
 }
 

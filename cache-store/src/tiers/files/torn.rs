@@ -56,7 +56,7 @@ enum Change {
     Rename(String, String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     seen: Vec<u8>,
     durable: Vec<u8>,
@@ -117,9 +117,42 @@ impl Torn {
         self.disk = Arc::new(Mutex::new(next));
     }
 
-    /// The process dies and the machine lives: only locks are lost.
-    pub fn kill(&self) {
-        self.disk.lock().locked.clear();
+    /// The process dies and the machine lives: locks are free, what was written stays; what the process still does, it does to a disk
+    /// that is no more.
+    pub fn kill(&mut self) {
+        let disk = self.disk.lock();
+        let mut copies: Vec<(*const Mutex<Inode>, Arc<Mutex<Inode>>)> = Vec::new();
+        let mut copy = |inode: &Arc<Mutex<Inode>>| {
+            let was = Arc::as_ptr(inode);
+            if let Some((_, copy)) = copies.iter().find(|(known, _)| *known == was) {
+                return Arc::clone(copy);
+            }
+            let copied = Arc::new(Mutex::new(inode.lock().clone()));
+            copies.push((was, Arc::clone(&copied)));
+            copied
+        };
+        let mut names = |of: &BTreeMap<String, Arc<Mutex<Inode>>>| {
+            of.iter().map(|(name, inode)| (name.clone(), copy(inode))).collect::<BTreeMap<_, _>>()
+        };
+        let (seen, durable) = (names(&disk.seen), names(&disk.durable));
+        let unsynced = disk.unsynced.iter().map(|change| match change {
+            Change::Give(name, inode) => Change::Give(name.clone(), copy(inode)),
+            Change::Take(name) => Change::Take(name.clone()),
+            Change::Rename(from, to) => Change::Rename(from.clone(), to.clone()),
+        });
+        let next = Disk {
+            seen,
+            durable,
+            unsynced: unsynced.collect(),
+            locked: BTreeSet::new(),
+            faults: disk.faults,
+            random: disk.random,
+            calls: disk.calls,
+            failed: disk.failed,
+            written: disk.written,
+        };
+        drop(disk);
+        self.disk = Arc::new(Mutex::new(next));
     }
 
     /// Flips one bit of a file, durably: `at` counts bits, modulo its length.

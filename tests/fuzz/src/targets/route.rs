@@ -109,7 +109,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
         no_database: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-            RouteTable::new(&config.sites)
+            RouteTable::new(&config.sites).expect("no files to read")
         })
         .collect()
 });

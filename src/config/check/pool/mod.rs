@@ -1,13 +1,16 @@
 //! `[pool.NAME]`: the origins that misses go to.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::geo::Coordinates;
 
 use super::super::file::{Item, Section};
+use super::super::limits::POOL_ORIGINS_MAX;
 use super::super::mistake::Complaint;
-use super::super::{Origin, Pool, value};
+use super::super::{Balance, Origin, Pool, value};
 use super::limits::{count, timeout};
 use super::{Places, Surroundings, file};
 
@@ -57,7 +60,12 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     let listed = section.required("origins", ORIGINS_EXAMPLE);
     let origins = listed.as_ref().and_then(origins);
     let mut pool = Pool::of(name, origins.unwrap_or_default());
-    balance(&section, &pool.origins);
+    if let Some(balance) = balance(&section, &pool.origins) {
+        pool.balance = balance;
+    }
+    if let Some(time) = section.item("slow_start").and_then(|item| item.duration(SLOW_START_RANGE)) {
+        pool.slow_start = time;
+    }
     pool.host = section
         .item("host")
         .and_then(|item| item.parsed("write host = \"www.example.com\"", value::host_field));
@@ -93,6 +101,11 @@ fn origins(item: &Item<'_>) -> Option<Vec<Origin>> {
     let list = item.list(ORIGINS_EXAMPLE)?;
     if list.is_empty() {
         item.tell(Complaint::new("empty", "`origins` is empty", "empty", ORIGINS_EXAMPLE));
+    }
+    if list.len() > POOL_ORIGINS_MAX {
+        let message = format!("a pool has at most {POOL_ORIGINS_MAX} origins, this one has {}", list.len());
+        let help = "make two pools of it, and share requests between them: steer = { by = \"weight\", … }";
+        item.tell(Complaint::new("range", message, "too many", help));
     }
     let mut places = Places::new();
     let mut origins = Vec::new();
@@ -135,16 +148,11 @@ fn origin(item: &Item<'_>) -> Option<Origin> {
     Some(Origin { weight, backup: backup.unwrap_or_default(), ..origin? })
 }
 
-/// Only tells mistakes: with equal weights, weighted is round-robin.
-fn balance(section: &Section<'_>, origins: &[Origin]) {
-    let Some(item) = section.item("balance") else { return };
-    if let Some(word @ ("least-connections" | "ewma" | "client-hash" | "uri-hash")) = item.as_text() {
-        let message = format!("balance = \"{word}\" is not supported by this version yet");
-        let help = "write \"weighted\" or \"round-robin\"";
-        return item.tell(Complaint::new("not-supported", message, "not supported yet", help));
-    }
-    let round_robin = item.word(&[("weighted", false), ("round-robin", true)]).unwrap_or_default();
-    if round_robin && origins.iter().any(|origin| origin.weight != 1) {
+/// Which origin is asked; with round-robin, weights are a mistake.
+fn balance(section: &Section<'_>, origins: &[Origin]) -> Option<Balance> {
+    let item = section.item("balance")?;
+    let balance = item.word(&Balance::WORDS)?;
+    if balance == Balance::RoundRobin && origins.iter().any(|origin| origin.weight != 1) {
         let help = "write balance = \"weighted\", or remove the weights";
         item.tell(Complaint::new(
             "weights-unused",
@@ -153,6 +161,7 @@ fn balance(section: &Section<'_>, origins: &[Origin]) {
             help,
         ));
     }
+    Some(balance)
 }
 
 /// Degrees north and east.
@@ -188,3 +197,4 @@ const ORIGINS_EXAMPLE: &str =
     "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
 const LOCATION_EXAMPLE: &str = "write degrees north and east, like location = [50.1, 8.7]";
 const WEIGHT_MAX: u64 = 1_000_000;
+const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
