@@ -207,6 +207,10 @@ fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
             fleet.look();
         }
     });
+    {
+        let _shared = shared.enter();
+        edge.origins.watch();
+    }
     if let Some(places) = &edge.places {
         shared.spawn(Arc::clone(places).watch(edge.clock.clone()));
     }

@@ -71,6 +71,7 @@ fn the_effective_settings_leave_nothing_out() {
     let sometimes = [
         "tls",
         "host",
+        "health",
         "server_name",
         "ca",
         "steer",

@@ -9,11 +9,11 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::large::Large;
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;

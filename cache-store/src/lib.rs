@@ -8,6 +8,7 @@
 //!
 //! The crate reads no clock, opens no socket and knows HTTP only by the `http` crate's types.
 
+mod atomic;
 pub mod body;
 pub mod coalesce;
 mod cursor;

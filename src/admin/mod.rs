@@ -15,6 +15,7 @@ mod calls;
 mod deploy;
 mod guard;
 mod history;
+mod pools;
 pub(crate) mod purge;
 mod query;
 mod steer;
@@ -75,6 +76,9 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// The reason, for people.
     fn ready(&self) -> Result<(), String>;
+
+    /// Takes an origin out by hand, or back in; its name, if there is one that is called so.
+    fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>>;
 
     /// What ails a node that serves all the same, a line each; empty where nothing does.
     fn ailments(&self) -> Vec<String>;
@@ -166,7 +170,7 @@ impl Inner {
     fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
         let (call, varied, bearer) = self.admit(request)?;
         let inner = Arc::clone(self);
-        let query = path_of(request.target()).1;
+        let (path, query) = path_of(request.target());
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
             (Route::Steer, Some(bearer)) => {
@@ -184,6 +188,8 @@ impl Inner {
                     Box::pin(inner.purge(asked, body))
                 }
             }
+            (Route::Drain, _) => return Ok(Answering::Now(self.drain(path, true)?)),
+            (Route::Resume, _) => return Ok(Answering::Now(self.drain(path, false)?)),
             (route, _) => return Ok(Answering::Now(self.answer(route, query)?)),
         };
         Ok(Answering::Later(later))
@@ -223,6 +229,7 @@ impl Inner {
                 }
                 Reply::json(StatusCode::OK, &stat)
             }
+            Route::Pools => self.pools(),
             Route::Steerings => self.steerings(),
             Route::Stop => {
                 self.node.stop();
@@ -251,7 +258,9 @@ impl Inner {
                 text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
             }
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
-            Route::Purge
+            Route::Drain
+            | Route::Resume
+            | Route::Purge
             | Route::Deploy
             | Route::ZonePurge
             | Route::KeyPurge

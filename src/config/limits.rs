@@ -141,8 +141,34 @@ pub const HASH_LOAD_SLACK: u128 = 4;
 pub const ORIGIN_ATTEMPTS_MAX: usize = 3;
 /// Requests that reached an origin and may be repeated at another, in percent of all requests to the pool. FAULTS F3.
 pub const ORIGIN_RETRY_PERCENT: u32 = 10;
-/// Such repetitions that a pool may save up.
-pub const ORIGIN_RETRY_BURST: u32 = 10;
+/// Such repetitions that a pool may save up: what hangs at an origin that falls silent.
+pub const ORIGIN_RETRY_BURST: u32 = 100;
+/// Those that it has before its first request.
+pub const ORIGIN_RETRIES_AT_START: u32 = 10;
+/// From a request to another one on top of it, where its origin has been silent all the while.
+pub const ORIGIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are held back until it is whole, where the last request to its origin failed.
+pub const HELD_BYTES_MAX: usize = 64 * KIB;
+/// How often a request that could not be asked of another origin for want of one, or of repeats, looks again.
+pub const HEDGE_AGAIN: Duration = Duration::from_millis(250);
+/// Answers that a pool must have seen before it knows what is slow.
+pub const HEDGE_SAMPLES_MIN: u64 = 100;
+/// In which time the requests that fail at an origin are counted …
+pub const EJECT_WINDOW: Duration = Duration::from_secs(10);
+/// … and how many there must be before their share says something.
+pub const EJECT_SAMPLES_MIN: u32 = 20;
+/// Between two checks of an origin's health. The `HEALTH_…` are defaults of a pool's `health`.
+pub const HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// How long one may take.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failed ones in a row after which the origin is left out.
+pub const HEALTH_UNHEALTHY_AFTER: u32 = 3;
+/// Good ones in a row after which it is asked again.
+pub const HEALTH_HEALTHY_AFTER: u32 = 2;
+/// Checks of one pool that run at once.
+pub const HEALTH_CHECKS_MAX: usize = 16;
+/// Bytes of an answer's body in which a check looks for its text.
+pub const HEALTH_BODY_BYTES_MAX: usize = 64 * KIB;
 /// An ejection lasts at most this many times `eject_for`.
 pub const EJECT_FACTOR_MAX: u32 = 10;
 /// Addresses of one origin that are tried.
@@ -221,6 +247,8 @@ pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Consecutive failures after which an origin is left out.
 pub const POOL_EJECT_AFTER: u32 = 5;
+/// The share of its requests that must fail for an origin to be left out although some succeed, percent.
+pub const POOL_EJECT_FAILURE_PERCENT: u32 = 50;
 /// How long it is left out the first time.
 pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
 /// Bytes of a file of networks.

@@ -1,8 +1,11 @@
 //! `[pool.NAME]` as meant: a group of origins, and how they are asked.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::StatusCode;
 
 use super::limits;
 
@@ -41,6 +44,20 @@ pub struct Pool {
     pub eject_after: u32,
     /// How long; doubles with each ejection up to ten times.
     pub eject_for: Duration,
+    /// The share of requests in ten seconds (twenty at least) that must fail for an origin to be left out although some succeed,
+    /// percent; 0: only failures in a row count. Default 50.
+    pub eject_failure_percent: u32,
+    /// How much of the pool may be left out for failures at once, percent; one origin always may, unless this is 0. Beyond it
+    /// an origin that fails is asked all the same. Default 100: when all are left out, all are asked.
+    pub eject_max_percent: u8,
+    /// Statuses that count as failures of their origin. Where it is safe, another origin is asked instead. Default: none; an answer
+    /// is an answer.
+    pub fail_status: Statuses,
+    /// When a request that may be repeated and waits for its first byte is asked of another origin as well. Default: when its
+    /// origin has been silent to everybody for two seconds.
+    pub hedge_after: HedgeAfter,
+    /// What is asked of each origin to see whether it is well. Default: nothing; only what becomes of requests counts.
+    pub health: Option<Health>,
     /// Which origin is asked. Default: by weight.
     pub balance: Balance,
     /// An origin that is back after an absence gets its share little by little in this time, from a tenth on. Default `0s`: at
@@ -68,8 +85,98 @@ impl Pool {
             idle_timeout: limits::POOL_IDLE_TIMEOUT,
             eject_after: limits::POOL_EJECT_AFTER,
             eject_for: limits::POOL_EJECT_FOR,
+            eject_failure_percent: limits::POOL_EJECT_FAILURE_PERCENT,
+            eject_max_percent: 100,
+            fail_status: Statuses::default(),
+            hedge_after: HedgeAfter::Silence,
+            health: None,
             balance: Balance::Weighted,
             slow_start: Duration::ZERO,
+        }
+    }
+}
+
+/// Some statuses, as ranges.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Statuses(pub Vec<RangeInclusive<u16>>);
+
+impl Statuses {
+    /// Whether `status` is among them.
+    pub fn contains(&self, status: StatusCode) -> bool {
+        self.0.iter().any(|range| range.contains(&status.as_u16()))
+    }
+}
+
+/// When a request is asked of another origin as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HedgeAfter {
+    /// Never.
+    Off,
+    /// When its origin is silent: no head has come from it to anybody since.
+    Silence,
+    /// When it has waited longer than 95 of 100 requests to the pool do.
+    P95,
+    /// When it has waited so long.
+    Time(Duration),
+}
+
+/// What is asked of each origin, again and again, to see whether it is well.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// How.
+    pub kind: HealthKind,
+    /// Path and query that are asked for. Default `/`.
+    pub path: Arc<str>,
+    /// The `Host` sent; none: the pool's, else the origin's own.
+    pub host: Option<Arc<str>>,
+    /// How often, a tenth more or less.
+    pub every: Duration,
+    /// How long it may take in all. Default 2 s, or `every` where that is less.
+    pub timeout: Duration,
+    /// Checks in a row that must fail for an origin to be left out.
+    pub unhealthy_after: u32,
+    /// Checks in a row that must succeed for it to be asked again.
+    pub healthy_after: u32,
+    /// What the answer's status must be. Default `"2xx"`.
+    pub status: Statuses,
+    /// What must stand in the first 64 KiB of the answer's body; none: anything.
+    pub body: Option<Arc<str>>,
+}
+
+/// What a check does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HealthKind {
+    /// Asks for a page.
+    Http,
+    /// Connects.
+    Tcp,
+    /// Connects and shakes hands as for a request.
+    Tls,
+}
+
+impl HealthKind {
+    /// As written in settings.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("http", Self::Http), ("tcp", Self::Tcp), ("tls", Self::Tls)];
+
+    /// As written in settings.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            kind: HealthKind::Http,
+            path: "/".into(),
+            host: None,
+            every: limits::HEALTH_EVERY,
+            timeout: limits::HEALTH_TIMEOUT,
+            unhealthy_after: limits::HEALTH_UNHEALTHY_AFTER,
+            healthy_after: limits::HEALTH_HEALTHY_AFTER,
+            status: Statuses(vec![200..=299]),
+            body: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::metrics::Totals;
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
 use crate::listener::stats::ListenerStats;
-use crate::origin::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
+use crate::origin::{Counts, DURATION_BOUNDS_MICROS, OriginStats, Stands};
 use crate::respond::response::CacheOutcome;
 
 /// Media type of [`Observe::render`].
@@ -168,9 +168,9 @@ fn origins(page: &mut Page, gauges: &Gauges) {
             *duration_micros,
         );
     }
-    let families: [OriginFamily; 7] = [
+    let families: [OriginFamily; 9] = [
         ("tidegate_origin_healthy", "gauge", "1 where requests are sent to the origin.", |one| {
-            u64::from(!one.ejected && !one.drained)
+            u64::from(one.stands == Stands::Well)
         }),
         ("tidegate_origin_connections_in_use", "gauge", "Connections with a request under way.", |one| {
             one.connections_in_use as u64
@@ -188,6 +188,18 @@ fn origins(page: &mut Page, gauges: &Gauges) {
         ("tidegate_origin_moved_on_total", "counter", "Requests that went to another origin.", |one| {
             one.counts.moved_on
         }),
+        (
+            "tidegate_origin_hedged_total",
+            "counter",
+            "Requests that waited for the origin while another was asked on top.",
+            |one| one.counts.hedged,
+        ),
+        (
+            "tidegate_origin_failed_checks_total",
+            "counter",
+            "Checks of the origin's health that failed.",
+            |one| one.counts.failed_checks,
+        ),
     ];
     for (name, kind, help, value) in families {
         page.family(name, kind, help);

@@ -11,7 +11,7 @@ use super::metrics::{SiteTotals, Totals};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
-use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats};
+use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats, Stands};
 use crate::respond::response::CacheOutcome;
 
 impl Observe {
@@ -124,8 +124,9 @@ fn origin(one: &OriginStats) -> Value {
     json!({
         "pool": &*one.pool,
         "origin": &*one.origin,
-        "healthy": !one.ejected && !one.drained,
-        "drained": one.drained,
+        "healthy": one.stands == Stands::Well,
+        "drained": one.stands == Stands::Drained,
+        "state": one.stands.as_str(),
         "requests": requests_to(one),
         "failed": one.counts.failures + server_errors,
         "connections": one.connections_in_use + one.connections_idle,

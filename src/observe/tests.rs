@@ -18,7 +18,7 @@ use crate::observe::calendar::SecondText;
 use crate::observe::gauges::{Applied, Gauges, Purges, Tier};
 use crate::observe::id::RequestId;
 use crate::observe::line::Line;
-use crate::origin::{Counts, OriginStats};
+use crate::origin::{Counts, OriginStats, Stands};
 use crate::respond::response::{CacheOutcome, Outcome};
 
 pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])]) -> Request {
@@ -209,8 +209,9 @@ fn gauges() -> Gauges {
         origins: vec![OriginStats {
             pool: "eu".into(),
             origin: "http://10.0.0.1:80".into(),
-            ejected: true,
-            drained: false,
+            stands: Stands::Ejected,
+            weight: 1,
+            backup: false,
             connections_in_use: 1,
             connections_idle: 2,
             waiting: 3,

@@ -35,6 +35,8 @@ pub(crate) struct Open {
     pub(crate) upload: Upload,
     pub(crate) pool: Arc<Pool>,
     pub(crate) index: usize,
+    /// Its status counts as a failure, and has been counted.
+    pub(crate) has_failed: bool,
     /// The next piece must come within this time.
     pub(crate) limit: Duration,
     /// When the next piece is due, while it is waited for.
@@ -109,7 +111,9 @@ impl Open {
 
     /// The response was whole.
     fn succeeded(self) {
-        self.pool.succeeded(self.index);
+        if !self.has_failed {
+            self.pool.succeeded(self.index);
+        }
         // An origin that answered before it had the whole request would take the rest of it for the next one.
         if self.connection.is_reusable()
             && self.upload.is_ended()

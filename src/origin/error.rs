@@ -54,6 +54,9 @@ pub enum OriginError {
     /// No byte of the body in `between_bytes_timeout`.
     #[error("the origin stopped within the body")]
     BetweenBytesTimeout,
+    /// The response's status is one that the pool counts as a failure.
+    #[error("the origin answered with an error")]
+    Status,
     /// The client's request body failed.
     #[error("the request body failed")]
     RequestBody(#[source] BodyError),
@@ -160,6 +163,7 @@ impl OriginError {
             Self::Target => "target",
             Self::BodyCut => "body-cut",
             Self::BetweenBytesTimeout => "between-bytes-timeout",
+            Self::Status => "status",
             Self::RequestBody(_) => "request-body",
         }
     }

@@ -9,9 +9,10 @@
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
 //! Nodes of the tier above are pools too (`parent/`), asked before those of the route.
-//! Absent: active health checks, HTTP/2 to origins.
+//! Absent: HTTP/2 to origins.
 
 mod body;
+mod checks;
 mod choose;
 mod connect;
 mod connection;
@@ -20,6 +21,8 @@ mod error;
 pub mod forward;
 pub(crate) mod framing;
 mod health;
+mod hedge;
+mod hold;
 pub mod parent;
 mod pool;
 mod pulse;
@@ -43,6 +46,7 @@ use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
 
 pub use self::body::OriginBody;
+pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
@@ -226,9 +230,20 @@ impl OriginPools {
         }
     }
 
-    /// Takes an origin out by hand, or back in: drained, it gets no new request. Returns whether it exists.
-    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> bool {
-        self.pools.get(pool).is_some_and(|pool| pool.drain(origin, drained))
+    /// Takes an origin out by hand, or back in: drained, it gets no new request. It is called by its URL, or by host and
+    /// port. Returns its name, if it exists.
+    pub fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>> {
+        self.pools.get(pool)?.drain(origin, drained)
+    }
+
+    /// Takes over what `old` knows of origins that are here too, in a pool of the same name: their health, who was drained
+    /// by hand, how long they take.
+    pub fn adopt(&self, old: &Self) {
+        for (name, pool) in &self.pools {
+            if let Some(old) = old.pools.get(name) {
+                pool.adopt(old);
+            }
+        }
     }
 
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.

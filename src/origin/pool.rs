@@ -5,6 +5,7 @@
 //! counted here. Redirects are answers: never followed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 use http::header::HeaderValue;
@@ -17,37 +18,42 @@ use super::connection::Connection;
 use super::connections::Connections;
 use super::error::{Fault, OriginError};
 use super::forward::Sent;
+use super::hedge::{Heard, Slow};
 use super::pulse::Pulse;
 use super::response::Received;
-use super::retry::{Attempt, Budget, idempotent, may_fall_over};
+use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::upload::Upload;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config::{self, Balance};
+use crate::config::{self, Balance, HedgeAfter};
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    settings: config::Pool,
-    steering: Steering,
-    budget: Budget,
+    pub(super) settings: config::Pool,
+    pub(super) steering: Steering,
+    pub(super) budget: Budget,
+    /// How long a slow answer takes, where that is asked.
+    pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 /// One origin of a pool.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     port: u16,
     tls: bool,
     names: Names,
     pub(crate) connections: Connections,
-    pulse: Pulse,
-    counters: Counters,
+    pub(super) pulse: Pulse,
+    /// The last that was heard of it is a failure.
+    doubted: AtomicBool,
+    pub(super) counters: Counters,
 }
 
 /// A request ready to be sent, as often as it takes.
@@ -56,11 +62,13 @@ pub(super) struct Outgoing {
     target: PathAndQuery,
     host: HeaderValue,
     fields: Sent,
-    upload: Upload,
+    pub(super) upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
     /// What the choice hashes, where it does.
-    key: Option<Key>,
+    pub(super) key: Option<Key>,
+    /// It is asked on top of one that waits: no other is.
+    is_on_top: bool,
     /// For SNI and the certificate check.
     server_name: Option<Arc<str>>,
 }
@@ -89,11 +97,12 @@ impl Pool {
                 names: Names::new(&origin.host, Arc::clone(resolver)),
                 connections: Connections::new(&settings),
                 pulse: Pulse::default(),
+                doubted: AtomicBool::new(false),
                 counters: Counters::default(),
             })
             .collect();
         let steering = Steering::new(&settings);
-        Ok(Self { settings, steering, budget: Budget::default(), origins, tls, clock })
+        Ok(Self { settings, steering, budget: Budget::default(), slow: Slow::default(), origins, tls, clock })
     }
 
     /// A request as it goes out.
@@ -107,18 +116,32 @@ impl Pool {
     /// Sends the request to one origin after the other until one answers or none may.
     pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
-        let mut tried = Vec::new();
+        let mut tried = Tried::default();
         let mut last: Option<Failed> = None;
+        let mut failing: Option<Box<Answer>> = None;
         loop {
-            let Some(index) = self.choose(&tried, outgoing.key) else {
-                return Err(last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+            let Some(index) = self.choose(tried.all(), outgoing.key) else {
+                return failing
+                    .map(|answer| *answer)
+                    .ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
             let Some(origin) = self.origin(index) else {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing).await {
+            let whole = outgoing.attempt();
+            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
+                Ok(answer) if self.settings.fail_status.contains(answer.status) => {
+                    let left = self.steering.left(self.clock.now(), tried.all());
+                    if !may_ask_again(whole, &tried, left, &self.budget) {
+                        return Ok(answer);
+                    }
+                    origin.counters.moved_on();
+                    // Should the others do no better, it is the origin's word and not ours.
+                    failing = Some(Box::new(answer));
+                    continue;
+                }
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -129,26 +152,31 @@ impl Pool {
                 origin: Some(Arc::clone(&origin.name)),
                 origin_micros: self.clock.micros().saturating_sub(began_micros),
             };
-            let left = self.steering.left(self.clock.now(), &tried);
-            if !attempt.may_go_elsewhere(error, tried.len(), left, &self.budget) {
-                return Err(failed);
+            let left = self.steering.left(self.clock.now(), tried.all());
+            if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
+                return failing.map(|answer| *answer).ok_or(failed);
             }
             origin.counters.moved_on();
             last = Some(failed);
         }
     }
 
-    fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
-        self.steering
-            .choose(self.clock.now(), tried, key, |index| self.origin(index).map_or(Load::NONE, Origin::load))
+    pub(super) fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
+        self.steering.choose(self.clock.now(), tried, key, self.loads())
+    }
+
+    /// What each origin is doing.
+    pub(super) fn loads(&self) -> impl Fn(usize) -> Load {
+        |index| self.origin(index).map_or(Load::NONE, Origin::load)
     }
 
     /// One origin; a kept connection that turns out to be dead is replaced once.
-    async fn ask_origin(
+    pub(super) async fn ask_origin(
         self: &Arc<Self>,
         index: usize,
         origin: &Origin,
         outgoing: &mut Outgoing,
+        tried: &mut Tried,
     ) -> Result<Answer, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
@@ -162,44 +190,56 @@ impl Pool {
         loop {
             let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
-            let limit = self.settings.first_byte_timeout;
             let mut received = Received::new(outgoing.interim.clone());
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
-            let error =
-                match connection.exchange(&mut outgoing.upload, &mut received, limit, &self.clock).await {
-                    Ok(()) => {
-                        let micros = self.clock.micros().saturating_sub(began_micros);
-                        let received_at = self.clock.now();
-                        origin.pulse.beat(received_at);
-                        drop(listening);
-                        self.steering.answered(index, received_at, micros);
-                        origin.counters.answered(received.status, micros);
-                        let (framing, length) = connection.framing();
-                        let here = received.take_data();
-                        let open = Open {
-                            connection,
-                            upload: outgoing.take_upload(),
-                            pool: Arc::clone(self),
-                            index,
-                            limit: self.settings.between_bytes_timeout,
-                            due: None,
-                            slot,
-                        };
-                        return Ok(Answer {
-                            status: received.status,
-                            fields: received.fields,
-                            body: OriginBody::new(here, open),
-                            framing,
-                            length,
-                            pool: Arc::clone(&self.settings.name),
-                            origin: Arc::clone(&origin.name),
-                            requested_at,
-                            received_at,
-                            origin_micros: micros,
-                        });
+            let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
+                Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
+                Ok(Heard::Here) => {
+                    if origin.doubted.load(Ordering::Relaxed) && outgoing.may_be_held() {
+                        let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
+                        let holding = self.hold(&mut connection, outgoing, &mut received);
+                        holding.await.map_err(|error| (error, held))?;
                     }
-                    Err(error) => error,
-                };
+                    let micros = self.clock.micros().saturating_sub(began_micros);
+                    let received_at = self.clock.now();
+                    origin.pulse.beat(received_at);
+                    drop(listening);
+                    self.steering.answered(index, received_at, micros);
+                    if self.settings.hedge_after == HedgeAfter::P95 {
+                        self.slow.observe(micros);
+                    }
+                    let has_failed = self.settings.fail_status.contains(received.status);
+                    if has_failed {
+                        self.failed(index, OriginError::Status);
+                    }
+                    origin.counters.answered(received.status, micros);
+                    let (framing, length) = connection.framing();
+                    let here = received.take_data();
+                    let open = Open {
+                        connection,
+                        upload: outgoing.take_upload(),
+                        pool: Arc::clone(self),
+                        index,
+                        has_failed,
+                        limit: self.settings.between_bytes_timeout,
+                        due: None,
+                        slot,
+                    };
+                    return Ok(Answer {
+                        status: received.status,
+                        fields: received.fields,
+                        body: OriginBody::new(here, open),
+                        framing,
+                        length,
+                        pool: Arc::clone(&self.settings.name),
+                        origin: Arc::clone(&origin.name),
+                        requested_at,
+                        received_at,
+                        origin_micros: micros,
+                    });
+                }
+                Err(error) => error,
+            };
             let attempt = Attempt {
                 kept: connection.kept(),
                 unsent: connection.unsent(),
@@ -214,7 +254,11 @@ impl Pool {
         }
     }
 
-    async fn open(&self, origin: &Origin, name: Option<&Arc<str>>) -> Result<Connection, OriginError> {
+    pub(super) async fn open(
+        &self,
+        origin: &Origin,
+        name: Option<&Arc<str>>,
+    ) -> Result<Connection, OriginError> {
         origin.connections.make_room();
         let tls = match name {
             Some(name) => Some((self.tls.as_ref().ok_or(OriginError::Tls)?, &**name)),
@@ -243,13 +287,25 @@ impl Pool {
         self.origins.get(index)
     }
 
-    /// Takes the origin of this name out, or back in; returns whether there is one.
-    pub(crate) fn drain(&self, name: &str, drained: bool) -> bool {
-        let found = self.origins.iter().position(|origin| &*origin.name == name);
-        if let Some(index) = found {
-            self.steering.drain(index, drained, self.clock.now());
-        }
-        found.is_some()
+    /// Takes the origin that is called so out, or back in; its name, if there is one.
+    pub(crate) fn drain(&self, called: &str, drained: bool) -> Option<Arc<str>> {
+        let index = self.settings.origins.iter().position(|origin| {
+            let authority = origin.name.split_once("://").map(|(_, authority)| authority);
+            *origin.name == *called
+                || authority == Some(called)
+                || format!("{}:{}", origin.host, origin.port) == called
+        })?;
+        self.steering.drain(index, drained, self.clock.now());
+        Some(Arc::clone(&self.origin(index)?.name))
+    }
+
+    /// Takes over what a pool that was before this one knows of the same origins.
+    pub(crate) fn adopt(&self, old: &Self) {
+        let theirs = |index| {
+            let name = &self.origin(index)?.name;
+            old.origins.iter().position(|origin| origin.name == *name)
+        };
+        self.steering.adopt(&old.steering, theirs, self.settings.health.is_some());
     }
 
     /// The clock it goes by.
@@ -260,6 +316,11 @@ impl Pool {
     /// An origin answered to the end.
     pub(crate) fn succeeded(&self, index: usize) {
         self.steering.succeeded(index, self.clock.now());
+        if let Some(origin) = self.origin(index)
+            && origin.doubted.load(Ordering::Relaxed)
+        {
+            origin.doubted.store(false, Ordering::Relaxed);
+        }
     }
 
     /// A request to an origin failed; health moves only where that was the origin's fault.
@@ -269,6 +330,7 @@ impl Pool {
         }
         let ejected = self.steering.failed(index, self.clock.now());
         if let Some(origin) = self.origin(index) {
+            origin.doubted.store(true, Ordering::Relaxed);
             origin.counters.failed(ejected);
             if ejected {
                 tracing::warn!(pool = %self.settings.name, origin = %origin.name, cause = error.as_str(), "origin ejected");
@@ -284,13 +346,15 @@ impl Pool {
 
     /// What its origins did so far.
     pub(crate) fn stats(&self) -> impl Iterator<Item = OriginStats> {
-        self.origins.iter().enumerate().map(|(index, origin)| {
+        let now = self.clock.now();
+        self.origins.iter().enumerate().map(move |(index, origin)| {
             let (in_use, idle) = origin.connections.count();
             OriginStats {
                 pool: Arc::clone(&self.settings.name),
                 origin: Arc::clone(&origin.name),
-                ejected: self.steering.ejected(index),
-                drained: self.steering.drained(index),
+                stands: self.steering.standing(index, now),
+                weight: self.settings.origins.get(index).map_or(1, |origin| origin.weight),
+                backup: self.settings.origins.get(index).is_some_and(|origin| origin.backup),
                 connections_in_use: in_use,
                 connections_idle: idle,
                 waiting: origin.connections.waiting(),
@@ -301,6 +365,11 @@ impl Pool {
 }
 
 impl Origin {
+    /// Where it is.
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
     fn load(&self) -> Load {
         Load {
             active: self.connections.active(),
@@ -335,6 +404,7 @@ impl Outgoing {
             interim: ask.interim,
             surplus: ask.surplus,
             key,
+            is_on_top: false,
             server_name: settings.server_name.clone(),
         })
     }
@@ -365,25 +435,52 @@ impl Outgoing {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Whether it may be asked of two origins at once.
+    pub(super) fn may_be_hedged(&self) -> bool {
+        !self.is_on_top && idempotent(&self.method) && self.upload.is_none()
+    }
+
+    /// Whether its answer may wait for its own end.
+    fn may_be_held(&self) -> bool {
+        idempotent(&self.method) && self.upload.is_none()
+    }
+
+    /// The same for another origin, beside this one; hints come by one way.
+    pub(super) fn on_top(&self) -> Box<Self> {
+        Box::new(Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            host: self.host.clone(),
+            fields: self.fields.clone(),
+            upload: Upload::default(),
+            interim: None,
+            surplus: self.surplus,
+            key: self.key,
+            is_on_top: true,
+            server_name: self.server_name.clone(),
+        })
+    }
+
     /// The body, whose rest may be sent while the response comes.
     fn take_upload(&mut self) -> Upload {
         std::mem::take(&mut self.upload)
     }
 
     /// What is known before anything is sent.
-    fn attempt(&self) -> Attempt {
+    pub(super) fn attempt(&self) -> Attempt {
         Attempt {
             idempotent: idempotent(&self.method),
             body_whole: self.upload.is_whole(),
             kept: false,
             unsent: true,
             answered: false,
+            held: false,
         }
     }
 }
 
 /// `www.example.com:8443` → `www.example.com`; `[::1]:80` → `::1`.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }

@@ -37,6 +37,11 @@ impl Received {
         Self { interim, ..Self::default() }
     }
 
+    /// How many bytes of the body have come since they were taken last.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.data.len()
+    }
+
     /// The bytes of the body that came since the last call.
     pub(crate) fn take_data(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.data))

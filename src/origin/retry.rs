@@ -1,8 +1,8 @@
 //! The one place that asks whether a failed request may be tried again.
 //!
-//! Twice it is asked: for the same origin on a fresh connection, when a kept one turned out to be dead; and for another
-//! origin, when this one failed. Both times a request that may have been acted on is repeated only if its method is
-//! idempotent (RFC 9110 §9.2.2) and its body has not been touched, and never once a response has begun.
+//! It is asked for the same origin on a fresh connection, when a kept one turned out to be dead, and for another
+//! origin, when this one failed (`hedge.rs` asks another beside one that is silent). Each time a request that may have been acted on is repeated only if its method is
+//! idempotent (RFC 9110 §9.2.2) and its body has not been touched, and never once something of a response has been passed on.
 //!
 //! Repeats of requests that reached an origin draw on a budget, so that a pool in trouble is asked at most a tenth
 //! more than when it is well (FAULTS F3). Connections that were never made draw nothing while an origin is left that is
@@ -14,11 +14,13 @@ use http::Method;
 
 use super::choose::Left;
 use super::error::{OriginError, Reach};
-use crate::config::limits::{ORIGIN_ATTEMPTS_MAX, ORIGIN_RETRY_BURST, ORIGIN_RETRY_PERCENT};
+use crate::config::limits::{
+    ORIGIN_ATTEMPTS_MAX, ORIGIN_RETRIES_AT_START, ORIGIN_RETRY_BURST, ORIGIN_RETRY_PERCENT,
+};
 
 /// What is known of a request when an attempt has failed.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools)] // five independent facts, not states
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 pub(crate) struct Attempt {
     /// The method is idempotent.
     pub(crate) idempotent: bool,
@@ -30,6 +32,8 @@ pub(crate) struct Attempt {
     pub(crate) unsent: bool,
     /// A byte of the response was read.
     pub(crate) answered: bool,
+    /// Whatever was read of it, nothing has been passed on.
+    pub(crate) held: bool,
 }
 
 impl Attempt {
@@ -42,24 +46,57 @@ impl Attempt {
         self.kept && closed && !self.answered && self.body_whole && (self.unsent || self.idempotent)
     }
 
-    /// Whether the request may go to one of the origins `left`, `attempts` having been made.
+    /// Whether the request may go to one of the origins `left` beside those that were tried.
     pub(crate) fn may_go_elsewhere(
         self,
         error: OriginError,
-        attempts: usize,
+        tried: &Tried,
         left: Left,
         budget: &Budget,
     ) -> bool {
-        if attempts >= ORIGIN_ATTEMPTS_MAX || !self.body_whole || left == Left::Nobody {
+        if !tried.has_room() || !self.body_whole || left == Left::Nobody {
             return false;
         }
         match error.reach() {
             Reach::Unsent => left == Left::Well || budget.withdraw(),
             Reach::Sent if self.unsent => budget.withdraw(),
             Reach::Sent => self.idempotent && budget.withdraw(),
-            Reach::Answered | Reach::Nowhere => false,
+            Reach::Answered => self.held && self.idempotent && budget.withdraw(),
+            Reach::Nowhere => false,
         }
     }
+}
+
+/// The origins that were asked for one request, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    indexes: [usize; ORIGIN_ATTEMPTS_MAX],
+    count: usize,
+}
+
+impl Tried {
+    /// One more.
+    pub(crate) fn push(&mut self, index: usize) {
+        if let Some(place) = self.indexes.get_mut(self.count) {
+            *place = index;
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[usize] {
+        self.indexes.get(..self.count).unwrap_or_default()
+    }
+
+    /// Whether one more may be asked.
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < ORIGIN_ATTEMPTS_MAX
+    }
+}
+
+/// Whether a request whose answer counts as a failure may go elsewhere: where an origin is left that may do better.
+pub(crate) fn may_ask_again(attempt: Attempt, tried: &Tried, left: Left, budget: &Budget) -> bool {
+    tried.has_room() && attempt.body_whole && attempt.idempotent && left == Left::Well && budget.withdraw()
 }
 
 /// Whether a request without a body that failed in one pool may go to another: nothing of it was sent, or it may be repeated and the pool's budget
@@ -86,7 +123,7 @@ pub(crate) struct Budget(AtomicU32);
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(AtomicU32::new(FULL))
+        Self(AtomicU32::new(ORIGIN_RETRIES_AT_START * REPEAT))
     }
 }
 
@@ -98,7 +135,8 @@ impl Budget {
         });
     }
 
-    fn withdraw(&self) -> bool {
+    /// A repeat, if one is left.
+    pub(crate) fn withdraw(&self) -> bool {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |hundredths| hundredths.checked_sub(REPEAT))
             .is_ok()

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
+use super::choose::Stands;
+
 /// Upper bounds of the duration buckets, microseconds; one more bucket takes what is longer.
 pub const DURATION_BOUNDS_MICROS: [u64; 12] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
@@ -19,10 +21,12 @@ pub struct OriginStats {
     pub pool: Arc<str>,
     /// Its name.
     pub origin: Arc<str>,
-    /// Left out for failures, or on trial after them.
-    pub ejected: bool,
-    /// Taken out by hand.
-    pub drained: bool,
+    /// Whether it is asked, and if not, why.
+    pub stands: Stands,
+    /// Its weight.
+    pub weight: u32,
+    /// It is asked only when no other is available.
+    pub backup: bool,
     /// Connections with a request under way.
     pub connections_in_use: usize,
     /// Connections kept for the next request.
@@ -46,6 +50,10 @@ pub struct Counts {
     pub moved_on: u64,
     /// Connections opened.
     pub connects: u64,
+    /// Requests that waited here while another origin was asked on top.
+    pub hedged: u64,
+    /// Checks of its health that failed.
+    pub failed_checks: u64,
     /// Responses by the time from request to head: one count a bucket, not cumulative; the last is beyond all bounds.
     pub durations: [u64; DURATION_BOUNDS_MICROS.len() + 1],
     /// Sum of those times, microseconds.
@@ -60,6 +68,8 @@ pub(crate) struct Counters {
     ejections: AtomicU64,
     moved_on: AtomicU64,
     connects: AtomicU64,
+    hedged: AtomicU64,
+    failed_checks: AtomicU64,
     durations: [AtomicU64; DURATION_BOUNDS_MICROS.len() + 1],
     duration_micros: AtomicU64,
 }
@@ -94,6 +104,16 @@ impl Counters {
         self.connects.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Another origin is asked on top.
+    pub(crate) fn hedged(&self) {
+        self.hedged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A check failed.
+    pub(crate) fn check_failed(&self) {
+        self.failed_checks.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The totals.
     pub(crate) fn read(&self) -> Counts {
         let all = |counters: &[AtomicU64]| {
@@ -104,6 +124,8 @@ impl Counters {
             ejections: self.ejections.load(Ordering::Relaxed),
             moved_on: self.moved_on.load(Ordering::Relaxed),
             connects: self.connects.load(Ordering::Relaxed),
+            hedged: self.hedged.load(Ordering::Relaxed),
+            failed_checks: self.failed_checks.load(Ordering::Relaxed),
             duration_micros: self.duration_micros.load(Ordering::Relaxed),
             ..Counts::default()
         };

@@ -56,6 +56,11 @@ impl Upload {
         !self.touched
     }
 
+    /// There is none, nor was there one.
+    pub(crate) const fn is_none(&self) -> bool {
+        matches!(self.framing, Framing::None) && self.ended
+    }
+
     /// All of it has been taken.
     pub(crate) const fn is_ended(&self) -> bool {
         self.ended

@@ -160,6 +160,10 @@ impl Edge {
 }
 
 impl Node for Edge {
+    fn drain(&self, pool: &str, origin: &str, drained: bool) -> Option<Arc<str>> {
+        self.origins.drain(pool, origin, drained)
+    }
+
     fn purger(&self) -> &dyn Purger {
         self
     }

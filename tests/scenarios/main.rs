@@ -9,6 +9,7 @@ mod access;
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
+mod failing;
 mod freshness;
 mod hostile;
 mod http2;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::stage::client::gather;
 use crate::stage::reply::{Reply, Trouble, reply};
 use crate::stage::settings::pool;
-use crate::stage::{Stage, secs};
-use tidegate::config::Steer;
+use crate::stage::{Stage, millis, secs};
+use tidegate::config::{Health, Steer};
+use tidegate::origin::Stands;
 
 #[tokio::test]
 async fn origins_are_asked_by_their_weight() {
@@ -301,6 +302,59 @@ async fn interim_responses_are_passed_on_and_a_storm_of_them_is_no_answer() {
         .on("/storm", [reply(200).cache_control("max-age=60").before(hints.repeat(1000)).body("x")]);
     stage.client().get("/storm").await.expect_status(502);
     stage.client().get("/x").await.expect(200, "x");
+}
+
+#[tokio::test]
+async fn an_origin_is_taken_out_and_put_back_by_hand() {
+    let stage = Stage::build().origins(&["a", "b"]).start().await;
+    everywhere(&stage, &["a", "b"], &reply(200).cache_control("no-store").body("x"));
+    let address = stage.origin("a").address();
+    let encoded = format!("http%3A%2F%2F{}", address.to_string().replace(':', "%3a"));
+    let answer = stage.operator().post(&format!("/v1/pools/main/{encoded}/drain"), "").await;
+    assert!(answer.expect_status(200).text().contains("\"state\":\"drained\""), "{}", answer.text());
+    for _ in 0..6 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    stage.origin("a").saw(0, "/x");
+    let told = stage.operator().get("/v1/pools").await.expect_status(200).text();
+    assert!(told.contains("\"state\":\"drained\"") && told.contains("\"state\":\"healthy\""), "{told}");
+    stage.operator().post(&format!("/v1/pools/main/{address}/resume"), "").await.expect_status(200);
+    for _ in 0..6 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    stage.origin("a").saw(3, "/x");
+    for unknown in
+        ["/v1/pools/main/10.0.0.1:1/drain", "/v1/pools/other/127.0.0.1:1/drain", "/v1/pools/main/%zz/drain"]
+    {
+        let answer = stage.operator().post(unknown, "").await;
+        assert!(answer.expect_status(404).text().contains(&address.to_string()), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn checks_take_an_origin_out_before_a_request_finds_out() {
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .config(|config, _| {
+            let main = config.pools.get_mut("main").expect("the stage's pool");
+            main.health = Some(Health { path: "/healthz".into(), ..Health::default() });
+        })
+        .start()
+        .await;
+    everywhere(&stage, &["a", "b"], &reply(200).cache_control("no-store").body("x"));
+    stage.origin("a").on("/healthz", [reply(503)]);
+    stage.origin("b").on("/healthz", [reply(200)]);
+    stage
+        .until(|_| {
+            stage.clock.advance(millis(500));
+            let stats = stage.edge().origins.stats();
+            stats.iter().any(|origin| origin.stands == Stands::Down)
+        })
+        .await;
+    for _ in 0..6 {
+        stage.client().get("/x").await.expect(200, "x");
+    }
+    stage.origin("a").saw(0, "/x");
 }
 
 fn everywhere(stage: &Stage, origins: &[&str], answer: &Reply) {

@@ -10,10 +10,10 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::log::{Opened, PurgeLog, Source, new_id};
 use super::{Broad, Purge, Recent, Scope};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::{Epoch, StoredResponse};
 use crate::key::CacheKey;
 use crate::rules::Purged;

@@ -12,11 +12,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use super::{Last, Purge, Resource, Scope};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::{Epoch, StoredResponse};
 use crate::rules::Purged;
 use crate::timestamp::Timestamp;

@@ -16,7 +16,6 @@
 //! appended with an id that is there already is not written twice.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +28,7 @@ use twox_hash::XxHash3_64;
 
 use super::file::{Found, Place, Unusable};
 use super::{Purge, Scope, record};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::Epoch;
 use crate::tiers::files::Files;
 use crate::timestamp::Timestamp;

@@ -273,9 +273,18 @@ impl Disk {
         self.log.segments.locate(key.bits()).is_some()
     }
 
-    /// Whether the key's record is still the one of this version. No I/O.
-    pub(crate) fn is_current(&self, key: CacheKey, version: u64) -> bool {
-        self.log.segments.locate(key.bits()).is_some_and(|location| location.version() == version)
+    /// Whether what was read is still what a read would bring: the key's record is the one of this version, and there is no mark
+    /// of its resource that it was read without. No I/O.
+    pub(crate) fn is_current(
+        &self,
+        key: CacheKey,
+        primary: CacheKey,
+        version: u64,
+        softly: Option<Timestamp>,
+    ) -> bool {
+        let version_of = |key: u128| self.log.segments.locate(key).map(|location| location.version());
+        let marked_since = || version_of(mark_of(primary)).is_some_and(|mark| mark > version);
+        version_of(key.bits()) == Some(version) && (softly.is_some() || !marked_since())
     }
 
     /// Whether a slot that is stored now is worth a write. What is there already is always replaced.
@@ -341,9 +350,9 @@ impl Disk {
     pub(crate) fn load(&self, key: CacheKey, primary: CacheKey, arena: Option<&Arc<Arena>>) -> Loaded {
         let read = |key: u128| {
             let location = self.log.segments.locate(key)?;
-            self.log.segments.read(&location)
+            Some((location.version(), self.log.segments.read(&location)))
         };
-        self.judge(read(key.bits()), read(mark_of(primary)), key, arena)
+        self.judge(read(key.bits()).and_then(|(_, found)| found), read(mark_of(primary)), key, arena)
     }
 
     /// The same from the page cache alone; `None` where that has not all of it.
@@ -356,18 +365,19 @@ impl Disk {
         let read = |key: u128| {
             let Some(location) = self.log.segments.locate(key) else { return Some(None) };
             match self.log.segments.try_read(&location) {
-                Read::Found(found) => Some(Some(found)),
-                Read::Miss => Some(None),
+                Read::Found(found) => Some(Some((location.version(), Some(found)))),
+                Read::Miss => Some(Some((location.version(), None))),
                 Read::WouldBlock => None,
             }
         };
-        Some(self.judge(read(key.bits())?, read(mark_of(primary))?, key, arena))
+        let found = read(key.bits())?.and_then(|(_, found)| found);
+        Some(self.judge(found, read(mark_of(primary))?, key, arena))
     }
 
     fn judge(
         &self,
         found: Option<Found>,
-        mark: Option<Found>,
+        mark: Option<(u64, Option<Found>)>,
         key: CacheKey,
         arena: Option<&Arc<Arena>>,
     ) -> Loaded {
@@ -377,10 +387,18 @@ impl Disk {
             self.forget(key);
             return Loaded::Missing;
         };
-        let purged = mark
-            .filter(|mark| mark.version > found.version)
-            .and_then(|mark| <[u8; 8]>::try_from(&mark.payload[..]).ok())
-            .map(|at| Timestamp::from_millis(u64::from_le_bytes(at)));
+        let purged = match mark.filter(|(version, _)| *version > found.version) {
+            None => None,
+            Some((_, mark)) => {
+                let at = mark.and_then(|mark| <[u8; 8]>::try_from(&mark.payload[..]).ok());
+                let Some(at) = at else {
+                    // It was purged, and since when is not known any more.
+                    self.forget(key);
+                    return Loaded::Missing;
+                };
+                Some(Timestamp::from_millis(u64::from_le_bytes(at)))
+            }
+        };
         if let (Slot::Response(stored), Some(at)) = (&slot, purged) {
             stored.purge(Purged::Soft(at));
         }

@@ -134,8 +134,10 @@ impl Promotion {
         let Loaded::Found(slot, version, softly) = loaded else { return };
         let _shard = store.flights().shard(*primary);
         let purged = store.purged_since(*primary, flight.epoch);
-        // Overtaken while it was read: by a purge, or by a newer record, which may have left memory again by now.
-        if purged == Purged::Hard || !disk.is_current(*key, version) || store.objects().find(*key).is_some() {
+        // Overtaken while it was read: by a purge, also by one that had taken its epoch before this began and was applied after, or
+        // by a newer record, which may have left memory again by now.
+        let is_current = disk.is_current(*key, *primary, version, softly);
+        if purged == Purged::Hard || !is_current || store.objects().find(*key).is_some() {
             return;
         }
         if let Slot::Response(stored) = &slot {
@@ -188,6 +190,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
+    use crate::coalesce::detached;
     use crate::entry::Parts;
     use crate::lookup::{Lookup, Variant, Variants};
     use crate::purge::{Purge, Resource, Scope, new_id};
@@ -370,6 +373,27 @@ mod tests {
         let found = look(&store, key);
         assert!(!matches!(found, Lookup::Fresh(_)), "{found:?}");
         drop(release);
+    }
+
+    /// A purge has its epoch before it is on disk, and is applied after: a read may begin and end in between.
+    #[tokio::test]
+    async fn a_soft_purge_that_was_applied_while_it_was_read_is_not_missed_whatever_its_epoch() {
+        let store = full_over(&(Arc::new(Torn::new(1)) as Arc<dyn Files>));
+        let disk = Arc::clone(store.disk().expect("it has one"));
+        let key = CacheKey::from_bits(7);
+        disk.write(key, &page("body"));
+        let flight = detached(key, key, store.epoch() + 1);
+        let promotion =
+            Promotion { store: Arc::clone(&store), disk, flight, primary: key, key, now: NOW, waits: false };
+        let loaded = promotion.disk.load(key, key, None);
+        let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
+        let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };
+        store.purge(order).expect("a disk that is well");
+        promotion.end(loaded);
+        assert!(store.objects().find(key).is_none(), "as it was read it may not be used");
+        let Lookup::OnDisk(promotion) = look(&store, key) else { panic!("it is read again") };
+        assert!(promotion.at_once().is_ok(), "it lies in a buffer");
+        assert!(matches!(look(&store, key), Lookup::Stale(..) | Lookup::Miss(_)), "with its mark");
     }
 
     /// A list of variants may leave memory before they do.

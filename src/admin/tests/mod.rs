@@ -52,6 +52,10 @@ impl Node for Remembers {
         if self.not_ready.load(Ordering::Relaxed) { Err("draining".into()) } else { Ok(()) }
     }
 
+    fn drain(&self, pool: &str, origin: &str, _: bool) -> Option<Arc<str>> {
+        (pool == "eu" && origin == "http://10.0.0.1:3000").then(|| origin.into())
+    }
+
     fn ailments(&self) -> Vec<String> {
         Vec::new()
     }

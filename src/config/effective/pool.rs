@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::Pool;
+use super::super::{Health, HealthKind, HedgeAfter, Pool, Statuses};
 use super::{Page, quoted, time};
 
 impl Page {
@@ -37,6 +37,52 @@ impl Page {
         self.line("idle_timeout", &time(pool.idle_timeout));
         self.line("eject_after", &pool.eject_after.to_string());
         self.line("eject_for", &time(pool.eject_for));
+        self.line("eject_failure_percent", &pool.eject_failure_percent.to_string());
+        self.line("eject_max_percent", &pool.eject_max_percent.to_string());
+        self.line("fail_status", &statuses(&pool.fail_status));
+        self.line("hedge_after", &hedge_after(pool.hedge_after));
         self.line("slow_start", &time(pool.slow_start));
+        if let Some(health) = &pool.health {
+            self.line("health", &checks(health));
+        }
     }
+}
+
+fn statuses(statuses: &Statuses) -> String {
+    let shown = statuses.0.iter().map(|range| match (*range.start(), *range.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) if first % 100 == 0 && last == first + 99 => format!("\"{}xx\"", first / 100),
+        (first, last) => format!("\"{first}-{last}\""),
+    });
+    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
+}
+
+fn hedge_after(after: HedgeAfter) -> String {
+    match after {
+        HedgeAfter::Off => quoted("off"),
+        HedgeAfter::Silence => quoted("silence"),
+        HedgeAfter::P95 => quoted("p95"),
+        HedgeAfter::Time(after) => time(after),
+    }
+}
+
+fn checks(health: &Health) -> String {
+    let mut out = format!("{{ kind = {}", quoted(health.kind.as_str()));
+    if health.kind == HealthKind::Http {
+        let _ = write!(out, ", path = {}", quoted(&health.path));
+        if let Some(host) = &health.host {
+            let _ = write!(out, ", host = {}", quoted(host));
+        }
+        let _ = write!(out, ", status = {}", statuses(&health.status));
+        if let Some(body) = &health.body {
+            let _ = write!(out, ", body = {}", quoted(body));
+        }
+    }
+    let (every, timeout) = (time(health.every), time(health.timeout));
+    let (unhealthy, healthy) = (health.unhealthy_after, health.healthy_after);
+    let _ = write!(
+        out,
+        ", every = {every}, timeout = {timeout}, unhealthy_after = {unhealthy}, healthy_after = {healthy} }}"
+    );
+    out
 }

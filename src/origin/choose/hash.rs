@@ -63,7 +63,7 @@ fn distance(key: Key, origin: &Standing) -> f64 {
 }
 
 /// The finalizer of `SplitMix64`: every bit of the input changes half of those of the output.
-pub(super) const fn mixed(mut bits: u64) -> u64 {
+pub(crate) const fn mixed(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)

@@ -22,9 +22,9 @@ use std::time::Duration;
 use cache_store::timestamp::Timestamp;
 use parking_lot::Mutex;
 
-pub(crate) use self::hash::{Key, key_of_client, key_of_resource};
+pub(crate) use self::hash::{Key, key_of_client, key_of_resource, mixed};
 use self::latency::Latency;
-use super::health::Health;
+use super::health::{Health, Terms};
 use crate::config::limits::{ORIGIN_SILENT_AFTER, SLOW_START_PERCENT_MIN};
 use crate::config::{self, Balance};
 
@@ -32,8 +32,9 @@ use crate::config::{self, Balance};
 #[derive(Debug)]
 pub(crate) struct Steering {
     balance: Balance,
-    eject_after: u32,
-    eject_for: Duration,
+    terms: Terms,
+    /// Origins that may be ejected at once.
+    ejected_max: usize,
     slow_start: Duration,
     state: Mutex<State>,
 }
@@ -95,6 +96,34 @@ impl Load {
         Self { active: 0, unheard: 0, room: false, heard_at: Timestamp::from_millis(0) };
 }
 
+/// How an origin stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stands {
+    /// It is asked.
+    Well,
+    /// It was left out for failures and its next request says whether it is back.
+    OnTrial,
+    /// Left out for failures.
+    Ejected,
+    /// Left out because its checks fail.
+    Down,
+    /// Taken out by hand.
+    Drained,
+}
+
+impl Stands {
+    /// One word, for people and scripts; stable.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Well => "healthy",
+            Self::OnTrial => "on-trial",
+            Self::Ejected => "ejected",
+            Self::Down => "unhealthy",
+            Self::Drained => "drained",
+        }
+    }
+}
+
 /// Who is left to ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Left {
@@ -127,8 +156,8 @@ impl Steering {
             .collect();
         Self {
             balance: pool.balance,
-            eject_after: pool.eject_after,
-            eject_for: pool.eject_for,
+            terms: Terms::of(pool),
+            ejected_max: ejected_max(pool),
             slow_start: pool.slow_start,
             state: Mutex::new(State { standings, turn: 0 }),
         }
@@ -155,7 +184,7 @@ impl Steering {
             _ => weight::richest(standings, best),
         }?;
         let origin = standings.get_mut(chosen)?;
-        origin.health.asked(now, self.eject_for);
+        origin.health.asked(now, &self.terms);
         if origin.view.is_heard {
             origin.unheard_since = now;
         }
@@ -245,15 +274,10 @@ impl Steering {
         }
     }
 
-    /// Whether the origin was taken out by hand.
-    pub(crate) fn drained(&self, index: usize) -> bool {
-        self.state.lock().standings.get(index).is_some_and(|origin| origin.drained)
-    }
-
     /// The origin answered to the end.
     pub(crate) fn succeeded(&self, index: usize, now: Timestamp) {
         if let Some(origin) = self.state.lock().standings.get_mut(index)
-            && origin.health.succeeded()
+            && origin.health.succeeded(now)
         {
             self.is_back(origin, now);
         }
@@ -262,13 +286,56 @@ impl Steering {
     /// The origin failed; returns whether that ejected it.
     pub(crate) fn failed(&self, index: usize, now: Timestamp) -> bool {
         let mut state = self.state.lock();
+        let ejected = state.standings.iter().filter(|origin| origin.health.ejected()).count();
         let origin = state.standings.get_mut(index);
-        origin.is_some_and(|origin| origin.health.failed(now, self.eject_after, self.eject_for))
+        origin.is_some_and(|origin| origin.health.failed(now, &self.terms, ejected < self.ejected_max))
     }
 
-    /// Whether the origin is ejected or on trial.
-    pub(crate) fn ejected(&self, index: usize) -> bool {
-        self.state.lock().standings.get(index).is_some_and(|origin| origin.health.ejected())
+    /// A check of the origin came to an end; returns whether that took it out or brought it back.
+    pub(crate) fn checked(&self, index: usize, now: Timestamp, is_well: bool) -> bool {
+        let mut state = self.state.lock();
+        let Some(origin) = state.standings.get_mut(index) else { return false };
+        let changed = origin.health.checked(now, is_well, &self.terms);
+        if changed && is_well {
+            self.is_back(origin, now);
+        }
+        changed
+    }
+
+    /// How the origin stands.
+    pub(crate) fn standing(&self, index: usize, now: Timestamp) -> Stands {
+        let state = self.state.lock();
+        let Some(origin) = state.standings.get(index) else { return Stands::Well };
+        match origin {
+            _ if origin.drained => Stands::Drained,
+            _ if origin.health.is_down() => Stands::Down,
+            _ if origin.health.ejected() && origin.health.available(now) => Stands::OnTrial,
+            _ if origin.health.ejected() => Stands::Ejected,
+            _ => Stands::Well,
+        }
+    }
+
+    /// Takes over what `old` knows of its origins; `theirs`: where it has the one at a place here.
+    pub(crate) fn adopt(&self, old: &Self, theirs: impl Fn(usize) -> Option<usize>, checks: bool) {
+        let known = old.state.lock();
+        let mut state = self.state.lock();
+        for (index, origin) in state.standings.iter_mut().enumerate() {
+            let Some(before) = theirs(index).and_then(|index| known.standings.get(index)) else { continue };
+            origin.health = before.health.clone();
+            if !checks {
+                origin.health = std::mem::take(&mut origin.health).without_checks();
+            }
+            origin.drained = before.drained;
+            origin.latency = before.latency;
+            origin.back_since = before.back_since;
+        }
+    }
+
+    /// Whether one beside those in `tried` is no backup, not ejected, talks and has room.
+    pub(crate) fn has_well(&self, now: Timestamp, tried: &[usize], load: impl Fn(usize) -> Load) -> bool {
+        let mut state = self.state.lock();
+        state.standings.iter().any(|origin| origin.available(now))
+            && self.view(&mut state.standings, now, tried, load) == Some(0)
     }
 
     /// It comes back after an absence: gently, where the pool says so.
@@ -282,6 +349,12 @@ impl Standing {
     fn available(&self, now: Timestamp) -> bool {
         !self.drained && self.health.available(now)
     }
+}
+
+/// How many origins of a pool may be ejected at once: always one, unless none may.
+fn ejected_max(pool: &config::Pool) -> usize {
+    let share = pool.origins.len().saturating_mul(usize::from(pool.eject_max_percent)) / 100;
+    share.max(usize::from(pool.eject_max_percent > 0))
 }
 
 /// The origins of this grade in the choice under way, with their places.

@@ -4,6 +4,7 @@
 //! script are accepted and closed at once. What it read is kept, so a test can say what reached it.
 
 mod balancing;
+mod checking;
 mod choosing;
 mod connecting;
 mod forwarding;
@@ -191,6 +192,7 @@ pub(super) fn settings(origins: Vec<Origin>) -> PoolSettings {
         idle_timeout: Duration::from_secs(15),
         eject_after: 3,
         eject_for: Duration::from_secs(10),
+        eject_failure_percent: 0,
         ..PoolSettings::of(&"p".into(), origins)
     }
 }

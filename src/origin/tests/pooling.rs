@@ -78,7 +78,7 @@ async fn a_body_dropped_before_its_end_closes_its_connection() {
     drop(pools.ask(get("/")).await.unwrap());
     assert_eq!(fetch(&pools, get("/")).await, Ok((200, "ok".to_owned())));
     assert_eq!(origin.seen().connections, 2);
-    assert!(!pools.stats().first().unwrap().ejected);
+    assert_eq!(pools.stats().first().unwrap().stands, Stands::Well);
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn requests_beyond_the_connections_wait_in_a_bounded_line() {
     assert_eq!(first.await.unwrap(), Ok((200, "ok".to_owned())));
     assert_eq!(second.await.unwrap(), Ok((200, "ok".to_owned())));
     assert_eq!(origin.seen().connections, 1);
-    assert!(!pools.stats().first().unwrap().ejected);
+    assert_eq!(pools.stats().first().unwrap().stands, Stands::Well);
 }
 
 #[tokio::test]

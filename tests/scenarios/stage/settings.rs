@@ -53,6 +53,7 @@ pub(crate) fn pool(name: &str, origins: &[SocketAddr]) -> Pool {
         idle_timeout: Duration::from_mins(1),
         eject_after: u32::MAX,
         eject_for: Duration::from_secs(10),
+        eject_failure_percent: 0,
         ..Pool::of(&name.into(), origins.iter().map(origin).collect())
     }
 }

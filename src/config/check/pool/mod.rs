@@ -1,5 +1,7 @@
 //! `[pool.NAME]`: the origins that misses go to.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use ::geo::Coordinates;
 use super::super::file::{Item, Section};
 use super::super::limits::POOL_ORIGINS_MAX;
 use super::super::mistake::Complaint;
-use super::super::{Balance, Origin, Pool, value};
+use super::super::units::duration_text;
+use super::super::{Balance, HedgeAfter, Origin, Pool, value};
 use super::limits::{count, timeout};
 use super::{Places, Surroundings, file};
 
@@ -89,10 +92,8 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     if let Some(after) = section.item("eject_after").and_then(|item| item.count(1..=1_000_000)) {
         pool.eject_after = u32::try_from(after).unwrap_or(u32::MAX);
     }
-    section.not_yet(
-        "health",
-        "remove it; an origin that fails `eject_after` times in a row is left out for `eject_for`",
-    );
+    failures(&section, &mut pool);
+    pool.health = section.item("health").and_then(|item| health::health(&item, &pool.origins));
     section.close();
     listed.is_some().then_some(pool)
 }
@@ -148,6 +149,40 @@ fn origin(item: &Item<'_>) -> Option<Origin> {
     Some(Origin { weight, backup: backup.unwrap_or_default(), ..origin? })
 }
 
+/// What counts as a failure of an origin, and what follows.
+fn failures(section: &Section<'_>, pool: &mut Pool) {
+    let percent = |key| section.item(key).and_then(|item| item.count(0..=100));
+    if let Some(percent) = percent("eject_failure_percent").and_then(|percent| u32::try_from(percent).ok()) {
+        pool.eject_failure_percent = percent;
+    }
+    if let Some(percent) = percent("eject_max_percent").and_then(|percent| u8::try_from(percent).ok()) {
+        pool.eject_max_percent = percent;
+    }
+    if let Some(statuses) = section.item("fail_status").and_then(|item| health::statuses(&item)) {
+        pool.fail_status = statuses;
+    }
+    let Some(item) = section.item("hedge_after") else { return };
+    let words = [("off", HedgeAfter::Off), ("silence", HedgeAfter::Silence), ("p95", HedgeAfter::P95)];
+    let is_time = item.as_text().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+    let after = if is_time {
+        item.duration(HEDGE_RANGE).map(HedgeAfter::Time)
+    } else {
+        item.word_or(&words, "a duration, like \"200ms\"")
+    };
+    if let Some(after) = after {
+        pool.hedge_after = after;
+    }
+    if let HedgeAfter::Time(after) = pool.hedge_after
+        && after >= pool.first_byte_timeout
+    {
+        let help = format!(
+            "write less than first_byte_timeout, which is {}, or \"off\"",
+            duration_text(pool.first_byte_timeout)
+        );
+        item.tell(Complaint::new("no-effect", "`hedge_after` has no effect", "after the deadline", help));
+    }
+}
+
 /// Which origin is asked; with round-robin, weights are a mistake.
 fn balance(section: &Section<'_>, origins: &[Origin]) -> Option<Balance> {
     let item = section.item("balance")?;
@@ -197,4 +232,5 @@ const ORIGINS_EXAMPLE: &str =
     "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
 const LOCATION_EXAMPLE: &str = "write degrees north and east, like location = [50.1, 8.7]";
 const WEIGHT_MAX: u64 = 1_000_000;
+const HEDGE_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);

@@ -1,0 +1,1 @@
+//! The store's races, their order chosen by a model checker: see `purges.rs`.
