@@ -286,8 +286,10 @@ fn named(mut config: Config) -> Config {
     for site in &mut config.sites {
         let routes = site.routes.iter_mut().map(|route| &mut route.policy);
         for policy in routes.chain([&mut site.defaults]) {
+            let ends_here = policy.access.as_ref().is_some_and(|access| access.consumes_authorization());
             let rules = &mut Arc::make_mut(policy).rules;
             rules.surrogate_device = Some(device.clone());
+            rules.authorization_ends_here = ends_here;
             if has_parents {
                 rules.targets.insert(0, proof::CONTROL);
             }

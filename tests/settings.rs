@@ -200,6 +200,10 @@ fn around() -> Surroundings {
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),
+        no_list: |path, _| {
+            let wrong = path.to_string_lossy().contains("wrong");
+            wrong.then(|| format!("{}, line 3: something is wrong; write something else", path.display()))
+        },
         unreadable: |path| {
             let text = path.to_string_lossy();
             (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())

@@ -15,6 +15,7 @@ mod proxy;
 mod purge;
 mod receipt;
 mod run;
+mod sign;
 mod stat;
 mod steer;
 mod stop;
@@ -74,6 +75,8 @@ enum Command {
     Config(effective::Effective),
     /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
+    /// Sign a URL for a route whose access rules ask for a signature.
+    Sign(sign::Sign),
     /// Tell what a running node would do with a request, and why.
     Explain(explain::Explain),
     /// Print a running node's counters.
@@ -117,6 +120,7 @@ impl Command {
             Self::Config(command) => command.carry_out(talk),
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
+            Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),

@@ -255,6 +255,40 @@ pub const POOL_EJECT_FOR: Duration = Duration::from_secs(10);
 pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Networks in one.
 pub const ACCESS_NETWORKS_MAX: usize = 1_000_000;
+/// Rates of one route.
+pub const ACCESS_RATES_MAX: usize = 8;
+/// Memory of a rate where the settings do not say, bytes.
+pub const ACCESS_RATE_MEMORY_BYTES: u64 = 8 * MIB as u64;
+/// What it may be.
+pub const ACCESS_RATE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = 64 * KIB as u64..=1024 * MIB as u64;
+/// Bytes of the name of what is counted.
+pub const ACCESS_COUNT_NAME_BYTES_MAX: usize = 200;
+/// Keys of one route that URLs may be signed with.
+pub const ACCESS_KEYS_MAX: usize = 8;
+/// Bytes of such a key: enough not to be guessed, and at most.
+pub const ACCESS_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// Bytes of a file of users.
+pub const ACCESS_USERS_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Users in one.
+pub const ACCESS_USERS_MAX: usize = 100_000;
+/// Bytes of the realm of basic authentication.
+pub const ACCESS_REALM_BYTES_MAX: usize = 128;
+/// Bytes of an `Authorization` that is looked at.
+pub const ACCESS_CREDENTIALS_BYTES_MAX: usize = KIB;
+/// Field values whose verification is remembered, for each file of users; 48 bytes each.
+pub const ACCESS_CREDENTIALS_KNOWN_MAX: usize = 16 * KIB;
+/// Verifications of passwords at once, for each file of users …
+pub const ACCESS_VERIFICATIONS_MAX: usize = 2;
+/// … and those that wait; further ones are answered with 503.
+pub const ACCESS_VERIFICATIONS_WAITING_MAX: usize = 64;
+/// Cost of a bcrypt hash: about a second.
+pub const ACCESS_BCRYPT_COST_MAX: u32 = 14;
+/// Rounds of a SHA-crypt hash: about a second.
+pub const ACCESS_SHA_CRYPT_ROUNDS_MAX: u32 = 1_000_000;
+/// Memory of an Argon2 hash, KiB.
+pub const ACCESS_ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// Passes of an Argon2 hash over its memory, times its lanes.
+pub const ACCESS_ARGON2_PASSES_MAX: u32 = 16;
 /// Bytes of a settings file.
 pub const SETTINGS_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Bytes of a node's name; it stands in fields of every response.

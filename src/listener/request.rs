@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
 use crate::config::limits::INTERIM_MAX;
+use crate::route::access::Held;
 
 /// One request.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Request {
     pub interims: Interims,
     /// Memory for the lines of the answer, from the request before.
     pub spare: Vec<u8>,
+    /// What the access rules of its route leave with it until its end; most have none.
+    pub held: OnceLock<Box<Held>>,
 }
 
 impl Request {

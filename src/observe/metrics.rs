@@ -171,6 +171,15 @@ impl WorkerMetrics {
     }
 }
 
+impl WorkerMetrics {
+    /// Counts a reason for which a request would have been refused, were its rule not only tried.
+    pub fn tried(&self, reason: &'static str) {
+        if let Some(worker) = self.metrics.workers.get(self.worker) {
+            worker.count_reason(reason);
+        }
+    }
+}
+
 impl Drop for WorkerMetrics {
     fn drop(&mut self) {
         if let Some(worker) = self.metrics.workers.get(self.worker) {

@@ -105,6 +105,9 @@ impl Observer {
     #[inline]
     pub fn finished(&self, request: &Request, finished: &Finished<'_>) {
         self.metrics.finished(finished);
+        if let Some(would) = request.held.get().and_then(|held| held.would) {
+            self.metrics.tried(would.as_tried());
+        }
         let id = finished.outcome.id.unwrap_or_else(|| self.ids.draw());
         self.log.borrow_mut().append(id, request, finished);
     }

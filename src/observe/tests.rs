@@ -37,6 +37,7 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         received_micros: 1_000_000_000_000,
         interims: Interims::None,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 

@@ -125,6 +125,12 @@ fn hint(status: u16, reason: &str) -> &'static str {
     match (status, reason) {
         (_, "no-site") => "No site is configured for this host.",
         (403, "address-denied") => "This address is not admitted here.",
+        (410, "signature-expired") => "This link has expired.",
+        (403, "signature-missing" | "signature-wrong") => "This link is not signed, or has been changed.",
+        (403, "country-denied") => "This is not shown in your country.",
+        (429, _) => "There are too many requests from this address; try again later.",
+        (401, _) => "A name and a password are asked for here.",
+        (503, "credentials-busy") => "Too many passwords are being verified.",
         (403, "referer-denied") => "This is not shown on the page that asked for it.",
         (504, "only-if-cached") => "The request asked for a cached answer, and there is none.",
         (421, _) => "This connection is not the right one for this host.",

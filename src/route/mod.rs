@@ -138,10 +138,12 @@ impl RouteTable {
         let matched = site.route(target.path(), method);
         let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
         let path_len = target.path_len();
+        let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
         let (target, keyed) = if bypass.is_none() {
-            (query::treat(target, &matched.policy.query), None)
+            (query::treat(target, &matched.policy.query, own), None)
         } else {
             let keyed = keyed(site, &target, &Method::GET);
+            let target = query::without(target, own);
             let differs = keyed.as_bytes() != target.as_bytes();
             let keyed = differs.then(|| keyed.as_bytes().into());
             (target, keyed)
@@ -257,12 +259,18 @@ impl<'t> Route<'t, '_> {
     /// Whether a received field goes to the origin with a request whose answer may be stored. Hop-by-hop fields, framing,
     /// conditions and what the edge says itself are the caller's.
     pub fn keeps_for_fill(&self, line: &FieldLine<'_>) -> bool {
-        policy::keeps(line, self.policy, Purpose::Fill)
+        self.keeps(line, Purpose::Fill)
     }
 
     /// Whether a received field goes to the origin with a request around the cache.
     pub fn keeps_for_pass(&self, line: &FieldLine<'_>) -> bool {
-        policy::keeps(line, self.policy, Purpose::Pass)
+        self.keeps(line, Purpose::Pass)
+    }
+
+    fn keeps(&self, line: &FieldLine<'_>, purpose: Purpose) -> bool {
+        let ends_here = line.id == FieldId::Authorization
+            && self.guard.is_some_and(|guard| guard.consumes_authorization());
+        !ends_here && policy::keeps(line, self.policy, purpose)
     }
 }
 
@@ -301,7 +309,8 @@ fn arms(policy: &RoutePolicy) -> impl Iterator<Item = Box<[u8]>> {
 /// The target as the route for `method` keys it.
 fn keyed<'n>(site: &CompiledSite, target: &Target<'n>, method: &Method) -> Target<'n> {
     let matched = site.route(target.path(), method);
-    query::treat(target.clone(), &matched.policy.query)
+    let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
+    query::treat(target.clone(), &matched.policy.query, own)
 }
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).

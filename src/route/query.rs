@@ -10,14 +10,30 @@
 use super::normal::Target;
 use crate::config::Query;
 
-/// The target as the route's settings want it.
-pub(super) fn treat<'a>(target: Target<'a>, settings: &Query) -> Target<'a> {
+/// The target as the route's settings want it, without the parameters that are this node's `own`.
+pub(super) fn treat<'a>(target: Target<'a>, settings: &Query, own: &[&str]) -> Target<'a> {
+    let target = without(target, own);
     let Some(query) = target.query() else { return target };
     match treated(query, settings) {
         Treated::Same => target,
         Treated::Other(query) => target.with_query(Some(&query)),
         Treated::Gone => target.with_query(None),
     }
+}
+
+/// The target without these parameters.
+pub(super) fn without<'a>(target: Target<'a>, own: &[&str]) -> Target<'a> {
+    if own.is_empty() {
+        return target;
+    }
+    let Some(query) = target.query() else { return target };
+    let is_own = |parameter: &[u8]| own.iter().any(|own| own.as_bytes() == name(parameter));
+    if !parameters(query).any(is_own) {
+        return target;
+    }
+    let kept: Vec<&[u8]> = parameters(query).filter(|one| !is_own(one)).collect();
+    let kept = kept.join(&b'&');
+    target.with_query((!kept.is_empty()).then_some(&kept))
 }
 
 /// What becomes of a query.

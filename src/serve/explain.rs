@@ -23,6 +23,7 @@ use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::route::Route;
+use crate::route::access::Asking;
 
 impl Edge {
     /// The decision for a request that is only imagined.
@@ -68,7 +69,19 @@ impl Edge {
         }
         let mut denied = None;
         if let Some(guard) = route.guard {
-            (answer["access"], denied) = guarded::explain(guard, query.client, route.authority(), &fields);
+            let country = query.client.and_then(|client| self.place(client)?.country);
+            // Where it is not told, nothing that depends on it is.
+            let client = query.client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+            let asking = Asking {
+                client,
+                authority: route.authority(),
+                fields: &fields,
+                country,
+                target: target.as_bytes(),
+                now_micros: self.clock.micros(),
+                wall_secs: self.clock.wall().as_millis() / 1000,
+            };
+            (answer["access"], denied) = guarded::explain(guard, query.client, &asking);
         }
         let (decision, reason) = if let Some(denied) = denied {
             ("refuse", Some(denied.as_str()))

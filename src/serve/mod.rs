@@ -1,13 +1,13 @@
 //! 3-6 the walk: every branch a request can take, on one screen.
 //!
 //! ```text
-//! route ─► lookup ─┬─ Fresh ───► respond                         (in the call itself, no future)
-//!                  ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
-//!                  ├─ FreshOnDisk ► respond                      (in the call itself: the page cache has it)
-//!                  ├─ OnDisk ──► promote, and look up again      (in the call itself while the page cache has it)
-//!                  ├─ Filling ─► follow ─► respond | alone
-//!                  ├─ Miss ────► fetch::lead, which outlives the client, follow it
-//!                  └─ not cacheable ─► pass
+//! route ─► access ─► lookup ─┬─ Fresh ───► respond               (in the call itself, no future)
+//!                            ├─ Stale ───► respond, and refresh (after a soft purge when its turn comes)
+//!                            ├─ FreshOnDisk ► respond            (in the call itself: the page cache has it)
+//!                            ├─ OnDisk ──► promote, and look up again(in the call itself while the page cache has it)
+//!                            ├─ Filling ─► follow ─► respond | alone
+//!                            ├─ Miss ────► fetch::lead, which outlives the client, follow it
+//!                            └─ not cacheable ─► pass
 //! ```
 //!
 //! A request of another node of the tier takes the same walk from `child.rs`. `fetch.rs` leads a fill, `pass.rs` goes around the
@@ -68,6 +68,7 @@ use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
 use crate::respond::{self, AskOrigin, Occasion};
+use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use arm::marked;
@@ -135,10 +136,20 @@ impl Edge {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
-        if let Some(guard) = route.guard
-            && let Err(denied) = guarded::ask(guard, request, &route)
-        {
-            return Served::Now(tagged(route.site, self.failed(request, denied.into())));
+        if let Some(guard) = route.guard {
+            match self.ask(guard, request, &route) {
+                Ok(Admission { after, held }) => {
+                    if let Some(held) = held {
+                        request.held.get_or_init(|| held);
+                    }
+                    if let Some(verification) = after {
+                        return self.serve_verified(request, &route.detached(), guard, verification);
+                    }
+                }
+                Err(refusal) => {
+                    return Served::Now(tagged(route.site, self.denied(request, guard, &refusal)));
+                }
+            }
         }
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);

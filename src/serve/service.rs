@@ -15,6 +15,7 @@ use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
+use super::guarded::beside;
 use super::{Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
@@ -53,11 +54,18 @@ impl WalkService {
 impl Service for WalkService {
     #[inline]
     fn serve(&self, request: &mut Request) -> Served {
-        self.edge.serve(request)
+        let served = self.edge.serve(request);
+        match request.held.get() {
+            None => served,
+            Some(held) => beside(held, served),
+        }
     }
 
     #[inline]
     fn finished(&self, request: &Request, finished: &Finished<'_>) {
+        if let Some(held) = request.held.get() {
+            held.release();
+        }
         if let Some(observer) = &self.observer {
             if let Some(places) = &self.edge.places {
                 // The log reads it from the client.

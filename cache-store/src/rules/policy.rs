@@ -49,6 +49,9 @@ pub struct Policy {
     pub short_part: ShortPart,
     /// The longest lifetime of anything stored.
     pub lifetime_max: Duration,
+    /// Whether `Authorization` is for this node and never reaches an origin: then an answer is not made for whoever sent it, and RFC 9111
+    /// §3.5 does not hold.
+    pub authorization_ends_here: bool,
 }
 
 /// What to do with a response that has `Set-Cookie`.
@@ -146,6 +149,7 @@ impl Default for Policy {
             honour: RequestDirectives::NO_STORE.and(RequestDirectives::ONLY_IF_CACHED),
             targets: vec![CDN_CACHE_CONTROL, SURROGATE_CONTROL],
             surrogate_device: None,
+            authorization_ends_here: false,
             vary_ignored: Vec::new(),
             select_by_language: false,
             short_part: ShortPart::Refuse,

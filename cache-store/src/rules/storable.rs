@@ -113,7 +113,10 @@ pub fn storable<F: Fields>(
     let Governing { control, targeted } = Governing::of(response.fields, policy);
     allowed_by_request(request, policy)?;
     allowed_by_response(response, &control)?;
-    if request.has(&header::AUTHORIZATION) && !shared_despite_authorization(&control) {
+    if !policy.authorization_ends_here
+        && request.has(&header::AUTHORIZATION)
+        && !shared_despite_authorization(&control)
+    {
         return Err(NotStored::Authorization);
     }
     let vary = VarySpec::of(response.fields, request.fields, policy).ok_or(NotStored::VaryStar)?;

@@ -157,6 +157,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         received_micros: 0,
         interims: Interims::None,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     }
 }
 

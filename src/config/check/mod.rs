@@ -9,6 +9,7 @@
 //! same.
 
 mod access;
+mod counts;
 mod geo;
 mod limits;
 mod listener;
@@ -41,6 +42,17 @@ use super::{
 };
 use crate::places;
 
+/// What a file is named for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listed {
+    /// Networks, one a line.
+    Networks,
+    /// Users and hashes of their passwords.
+    Users,
+    /// A key.
+    Key,
+}
+
 /// What the settings mean depends on.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -52,6 +64,8 @@ pub struct Surroundings {
     pub base: PathBuf,
     /// Why a file that the settings name cannot be read, if it cannot.
     pub unreadable: fn(&Path) -> Option<String>,
+    /// What is wrong with a file that access rules name, if something is.
+    pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
     pub no_database: fn(&Geo) -> Option<String>,
 }
@@ -78,6 +92,7 @@ impl Surroundings {
                 }
                 Err(error) => Some(format!("cannot be read: {error}")),
             },
+            no_list: crate::route::access::mistake_in,
             no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
         }
     }

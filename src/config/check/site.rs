@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
 use super::super::{HostPattern, Preset, Route, Site, Steer, value};
+use super::access::{self, Ground};
+use super::counts::Counted;
 use super::policy::{self, Changes};
 use super::pool::Pools;
 use super::steer::{only_pool, steer};
-use super::{Places, Surroundings, access, tables};
+use super::{Places, Surroundings, tables};
 
 /// All sites; at least one.
 pub(super) fn sites(
@@ -17,6 +19,8 @@ pub(super) fn sites(
     defaults: &Changes,
     around: &Surroundings,
 ) -> Vec<Site> {
+    // Asked for by `geo.rs`, and told of there.
+    let ground = Ground { around, has_geo: root.item("geo").is_some(), counted: Counted::default() };
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(
@@ -29,7 +33,7 @@ pub(super) fn sites(
     let mut places = Places::new();
     sections
         .into_iter()
-        .filter_map(|(_, section)| site(section, pools, defaults, around, &mut places))
+        .filter_map(|(_, section)| site(section, pools, defaults, &ground, &mut places))
         .collect()
 }
 
@@ -37,23 +41,24 @@ fn site(
     section: Section<'_>,
     pools: &Pools,
     defaults: &Changes,
-    around: &Surroundings,
+    ground: &Ground<'_>,
     places: &mut Places,
 ) -> Option<Site> {
     let hosts = section.required("hosts", HOSTS_EXAMPLE).and_then(|item| hosts(&item, places));
+    let place = hosts.as_ref().and_then(|hosts| hosts.first()).map_or_else(String::new, ToString::to_string);
     let preset = preset(&section).unwrap_or(Preset::Default);
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
-    changes.extend(access::access(&section, around));
+    changes.extend(access::access(&section, &place, ground));
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     needs_database(&section, pools);
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
-        let Some(route) = route(section, preset, &steer, pools, &changes, around) else { continue };
+        let Some(route) = route(section, preset, &steer, pools, &changes, &place, ground) else { continue };
         let same = format!("{} {:?}", route.path, route.methods);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
@@ -104,18 +109,24 @@ fn route(
     steer: &Steer,
     pools: &Pools,
     changes: &Changes,
-    around: &Surroundings,
+    site: &str,
+    ground: &Ground<'_>,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
     let path = path.and_then(|item| item.parsed(PATH_EXAMPLE, value::path_pattern));
     let methods = section.item("methods");
     let methods = methods.and_then(|item| item.list_of("write methods = [\"GET\", \"HEAD\"]", value::method));
+    let place = {
+        let path = path.as_ref().map_or_else(String::new, ToString::to_string);
+        let methods = methods.iter().flatten().fold(String::new(), |all, method| all + " " + method.as_str());
+        format!("{site} {path}{methods}")
+    };
     let own = self::preset(&section);
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section));
-    changes.extend(access::access(&section, around));
+    changes.extend(access::access(&section, &place, ground));
     needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::super::access::Access;
-use super::{Page, quoted, strings};
+use super::super::access::{Access, Basic, Concurrency, Countries, Rate, RateBy, Signed, SignedQuery};
+use super::{Page, quoted, size, strings, time};
 
 impl Page {
     pub(super) fn access(&mut self, access: Option<&Access>) {
         let Some(access) = access else { return self.line("access", &quoted("off")) };
-        let Access { addresses, referers } = access;
+        let Access { addresses, rates, concurrency, countries, referers, signed, basic } = access;
         let mut parts = Vec::new();
         let addresses = addresses.as_deref().cloned().unwrap_or_default();
         parts.push(format!("allow = {}", strings(addresses.allow.iter())));
@@ -19,6 +19,24 @@ impl Page {
         };
         parts.extend(files("allow_files", &addresses.allow_files));
         parts.extend(files("deny_files", &addresses.deny_files));
+        let rates: Vec<_> =
+            rates.iter().flat_map(|rates| rates.iter()).map(|rate| self::rate(rate)).collect();
+        parts.push(format!("rate = [{}]", rates.join(", ")));
+        parts.push(match concurrency.as_deref() {
+            None => format!("concurrency = {}", quoted("off")),
+            Some(Concurrency { name, requests, dry_run }) => {
+                let name = quoted(name);
+                format!("concurrency = {{ requests = {requests}, name = {name}, dry_run = {dry_run} }}")
+            }
+        });
+        parts.push(match countries.as_deref() {
+            None => format!("countries = {}", quoted("off")),
+            Some(Countries { allow, deny, unknown }) => {
+                let unknown = quoted(if *unknown { "allow" } else { "deny" });
+                let (allow, deny) = (strings(allow.iter()), strings(deny.iter()));
+                format!("countries = {{ allow = {allow}, deny = {deny}, unknown = {unknown} }}")
+            }
+        });
         parts.push(match referers.as_deref() {
             None => format!("referers = {}", quoted("off")),
             Some(referers) => {
@@ -26,6 +44,41 @@ impl Page {
                 format!("referers = {{ hosts = {hosts}, none = {} }}", referers.none)
             }
         });
+        parts.push(match signed.as_deref() {
+            None => format!("signed = {}", quoted("off")),
+            Some(Signed { keys, query, skew }) => {
+                let keys = keys.iter().map(|(id, file)| {
+                    format!("{{ id = {}, file = {} }}", quoted(id), quoted(&file.display().to_string()))
+                });
+                let keys = keys.collect::<Vec<_>>().join(", ");
+                let query = match query {
+                    SignedQuery::All => quoted("all"),
+                    SignedQuery::Only(names) => strings(names.iter()),
+                };
+                format!("signed = {{ keys = [{keys}], query = {query}, skew = {} }}", time(*skew))
+            }
+        });
+        parts.push(match basic.as_deref() {
+            None => format!("basic = {}", quoted("off")),
+            Some(Basic { users, realm, forward }) => {
+                let (users, realm) = (quoted(&users.display().to_string()), quoted(realm));
+                format!("basic = {{ users = {users}, realm = {realm}, forward = {forward} }}")
+            }
+        });
         self.line("access", &format!("{{ {} }}", parts.join(", ")));
     }
+}
+
+fn rate(rate: &Rate) -> String {
+    let Rate { name, requests, per, burst, by, dry_run, fields, memory_bytes } = rate;
+    let by = match by {
+        RateBy::Client => quoted("client"),
+        RateBy::Route => quoted("route"),
+        RateBy::Field(name) => format!("{{ header = {} }}", quoted(name)),
+    };
+    let (name, per, memory) = (quoted(name), time(*per), size(*memory_bytes));
+    format!(
+        "{{ requests = {requests}, per = {per}, burst = {burst}, by = {by}, name = {name}, dry_run = {dry_run}, fields = {fields}, \
+         memory = {memory} }}"
+    )
 }

@@ -204,6 +204,7 @@ where
                     _ => Interims::None,
                 },
                 spare: std::mem::take(&mut self.spare),
+                held: std::sync::OnceLock::new(),
             },
         );
         let served = self.service.serve(&mut exchange.request);

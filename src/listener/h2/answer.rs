@@ -91,6 +91,7 @@ impl<S: Service> Connection<'_, S> {
             received_micros: self.now_micros,
             interims: Interims::None,
             spare: std::mem::take(&mut self.kit.spare),
+            held: std::sync::OnceLock::new(),
         };
         // A panic costs the request that caused it, not the others on the connection.
         let served =

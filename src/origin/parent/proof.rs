@@ -278,6 +278,7 @@ mod tests {
             received_micros: 0,
             interims: Interims::None,
             spare: Vec::new(),
+            held: std::sync::OnceLock::new(),
         }
     }
 

@@ -125,7 +125,7 @@ impl<A: Copy + Ord + From<u8>> Stretches<A> {
 }
 
 /// The networks of a file, one a line.
-fn read(path: &Path, mut take: impl FnMut(Network)) -> Result<(), SetupError> {
+pub(super) fn read(path: &Path, mut take: impl FnMut(Network)) -> Result<(), SetupError> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(ACCESS_FILE_BYTES_MAX.saturating_add(1)).read_to_string(&mut text))

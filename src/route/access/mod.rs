@@ -1,9 +1,9 @@
 //! Who gets an answer of a route at all: asked by `serve` once the route is known, before anything is looked up.
 //!
 //! ```text
-//! route ─► addresses ─► referers ─► look-up
-//!              │            │
-//!              └────────────┴──────► Denied: a page that says why, and no more
+//! route ─► addresses ─► countries ─► rates ─► concurrency ─► referers ─► signature ─► basic ─┬─► look-up
+//!              │             │          │           │            │           │           │   └─► Verification ─► look-up, or Denied
+//!              └─────────────┴──────────┴───────────┴────────────┴───────────┴───────────┴──────► Denied: a page that says why
 //! ```
 //!
 //! A [`Guard`] is a route's rules, compiled when the node starts; routes that rule the same share one. What a client is refused
@@ -15,27 +15,50 @@
 //! Invariant: a route without rules has no guard, and costs one branch. A guard that cannot be built keeps the node from starting.
 
 mod addresses;
+mod basic;
+mod clients;
+mod concurrency;
+mod countries;
+mod rate;
 mod referers;
+pub mod signed;
+mod users;
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use geo::Code;
 use http::StatusCode;
+use parking_lot::Mutex;
 
 pub use addresses::AddressTable;
+pub use basic::Verification;
+pub use concurrency::Permit;
 
-use crate::config::access::Access;
+use crate::config::access::{Access, Basic, Concurrency, Rate};
+use crate::config::check::Listed;
 use crate::listener::fields::Fields;
 use crate::respond::failure::Failure;
+use crate::respond::headers::line;
+use basic::{BasicRule, Shown};
+use concurrency::{Entered, UnderWay};
+use countries::CountryRule;
+use rate::Limiter;
 use referers::RefererRule;
+use signed::SignedRule;
 
 /// The rules of a route.
 #[derive(Debug)]
 pub struct Guard {
     addresses: Option<AddressTable>,
+    countries: Option<CountryRule>,
+    rates: Box<[Arc<Limiter>]>,
+    under_way: Option<Arc<UnderWay>>,
     referers: Option<RefererRule>,
+    signed: Option<SignedRule>,
+    basic: Option<Arc<BasicRule>>,
 }
 
 /// What is asked about.
@@ -47,6 +70,56 @@ pub struct Asking<'r> {
     pub authority: &'r [u8],
     /// Its fields.
     pub fields: &'r Fields,
+    /// The country that it comes from, if that is known; not looked at unless [`Guard::asks_place`].
+    pub country: Option<Code>,
+    /// Path and query as received.
+    pub target: &'r [u8],
+    /// When it was complete: `Clock::micros`.
+    pub now_micros: u64,
+    /// The calendar, seconds; not looked at unless [`Guard::asks_calendar`].
+    pub wall_secs: u64,
+}
+
+/// A request that is not refused.
+#[derive(Default)]
+pub struct Admission {
+    /// What must be found out first.
+    pub after: Option<Verification>,
+    /// What stays with it until its end.
+    pub held: Option<Box<Held>>,
+}
+
+/// What a request carries from the rules to its end.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Counts it among those under way.
+    permit: Mutex<Option<Permit>>,
+    /// Field lines of its answer.
+    pub lines: Vec<u8>,
+    /// What would have refused it, were that rule not only tried.
+    pub would: Option<Denied>,
+}
+
+impl Held {
+    /// It is no longer under way.
+    pub fn release(&self) {
+        drop(self.permit.lock().take());
+    }
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denied: Denied,
+    /// Field lines of its page.
+    pub lines: Vec<u8>,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self { denied, lines: Vec::new() }
+    }
 }
 
 /// Why a request is refused.
@@ -54,8 +127,29 @@ pub struct Asking<'r> {
 pub enum Denied {
     /// The client's address.
     Address,
+    /// The country that it is in.
+    Country,
+    /// It asks too often.
+    Rate {
+        /// Seconds until it may again.
+        retry_after: u32,
+    },
+    /// Too many of its requests are under way.
+    Concurrency,
     /// The page that it comes from.
     Referer,
+    /// The URL is not signed.
+    SignatureMissing,
+    /// It is signed by somebody else, or changed since.
+    SignatureWrong,
+    /// It was good once.
+    SignatureExpired,
+    /// It names nobody.
+    CredentialsMissing,
+    /// Whom it names is not there, or the password is another.
+    CredentialsWrong,
+    /// Too many passwords wait to be verified.
+    CredentialsBusy,
 }
 
 /// Why the rules cannot be kept.
@@ -79,11 +173,25 @@ pub enum SetupError {
         /// What is wrong, and what to write.
         what: String,
     },
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes")]
+    Randomness,
 }
 
 /// Builds guards, and gives the same to whoever rules the same.
 #[derive(Debug, Default)]
-pub(super) struct Guards(Vec<(Arc<Access>, Arc<Guard>)>);
+pub(super) struct Guards {
+    guards: Vec<(Arc<Access>, Arc<Guard>)>,
+    made: Made,
+}
+
+/// What several guards share.
+#[derive(Debug, Default)]
+struct Made {
+    basic: Vec<(Arc<Basic>, Arc<BasicRule>)>,
+    rates: Vec<(Arc<Rate>, Arc<Limiter>)>,
+    under_way: Vec<(Arc<Concurrency>, Arc<UnderWay>)>,
+}
 
 impl Guards {
     /// The guard of these rules.
@@ -92,34 +200,103 @@ impl Guards {
     /// [`SetupError`]
     pub(super) fn of(&mut self, access: Option<&Arc<Access>>) -> Result<Option<Arc<Guard>>, SetupError> {
         let Some(access) = access else { return Ok(None) };
-        if let Some((_, guard)) = self.0.iter().find(|(known, _)| known == access) {
-            return Ok(Some(Arc::clone(guard)));
-        }
-        let guard = Arc::new(Guard::new(access)?);
-        self.0.push((Arc::clone(access), Arc::clone(&guard)));
-        Ok(Some(guard))
+        shared(&mut self.guards, access, |access| Guard::new(access, &mut self.made)).map(Some)
     }
 }
 
+impl Made {
+    /// The users of a rule: who is known at one route is known at another.
+    fn basic(&mut self, rule: &Arc<Basic>) -> Result<Arc<BasicRule>, SetupError> {
+        shared(&mut self.basic, rule, |rule| BasicRule::of(rule))
+    }
+}
+
+/// What was made of a rule that says the same, or what is made of it now.
+fn shared<R: PartialEq, T>(
+    made: &mut Vec<(Arc<R>, Arc<T>)>,
+    rule: &Arc<R>,
+    make: impl FnOnce(&Arc<R>) -> Result<T, SetupError>,
+) -> Result<Arc<T>, SetupError> {
+    let known = made.iter().find(|(known, _)| Arc::ptr_eq(known, rule) || known == rule);
+    if let Some((_, known)) = known {
+        return Ok(Arc::clone(known));
+    }
+    let new = Arc::new(make(rule)?);
+    made.push((Arc::clone(rule), Arc::clone(&new)));
+    Ok(new)
+}
+
 impl Guard {
-    fn new(access: &Access) -> Result<Self, SetupError> {
-        let Access { addresses, referers } = access;
+    fn new(access: &Access, made: &mut Made) -> Result<Self, SetupError> {
+        let Access { addresses, countries, rates, concurrency, referers, signed, basic } = access;
+        // Of one name, what is counted is counted together.
+        let mut limiter = |rate| shared(&mut made.rates, rate, |rate| Ok(Limiter::of(rate)));
+        let rates = rates.iter().flat_map(|rates| rates.iter());
+        let rates = rates.map(&mut limiter).collect::<Result<Box<[_]>, _>>()?;
+        let under_way = concurrency
+            .as_ref()
+            .map(|rule| shared(&mut made.under_way, rule, |rule| Ok(UnderWay::of(rule))))
+            .transpose()?;
         Ok(Self {
+            rates,
+            under_way,
             addresses: addresses.as_deref().map(AddressTable::of).transpose()?,
+            countries: countries.as_deref().map(CountryRule::of),
             referers: referers.as_deref().map(RefererRule::of),
+            signed: signed.as_deref().map(SignedRule::of).transpose()?,
+            basic: basic.as_ref().map(|basic| made.basic(basic)).transpose()?,
         })
     }
 
-    /// Whether the request may be answered.
+    /// Whether the request may be answered, as far as that is known at once.
     ///
     /// # Errors
-    /// [`Denied`]: it may not.
-    pub fn ask(&self, asking: &Asking<'_>) -> Result<(), Denied> {
-        self.ask_purger(asking.client)?;
-        match &self.referers {
-            Some(rule) if !rule.admits(asking.fields, asking.authority) => Err(Denied::Referer),
-            _ => Ok(()),
+    /// [`Refusal`]: it may not.
+    #[inline]
+    pub fn ask(&self, asking: &Asking<'_>) -> Result<Admission, Refusal> {
+        self.ask_place(asking)?;
+        let mut admission = Admission::default();
+        if !self.rates.is_empty() || self.under_way.is_some() {
+            admission.held = self.ask_counts(asking)?;
         }
+        if let Some(rule) = &self.referers
+            && !rule.admits(asking.fields, asking.authority)
+        {
+            return Err(Denied::Referer.into());
+        }
+        if let Some(rule) = &self.signed {
+            rule.ask(asking.authority, asking.target, asking.wall_secs)?;
+        }
+        match self.basic.as_ref().map(|rule| rule.look(asking.fields)) {
+            None | Some(Shown::Known(Ok(()))) => {}
+            Some(Shown::Known(Err(denied))) => return Err(denied.into()),
+            Some(Shown::Unknown(verification)) => admission.after = Some(verification),
+        }
+        Ok(admission)
+    }
+
+    fn ask_counts(&self, asking: &Asking<'_>) -> Result<Option<Box<Held>>, Refusal> {
+        let mut held = Held::default();
+        for limiter in &self.rates {
+            match limiter.ask(asking, &mut held.lines) {
+                Err(denied) if limiter.is_dry() => held.would = Some(denied),
+                Err(denied) => return Err(Refusal { denied, lines: held.lines }),
+                Ok(()) => {}
+            }
+        }
+        if let Some(under_way) = &self.under_way {
+            let permit = match under_way.enter(asking.client) {
+                Entered::Refused => return Err(Denied::Concurrency.into()),
+                Entered::Within(permit) => permit,
+                Entered::Beyond(permit) => {
+                    held.would = Some(Denied::Concurrency);
+                    permit
+                }
+            };
+            held.permit = Mutex::new(Some(permit));
+        }
+        let is_needed = self.under_way.is_some() || !held.lines.is_empty() || held.would.is_some();
+        Ok(is_needed.then(|| Box::new(held)))
     }
 
     /// Whether one who purges may ask.
@@ -133,37 +310,141 @@ impl Guard {
         }
     }
 
-    /// What each rule would say, by its name and in the order asked; of a client that is not told, nothing.
-    pub fn explain(
-        &self,
-        client: Option<IpAddr>,
-        authority: &[u8],
-        fields: &Fields,
-    ) -> Vec<(&'static str, Option<Result<(), Denied>>)> {
-        let mut told = Vec::new();
+    fn ask_place(&self, asking: &Asking<'_>) -> Result<(), Denied> {
+        self.ask_purger(asking.client)?;
+        match &self.countries {
+            Some(rule) if !rule.admits(asking.country) => Err(Denied::Country),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it looks at where a client is.
+    #[inline]
+    pub const fn asks_place(&self) -> bool {
+        self.countries.is_some()
+    }
+
+    /// Whether it looks at the calendar.
+    #[inline]
+    pub const fn asks_calendar(&self) -> bool {
+        self.signed.is_some()
+    }
+
+    /// Parameters of the query that end here.
+    #[inline]
+    pub fn own_parameters(&self) -> &'static [&'static str] {
+        if self.signed.is_some() { &signed::PARAMETERS } else { &[] }
+    }
+
+    /// Whether `Authorization` ends here.
+    #[inline]
+    pub fn consumes_authorization(&self) -> bool {
+        self.basic.as_ref().is_some_and(|rule| rule.consumes())
+    }
+
+    /// What the answer to one who is refused says beside its page.
+    pub fn tell(&self, denied: Denied, lines: &mut Vec<u8>) {
+        if let (Denied::CredentialsMissing | Denied::CredentialsWrong, Some(rule)) = (denied, &self.basic) {
+            line(lines, b"www-authenticate", rule.challenge().as_bytes());
+        }
+    }
+
+    /// What each rule would say, by its name and in the order asked. Where `client` is not told, or a password would have to be
+    /// verified, nothing.
+    pub fn explain(&self, asking: &Asking<'_>, client: Option<IpAddr>) -> Vec<Said> {
+        let mut told: Vec<Said> = Vec::new();
         if self.addresses.is_some() {
             told.push(("addresses", client.map(|client| self.ask_purger(client))));
         }
+        if let Some(rule) = &self.countries {
+            let said = if rule.admits(asking.country) { Ok(()) } else { Err(Denied::Country) };
+            told.push(("countries", client.map(|_| said)));
+        }
+        if !self.rates.is_empty() {
+            told.push(("rates", None));
+        }
+        if self.under_way.is_some() {
+            told.push(("concurrency", None));
+        }
         if let Some(rule) = &self.referers {
-            let said = if rule.admits(fields, authority) { Ok(()) } else { Err(Denied::Referer) };
-            told.push(("referers", Some(said)));
+            let admits = rule.admits(asking.fields, asking.authority);
+            told.push(("referers", Some(if admits { Ok(()) } else { Err(Denied::Referer) })));
+        }
+        if let Some(rule) = &self.signed {
+            told.push(("signed", Some(rule.ask(asking.authority, asking.target, asking.wall_secs))));
+        }
+        if let Some(rule) = &self.basic {
+            told.push((
+                "basic",
+                match rule.look(asking.fields) {
+                    Shown::Known(said) => Some(said),
+                    Shown::Unknown(_) => None,
+                },
+            ));
         }
         told
     }
 }
 
+/// A rule's name, and what it says where that is known.
+pub type Said = (&'static str, Option<Result<(), Denied>>);
+
+/// What is wrong with a file that rules name, if something is.
+pub fn mistake_in(path: &Path, what: Listed) -> Option<String> {
+    let read = match what {
+        Listed::Networks => addresses::read(path, |_| ()),
+        Listed::Users => basic::users(path).map(drop),
+        Listed::Key => signed::key(path).map(drop),
+    };
+    read.err().map(|error| error.to_string())
+}
+
 impl Denied {
+    /// The same of a rule that is only tried.
+    pub const fn as_tried(self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "rate-limited-dry-run",
+            _ => "concurrency-limited-dry-run",
+        }
+    }
+
     /// A stable word for `Cache-Status`, log and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Address => "address-denied",
+            Self::Country => "country-denied",
+            Self::Rate { .. } => "rate-limited",
+            Self::Concurrency => "concurrency-limited",
             Self::Referer => "referer-denied",
+            Self::SignatureMissing => "signature-missing",
+            Self::SignatureWrong => "signature-wrong",
+            Self::SignatureExpired => "signature-expired",
+            Self::CredentialsMissing => "credentials-missing",
+            Self::CredentialsWrong => "credentials-wrong",
+            Self::CredentialsBusy => "credentials-busy",
         }
     }
 }
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
-        Self::new(StatusCode::FORBIDDEN, denied.as_str())
+        match denied {
+            Denied::SignatureExpired => Self::new(StatusCode::GONE, denied.as_str()),
+            Denied::Address
+            | Denied::Country
+            | Denied::Referer
+            | Denied::SignatureMissing
+            | Denied::SignatureWrong => Self::new(StatusCode::FORBIDDEN, denied.as_str()),
+            Denied::Rate { retry_after } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, denied.as_str()).retry_after(retry_after)
+            }
+            Denied::Concurrency => Self::new(StatusCode::TOO_MANY_REQUESTS, denied.as_str()).retry_after(1),
+            Denied::CredentialsMissing | Denied::CredentialsWrong => {
+                Self::new(StatusCode::UNAUTHORIZED, denied.as_str())
+            }
+            Denied::CredentialsBusy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, denied.as_str()).retry_after(1)
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ pub fn config_text(data: &[u8]) {
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),
+        no_list: |_, _| None,
         unreadable: |path| path.to_string_lossy().contains("missing").then(|| "does not exist".to_owned()),
         no_database: |_| None,
     };

@@ -40,6 +40,7 @@ pub fn access_log(data: &[u8]) {
         received_micros: 1,
         interims: Interims::None,
         spare: Vec::new(),
+        held: std::sync::OnceLock::new(),
     };
     let outcome =
         Outcome { cache: CacheOutcome::Miss, ttl: Some(-3), pool: Some("eu".into()), ..Outcome::default() };

@@ -105,7 +105,8 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 host_name: "n1".to_owned(),
                 cores: 1,
                 base: PathBuf::new(),
-                unreadable: |_| None,
+                no_list: |_, _| None,
+        unreadable: |_| None,
         no_database: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
