@@ -18,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod encode;
 pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ pub mod node;
 pub mod observe;
 pub mod origin;
 pub mod places;
+pub mod reload;
 pub mod respond;
 pub mod route;
 pub mod serve;

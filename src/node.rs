@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cache_store::rules::Codings;
 use cache_store::store::{CacheStore, Settings};
 use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
@@ -21,10 +22,11 @@ use purge_api::bus::{ScopeOf, Standing};
 use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin::AdminService;
+use crate::admin::{AdminDoor, AdminService, NodeNow};
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
 use crate::config::{AdminAddress, By, Config, DiskCache, Listener, ListenerProtocol, Pool};
+use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
 use crate::observe::Observe;
@@ -32,17 +34,19 @@ use crate::origin::parent::proof::Children;
 use crate::origin::parent::{self, Parents, proof};
 use crate::origin::{OriginPools, PoolSetupError};
 use crate::places::Places;
+use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::route::access::SetupError;
-use crate::serve::{Edge, NotStoredMemory, Purging, Refreshes, WalkService};
+use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
 pub struct Running {
-    edge: Arc<Edge>,
+    current: Arc<Current>,
     clients: Option<listener::Running>,
     admin: Option<listener::Running>,
     observe: Arc<Observe>,
+    reloader: Arc<Reloader>,
     shutdown: Shutdown,
     admin_shutdown: Shutdown,
     /// For what blocks or belongs to no worker; ends with the node.
@@ -100,6 +104,14 @@ impl Edge {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+        Self::start_from(None, config, clock)
+    }
+
+    /// The same, of settings that were read from a file, which a reload reads again.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start_from(path: Option<PathBuf>, config: Config, clock: Clock) -> Result<Running, StartError> {
         let shared = Builder::new_multi_thread()
             .worker_threads(SHARED_THREADS)
             .thread_name("shared")
@@ -131,42 +143,48 @@ impl Edge {
         let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let edge = Arc::new(Edge {
-            routes: RouteTable::new(&config.sites)?,
-            store,
+            routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)?),
             standing,
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
             places,
-            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?,
-            children: Children::new(&config.tier).map_err(StartError::TierKey)?,
-            ids: observe.walk_ids(),
-            purges: Purging::default(),
-            refreshes: Refreshes::new(config.purge.refresh_per_second),
-            ledger: Ledger::default(),
-            not_stored: NotStoredMemory::default(),
+            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
+            children: Children::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
+            ids: Arc::new(observe.walk_ids()),
+            purges: Arc::new(Purging::default()),
+            encoders: Arc::new(Encoders::new(&store, &clock, config.workers)),
+            refreshes: Arc::new(Refreshes::new(config.purge.refresh_per_second)),
+            ledger: Arc::new(Ledger::default()),
+            not_stored: Arc::new(NotStoredMemory::default()),
             shutdown: shutdown.clone(),
-            listeners: std::sync::OnceLock::new(),
+            listeners: Arc::new(std::sync::OnceLock::new()),
+            store,
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
+        let current = Arc::new(Current::new(Arc::clone(&edge)));
         {
-            let of = Arc::clone(&edge);
-            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.scope_of_any(selector));
+            let of = Arc::clone(&current);
+            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
             let _shared = shared.enter();
             match &config.purge.bus {
                 Some(bus) => edge.fleet.join(bus, scope_of),
                 None if config.tier.by_hand => {}
-                None => edge.fleet.follow_parents(&edge, &scope_of),
+                None => edge.fleet.follow_parents(&current, &scope_of),
             }
         }
         let clients = {
-            let (edge, observe) = (Arc::clone(&edge), Arc::clone(&observe));
+            let (current, observe) = (Arc::clone(&current), Arc::clone(&observe));
             Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
-                .start(move |worker| WalkService::new(Arc::clone(&edge), &observe, worker))?
+                .start(move |worker| WalkService::new(Arc::clone(&current), &observe, worker))?
         };
         drop(edge.listeners.set(clients.stats().to_vec()));
+        let door = AdminDoor::open(&config.admin).map_err(StartError::Tokens)?;
+        let reloader =
+            Reloader::new(&current, &observe, clients.certificates(), door.clone(), shared.handle(), path);
         let mut running = Running {
-            edge: Arc::clone(&edge),
+            reloader: Arc::clone(&reloader),
+            current: Arc::clone(&current),
             clients: Some(clients),
             admin: None,
             observe: Arc::clone(&observe),
@@ -178,8 +196,8 @@ impl Edge {
             None => {}
             Some(AdminAddress::Unix(_)) => return Err(StartError::UnixAdmin),
             Some(AdminAddress::Tcp(address)) => {
-                let service = AdminService::new(&config.admin, edge.clone(), observe, clock.clone())
-                    .map_err(StartError::Tokens)?;
+                let service =
+                    AdminService::new(door, node_now(&current), Some(reloader), observe, clock.clone());
                 let settings = Arc::new(admin_config(&config, *address));
                 let workers = Workers {
                     config: &settings,
@@ -190,19 +208,20 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        attend(&edge, &shared, clock);
+        attend(&current, &shared, clock);
         running.shared = Some(shared);
         Ok(running)
     }
 }
 
 /// Starts what looks after the node while it runs.
-fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
-    let (origins, fleet) = (Arc::clone(&edge.origins), Arc::clone(&edge.fleet));
+fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
+    let (swept, edge) = (Arc::clone(current), current.load_full());
+    let fleet = Arc::clone(&edge.fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
-            origins.sweep();
+            swept.load().origins.sweep();
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }
@@ -211,10 +230,7 @@ fn attend(edge: &Arc<Edge>, shared: &Runtime, clock: Clock) {
         let _shared = shared.enter();
         edge.origins.watch();
     }
-    if let Some(places) = &edge.places {
-        shared.spawn(Arc::clone(places).watch(edge.clock.clone()));
-    }
-    shared.spawn(tend(Arc::clone(edge)));
+    shared.spawn(tend(edge));
 }
 
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
@@ -233,6 +249,12 @@ async fn tend(edge: Arc<Edge>) {
         let disk = edge.store.disk().and_then(|disk| disk.usage().trouble);
         tell_trouble(&mut known, disk.or(purges));
     }
+}
+
+/// The node as admin calls see it.
+fn node_now(current: &Arc<Current>) -> NodeNow {
+    let current = Arc::clone(current);
+    Arc::new(move || current.load_full())
 }
 
 /// The geo database of the settings.
@@ -261,7 +283,7 @@ fn steers_to_the_nearest(config: &Config) -> bool {
 }
 
 /// The pools of the settings, and one for each parent.
-fn all_pools(config: &Config) -> BTreeMap<Arc<str>, Pool> {
+pub(crate) fn all_pools(config: &Config) -> BTreeMap<Arc<str>, Pool> {
     let mut pools = parent::pools(&config.tier);
     pools.extend(config.pools.iter().map(|(name, pool)| (Arc::clone(name), pool.clone())));
     pools
@@ -279,18 +301,21 @@ fn tell_trouble(known: &mut Option<String>, now: Option<String>) {
     *known = now;
 }
 
-/// Tells every route's rules this node's name, which `Surrogate-Control` may address, and whose word about a lifetime comes first.
-fn named(mut config: Config) -> Config {
+/// Tells every route's rules this node's name, which `Surrogate-Control` may address, whose word about a lifetime comes first,
+/// and which codings are negotiated here.
+pub(crate) fn named(mut config: Config) -> Config {
     let has_parents = !config.tier.parents.is_empty();
     let device: Box<str> = (&*config.node).into();
     for site in &mut config.sites {
         let routes = site.routes.iter_mut().map(|route| &mut route.policy);
         for policy in routes.chain([&mut site.defaults]) {
+            let codings = policy.encode.as_ref().map_or(Codings::NONE, |encode| encode.set());
             let ends_here = policy.access.as_ref().is_some_and(|access| access.consumes_authorization());
             let rules = &mut Arc::make_mut(policy).rules;
             rules.surrogate_device = Some(device.clone());
             rules.authorization_ends_here = ends_here;
-            if has_parents {
+            rules.codings = codings;
+            if has_parents && rules.targets.first() != Some(&proof::CONTROL) {
                 rules.targets.insert(0, proof::CONTROL);
             }
         }
@@ -325,8 +350,8 @@ impl Running {
     }
 
     /// What the workers share.
-    pub const fn edge(&self) -> &Arc<Edge> {
-        &self.edge
+    pub fn edge(&self) -> Arc<Edge> {
+        self.current.load_full()
     }
 
     /// Log and metrics.
@@ -339,20 +364,9 @@ impl Running {
         &self.shutdown
     }
 
-    /// Reads all certificates again.
-    ///
-    /// # Errors
-    /// The first that could not be used; what was shown before stays.
-    pub fn reload_certificates(&self) -> Result<(), listener::tls::TlsError> {
-        self.clients.as_ref().map_or(Ok(()), listener::Running::reload_certificates)
-    }
-
-    /// Takes the geo database's file into use, if it is another than the one in use; blocks while it is read.
-    ///
-    /// # Errors
-    /// It cannot be used; the one in use stays.
-    pub fn renew_places(&self) -> Result<(), geo::GeoError> {
-        self.edge.places.as_ref().map_or(Ok(()), |places| places.renew())
+    /// What takes up other settings.
+    pub const fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// Stops accepting, lets what is under way end within the drain timeout, then stops.
@@ -367,8 +381,9 @@ impl Running {
         self.admin_shutdown.force();
         self.admin_shutdown.done().await;
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
-        let (observe, edge) = (Arc::clone(&self.observe), Arc::clone(&self.edge));
+        let (observe, edge) = (Arc::clone(&self.observe), self.edge());
         // Joining threads and closing files block.
+        self.edge().encoders.close();
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
@@ -393,6 +408,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.force();
         self.admin_shutdown.force();
+        self.edge().encoders.close();
         if let Some(shared) = self.shared.take() {
             shared.shutdown_background();
         }

@@ -122,7 +122,7 @@ fn help_shows_examples_and_only_what_works() {
     let (code, out, _) = tidegate(&["--help"]);
     assert_eq!(code, 0);
     assert!(out.contains("tidegate proxy --to http://127.0.0.1:3000"), "{out}");
-    for later in ["  reload", "  upgrade", "  top ", "  log "] {
+    for later in ["  upgrade", "  top ", "  log "] {
         assert!(!out.contains(later), "{later} is listed: {out}");
     }
     let (_, out, _) = tidegate(&["proxy", "--help"]);
@@ -197,6 +197,47 @@ fn a_node_serves_answers_its_clients_commands_and_ends_when_told() {
     assert_eq!(code, 0, "{err}");
     assert!(node.child.wait().expect("it ends").success());
     drop(answering);
+}
+
+#[test]
+fn settings_are_planned_reloaded_and_refused() {
+    let file = tempfile("reload").join("tidegate.toml");
+    let path = file.to_str().expect("a plain path").to_owned();
+    let write = |site: &str| {
+        let text = format!(
+            "node = \"n1\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"off\"\n\
+             [pool.main]\norigins = [\"http://127.0.0.1:1\"]\n[[site]]\nhosts = [\"*\"]\n{site}"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+    };
+    write("");
+    let node = Node::start(&["run", "--config", &path]);
+    let at_node = |words: &[&str]| tidegate(&[words, &["--admin", &node.admin]].concat());
+    assert_eq!(at_node(&["reload"]), (0, "reloaded: nothing has changed\n".to_owned(), String::new()));
+    write("x_cache = true\n");
+    let (code, out, err) = at_node(&["plan", &path]);
+    assert_eq!((code, out.as_str()), (0, "site *: x_cache: false → true\n"), "{err}");
+    assert!(!node.get("/x").contains("x-cache"), "a plan changes nothing");
+    let (code, out, _) = at_node(&["reload", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((code, &told["restart"], &told["changes"][0]["place"]), (0, &false.into(), &"site *".into()));
+    // Two mistakes, both told, wherever it is asked for.
+    write("x_cach = true\nstale_if_error = 1\n");
+    let (code, _, err) = at_node(&["reload"]);
+    assert_eq!(code, 2, "{err}");
+    for said in ["did you mean `x_cache`?", "like \"1s\"", "2 mistakes in the settings; those in force stay"]
+    {
+        assert!(err.contains(said), "{said} is not in {err}");
+    }
+    assert_eq!(at_node(&["plan", &path]).0, 2);
+    node.signal("HUP");
+    let said = node.says("nothing was reloaded");
+    assert!(said.contains("the settings in force stay"), "{said}");
+    write("x_cache = true\n[cache]\nmemory = \"32MiB\"\n");
+    node.signal("HUP");
+    assert!(node.says("HUP: reloaded").contains("1 need a restart"));
+    let (_, out, _) = at_node(&["plan", &path]);
+    assert_eq!(out, "[cache]: memory: 256MiB → 32MiB  (needs a restart)\n");
 }
 
 #[test]
@@ -318,6 +359,21 @@ impl Node {
         let (says, said) = mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
         Self { child, address, admin, said }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
+    /// The line with these words that it says next.
+    fn says(&self, words: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(Duration::from_secs(30)).expect("it says so");
+            if line.contains(words) {
+                return line;
+            }
+        }
     }
 
     fn get(&self, path: &str) -> String {

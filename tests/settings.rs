@@ -11,6 +11,7 @@ use tidegate::config::Config;
 use tidegate::config::check::{Surroundings, check};
 use tidegate::config::effective::effective;
 use tidegate::config::mistake::Mistakes;
+use tidegate::config::plan::plan;
 
 #[test]
 fn every_mistake_is_told_at_its_place() {
@@ -73,6 +74,7 @@ fn the_effective_settings_leave_nothing_out() {
         "host",
         "health",
         "server_name",
+        "client_cert",
         "ca",
         "steer",
         "tokens",
@@ -100,6 +102,73 @@ fn the_effective_settings_leave_nothing_out() {
                 || least.starts_with(key),
             "`{key}` is missing from\n{least}"
         );
+    }
+}
+
+/// Of every settings file that is good: there is no difference to itself, and to another one there is.
+#[test]
+fn what_is_different_is_told_and_what_is_the_same_is_not() {
+    let least = good(&Path::new(DIRECTORY).join("good/least.toml"));
+    let every = good(&Path::new(DIRECTORY).join("good/every_key.toml"));
+    assert_eq!(plan(&least, &least), []);
+    assert_eq!(plan(&every, &every), []);
+    assert!(plan(&least, &every).len() > 20);
+    let text = |change: &str| {
+        format!(
+            "node = \"n\"\nworkers = 1\n[[listener]]\naddress = \"127.0.0.1:80\"\n[pool.main]\norigins = \"http://a\"\n\
+             [[site]]\nhosts = \"a\"\n[[site.route]]\npath = \"/1\"\n[[site.route]]\npath = \"/2\"\n{change}"
+        )
+    };
+    let of = |text: &str| {
+        check("t", text, &around()).unwrap_or_else(|wrong| panic!("{text}\n{}", wrong.render(false)))
+    };
+    for (claim, from, to, expected) in [
+        (
+            "a key of a pool",
+            "origins = \"http://a\"",
+            "origins = \"http://a\"\nconnect_timeout = \"9s\"",
+            &["[pool.main]: connect_timeout: 3s → 9s"][..],
+        ),
+        (
+            "a route more",
+            "[[site.route]]\npath = \"/2\"",
+            "[[site.route]]\npath = \"/2\"\n[[site.route]]\npath = \"/3\"",
+            &["site a, route /3: added"],
+        ),
+        ("a route less", "[[site.route]]\npath = \"/2\"\n", "", &["site a, route /2: removed"]),
+        (
+            "the order of routes",
+            "path = \"/1\"\n[[site.route]]\npath = \"/2\"",
+            "path = \"/2\"\n[[site.route]]\npath = \"/1\"",
+            &["sites: sites or routes stand in another order"],
+        ),
+        (
+            "another host first is another site",
+            "hosts = \"a\"",
+            "hosts = \"b\"",
+            &[
+                "site a: removed",
+                "site a, route /1: removed",
+                "site a, route /2: removed",
+                "site b: added",
+                "site b, route /1: added",
+                "site b, route /2: added",
+            ],
+        ),
+        ("workers need a restart", "workers = 1", "workers = 2", &["the node: workers: 1 → 2 (restart)"]),
+        (
+            "a listener's address too",
+            "127.0.0.1:80",
+            "127.0.0.1:81",
+            &["listener 127.0.0.1:80: removed (restart)", "listener 127.0.0.1:81: added (restart)"],
+        ),
+    ] {
+        let changes = plan(&of(&text("")), &of(&text("").replace(from, to)));
+        let told: Vec<_> = changes
+            .iter()
+            .map(|one| format!("{}: {}{}", one.place, one.what, if one.restart { " (restart)" } else { "" }))
+            .collect();
+        assert_eq!(told, expected, "{claim}");
     }
 }
 
@@ -197,6 +266,7 @@ fn read(path: &Path) -> Result<Config, Mistakes> {
 /// A machine that is the same everywhere: files are there unless they are called missing, or lie in `no`.
 fn around() -> Surroundings {
     Surroundings {
+        unfit: |_, key| key.ends_with("other.key").then(|| "the key is another's".to_owned()),
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),

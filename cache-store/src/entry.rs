@@ -5,16 +5,21 @@
 //! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). One that is too
 //! large for memory lies on disk ([`StoredResponse::large`]), where its chunks may be missing. Everything a hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
+//! It may have encoded forms (`form.rs`), each a stored response that is found through it alone.
+//!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::form::{Form, Forms};
 use crate::large::Large;
+use crate::rules::coding::Coding;
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
 use crate::rules::validator::strong_validator;
@@ -36,6 +41,8 @@ pub struct StoredResponse {
     status: StatusCode,
     /// A full disk takes it at its second request, which has not come yet.
     owed: AtomicBool,
+    /// [`StoredResponse::coding_notes`].
+    coding_notes: AtomicU8,
     /// Parts that few responses have, boxed together to keep the rest small.
     rare: Option<Box<Rare>>,
     body: StoredBody,
@@ -52,6 +59,10 @@ struct Rare {
     vary: VarySpec,
     tags: Box<[Box<str>]>,
     held: Option<Held>,
+    /// The same in other codings.
+    forms: Option<Forms>,
+    /// What it is a form in, if it is one.
+    coding: Option<Coding>,
 }
 
 /// Where the body's bytes are.
@@ -148,12 +159,13 @@ impl StoredResponse {
             (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
-            .then(|| Box::new(Rare { vary, tags, held }));
+            .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Some(Self {
             blob,
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            coding_notes: AtomicU8::new(0),
             rare,
             body,
             freshness,
@@ -215,18 +227,103 @@ impl StoredResponse {
             StoredBody::Chunks(Arc::new(chunks))
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
-            .then(|| Box::new(Rare { vary, tags, held }));
+            .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Self {
             blob: Bytes::from(blob),
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            coding_notes: AtomicU8::new(0),
             rare,
             body,
             freshness,
             epoch: AtomicU64::new(epoch),
             purged: AtomicU64::new(NOT_PURGED),
         }
+    }
+
+    /// The same in every respect, with one more form or another; what the purges say is said of both.
+    pub(crate) fn with_form(&self, coding: Coding, form: Form) -> Self {
+        // The epoch first: what is marked between the two is then at worst looked up once more.
+        let epoch = self.epoch();
+        let rare = Rare {
+            vary: self.vary().clone(),
+            tags: self.tags().into(),
+            held: self.held().cloned(),
+            forms: Some(Forms::with(self.known_forms(), coding, form)),
+            coding: self.coding(),
+        };
+        Self {
+            blob: self.blob.clone(),
+            lines_len: self.lines_len,
+            status: self.status,
+            owed: AtomicBool::new(self.is_owed()),
+            coding_notes: AtomicU8::new(self.coding_notes()),
+            rare: Some(Box::new(rare)),
+            body: self.body.clone(),
+            freshness: self.freshness,
+            epoch: AtomicU64::new(epoch),
+            purged: AtomicU64::new(self.purge_mark()),
+        }
+    }
+
+    /// The same as a form in `coding`.
+    pub(crate) fn in_coding(mut self, coding: Coding) -> Self {
+        self.rare.get_or_insert_default().coding = Some(coding);
+        self
+    }
+
+    /// Takes over the forms of `base`, whose body it has under another head.
+    pub(crate) fn take_forms(&mut self, base: &Self, pack: impl Fn(Parts) -> Self) {
+        let fits = self.held().is_none() && base.held().is_none() && self.body_len() == base.body_len();
+        if let Some(forms) = base.known_forms().filter(|_| fits) {
+            self.rare.get_or_insert_default().forms = Some(forms.under(self, pack));
+        }
+    }
+
+    /// Whether it is the same stored response: this one, or this one with other forms.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.blob.as_ptr() == other.blob.as_ptr() && self.lines_len == other.lines_len)
+    }
+
+    /// It in `coding`, if that has been made.
+    #[inline]
+    pub fn form(&self, coding: Coding) -> Option<&Form> {
+        self.known_forms()?.of(coding)
+    }
+
+    #[inline]
+    fn known_forms(&self) -> Option<&Forms> {
+        self.rare.as_ref()?.forms.as_ref()
+    }
+
+    /// All its forms.
+    pub fn forms(&self) -> impl Iterator<Item = (Coding, &Form)> {
+        Coding::ALL.into_iter().filter_map(|coding| Some((coding, self.form(coding)?)))
+    }
+
+    /// The coding it was encoded in here, if it is a form.
+    #[inline]
+    pub fn coding(&self) -> Option<Coding> {
+        self.rare.as_ref()?.coding
+    }
+
+    /// Bits in which whoever serves it keeps what is to be known about encoding it; none at first.
+    #[inline]
+    pub fn coding_notes(&self) -> u8 {
+        self.coding_notes.load(Ordering::Relaxed)
+    }
+
+    /// Sets bits of them; what was set before.
+    pub fn note_coding(&self, bits: u8) -> u8 {
+        self.coding_notes.fetch_or(bits, Ordering::Relaxed)
+    }
+
+    /// Takes bits of them back.
+    pub fn forget_coding(&self, bits: u8) {
+        self.coding_notes.fetch_and(!bits, Ordering::Relaxed);
     }
 
     /// The final status.
@@ -393,7 +490,8 @@ impl StoredResponse {
                 + allocated(size_of_val(&*rare.tags))
                 + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
         });
-        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare
+        let forms = self.known_forms().map_or(0, Forms::weight);
+        shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
     }
 
     /// The disk gets it when it is asked for again.

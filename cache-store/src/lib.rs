@@ -13,6 +13,7 @@ pub mod body;
 pub mod coalesce;
 mod cursor;
 pub mod entry;
+pub mod form;
 pub mod key;
 pub mod large;
 pub mod lookup;

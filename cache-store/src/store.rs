@@ -13,6 +13,7 @@ use http::{Method, header};
 
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
+use crate::form::Encoded;
 use crate::key::{CacheKey, Keyer};
 use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
@@ -20,8 +21,7 @@ use crate::purge::{Purges, Resource};
 use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
-use crate::rules::vary::write_key;
-use crate::rules::{Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
+use crate::rules::{Coding, Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::tiers::disk::Disk;
 pub use crate::tiers::objects::MemoryAdmission;
 use crate::tiers::objects::{Inserted, Objects, Slot};
@@ -312,10 +312,51 @@ impl CacheStore {
     /// The origin has shown that a stored response no longer stands: it is not used again.
     pub fn outdate(&self, primary: CacheKey, stored: &StoredResponse) {
         let _shard = self.flights.shard(primary);
-        stored.purge(Purged::Hard);
+        self.mark(primary, stored, Purged::Hard);
         if let Some(disk) = &self.disk {
             disk.forget(self.own_key(primary, stored));
         }
+    }
+
+    /// Marks a response, and what stands in its place if that is the same with other forms. The shard is locked.
+    fn mark(&self, primary: CacheKey, stored: &StoredResponse, purged: Purged) {
+        stored.purge(purged);
+        if let Some(standing) = self.standing(primary, stored) {
+            standing.purge(purged);
+        }
+    }
+
+    /// What memory holds of a response, with whatever forms it has by now.
+    fn standing(&self, primary: CacheKey, stored: &StoredResponse) -> Option<Arc<StoredResponse>> {
+        match self.objects.find(self.own_key(primary, stored)) {
+            Some(Slot::Response(now)) if now.is_same(stored) => Some(now),
+            _ => None,
+        }
+    }
+
+    /// Forgets what whoever serves has found out about encoding: other rules hold from now on. Costs a walk through memory.
+    pub fn forget_coding_notes(&self) {
+        self.objects.for_each(|stored| stored.forget_coding(u8::MAX));
+    }
+
+    /// Whether a body in `coding`, compressed at `level`, would be of use: the response is still in memory, not purged, and has
+    /// nothing as good.
+    pub fn wants_form(&self, primary: CacheKey, stored: &StoredResponse, coding: Coding, level: u8) -> bool {
+        self.standing(primary, stored).is_some_and(|standing| {
+            standing.purged() != Purged::Hard && standing.form(coding).is_none_or(|form| form.level < level)
+        })
+    }
+
+    /// Hangs an encoded form on a response, where it is still in memory and may be as heavy as that makes it; `false` where it is
+    /// not kept.
+    pub fn keep_form(&self, primary: CacheKey, stored: &StoredResponse, encoded: Encoded) -> bool {
+        let coding = encoded.coding;
+        let form = encoded.form_of(stored, |parts| self.pack(parts));
+        // Under the lock it is known what stands, and no purge by URL comes between the look and the exchange.
+        let _shard = self.flights.shard(primary);
+        let Some(standing) = self.standing(primary, stored) else { return false };
+        let slot = Slot::Response(Arc::new(standing.with_form(coding, form)));
+        self.objects.may_keep(&slot) && self.objects.admit(self.own_key(primary, stored), slot)
     }
 
     /// What became of a response for a resource whose fetch began at `epoch`.
@@ -385,7 +426,7 @@ impl CacheStore {
         // Under the lock it is known whether it still stands, so that neither a purge nor a newer one is overtaken.
         if stored.take_owed()
             && stored.purged() != Purged::Hard
-            && matches!(self.objects.find(key), Some(Slot::Response(now)) if Arc::ptr_eq(&now, stored))
+            && matches!(self.objects.find(key), Some(Slot::Response(now)) if now.is_same(stored))
         {
             disk.write(key, &Slot::Response(Arc::clone(stored)));
         }
@@ -430,7 +471,7 @@ impl CacheStore {
             }
             HeadEffect::Invalidate => {
                 let _shard = self.flights.shard(primary);
-                stored.purge(Purged::Soft(now));
+                self.mark(primary, stored, Purged::Soft(now));
                 if let Some(disk) = &self.disk
                     && !disk.mark_soft(primary, now)
                 {
@@ -491,9 +532,14 @@ impl CacheStore {
         &self,
         flight: &Arc<Flight>,
         primary: CacheKey,
-        stored: StoredResponse,
+        mut stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
+        if let Some(base) = base {
+            // Confirmed: what was encoded once is not encoded again.
+            let standing = self.standing(primary, base);
+            stored.take_forms(standing.as_ref().unwrap_or(base), |parts| self.pack(parts));
+        }
         let stored = Arc::new(stored);
         let mut shard = self.flights.shard(primary);
         shard.end(flight);
@@ -523,7 +569,7 @@ impl CacheStore {
     /// put the older body back. The shard is locked.
     fn is_replaced(&self, primary: CacheKey, base: &Arc<StoredResponse>) -> bool {
         match self.objects.find(self.own_key(primary, base)) {
-            Some(Slot::Response(now)) => !Arc::ptr_eq(&now, base),
+            Some(Slot::Response(now)) => !now.is_same(base),
             Some(Slot::Variants(_)) => true,
             None => false,
         }
@@ -602,7 +648,7 @@ impl CacheStore {
         if let Some(Slot::Variants(variants)) = self.objects.find(primary)
             && let Some(newest) = variants.newest()
         {
-            write_key(newest.vary.names(), request.fields, &mut |bytes| values.extend_from_slice(bytes));
+            newest.vary.write_key(request.fields, &mut |bytes| values.extend_from_slice(bytes));
         }
         values
     }
@@ -653,7 +699,7 @@ impl CacheStore {
                     && self.purged(&other, &resource) != Purged::Hard
                     && other.held().is_none()
                     && may_stand_for_others(&variant.vary)
-                    && !candidates.iter().any(|known| Arc::ptr_eq(known, &other))
+                    && !candidates.iter().any(|known| known.is_same(&other))
                 {
                     candidates.push(other);
                 }

@@ -38,20 +38,20 @@ impl Inner {
                 purge_api::Call { node: inner.observe.node(), id: &id, bearer: by.bearer, millis: &millis };
             let told = understood.and_then(|request| {
                 let _one = inner.deploys.lock();
-                Ok((deploy::carry_out(inner.node.purger(), call, &request)?, request))
+                Ok((deploy::carry_out(inner.node().purger(), call, &request)?, request))
             });
             match &told {
                 Ok((deployed, _)) => {
-                    audit(&*inner.node, &inner.clock, by, deployed.order.as_ref(), Ok(&deployed.receipt));
+                    audit(&*inner.node(), &inner.clock, by, deployed.order.as_ref(), Ok(&deployed.receipt));
                 }
-                Err(refusal) => audit(&*inner.node, &inner.clock, by, None, Err(refusal)),
+                Err(refusal) => audit(&*inner.node(), &inner.clock, by, None, Err(refusal)),
             }
             told
         });
         let (mut deployed, request) =
             deploying.await.map_err(|_| lost())?.map_err(|refusal: Refusal| Problem::from(refusal))?;
         drop(held);
-        deployed.receipt = call::with_fleet(self.node.purger(), request.wait, deployed.receipt).await;
+        deployed.receipt = call::with_fleet(self.node().purger(), request.wait, deployed.receipt).await;
         Ok(Reply::json(call::status_of(&deployed.receipt), &deployed.answer(&request)))
     }
 }

@@ -16,12 +16,13 @@ impl Inner {
     /// over.
     pub(super) async fn purges(self: Arc<Self>, query: LogQuery) -> Reply {
         if query.wait_secs > 0 {
-            let passed = self.node.purger().passed(query.since);
+            let node = self.node();
+            let passed = node.purger().passed(query.since);
             // That nothing came is told by an empty list.
             let _ = self.clock.timeout(Duration::from_secs(query.wait_secs), passed).await;
         }
         let reading = tokio::task::spawn_blocking(move || {
-            log::purges(self.node.purger(), query, &|sequence| self.node.ledger().of(sequence))
+            log::purges(self.node().purger(), query, &|sequence| self.node().ledger().of(sequence))
         });
         answered(reading.await.unwrap_or_else(|_| Err(PurgeError::Unavailable("reading was lost".into()))))
     }
@@ -29,14 +30,14 @@ impl Inner {
     /// `GET /v1/purge/{sequence}`: the entry, and who of the fleet has it by now. Who may only purge sees what they may purge.
     pub(super) async fn receipt(self: Arc<Self>, sequence: u64, bearer: Bearer) -> Reply {
         let inner = Arc::clone(&self);
-        let reading = tokio::task::spawn_blocking(move || log::entry(inner.node.purger(), sequence));
+        let reading = tokio::task::spawn_blocking(move || log::entry(inner.node().purger(), sequence));
         let theirs = |entry: &Entry| {
             bearer.may(Permission::Read) || bearer.grant().first_outside(&entry.order).is_none()
         };
         let entry = match reading.await {
             Ok(Ok(Some(entry))) if theirs(&entry) => entry,
             Ok(Ok(_)) => {
-                let last = self.node.purger().sequence();
+                let last = self.node().purger().sequence();
                 let detail = if sequence > last {
                     format!("there is no purge {sequence} yet; the last one is {last}")
                 } else {
@@ -50,8 +51,8 @@ impl Inner {
             Err(_) => return Problem::from(PurgeError::Unavailable("reading was lost".into())).into(),
         };
         // Where nodes are late this waits for them, within the fleet's own bounds.
-        let fleet = self.node.purger().fleet_applied(sequence).await;
-        let mut noted = self.node.ledger().of(sequence);
+        let fleet = self.node().purger().fleet_applied(sequence).await;
+        let mut noted = self.node().ledger().of(sequence);
         noted.insert("nodes".into(), json!(fleet.nodes));
         noted.insert("late".into(), json!(fleet.late));
         answered(Ok(log::entry_json(&entry, noted)))

@@ -18,6 +18,7 @@ mod history;
 mod pools;
 pub(crate) mod purge;
 mod query;
+mod settings;
 mod steer;
 pub(crate) mod tokens;
 
@@ -31,6 +32,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use calls::{Call, Route};
 use http::{Method, StatusCode};
@@ -52,6 +54,7 @@ use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
 use crate::observe::id::{RequestId, RequestIds};
 use crate::observe::{Observe, render};
+use crate::reload::Reloader;
 use crate::respond::response::{Body, Lines, Outcome, Response};
 
 /// What the admin calls need of the node.
@@ -94,15 +97,59 @@ pub trait Node: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct AdminService(Arc<Inner>);
 
+/// Names the node as it is now: a reload puts another in its place.
+pub type NodeNow = Arc<dyn Fn() -> Arc<dyn Node> + Send + Sync>;
+
 struct Inner {
-    node: Arc<dyn Node>,
+    node: NodeNow,
     observe: Arc<Observe>,
     clock: Clock,
-    door: Door,
+    door: AdminDoor,
+    /// None where there is nothing to reload: in tests.
+    reloader: Option<Arc<Reloader>>,
     ids: RequestIds,
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
     deploys: deploy::Deploys,
+}
+
+/// Who may call; a reload puts another in its place.
+#[derive(Clone)]
+pub struct AdminDoor(Arc<ArcSwap<Door>>);
+
+impl AdminDoor {
+    /// As these settings say; reads the token file if they name one.
+    ///
+    /// # Errors
+    /// The token file cannot be read, or something is wrong in it: the message names file and place.
+    pub fn open(settings: &config::Admin) -> io::Result<Self> {
+        Ok(Self::of(read(settings)?))
+    }
+
+    fn of(door: Door) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(door)))
+    }
+
+    /// The door of other settings.
+    ///
+    /// # Errors
+    /// As [`AdminDoor::open`].
+    #[allow(clippy::unused_self)] // read for this one
+    pub(crate) fn read(&self, settings: &config::Admin) -> io::Result<Door> {
+        read(settings)
+    }
+
+    /// From now on that one.
+    pub(crate) fn replace(&self, door: Door) {
+        self.0.store(Arc::new(door));
+    }
+}
+
+fn read(settings: &config::Admin) -> io::Result<Door> {
+    Ok(match &settings.tokens {
+        Some(path) => Door::Tokens(tokens::read(path)?),
+        None => Door::Loopback,
+    })
 }
 
 /// An answer, or the promise of one.
@@ -112,27 +159,18 @@ enum Answering {
 }
 
 impl AdminService {
-    /// The service; reads the token file if the settings name one.
-    ///
-    /// # Errors
-    /// The token file cannot be read, or something is wrong in it: the message names file and place.
+    /// The service behind a door.
     pub fn new(
-        settings: &config::Admin,
-        node: Arc<dyn Node>,
+        door: AdminDoor,
+        node: NodeNow,
+        reloader: Option<Arc<Reloader>>,
         observe: Arc<Observe>,
         clock: Clock,
-    ) -> io::Result<Self> {
-        let door = match &settings.tokens {
-            Some(path) => Door::Tokens(tokens::read(path)?),
-            None => Door::Loopback,
-        };
-        Ok(Self::with_door(door, node, observe, clock))
-    }
-
-    fn with_door(door: Door, node: Arc<dyn Node>, observe: Arc<Observe>, clock: Clock) -> Self {
+    ) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
-        Self(Arc::new(Inner { node, observe, clock, door, ids, bodies, deploys: deploy::Deploys::default() }))
+        let deploys = deploy::Deploys::default();
+        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys }))
     }
 }
 
@@ -167,12 +205,18 @@ impl Service for AdminService {
 }
 
 impl Inner {
+    fn node(&self) -> Arc<dyn Node> {
+        (self.node)()
+    }
+
     fn begin(self: &Arc<Self>, request: &mut Request, id: RequestId) -> Result<Answering, Problem> {
         let (call, varied, bearer) = self.admit(request)?;
         let inner = Arc::clone(self);
         let (path, query) = path_of(request.target());
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Reload, _) => Box::pin(inner.reload()),
+            (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
             (Route::Steer, Some(bearer)) => {
                 let site = steer::site_of(varied)?;
                 let body = std::mem::take(&mut request.body);
@@ -197,7 +241,8 @@ impl Inner {
 
     /// Every check that does not need the body: the call, what varies in its path, and who calls where that is asked.
     fn admit<'r>(&self, request: &'r Request) -> Result<(&'static Call, &'r [u8], Option<Bearer>), Problem> {
-        if matches!(self.door, Door::Loopback) {
+        let door = self.door.0.load();
+        if matches!(**door, Door::Loopback) {
             guard::local_name(request.authority())?;
             guard::not_through_a_proxy(&request.fields)?;
         }
@@ -207,7 +252,7 @@ impl Inner {
         }
         let loopback = is_loopback(request.client.address);
         if call.needs.is_empty() {
-            return match self.door {
+            return match **door {
                 Door::Loopback if !loopback => Err(denied(Denied::NotLoopback)),
                 _ => Ok((call, varied, None)),
             };
@@ -215,38 +260,40 @@ impl Inner {
         let authorization = request.fields.named("authorization").next();
         let key = call.keys.iter().find_map(|name| request.fields.named(name).next());
         let caller = Caller { loopback, authorization, key };
-        let bearer = self.door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
+        let bearer = door.admit(caller, call.needs, self.clock.micros()).map_err(denied)?;
         Ok((call, varied, Some(bearer)))
     }
 
     fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
         Ok(match route {
-            Route::Explain => Reply::json(StatusCode::OK, &self.node.explain(&ExplainQuery::parse(query)?)?),
+            Route::Explain => {
+                Reply::json(StatusCode::OK, &self.node().explain(&ExplainQuery::parse(query)?)?)
+            }
             Route::Stat => {
-                let mut stat = self.observe.stat(&self.node.gauges(), &self.clock);
+                let mut stat = self.observe.stat(&self.node().gauges(), &self.clock);
                 if let Value::Object(members) = &mut stat {
-                    members.insert("ready".into(), self.node.ready().is_ok().into());
+                    members.insert("ready".into(), self.node().ready().is_ok().into());
                 }
                 Reply::json(StatusCode::OK, &stat)
             }
             Route::Pools => self.pools(),
             Route::Steerings => self.steerings(),
             Route::Stop => {
-                self.node.stop();
+                self.node().stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
             }
             Route::OpenApi => text("application/json", include_str!("openapi.json")),
             Route::Live => text("text/plain; charset=utf-8", "ok\n"),
-            Route::Ready => match self.node.ready() {
+            Route::Ready => match self.node().ready() {
                 Ok(()) => {
                     let mut lines = vec!["ok".to_owned()];
-                    lines.extend(self.node.ailments());
+                    lines.extend(self.node().ailments());
                     text("text/plain; charset=utf-8", lines.join("\n") + "\n")
                 }
                 Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why).into(),
             },
             Route::Metrics => {
-                text(render::CONTENT_TYPE, self.observe.render(&self.node.gauges(), &self.clock))
+                text(render::CONTENT_TYPE, self.observe.render(&self.node().gauges(), &self.clock))
             }
             Route::Dashboard => {
                 let mut reply = text("text/html; charset=utf-8", include_str!("dashboard/index.html"));
@@ -262,6 +309,8 @@ impl Inner {
             | Route::Resume
             | Route::Purge
             | Route::Deploy
+            | Route::Reload
+            | Route::Plan
             | Route::ZonePurge
             | Route::KeyPurge
             | Route::KeysPurge

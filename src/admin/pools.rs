@@ -10,7 +10,7 @@ use crate::origin::{OriginStats, Stands};
 impl Inner {
     /// Every pool with its origins, in the order written.
     pub(super) fn pools(&self) -> Reply {
-        let origins = self.node.gauges().origins;
+        let origins = self.node().gauges().origins;
         let pools = origins.chunk_by(|one, next| one.pool == next.pool).filter_map(|origins| {
             let pool = &*origins.first()?.pool;
             let asked = origins.iter().any(|one| matches!(one.stands, Stands::Well | Stands::OnTrial));
@@ -33,8 +33,8 @@ impl Inner {
         let found = pool
             .as_ref()
             .zip(origin.as_ref())
-            .and_then(|(pool, origin)| self.node.drain(pool, origin, drained));
-        let all = self.node.gauges().origins;
+            .and_then(|(pool, origin)| self.node().drain(pool, origin, drained));
+        let all = self.node().gauges().origins;
         if let Some(name) = found
             && let Some(one) =
                 all.iter().find(|one| *one.origin == *name && pool.as_deref() == Some(&*one.pool))

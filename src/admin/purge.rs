@@ -119,11 +119,11 @@ impl Inner {
         let purging = tokio::task::spawn_blocking(move || {
             let id = asked.id.to_string();
             let by = By { id: &id, ..asked.by() };
-            let receipt = carry_out(&*inner.node, inner.observe.node(), &inner.clock, by, &understood)?;
+            let receipt = carry_out(&*inner.node(), inner.observe.node(), &inner.clock, by, &understood)?;
             Ok::<_, Refusal>((asked, understood?, receipt))
         });
         let (asked, request, receipt) = purging.await.map_err(|_| lost())??;
-        let receipt = call::with_fleet(self.node.purger(), wait, receipt).await;
+        let receipt = call::with_fleet(self.node().purger(), wait, receipt).await;
         Ok(asked.answer(&request.order, &receipt))
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /v1/steer` and `POST /v1/steer/{site}`: shares of pools, looked at and moved while the node runs.
 //!
-//! A move is from the next request on, all shares at once, and until the node is started anew: the settings say what a start
-//! begins with. Invariant: a call that is refused moved nothing.
+//! A move is from the next request on, all shares at once, and until the node is started anew or its settings are reloaded: they say what
+//! it begins with. Invariant: a call that is refused moved nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +54,9 @@ impl Move {
 impl Inner {
     /// All shares that can be moved.
     pub(super) fn steerings(&self) -> Reply {
+        let node = self.node();
         let sites =
-            self.node.sites().iter().flat_map(|site| steered(site).into_iter().map(|one| told(site, &one)));
+            node.sites().iter().flat_map(|site| steered(site).into_iter().map(|one| told(site, &one)));
         Reply::json(StatusCode::OK, &json!({ "steer": sites.collect::<Vec<_>>() }))
     }
 
@@ -70,7 +71,8 @@ impl Inner {
     }
 
     fn moved(&self, site: &str, bearer: &Bearer, asked: &Move) -> Result<Reply, Problem> {
-        let sites = self.node.sites();
+        let node = self.node();
+        let sites = node.sites();
         let is_it = |one: &&Site| *one.name == *site || one.hosts.iter().any(|host| host.to_string() == site);
         let site = sites.iter().find(is_it).ok_or_else(|| {
             let known: Vec<_> = sites.iter().map(|site| json!(&*site.name)).collect();
@@ -110,7 +112,7 @@ impl Inner {
             }
         }
         tracing::info!(site = %site.name, by = bearer.name(), shares = ?asked.shares, "audit: shares of pools moved");
-        Ok(Reply::json(StatusCode::OK, &json!({ "moved": moved, "until": "restart" })))
+        Ok(Reply::json(StatusCode::OK, &json!({ "moved": moved, "until": "restart or reload" })))
     }
 }
 

@@ -90,8 +90,12 @@ impl Node {
             403 => "the token may not do this, or the call did not come from the node's machine",
             _ => "",
         };
+        // Mistakes are shown as `check` shows them.
+        if let Some(mistakes) = text("text").filter(|_| !self.json) {
+            talk.say(mistakes);
+        }
         talk.complain(&what, help);
-        Err(if answer.status == 400 { Ended::Usage } else { Ended::Failed })
+        Err(if matches!(answer.status, 400 | 422) { Ended::Usage } else { Ended::Failed })
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {

@@ -73,7 +73,7 @@ impl Demo {
             || env!("CARGO_PKG_NAME").to_owned(),
             |program| program.to_string_lossy().into_owned(),
         );
-        serve_on(&runtime, config, talk, |running| {
+        serve_on(&runtime, None, config, talk, |running| {
             let serving = running.addresses();
             if let (Some(address), Some(admin)) = (serving.first(), running.admin_address()) {
                 talk.result(&demo::guide(&program, *address, admin));

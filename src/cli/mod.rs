@@ -10,10 +10,12 @@ mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod plan;
 mod port;
 mod proxy;
 mod purge;
 mod receipt;
+mod reload;
 mod run;
 mod sign;
 mod stat;
@@ -81,6 +83,10 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Make a running node take up what its settings file says now.
+    Reload(reload::Reload),
+    /// Tell what a settings file would change in a running node.
+    Plan(plan::Plan),
     /// Show how a running node shares requests among pools, or move the shares.
     Steer(steer::Steer),
     /// Let a running node finish what is under way and end.
@@ -122,6 +128,8 @@ impl Command {
             Self::Explain(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Reload(command) => command.carry_out(talk),
+            Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }

@@ -55,7 +55,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(super) fn carry_out(self, talk: Talk) -> Ended {
         match self.config() {
-            Ok(config) => serve(config, talk, |_| ()),
+            Ok(config) => serve(None, config, talk, |_| ()),
             Err(mistakes) => talk.mistakes(&mistakes),
         }
     }

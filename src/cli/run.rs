@@ -1,18 +1,19 @@
 //! `tidegate run`: the node of a settings file, from start to the last signal.
 //!
-//! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the certificates again, USR1
+//! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the settings again, USR1
 //! reopens the access log. USR2 says that it cannot upgrade yet instead of killing the process.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::talk::{Talk, chain};
-use super::{Ended, port};
+use super::{Ended, port, reload};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -20,12 +21,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::clock::Clock;
 use crate::config::load::load;
 use crate::config::{AdminAddress, Config};
+use crate::reload::ReloadError;
 use crate::{Edge, Running, StartError, listener};
 
 /// Run the node that a settings file describes.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate run\n  tidegate run --config /etc/tidegate/tidegate.toml\n\nSignals: TERM and INT drain and exit (a second one: at once); HUP reads the certificates again."
+    after_help = "Examples:\n  tidegate run\n  tidegate run --config /etc/tidegate/tidegate.toml\n\nSignals: TERM and INT drain and exit (a second one: at once); HUP reads the settings again, as tidegate reload does; USR1 reopens the access log."
 )]
 pub(crate) struct Run {
     /// The file; default: tidegate.toml, then /etc/tidegate/tidegate.toml
@@ -38,7 +40,9 @@ impl Run {
         match load(self.config.as_deref()) {
             Ok(loaded) => {
                 talk.say(&format!("settings: {}", loaded.path.display()));
-                serve(loaded.config, talk, |_| ())
+                // A reload reads the same file wherever the process has gone meanwhile.
+                let path = std::path::absolute(&loaded.path).unwrap_or(loaded.path);
+                serve(Some(path), loaded.config, talk, |_| ())
             }
             Err(error) => talk.unloaded(&error),
         }
@@ -46,9 +50,14 @@ impl Run {
 }
 
 /// Runs a node until it ends; `started` is called when it answers.
-pub(super) fn serve(config: Config, talk: Talk, started: impl FnOnce(&Running)) -> Ended {
+pub(super) fn serve(
+    path: Option<PathBuf>,
+    config: Config,
+    talk: Talk,
+    started: impl FnOnce(&Running),
+) -> Ended {
     match runtime() {
-        Ok(runtime) => serve_on(&runtime, config, talk, started),
+        Ok(runtime) => serve_on(&runtime, path, config, talk, started),
         Err(error) => {
             talk.complain(&format!("cannot start: {error}"), "");
             Ended::Failed
@@ -64,6 +73,7 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// As [`serve`]. Starting a node blocks, so it happens outside of the runtime's tasks.
 pub(super) fn serve_on(
     runtime: &tokio::runtime::Runtime,
+    path: Option<PathBuf>,
     config: Config,
     talk: Talk,
     started: impl FnOnce(&Running),
@@ -86,7 +96,7 @@ pub(super) fn serve_on(
     let (name, tls) =
         (config.node.clone(), config.listeners.iter().map(|one| !one.tls.is_empty()).collect::<Vec<_>>());
     let clock = Clock::system();
-    let running = match Edge::start(config, clock.clone()) {
+    let running = match Edge::start_from(path, config, clock.clone()) {
         Ok(running) => running,
         Err(StartError::Listener(listener::StartError::Listen { address, source })) => {
             return refused(talk, address, &source);
@@ -119,12 +129,15 @@ async fn until_the_end(running: Running, signals: &mut Signals, clock: &Clock, t
                     ending.begin();
                 }
                 Sign::Hup => {
-                    match running.reload_certificates() {
-                        Ok(()) => talk.say("HUP: certificates read again; other settings need a restart in this version"),
-                        Err(error) => talk.complain(&chain(&error), "the certificates from before stay in use"),
-                    }
-                    if let Err(error) = running.renew_places() {
-                        talk.complain(&chain(&error), "the geo database from before stays in use");
+                    let reloader = Arc::clone(running.reloader());
+                    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+                        Ok(Ok(changes)) => talk.say(&format!("HUP: {}", reload::summary(&changes))),
+                        Ok(Err(ReloadError::Settings(error))) => {
+                            let _: Ended = talk.unloaded(&error);
+                            talk.say("HUP: nothing was reloaded, the settings in force stay");
+                        }
+                        Ok(Err(error)) => talk.complain(&chain(&error), "nothing was reloaded, the settings in force stay"),
+                        Err(error) => talk.complain(&chain(&error), ""),
                     }
                 }
                 Sign::Usr1 => {

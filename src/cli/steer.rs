@@ -10,7 +10,7 @@ use super::talk::Talk;
 /// Show how a running node shares requests among pools, or move the shares.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate steer                                     what is steered by weight, and how\n  tidegate steer www.example.com canary=50 main=50   from the next request on, no reload\n  tidegate steer www.example.com canary=0            all back; pools not named keep their share\n  tidegate steer www.example.com --route '/api/*' canary=5\n\nA share that was moved holds until the node is started anew; write it into the settings to keep it."
+    after_help = "Examples:\n  tidegate steer                                     what is steered by weight, and how\n  tidegate steer www.example.com canary=50 main=50   from the next request on, no reload\n  tidegate steer www.example.com canary=0            all back; pools not named keep their share\n  tidegate steer www.example.com --route '/api/*' canary=5\n\nA share that was moved holds until the node is started anew or its settings are reloaded; write it into the settings to keep it."
 )]
 pub(crate) struct Steer {
     /// The site, by one of its hosts as the settings write it.

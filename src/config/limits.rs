@@ -76,6 +76,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES_MAX: usize = 8 * KIB;
+/// Fields of a trailer section that are passed on; a longer one is dropped.
+pub const TRAILER_FIELDS_MAX: usize = 64;
 /// Read buffer a connection starts with, bytes.
 pub const READ_BUFFER_BYTES: usize = 8 * KIB;
 /// Bytes of a request body asked of the socket at once.
@@ -102,6 +104,30 @@ pub const HOPS_MAX: usize = 16;
 pub const STREAM_WINDOW_BYTES: usize = MIB;
 /// How long a fill waits for the disk to take a chunk before it goes on without it.
 pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest body that is encoded, bytes.
+pub const ENCODE_BODY_BYTES_MAX: u64 = 8 * MIB as u64;
+/// Bodies from so many bytes on are encoded where the settings do not say: a shorter one gains nothing worth a head.
+pub const ENCODE_BYTES_MIN: u64 = 256;
+/// How hard bodies may be compressed, on brotli's scale.
+pub const ENCODE_LEVELS: std::ops::RangeInclusive<u64> = 1..=11;
+/// How hard at first, where the settings do not say.
+pub const ENCODE_LEVEL_FAST: u8 = 4;
+/// How hard the second time, where the settings do not say.
+pub const ENCODE_LEVEL_BEST: u8 = 11;
+/// What is still asked for so long after it was encoded is compressed harder.
+pub const ENCODE_HARDER_AFTER: Duration = Duration::from_secs(10);
+/// Longest body that is compressed harder, bytes: beyond it time and memory for that grow faster than what it brings.
+pub const ENCODE_HARDER_BYTES_MAX: u64 = MIB as u64;
+/// A harder one that the queue has no room for is tried again after so long.
+pub const ENCODE_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// Bodies that wait to be encoded; further ones go as they are, and are asked for again by their next request.
+pub const ENCODE_QUEUE_MAX: usize = 1024;
+/// Bytes of all of them.
+pub const ENCODE_QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes that are compressed at once: between two pieces an encoder looks whether the node ends.
+pub const ENCODE_PIECE_BYTES: usize = 64 * KIB;
+/// An encoded body that is not at least so many percent shorter is not kept.
+pub const ENCODE_GAIN_PERCENT_MIN: u64 = 5;
 /// HTTP/2 streams open at once on one client connection.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.
@@ -245,6 +271,16 @@ pub const POOL_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const POOL_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections older than this are not reused; most origins keep theirs for a minute or more.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Connections of one pool that carry another protocol at once.
+pub const POOL_TUNNELS_MAX: usize = 10_000;
+/// Such a connection on which nothing moves is ended after this time; who keeps one open sends a ping every minute.
+pub const POOL_TUNNEL_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bytes of a tunnel that are under way in one direction.
+pub const TUNNEL_READ_BYTES: usize = 16 * KIB;
+/// How long tunnels go on once the node drains.
+pub const TUNNEL_DRAIN: Duration = Duration::from_secs(10);
+/// Bytes of an `Upgrade` field that is looked at.
+pub const UPGRADE_BYTES_MAX: usize = 256;
 /// Consecutive failures after which an origin is left out.
 pub const POOL_EJECT_AFTER: u32 = 5;
 /// The share of its requests that must fail for an origin to be left out although some succeed, percent.

@@ -59,7 +59,11 @@ pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
     Ok(Loaded { path, config })
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// What a settings file says.
+///
+/// # Errors
+/// It cannot be read, is too long, or is no text.
+pub fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > SETTINGS_BYTES_MAX {

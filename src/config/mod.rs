@@ -7,17 +7,20 @@ pub mod access;
 pub mod check;
 pub mod countries;
 pub mod effective;
+pub mod encode;
 mod file;
 mod geo;
 pub mod limits;
 pub mod load;
 pub mod mistake;
+pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
 mod site;
 pub mod steer;
 mod tier;
+mod transport;
 pub mod units;
 pub mod value;
 
@@ -29,6 +32,7 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
 pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
@@ -36,6 +40,7 @@ pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site};
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
+pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]
@@ -92,7 +97,7 @@ pub enum ListenerProtocol {
 }
 
 /// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     /// Chain, leaf first.
     pub cert: PathBuf,

@@ -1,16 +1,16 @@
 //! `[pool.NAME]` as meant: a group of origins, and how they are asked.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use super::limits;
+use super::{Transport, limits};
 
 /// A group of origins that can answer for the same sites.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Pool {
     /// Its name in log, metrics and `explain`.
     pub name: Arc<str>,
@@ -44,6 +44,8 @@ pub struct Pool {
     pub eject_after: u32,
     /// How long; doubles with each ejection up to ten times.
     pub eject_for: Duration,
+    /// How its connections are made.
+    pub transport: Transport,
     /// The share of requests in ten seconds (twenty at least) that must fail for an origin to be left out although some succeed,
     /// percent; 0: only failures in a row count. Default 50.
     pub eject_failure_percent: u32,
@@ -85,6 +87,7 @@ impl Pool {
             idle_timeout: limits::POOL_IDLE_TIMEOUT,
             eject_after: limits::POOL_EJECT_AFTER,
             eject_for: limits::POOL_EJECT_FOR,
+            transport: Transport::default(),
             eject_failure_percent: limits::POOL_EJECT_FAILURE_PERCENT,
             eject_max_percent: 100,
             fail_status: Statuses::default(),
@@ -216,18 +219,25 @@ impl Balance {
 }
 
 /// One server.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Origin {
-    /// `http://host:port` without path, as written in logs and metrics.
+    /// `http://host:port` without path, or `unix:` and a path, as written in logs and metrics.
     pub name: Arc<str>,
     /// TLS to it.
     pub tls: bool,
-    /// Name or address to connect to.
+    /// Name or address to connect to; of a socket in the file system, its path.
     pub host: Arc<str>,
-    /// Port.
+    /// Port; 0 for a socket in the file system.
     pub port: u16,
     /// Share of requests relative to its siblings; at least 1.
     pub weight: u32,
     /// Asked only when no other is available.
     pub backup: bool,
+}
+
+impl Origin {
+    /// The path of a socket in the file system, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        (self.port == 0).then(|| Path::new(&*self.host))
+    }
 }

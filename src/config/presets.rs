@@ -4,8 +4,11 @@
 //! file do the same. The caching rules' part stands in `cache_store::rules::Policy`; this file adds what happens to
 //! query, cookies and request fields.
 
+use std::sync::Arc;
+
 use cache_store::rules::Policy;
 
+use super::encode::{Encode, shared_usual};
 use super::{Cookies, Forward, Preset, Query, RoutePolicy, Steer};
 
 impl Preset {
@@ -51,6 +54,14 @@ impl Preset {
         }
     }
 
+    /// In which codings stored responses are kept: the sites' presets have what is text in all of them.
+    pub fn encode(self) -> Option<Arc<Encode>> {
+        match self {
+            Self::Default | Self::Rfc => None,
+            Self::Static | Self::News => Some(shared_usual()),
+        }
+    }
+
     /// Everything it decides, for a site whose misses go to `steer`.
     pub fn policy(self, steer: Steer) -> RoutePolicy {
         RoutePolicy {
@@ -62,7 +73,9 @@ impl Preset {
             query: self.query(),
             forward: self.forward(),
             cookies: self.cookies(),
+            encode: self.encode(),
             x_cache: false,
+            upgrade: Arc::from([Box::from(UPGRADES)]),
             access: None,
         }
     }
@@ -72,6 +85,8 @@ fn boxed(names: &[&str]) -> Vec<Box<str>> {
     names.iter().map(|name| Box::from(*name)).collect()
 }
 
+/// What a client may go over to where nothing is said.
+const UPGRADES: &str = "websocket";
 /// Parameters that campaigns and analytics add and no origin answers by.
 const TRACKING_PARAMETERS: &[&str] = &[
     "utm_*",

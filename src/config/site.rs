@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::Method;
 
-use super::Steer;
 use super::access::Access;
+use super::{Encode, Steer};
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -83,8 +83,14 @@ pub struct RoutePolicy {
     pub forward: Forward,
     /// Which request cookies reach the origin.
     pub cookies: Cookies,
+    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests. None: what
+    /// the origin sends is what clients get. What is encoded already, says `no-transform` or is above 8 MiB is left as it is.
+    pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
+    /// itself: `h2c` would carry requests past this node.
+    pub upgrade: Arc<[Box<str>]>,
     /// Who gets an answer at all; none: everybody.
     pub access: Option<Arc<Access>>,
 }

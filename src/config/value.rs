@@ -124,7 +124,8 @@ pub fn admin_address(text: &str) -> Result<AdminAddress, Complaint> {
     }
 }
 
-/// An origin: `http://10.0.0.1:3000` or `https://www.example.net`, with weight 1 and not a backup.
+/// An origin: `http://10.0.0.1:3000`, `https://www.example.net` or `unix:/run/app.sock`, with weight 1 and not a backup. A
+/// socket may also be written as nginx (`http://unix:/run/app.sock`) and Caddy (`unix//run/app.sock`) have it.
 ///
 /// # Errors
 /// Scheme, host or port is missing or wrong, or there is more than that.
@@ -132,6 +133,10 @@ pub fn origin(text: &str) -> Result<Origin, Complaint> {
     let complaint = |label: &str, help: String| {
         Complaint::new("origin-url", format!("`{}` is not an origin", text.escape_debug()), label, help)
     };
+    let socket = ["unix://", "unix:", "unix/", "http://unix:"];
+    if let Some(path) = socket.iter().find_map(|start| text.strip_prefix(start)) {
+        return socket_origin(text, path);
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(complaint("no scheme", format!("write \"http://{text}\" or \"https://{text}\"")));
     };
@@ -175,6 +180,37 @@ pub fn origin(text: &str) -> Result<Origin, Complaint> {
         backup: false,
     })
 }
+
+/// An origin that listens on a socket in the file system.
+fn socket_origin(text: &str, path: &str) -> Result<Origin, Complaint> {
+    let complaint = |label: &str, help: &str| {
+        Complaint::new("origin-url", format!("`{}` is not an origin", text.escape_debug()), label, help)
+    };
+    // nginx ends the path of a socket with a colon where a path of URLs follows.
+    let path = path.strip_suffix(':').unwrap_or(path);
+    if !path.starts_with('/') || path.ends_with('/') {
+        return Err(complaint("not a socket's path", "write the whole path, like \"unix:/run/app.sock\""));
+    }
+    if path.contains([':', '?', '#']) || path.chars().any(char::is_control) {
+        let help = "write the path of the socket alone: requests keep the path that the client asked for";
+        return Err(complaint("more than a socket's path", help));
+    }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        let help = "use a path of 107 bytes at most: the system takes no longer ones";
+        return Err(complaint("too long", help));
+    }
+    Ok(Origin {
+        name: format!("unix:{path}").into(),
+        tls: false,
+        host: path.into(),
+        port: 0,
+        weight: 1,
+        backup: false,
+    })
+}
+
+/// What fits `sun_path` with its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A host with or without port, as a `Host` field has it; lower case.
 ///
@@ -311,6 +347,29 @@ pub fn field_name(text: &str) -> Result<HeaderName, Complaint> {
             "write a name without colon or value, like \"accept-language\"",
         )
     })
+}
+
+/// A protocol that a client may go over to, in lower case.
+///
+/// # Errors
+/// It is no token (with a version, if it has one), or HTTP itself.
+pub fn upgrade(text: &str) -> Result<Box<str>, Complaint> {
+    let complaint = |label: &str, help: &str| {
+        Complaint::new("upgrade", format!("`{}` cannot be gone over to", text.escape_debug()), label, help)
+    };
+    let name = text.to_ascii_lowercase();
+    let mut parts = name.splitn(2, '/');
+    if !parts.all(|part| !part.is_empty() && part.chars().all(is_token_char)) {
+        return Err(complaint(
+            "not a protocol",
+            "write the name as it stands in `Upgrade`, like \"websocket\"",
+        ));
+    }
+    if matches!(name.split('/').next(), Some("h2c" | "h2" | "h3" | "http" | "tls")) {
+        let help = "leave it out: requests inside it would reach the origin without this node seeing them";
+        return Err(complaint("HTTP inside of HTTP", help));
+    }
+    Ok(name.into())
 }
 
 /// A parameter's or cookie's name, or a prefix ending in `*`.

@@ -8,30 +8,31 @@ use purge_api::bus::{BusError, Pending, ScopeOf};
 
 use super::Fleet;
 use crate::config::limits::FLEET_PULL;
-use crate::serve::Edge;
+use crate::serve::Current;
 
 /// A parent, as the bus calls it.
 struct Parent {
-    edge: Arc<Edge>,
+    current: Arc<Current>,
     name: Arc<str>,
 }
 
 impl Calls for Parent {
     fn call<'a>(&'a self, method: &'static str, target: String, body: Vec<u8>) -> Pending<'a, Vec<u8>> {
         Box::pin(async move {
-            let parents =
-                self.edge.parents.as_ref().ok_or_else(|| BusError("there are no parents".to_owned()))?;
-            parents.call(&self.name, method, target, body, self.edge.footing()).await
+            let edge = self.current.load_full();
+            let parents = edge.parents.as_ref().ok_or_else(|| BusError("there are no parents".to_owned()))?;
+            parents.call(&self.name, method, target, body, edge.footing()).await
         })
     }
 }
 
 impl Fleet {
     /// Follows the log of every parent, and gives them what is ordered here, from now on, on this runtime.
-    pub(crate) fn follow_parents(self: &Arc<Self>, edge: &Arc<Edge>, scope_of: &Arc<ScopeOf>) {
+    pub(crate) fn follow_parents(self: &Arc<Self>, current: &Arc<Current>, scope_of: &Arc<ScopeOf>) {
+        let edge = current.load();
         let names: Vec<_> = edge.parents.iter().flat_map(|parents| parents.names().map(Arc::clone)).collect();
         for name in names {
-            let parent = Parent { edge: Arc::clone(edge), name: Arc::clone(&name) };
+            let parent = Parent { current: Arc::clone(current), name: Arc::clone(&name) };
             let log =
                 ParentLog::new(&name, &self.node, Arc::new(parent), self.patience().saturating_sub(SPARE));
             self.follow(Arc::new(log), Arc::clone(scope_of));

@@ -31,6 +31,8 @@ pub enum Phase {
     SendStall,
     /// The request as a whole.
     Total,
+    /// Nothing moves in another protocol than HTTP.
+    Tunnel,
 }
 
 /// All deadlines of one worker.

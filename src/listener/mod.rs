@@ -42,6 +42,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod trailers;
 mod watch;
 mod worker;
 
@@ -205,13 +206,9 @@ impl Running {
         &self.listeners
     }
 
-    /// Reads all certificates again, as HUP does. Each listener is reloaded on its own.
-    ///
-    /// # Errors
-    /// The first that could not be used; it keeps what it showed.
-    pub fn reload_certificates(&self) -> Result<(), TlsError> {
-        let outcomes: Vec<_> = self.certificates.iter().map(|certificates| certificates.reload()).collect();
-        outcomes.into_iter().collect()
+    /// Each listener's certificates, in the order of the settings; those without TLS have none.
+    pub fn certificates(&self) -> &[Arc<Certificates>] {
+        &self.certificates
     }
 
     /// The end of the node.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
+use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
 use crate::route::access::Held;
 
@@ -44,6 +45,8 @@ pub struct Request {
     pub received_micros: u64,
     /// Where interim (1xx) responses may be sent while the answer is awaited.
     pub interims: Interims,
+    /// Whether another protocol is asked for.
+    pub upgrade: Upgrade,
     /// Memory for the lines of the answer, from the request before.
     pub spare: Vec<u8>,
     /// What the access rules of its route leave with it until its end; most have none.
@@ -89,6 +92,16 @@ impl Request {
     pub const fn received(&self) -> Timestamp {
         Timestamp::from_millis(self.received_micros / 1000)
     }
+}
+
+/// Whether a request asks to go over to another protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Upgrade {
+    /// It does not, or not in a way that can be followed: then its `Upgrade` is nobody's business.
+    #[default]
+    No,
+    /// Its fields say to which; a 101 gives it the connection. RFC 9110 §7.8.
+    Connection,
 }
 
 /// The client end of a connection.
@@ -218,7 +231,17 @@ pub enum RequestBody {
     },
     /// An HTTP/2 stream.
     H2(Upload),
+    /// One of HTTP/1.1 that fields may follow.
+    Trailing {
+        /// The body itself.
+        body: Box<Self>,
+        /// What followed it; there once the body has ended.
+        trailers: TrailerSlot,
+    },
 }
+
+/// Where the trailers of a request are left for who pulls its body.
+pub type TrailerSlot = Arc<Mutex<Option<Box<Trailers>>>>;
 
 /// Why a request body ended before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -284,13 +307,20 @@ impl http_body::Body for RequestBody {
                 }
             }
             Self::H2(upload) => {
-                let polled = ready!(upload.poll_next(cx));
-                if matches!(polled, Some(Err(_))) {
+                let frame = match ready!(upload.poll_next(cx)) {
+                    None => upload.take_trailers().map(|trailers| Ok(behind(&trailers))),
+                    Some(data) => Some(data.map(http_body::Frame::data)),
+                };
+                if matches!(frame, Some(Err(_))) {
                     // It would be told again and again.
                     self.set(Self::Empty);
                 }
-                Poll::Ready(polled.map(|data| data.map(http_body::Frame::data)))
+                Poll::Ready(frame)
             }
+            Self::Trailing { body, trailers } => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
+                None => Poll::Ready(trailers.lock().take().map(|trailers| Ok(behind(&trailers)))),
+                frame => Poll::Ready(frame),
+            },
         }
     }
 
@@ -299,6 +329,7 @@ impl http_body::Body for RequestBody {
             Self::Empty => true,
             Self::Channel { ended, .. } => *ended,
             Self::H2(upload) => upload.is_end_stream(),
+            Self::Trailing { body, trailers } => body.is_end_stream() && trailers.lock().is_none(),
         }
     }
 
@@ -307,11 +338,16 @@ impl http_body::Body for RequestBody {
             Self::Empty => http_body::SizeHint::with_exact(0),
             Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
             Self::Channel { length: None, .. } => http_body::SizeHint::default(),
+            Self::Trailing { body, .. } => body.size_hint(),
             Self::H2(upload) => {
                 upload.length().map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
             }
         }
     }
+}
+
+fn behind(trailers: &Trailers) -> http_body::Frame<Bytes> {
+    http_body::Frame::trailers(trailers.to_map())
 }
 
 /// An interim response on its way to the client: 103 and other 1xx, never 101.

@@ -377,11 +377,11 @@ async fn a_reload_shows_the_new_certificate_and_a_failed_one_keeps_the_old() {
     let listeners = vec![listener(vec![pair.clone()])];
     let node = Node::start(1, Limits::default(), listeners).expect("the node starts");
     write(&pair.cert, "no certificate");
-    assert!(certificates.reload().is_err() && node.running.reload_certificates().is_err());
+    assert!(certificates.reload().is_err() && node.running.certificates()[0].reload().is_err());
     let (_, shown) = node.connect_tls("a.example", &[]).await.expect("the old one is still shown");
     assert_eq!(shown, old);
     let (_, new) = files.issue("a", &["a.example"]);
-    node.running.reload_certificates().expect("they load");
+    node.running.certificates()[0].reload().expect("they load");
     let (_, shown) = node.connect_tls("a.example", &[]).await.expect("the handshake succeeds");
     assert_eq!(shown, new);
     node.end().await;

@@ -20,14 +20,23 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::Notify;
 
 use crate::config::{Certificate, ListenerProtocol};
 
 /// The certificates of one listener.
 pub struct Certificates {
-    files: Vec<Certificate>,
+    files: ArcSwap<Vec<Certificate>>,
     provider: Arc<CryptoProvider>,
     shown: ArcSwap<Shown>,
+    /// Other files are shown: whoever watches them is to watch those.
+    changed: Notify,
+}
+
+/// Certificates that were read, to be shown.
+pub struct Read {
+    files: Vec<Certificate>,
+    shown: Shown,
 }
 
 /// Why certificates cannot be used.
@@ -77,7 +86,34 @@ impl Certificates {
     pub fn load(files: &[Certificate]) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let shown = Shown::load(files, &provider)?;
-        Ok(Self { files: files.to_vec(), provider, shown: ArcSwap::from_pointee(shown) })
+        Ok(Self {
+            files: ArcSwap::from_pointee(files.to_vec()),
+            provider,
+            shown: ArcSwap::from_pointee(shown),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Reads every pair of another list.
+    ///
+    /// # Errors
+    /// As [`Certificates::load`].
+    pub fn read(&self, files: &[Certificate]) -> Result<Read, TlsError> {
+        Ok(Read { files: files.to_vec(), shown: Shown::load(files, &self.provider)? })
+    }
+
+    /// Shows what was read from the next handshake on.
+    pub fn show(&self, read: Read) {
+        self.shown.store(Arc::new(read.shown));
+        if **self.files.load() != read.files {
+            self.files.store(Arc::new(read.files));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Other files are shown than when it was last asked.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Reads every pair again and shows them from the next handshake on.
@@ -85,16 +121,20 @@ impl Certificates {
     /// # Errors
     /// As [`Certificates::load`]; then what was shown before stays.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.shown.store(Arc::new(Shown::load(&self.files, &self.provider)?));
+        let files = self.files.load_full();
+        self.shown.store(Arc::new(Shown::load(&files, &self.provider)?));
         Ok(())
     }
 
     /// The directories whose changes matter.
-    pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().flat_map(|pair| [&pair.cert, &pair.key]).map(|path| match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        })
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let files = self.files.load();
+        let directories =
+            files.iter().flat_map(|pair| [&pair.cert, &pair.key]).map(|path| match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => PathBuf::from("."),
+            });
+        directories.collect()
     }
 
     /// Whether a request for `host` came to the wrong connection: the certificate shown for `server_name` does not

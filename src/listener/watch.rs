@@ -12,23 +12,41 @@ use crate::watch::Watch;
 
 /// Watches for ever. Without a watcher (the system's limit) it says so and only HUP reloads.
 pub(super) async fn certificates(all: Vec<Arc<Certificates>>, clock: Clock) {
-    let directories = all.iter().flat_map(|certificates| certificates.directories()).map(Into::into);
-    let watch = match Watch::over(directories) {
-        Ok(watch) => watch,
-        Err(error) => {
-            tracing::warn!(%error, "certificate files are not watched; send HUP after they changed");
-            return;
-        }
-    };
     loop {
-        watch.changed().await;
-        clock.sleep(CERTIFICATE_SETTLE).await;
-        for certificates in &all {
-            match certificates.reload() {
-                Ok(()) => tracing::info!("certificates read again"),
-                Err(error) => {
-                    tracing::error!(%error, "certificates could not be read again, the old ones stay");
+        let directories = all.iter().flat_map(|certificates| certificates.directories());
+        match Watch::over(directories) {
+            // A reload names other files.
+            Err(error) => {
+                tracing::warn!(%error, "certificate files are not watched; send HUP after they changed");
+                others_are_shown(&all).await;
+            }
+            Ok(watch) => loop {
+                // At once, for what was replaced before it was watched.
+                read_again(&all);
+                tokio::select! {
+                    () = watch.changed() => {
+                        clock.sleep(CERTIFICATE_SETTLE).await;
+                        tracing::info!("certificate files have changed");
+                    }
+                    () = others_are_shown(&all) => break,
                 }
+            },
+        }
+    }
+}
+
+/// One of them shows other files.
+async fn others_are_shown(all: &[Arc<Certificates>]) {
+    let changes = all.iter().map(|certificates| Box::pin(certificates.changed()));
+    futures_util::future::select_all(changes).await;
+}
+
+fn read_again(all: &[Arc<Certificates>]) {
+    for certificates in all {
+        match certificates.reload() {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, "certificates could not be read again, the old ones stay");
             }
         }
     }

@@ -35,15 +35,15 @@ use crate::listener::service::Finished;
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
-    /// `None` when the log is off.
-    queue: Option<SyncSender<Message>>,
-    format: LogFormat,
-    mask_client: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
-    target: LogTarget,
+    manner: Mutex<Manner>,
+    /// How often that has changed: what workers look at when they hand lines over.
+    version: AtomicU64,
+    /// What the writer takes up before the next block, in place of what it writes to.
+    next: Mutex<Option<Sink>>,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
@@ -51,12 +51,31 @@ struct Shared {
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
+/// How lines are written, and where they go.
+#[derive(Clone, Debug)]
+struct Manner {
+    target: LogTarget,
+    /// `None` when the log is off.
+    queue: Option<SyncSender<Message>>,
+    format: LogFormat,
+    mask_client: bool,
+}
+
+/// What lines are written to.
+struct Sink(Box<dyn Write + Send>);
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
 enum Message {
     Block {
         text: Vec<u8>,
         lines: u64,
     },
-    /// Look at `reopen`.
+    /// Look at `reopen` and `next`.
     Look,
     /// Everything before this has been written when the sender of `done` is dropped.
     Finish {
@@ -70,18 +89,50 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
     pub fn start(log: &Log) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let manner = Manner {
             target: log.target.clone(),
+            queue: None,
+            format: log.format.clone(),
+            mask_client: log.mask_client,
+        };
+        let shared = Arc::new(Shared {
+            manner: Mutex::new(manner),
+            version: AtomicU64::new(0),
+            next: Mutex::default(),
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
             spare: Mutex::new(Vec::new()),
         });
-        let queue = match open(&log.target)? {
-            None => None,
-            Some(sink) => Some(start_writer(Arc::clone(&shared), sink)?),
-        };
-        Ok(Self { shared, queue, format: log.format.clone(), mask_client: log.mask_client })
+        if let Some(sink) = open(&log.target)? {
+            shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
+        }
+        Ok(Self { shared })
+    }
+
+    /// Goes on as these settings say; workers follow when they hand over what they have, so within `LOG_FLUSH_EVERY`.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
+    pub fn change(&self, log: &Log) -> io::Result<()> {
+        let mut manner = self.shared.manner.lock();
+        if manner.target != log.target {
+            match (open(&log.target)?, &manner.queue) {
+                // The writer ends with its last sender.
+                (None, _) => manner.queue = None,
+                (Some(sink), None) => manner.queue = Some(start_writer(Arc::clone(&self.shared), sink)?),
+                (Some(sink), Some(queue)) => {
+                    *self.shared.next.lock() = Some(Sink(sink));
+                    // A full queue wakes the writer anyway.
+                    let _ = queue.try_send(Message::Look);
+                }
+            }
+            manner.target = log.target.clone();
+        }
+        manner.format = log.format.clone();
+        manner.mask_client = log.mask_client;
+        self.shared.version.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Writes to `sink` instead of a target from the settings; what `reopen` opens is the target of `log`.
@@ -90,16 +141,21 @@ impl AccessLog {
     /// No thread can be started.
     #[cfg(test)]
     fn start_with(log: &Log, sink: Box<dyn Write + Send>) -> io::Result<Self> {
-        let mut this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
-        this.queue = Some(start_writer(Arc::clone(&this.shared), sink)?);
+        let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
+        let queue = start_writer(Arc::clone(&this.shared), sink)?;
+        this.shared.manner.lock().queue = Some(queue);
         Ok(this)
     }
 
     /// The buffer of one worker.
     pub fn buffer(&self, clock: &Clock) -> LogBuffer {
-        let block = if self.queue.is_some() { new_block() } else { Vec::new() };
+        let version = self.shared.version.load(Ordering::Acquire);
+        let manner = self.shared.manner.lock().clone();
+        let block = if manner.queue.is_some() { new_block() } else { Vec::new() };
         let mut buffer = LogBuffer {
-            log: self.clone(),
+            shared: Arc::clone(&self.shared),
+            version,
+            manner,
             block,
             lines: 0,
             time: SecondText::new(),
@@ -113,7 +169,7 @@ impl AccessLog {
     /// one stays in use.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
-        if let Some(queue) = &self.queue {
+        if let Some(queue) = &self.shared.manner.lock().queue {
             // A full queue wakes the writer anyway.
             let _ = queue.try_send(Message::Look);
         }
@@ -132,7 +188,7 @@ impl AccessLog {
     /// Waits until all that was handed over before is written, at most `limit`; whether that was so. Blocks: call it
     /// when the workers have flushed and ended.
     pub fn finish(&self, limit: Duration) -> bool {
-        let Some(queue) = &self.queue else { return true };
+        let Some(queue) = self.shared.manner.lock().queue.clone() else { return true };
         let (done, written) = sync_channel(0);
         // A full queue at the end means that the target is stuck or the disk slow: then there is no use in waiting.
         if queue.try_send(Message::Finish { done }).is_err() {
@@ -146,7 +202,10 @@ impl AccessLog {
 /// One worker's share of the log.
 #[derive(Debug)]
 pub struct LogBuffer {
-    log: AccessLog,
+    shared: Arc<Shared>,
+    /// Of `manner`.
+    version: u64,
+    manner: Manner,
     block: Vec<u8>,
     lines: u64,
     time: SecondText,
@@ -158,18 +217,18 @@ impl LogBuffer {
     /// Appends the line of a request that has ended.
     #[inline]
     pub fn append(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
-        if self.log.queue.is_none() {
+        if self.manner.queue.is_none() {
             return;
         }
         let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
         let line = Line {
             wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
             id,
-            mask_client: self.log.mask_client,
+            mask_client: self.manner.mask_client,
             request,
             finished,
         };
-        match self.log.format {
+        match self.manner.format {
             LogFormat::Json => line.json(&mut self.time, &mut self.block),
             LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
         }
@@ -185,6 +244,11 @@ impl LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        let version = self.shared.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.version = version;
+            self.manner = self.shared.manner.lock().clone();
+        }
     }
 
     fn set_wall(&mut self, clock: &Clock) {
@@ -194,15 +258,15 @@ impl LogBuffer {
     #[cold]
     fn hand_over(&mut self) {
         let lines = std::mem::take(&mut self.lines);
-        let Some(queue) = &self.log.queue else { return };
-        let empty = self.log.shared.spare.lock().pop().unwrap_or_else(new_block);
+        let Some(queue) = &self.manner.queue else { return };
+        let empty = self.shared.spare.lock().pop().unwrap_or_else(new_block);
         let text = std::mem::replace(&mut self.block, empty);
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
             queue.try_send(Message::Block { text, lines })
         {
-            self.log.shared.dropped_lines.fetch_add(lines, Ordering::Relaxed);
+            self.shared.dropped_lines.fetch_add(lines, Ordering::Relaxed);
             if let Message::Block { text, .. } = message {
-                self.log.shared.keep(text);
+                self.shared.keep(text);
             }
         }
     }
@@ -251,8 +315,13 @@ fn start_writer(shared: Arc<Shared>, sink: Box<dyn Write + Send>) -> io::Result<
 /// Writes until every worker and handle is gone.
 fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Message>) {
     while let Ok(message) = blocks.recv() {
+        if let Some(Sink(next)) = shared.next.lock().take() {
+            let _ = sink.flush();
+            sink = next;
+        }
         if shared.reopen.swap(false, Ordering::AcqRel) {
-            match open(&shared.target) {
+            let target = shared.manner.lock().target.clone();
+            match open(&target) {
                 Ok(Some(opened)) => sink = opened,
                 Ok(None) => {}
                 Err(error) => {

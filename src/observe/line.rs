@@ -60,6 +60,9 @@ impl Line<'_> {
         });
         number(out, b"", finished.status);
         number(out, b",\"bytes\":", finished.body_bytes);
+        if outcome.received_bytes > 0 {
+            number(out, b",\"received\":", outcome.received_bytes);
+        }
         number(out, b",\"duration_us\":", finished.duration_micros);
         out.extend_from_slice(b",\"cache\":\"");
         out.extend_from_slice(outcome.cache.as_str().as_bytes());
@@ -78,6 +81,9 @@ impl Line<'_> {
         }
         if let Some(tier) = outcome.tier {
             json_text(out, b",\"tier\":\"", tier.as_bytes());
+        }
+        if outcome.saved_bytes > 0 {
+            number(out, b",\"saved_bytes\":", outcome.saved_bytes);
         }
         if let Some(pool) = &outcome.pool {
             json_text(out, b",\"pool\":\"", pool.as_bytes());

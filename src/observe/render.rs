@@ -77,6 +77,14 @@ fn requests(page: &mut Page, totals: &Totals) {
             page.sample("tidegate_response_bytes_total", &labels, *bytes);
         }
     }
+    page.family(
+        "tidegate_encoding_saved_bytes_total",
+        "counter",
+        "Body bytes that were not sent because the body had been encoded here.",
+    );
+    for site in totals.sites.iter().filter(|site| site.saved_bytes > 0) {
+        page.sample("tidegate_encoding_saved_bytes_total", &[("site", &site.site)], site.saved_bytes);
+    }
     page.family("tidegate_responses_total", "counter", "Responses by status code.");
     for (code, count) in &totals.codes {
         page.sample("tidegate_responses_total", &[("code", &code.to_string())], *count);

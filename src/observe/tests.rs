@@ -36,6 +36,7 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         )),
         received_micros: 1_000_000_000_000,
         interims: Interims::None,
+        upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
     }

@@ -2,7 +2,7 @@
 //!
 //! It ends without an error only where the framing proves that it is whole, and only then does its connection serve again.
 //! What came with the head is there at once, and a body that came whole has given its connection back before anybody
-//! pulls. Trailers are dropped (FAULTS S6). Dropping it closes the connection.
+//! pulls. Trailers are dropped (FAULTS S6) unless they were asked for. Dropping it closes the connection.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use super::connections::Slot;
 use super::error::OriginError;
 use super::pool::Pool;
 use super::response::Received;
+use super::tunnel::{Place, Tunnel};
 use super::upload::Upload;
+use crate::listener::trailers::Trailers;
 
 /// The body of an origin's response.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct OriginBody {
     here: Bytes,
     /// None once its end is known, one way or the other.
     open: Option<Box<Open>>,
+    /// What followed it.
+    trailers: Option<Box<Trailers>>,
 }
 
 /// A connection in use for one request, up to the end of its response. Dropped, the connection is closed.
@@ -41,18 +45,49 @@ pub(crate) struct Open {
     pub(crate) limit: Duration,
     /// When the next piece is due, while it is waited for.
     pub(crate) due: Option<Timestamp>,
+    /// What follows the body, where that is wanted.
+    pub(crate) trailers: Option<Box<Trailers>>,
+    /// The origin has gone over to another protocol.
+    pub(crate) switched: Option<Switched>,
     // Last: the slot is free only when the connection is closed or idle.
     pub(crate) slot: Slot,
 }
 
+/// To another protocol than HTTP.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) protocol: Box<[u8]>,
+    pub(crate) place: Place,
+}
+
 impl OriginBody {
     /// The body that comes in over `open`; `here` came with its head.
-    pub(crate) fn new(here: Bytes, open: Open) -> Self {
+    pub(crate) fn new(here: Bytes, mut open: Open) -> Self {
         if open.connection.is_done() {
+            let trailers = open.trailers.take();
             open.succeeded();
-            return Self { here, open: None };
+            return Self { here, open: None, trailers };
         }
-        Self { here, open: Some(Box::new(open)) }
+        Self { here, open: Some(Box::new(open)), trailers: None }
+    }
+
+    /// Whether trailers may follow: they were asked for.
+    pub fn may_trail(&self) -> bool {
+        self.trailers.is_some() || self.open.as_ref().is_some_and(|open| open.trailers.is_some())
+    }
+
+    /// The trailers, once it has ended; `None` where there are none.
+    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
+        self.trailers.take().filter(|trailers| !trailers.is_empty())
+    }
+
+    /// The connection of an origin that has gone over to another protocol; `None` for every other.
+    pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
+        let Open { connection, pool, index, switched, .. } = *self.open?;
+        let Switched { protocol, place } = switched?;
+        pool.succeeded(index);
+        let idle_limit = pool.tunnel_timeout();
+        Some(Tunnel::new(connection.into_socket(), self.here, protocol, idle_limit, place))
     }
 
     /// Whether nothing more will come: it ended, whole or not.
@@ -80,7 +115,8 @@ impl OriginBody {
             return Poll::Ready(outcome.transpose());
         }
         // The end, which may have come with the last piece.
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            self.trailers = open.trailers.take();
             match outcome {
                 Ok(_) => open.succeeded(),
                 Err(error) => open.failed(error),
@@ -94,7 +130,9 @@ impl Open {
     /// The next bytes; none at the proven end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, OriginError>> {
         let mut received = Received::default();
+        received.trailers = self.trailers.take();
         while let Poll::Ready(more) = self.connection.poll_data(cx, &mut self.upload, &mut received)? {
+            self.trailers = received.trailers.take();
             let data = received.take_data();
             self.due = None;
             if !data.is_empty() {
@@ -103,7 +141,9 @@ impl Open {
             if !more {
                 return Poll::Ready(Ok(None));
             }
+            received.trailers = self.trailers.take();
         }
+        self.trailers = received.trailers.take();
         let clock = self.pool.clock();
         let due = *self.due.get_or_insert_with(|| clock.now().plus(self.limit));
         self.connection.poll_due(cx, clock, due).map(|()| Err(OriginError::BetweenBytesTimeout))

@@ -13,7 +13,6 @@ use std::sync::{Arc, Weak};
 use futures_util::future::join_all;
 
 use super::choose::mixed;
-use super::connect;
 use super::error::OriginError;
 use super::pool::{Origin, Pool, without_port};
 use super::response::Received;
@@ -95,18 +94,17 @@ impl Pool {
     }
 
     async fn probe(&self, origin: &Origin, settings: &config::Origin, health: &Health) -> Result<(), Unfit> {
-        let own = origin.name.split_once("://").map_or(&*origin.name, |(_, authority)| authority);
+        // A socket in the file system has no name that could stand there.
+        let own = origin.name.split_once("://").map_or("localhost", |(_, authority)| authority);
         let host = health.host.as_deref().or(self.settings.host.as_deref()).unwrap_or(own);
         if health.kind == HealthKind::Tcp {
-            let limit = health.timeout;
-            let socket = connect::connect(origin.names(), settings.port, None, limit, &self.clock).await?;
-            drop(socket);
+            drop(self.connect(origin, None, None).await?);
             return Ok(());
         }
         let name = settings
             .tls
             .then(|| self.settings.server_name.clone().unwrap_or_else(|| Arc::from(without_port(host))));
-        let mut connection = self.open(origin, name.as_ref()).await?;
+        let mut connection = self.open(origin, name.as_ref(), None).await?;
         if health.kind == HealthKind::Tls {
             return Ok(());
         }

@@ -2,8 +2,8 @@
 //!
 //! Names are resolved anew when their TTL has passed; while that fails, the addresses known before serve on. All
 //! addresses are tried, one after the other, each with its share of the time left; one that failed goes to the end of
-//! the list. Literal addresses never meet the resolver, `/etc/hosts` is honoured. TLS speaks HTTP/1.1 only and is
-//! verified against the system's roots and the pool's own, unless the pool says `verify = false`.
+//! the list. Literal addresses never meet the resolver, `/etc/hosts` is honoured. TLS is verified against the system's
+//! roots and the pool's own, unless the pool says `verify = false`; by ALPN it speaks what the pool speaks and nothing else.
 //!
 //! Invariant: where we connect comes from the settings alone, never from a request.
 
@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +21,17 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use parking_lot::Mutex;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::error::OriginError;
+use super::preface::preface;
 use super::wire::Socket;
 use crate::clock::Clock;
 use crate::config::limits::{DNS_FAILURE_HOLD, DNS_TTL_MAX, DNS_TTL_MIN, ORIGIN_ADDRESSES_MAX};
+use crate::config::{Certificate, ProxyProtocol};
 
 /// Addresses of a name and how long they may be kept.
 #[derive(Clone, Debug)]
@@ -168,7 +173,10 @@ impl Known {
 
 /// How a pool's TLS connections are made.
 #[derive(Clone)]
-pub(crate) struct Tls(tokio_rustls::TlsConnector);
+pub(crate) struct Tls {
+    connector: tokio_rustls::TlsConnector,
+    needs_h2: bool,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,6 +196,15 @@ pub enum TlsSetupError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The client certificate and its key cannot be read or used.
+    #[error("the client certificate {path} cannot be used")]
+    Identity {
+        /// The certificate's file.
+        path: std::path::PathBuf,
+        /// What was wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The system has no root certificates, and the pool has no `ca`.
     #[error("the system has no root certificates, and the pool has no `ca`")]
     NoRoots,
@@ -197,28 +214,57 @@ pub enum TlsSetupError {
 }
 
 impl Tls {
-    /// For connections that are verified against `roots`; not at all without them.
-    pub(crate) fn new(roots: Option<rustls::RootCertStore>) -> Result<Self, TlsSetupError> {
+    /// For connections that are verified against `roots`, not at all without them, and show `identity` to who asks. What is
+    /// spoken in them is HTTP/1.1, or HTTP/2 alone. Sessions are resumed by tickets, as origins give them.
+    pub(crate) fn new(
+        roots: Option<rustls::RootCertStore>,
+        identity: Option<&Certificate>,
+        needs_h2: bool,
+    ) -> Result<Self, TlsSetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(TlsSetupError::Provider)?;
-        let mut config = match roots {
-            Some(roots) => builder.with_root_certificates(roots).with_no_client_auth(),
-            None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-                .with_no_client_auth(),
+        let builder = match roots {
+            Some(roots) => builder.with_root_certificates(roots),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(tokio_rustls::TlsConnector::from(Arc::new(config))))
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let refused = |source| TlsSetupError::Identity { path: identity.cert.clone(), source };
+                let (chain, key) = read_identity(&identity.cert, &identity.key).map_err(refused)?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| refused(Box::new(error)))?
+            }
+        };
+        config.alpn_protocols = vec![if needs_h2 { H2 } else { b"http/1.1" }.to_vec()];
+        Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)), needs_h2 })
     }
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate with those that sign it, and its key.
+fn read_identity(cert: &Path, key: &Path) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
+    let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
+    if chain.is_empty() {
+        return Err("no certificate in it".into());
+    }
+    Ok((chain, PrivateKeyDer::from_pem_file(key)?))
+}
+
+/// Why a certificate cannot be shown with this key, if so.
+pub(crate) fn unfit_identity(cert: &Path, key: &Path) -> Option<String> {
+    let (chain, key) = match read_identity(cert, key) {
+        Ok(identity) => identity,
+        Err(error) => return Some(error.to_string()),
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    rustls::sign::CertifiedKey::from_der(chain, key, &provider).err().map(|error| error.to_string())
 }
 
 /// The system's root certificates and those in `ca`.
 pub(crate) fn roots(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStore, TlsSetupError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     // Some files of the system's store may be unreadable; the rest serves.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -240,21 +286,30 @@ pub(crate) fn roots(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStor
     if roots.is_empty() { Err(TlsSetupError::NoRoots) } else { Ok(roots) }
 }
 
-/// Connects to one of the addresses of `names`, and sets TLS up where `tls` says so.
+/// Where to connect to, and how.
+pub(crate) struct Way<'w> {
+    pub(crate) names: &'w Names,
+    pub(crate) port: u16,
+    /// Instead of both: a socket in the file system.
+    pub(crate) socket: Option<&'w Path>,
+    pub(crate) tls: Option<(&'w Tls, &'w str)>,
+    /// What is said of this client first.
+    pub(crate) preface: Option<(ProxyProtocol, Option<SocketAddr>)>,
+}
+
+/// Connects to one of the addresses, and sets TLS up where that is wanted.
 ///
 /// # Errors
 /// [`OriginError::Dns`], [`OriginError::Connect`], [`OriginError::ConnectTimeout`], [`OriginError::Tls`]; the last one
 /// met where several addresses failed.
-pub(crate) async fn connect(
-    names: &Names,
-    port: u16,
-    tls: Option<(&Tls, &str)>,
-    limit: Duration,
-    clock: &Clock,
-) -> Result<Socket, OriginError> {
+pub(crate) async fn connect(way: Way<'_>, limit: Duration, clock: &Clock) -> Result<Socket, OriginError> {
+    if let Some(path) = way.socket {
+        let connected = clock.timeout(limit, way.local(path)).await;
+        return connected.unwrap_or(Err(OriginError::ConnectTimeout));
+    }
     let deadline = clock.now().plus(limit);
     // Half the time at most, so that addresses known before can still be tried when the resolver hangs.
-    let addresses = names.addresses(limit / 2, clock).await?;
+    let addresses = way.names.addresses(limit / 2, clock).await?;
     let mut last = OriginError::Dns;
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {
@@ -263,26 +318,47 @@ pub(crate) async fn connect(
         if share.is_zero() {
             return Err(OriginError::ConnectTimeout);
         }
-        match clock.timeout(share, connect_to(SocketAddr::new(address, port), tls)).await {
+        match clock.timeout(share, way.remote(SocketAddr::new(address, way.port))).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => last = error,
             Err(_) => last = OriginError::ConnectTimeout,
         }
-        names.failed(address);
+        way.names.failed(address);
     }
     Err(last)
 }
 
-async fn connect_to(address: SocketAddr, tls: Option<(&Tls, &str)>) -> Result<Socket, OriginError> {
-    let tcp = TcpStream::connect(address).await.map_err(|_| OriginError::Connect)?;
-    // Requests are written whole; waiting for more to send would only delay them.
-    tcp.set_nodelay(true).map_err(|_: io::Error| OriginError::Connect)?;
-    let Some((tls, name)) = tls else {
-        return Ok(Socket::Plain(tcp));
-    };
-    let name = ServerName::try_from(name.to_owned()).map_err(|_| OriginError::Tls)?;
-    let stream = tls.0.connect(name, tcp).await.map_err(|_| OriginError::Tls)?;
-    Ok(Socket::Tls(Box::new(stream)))
+impl Way<'_> {
+    async fn remote(&self, address: SocketAddr) -> Result<Socket, OriginError> {
+        let mut tcp = TcpStream::connect(address).await.map_err(|_| OriginError::Connect)?;
+        // Requests are written whole; waiting for more to send would only delay them.
+        tcp.set_nodelay(true).map_err(|_: io::Error| OriginError::Connect)?;
+        self.introduce(&mut tcp, Some(address)).await?;
+        let Some((tls, name)) = self.tls else {
+            return Ok(Socket::Plain(tcp));
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| OriginError::Tls)?;
+        let stream = tls.connector.connect(name, tcp).await.map_err(|_| OriginError::Tls)?;
+        if tls.needs_h2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(OriginError::Tls);
+        }
+        Ok(Socket::Tls(Box::new(stream)))
+    }
+
+    async fn local(&self, path: &Path) -> Result<Socket, OriginError> {
+        let mut unix = UnixStream::connect(path).await.map_err(|_| OriginError::Connect)?;
+        self.introduce(&mut unix, None).await?;
+        Ok(Socket::Local(unix))
+    }
+
+    async fn introduce(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        address: Option<SocketAddr>,
+    ) -> Result<(), OriginError> {
+        let Some((version, client)) = self.preface else { return Ok(()) };
+        stream.write_all(&preface(version, client, address)).await.map_err(|_| OriginError::Connect)
+    }
 }
 
 /// Takes any certificate, as `verify = false` asks; what the handshake signs is checked all the same.
@@ -323,3 +399,6 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// HTTP/2 in ALPN.
+const H2: &[u8] = b"h2";

@@ -15,6 +15,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(crate) struct Connection {
     home: Option<Id>,
     /// The name that TLS was verified for.
     name: Option<Arc<str>>,
+    /// The client that the origin was told of.
+    client: Option<SocketAddr>,
     scanner: Scanner,
     /// Rendered; the first `sent` bytes of it are written.
     out: Vec<u8>,
@@ -59,12 +62,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Over `socket`, verified for `name` where it is encrypted.
-    pub(crate) fn new(socket: Socket, name: Option<Arc<str>>) -> Self {
+    /// Over `socket`, verified for `name` where it is encrypted, introduced with `client` where it is at all.
+    pub(crate) fn new(socket: Socket, name: Option<Arc<str>>, client: Option<SocketAddr>) -> Self {
         Self {
             socket,
             home: home(),
             name,
+            client,
             scanner: Scanner::default(),
             out: Vec::new(),
             sent: 0,
@@ -77,9 +81,9 @@ impl Connection {
         }
     }
 
-    /// Whether it may serve requests for `name`.
-    pub(super) fn is_for(&self, name: Option<&str>) -> bool {
-        self.name.as_deref() == name
+    /// Whether it may serve requests for `name`, and of `client`.
+    pub(super) fn is_for(&self, name: Option<&str>, client: Option<SocketAddr>) -> bool {
+        self.name.as_deref() == name && self.client == client
     }
 
     /// Whether it is registered with this runtime.
@@ -119,6 +123,21 @@ impl Connection {
         (self.unsent, self.answered, self.deaf, self.sent) = (true, false, false, 0);
         self.out = RENDERED.take();
         render(&mut self.out);
+    }
+
+    /// The request begun asks for another protocol.
+    pub(crate) fn may_switch(&mut self) {
+        self.scanner.may_switch();
+    }
+
+    /// Whether the origin has gone over to another protocol.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.scanner.has_switched()
+    }
+
+    /// What is below it, for another protocol.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// Whether it had carried a request before this one.

@@ -11,6 +11,7 @@
 //! Invariant: idle and leased connections together never exceed `connections_max`; a connection in doubt is never idle.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -99,8 +100,13 @@ impl Connections {
         }
     }
 
-    /// The idle connection used last that may still serve for `name`.
-    pub(crate) fn take_idle(&self, name: Option<&str>, now: Timestamp) -> Option<Connection> {
+    /// The idle connection used last that may still serve for `name`, and for `client` where it was introduced with one.
+    pub(crate) fn take_idle(
+        &self,
+        name: Option<&str>,
+        client: Option<SocketAddr>,
+        now: Timestamp,
+    ) -> Option<Connection> {
         let home = home();
         loop {
             let mut connection = {
@@ -108,8 +114,8 @@ impl Connections {
                 drop_aged(&mut idle, now, self.idle_timeout);
                 let at = idle
                     .iter()
-                    .rposition(|one| one.is_at(home) && one.is_for(name))
-                    .or_else(|| idle.iter().rposition(|one| one.is_for(name)))?;
+                    .rposition(|one| one.is_at(home) && one.is_for(name, client))
+                    .or_else(|| idle.iter().rposition(|one| one.is_for(name, client)))?;
                 idle.remove(at)?
             };
             if connection.resume(home) {

@@ -88,7 +88,7 @@ pub enum Finding {
     Trailer,
     #[error("body where the status allows none")]
     ForbiddenBody,
-    #[error("101 to a request that asked for no upgrade")]
+    #[error("101 to a request that asked for no upgrade, or not for this one")]
     Upgrade,
     #[error("too many interim responses")]
     InterimStorm,

@@ -13,12 +13,13 @@
 //! Invariant: nothing here depends on what the origin is.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 #[cfg(any(test, feature = "fuzzing"))]
 use http::HeaderMap;
 use http::HeaderName;
+use http::header::{CONNECTION, UPGRADE};
 
 use super::error::OriginError;
 use super::framing::{is_name, is_text};
@@ -34,6 +35,8 @@ pub struct Forwarded {
     lines: Vec<u8>,
     /// From here on they are conditions and ranges.
     conditions_at: usize,
+    /// Whose request it is.
+    client: Option<SocketAddr>,
 }
 
 /// The fields of one request to an origin, but for `Host` and framing.
@@ -43,6 +46,10 @@ pub struct Sent {
     with_conditions: bool,
     /// Lines of this one alone.
     own: Vec<u8>,
+    /// The protocols that it offers to go over to.
+    upgrade: Option<Box<[u8]>>,
+    /// It asks for trailers.
+    trailers: bool,
 }
 
 /// Where a request came from and by which way.
@@ -85,6 +92,11 @@ impl Forwarded {
         self.lines.extend_from_slice(&conditions);
     }
 
+    /// It is this client's.
+    pub(crate) fn of_client(self, client: SocketAddr) -> Self {
+        Self { client: Some(client), ..self }
+    }
+
     /// The same with these conditions instead of its own.
     pub(crate) fn with_conditions<'f>(
         &self,
@@ -94,7 +106,7 @@ impl Forwarded {
         for (name, value) in conditions.filter(|(_, value)| is_text(value)) {
             line(&mut lines, name.as_bytes(), value);
         }
-        Self { lines, conditions_at: self.conditions_at }
+        Self { lines, conditions_at: self.conditions_at, client: self.client }
     }
 
     /// As a map.
@@ -110,12 +122,40 @@ impl Forwarded {
 impl Sent {
     /// Everything forwarded, the client's conditions among it.
     pub(crate) const fn with_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: true, own: Vec::new() }
+        Self { forwarded, with_conditions: true, own: Vec::new(), upgrade: None, trailers: false }
     }
 
     /// What does not make the answer depend on what this client has.
     pub(crate) const fn without_conditions(forwarded: Arc<Forwarded>) -> Self {
-        Self { forwarded, with_conditions: false, own: Vec::new() }
+        Self { forwarded, with_conditions: false, own: Vec::new(), upgrade: None, trailers: false }
+    }
+
+    /// Everything forwarded, and the offer to go over to one of these protocols: a list as `Upgrade` has it.
+    pub(crate) fn upgrading(forwarded: Arc<Forwarded>, offered: Box<[u8]>) -> Self {
+        let mut sent = Self::with_conditions(forwarded);
+        sent.push(&CONNECTION, b"upgrade");
+        sent.push(&UPGRADE, &offered);
+        Self { upgrade: Some(offered), ..sent }
+    }
+
+    /// Whose request it is, if it is a client's.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.forwarded.client
+    }
+
+    /// Asks for trailers. RFC 9110 §10.1.4.
+    pub(crate) fn ask_for_trailers(&mut self) {
+        self.trailers = true;
+    }
+
+    /// Whether it asks for trailers.
+    pub(crate) const fn asks_for_trailers(&self) -> bool {
+        self.trailers
+    }
+
+    /// The protocols that it offers to go over to.
+    pub(crate) fn upgrade(&self) -> Option<&[u8]> {
+        self.upgrade.as_deref()
     }
 
     /// Adds a line; a value that cannot stand in one is left out.
@@ -127,7 +167,7 @@ impl Sent {
 
     /// All lines.
     pub(crate) fn lines(&self) -> [&[u8]; 2] {
-        let Forwarded { lines, conditions_at } = &*self.forwarded;
+        let Forwarded { lines, conditions_at, .. } = &*self.forwarded;
         let end = if self.with_conditions { lines.len() } else { *conditions_at };
         [lines.get(..end).unwrap_or_default(), &self.own]
     }
@@ -198,7 +238,7 @@ pub fn fields(
     add_hop(&mut lines, hop)?;
     let conditions_at = lines.len();
     lines.extend_from_slice(&conditional);
-    Ok(Forwarded { lines, conditions_at })
+    Ok(Forwarded { lines, conditions_at, client: None })
 }
 
 fn add_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! Quiet --begin--> Head --1xx--> Head --final--> Length(n) | Chunks | Close | Done;  Length, Chunks --end--> Done
+//!                                   '--101, where it was asked for--> Switched
 //! ```
 //!
 //! Sans-I/O, panic-free, constant memory but for one line (bounded by the head's bound).
@@ -40,6 +41,8 @@ pub(crate) trait Listen {
     fn head(&mut self, status: u16, interim: bool);
     /// Bytes of the body, without their framing.
     fn data(&mut self, bytes: &[u8]);
+    /// A line behind the body.
+    fn trailer(&mut self, _name: &[u8], _value: &[u8]) {}
 }
 
 /// Nobody is.
@@ -58,6 +61,8 @@ pub(crate) struct Scanner {
     to_head_request: bool,
     surplus: Surplus,
     interims: usize,
+    /// The request asked for another protocol.
+    may_switch: bool,
     line: Vec<u8>,
 }
 
@@ -72,6 +77,8 @@ enum State {
     ChunkEnd,
     Trailers(usize),
     Close,
+    /// Another protocol: all bytes are its.
+    Switched,
     Done,
 }
 
@@ -96,6 +103,7 @@ impl Default for Scanner {
             to_head_request: false,
             surplus: Surplus::Refuse,
             interims: 0,
+            may_switch: false,
             line: Vec::new(),
         }
     }
@@ -110,7 +118,19 @@ impl Scanner {
         self.head = Head::default();
         self.to_head_request = to_head_request;
         self.interims = 0;
+        self.may_switch = false;
         self.line.clear();
+    }
+
+    /// The request that goes out asks for another protocol. Whatever the answer, the connection carries no other request:
+    /// an origin may wait for that protocol all the same.
+    pub(crate) fn may_switch(&mut self) {
+        self.may_switch = true;
+    }
+
+    /// Whether the origin has gone over to another protocol.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.state == State::Switched
     }
 
     /// How the body of the response whose head has been read is framed.
@@ -132,7 +152,7 @@ impl Scanner {
     /// Whether the response is whole by its framing, and the connection may carry another.
     pub(crate) fn reusable(&self) -> bool {
         let persistent = if self.head.minor == 0 { self.head.keep_alive } else { true };
-        self.state == State::Done && persistent && !self.head.close
+        self.state == State::Done && persistent && !self.head.close && !self.may_switch
     }
 
     /// Whether the body is whole by its framing, given that the connection's end was clean if it has ended.
@@ -177,7 +197,7 @@ impl Scanner {
                     return Ok(all - bytes.len());
                 }
                 State::Done => return Err(OriginError::Framing(Finding::ExtraBytes)),
-                State::Close => {
+                State::Close | State::Switched => {
                     listener.data(bytes);
                     return Ok(all);
                 }
@@ -286,9 +306,15 @@ impl Scanner {
             State::ChunkEnd => return Err(Finding::Chunk),
             State::Trailers(_) if line.is_empty() => self.state = State::Done,
             State::Trailers(_) => {
-                split_field(line).ok_or(Finding::Trailer)?;
+                let (name, value) = split_field(line).ok_or(Finding::Trailer)?;
+                listener.trailer(name, value);
             }
-            State::Quiet | State::Length(_) | State::ChunkData(_) | State::Close | State::Done => {}
+            State::Quiet
+            | State::Length(_)
+            | State::ChunkData(_)
+            | State::Close
+            | State::Switched
+            | State::Done => {}
         }
         Ok(())
     }
@@ -328,6 +354,9 @@ impl Scanner {
             return Err(Finding::TransferEncoding);
         }
         match head.status {
+            101 if self.may_switch && head.minor == 1 && !head.chunked && head.length.is_none() => {
+                Ok(State::Switched)
+            }
             101 => Err(Finding::Upgrade),
             100..=199 => {
                 if head.chunked || head.length.is_some() {

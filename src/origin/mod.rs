@@ -25,6 +25,7 @@ mod hedge;
 mod hold;
 pub mod parent;
 mod pool;
+mod preface;
 mod pulse;
 mod response;
 mod retry;
@@ -33,6 +34,7 @@ pub mod steer;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tunnel;
 mod upload;
 mod wire;
 
@@ -48,6 +50,7 @@ use http::{HeaderMap, Method, StatusCode};
 pub use self::body::OriginBody;
 pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
+pub(crate) use self::connect::unfit_identity;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
 use self::forward::Sent;
@@ -55,6 +58,7 @@ pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
 use self::steer::{Itinerary, Turns, Visitor};
+pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
 use crate::listener::request::{InterimSink, RequestBody};
@@ -156,6 +160,14 @@ pub struct PoolSetupError {
     pub source: TlsSetupError,
 }
 
+/// Pools by other settings.
+pub(crate) struct Renewed {
+    /// All of them.
+    pub(crate) pools: OriginPools,
+    /// Those that were not there before: to be watched.
+    pub(crate) fresh: OriginPools,
+}
+
 impl OriginPools {
     /// Pools by these settings; nothing is connected or resolved yet.
     ///
@@ -163,6 +175,30 @@ impl OriginPools {
     /// A pool speaks TLS and its certificates cannot be read.
     pub fn new(pools: &BTreeMap<Arc<str>, config::Pool>, clock: &Clock) -> Result<Self, PoolSetupError> {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
+    }
+
+    /// Pools by other settings. One whose settings are the same is the same pool, with its connections; the others take over what is known
+    /// of their origins, and what is under way to what they were ends as it will.
+    ///
+    /// # Errors
+    /// As [`OriginPools::new`]; these go on.
+    pub(crate) fn renewed(
+        &self,
+        pools: &BTreeMap<Arc<str>, config::Pool>,
+        clock: &Clock,
+    ) -> Result<Renewed, PoolSetupError> {
+        let mut renewed = Self { pools: BTreeMap::new(), turns: Turns::default() };
+        let mut others = BTreeMap::new();
+        for (name, settings) in pools {
+            match self.pools.get(name).filter(|pool| pool.settings() == settings) {
+                Some(pool) => drop(renewed.pools.insert(Arc::clone(name), Arc::clone(pool))),
+                None => drop(others.insert(Arc::clone(name), settings.clone())),
+            }
+        }
+        let fresh = Self::new(&others, clock)?;
+        fresh.adopt(self);
+        renewed.pools.extend(fresh.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))));
+        Ok(Renewed { pools: renewed, fresh })
     }
 
     fn with_resolver(
@@ -249,6 +285,13 @@ impl OriginPools {
     /// Closes idle connections past their `idle_timeout`. Cheap; to be called every second or so.
     pub fn sweep(&self) {
         self.pools.values().for_each(|pool| pool.sweep());
+    }
+
+    /// What goes on in other protocols than HTTP.
+    pub fn tunnels(&self) -> TunnelStats {
+        let mut stats = TunnelStats::default();
+        self.pools.values().for_each(|pool| pool.tunnels.add_to(&mut stats));
+        stats
     }
 
     /// Every origin's numbers, by pool and in the order written.

@@ -4,29 +4,34 @@
 //! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose/` (health) and
 //! counted here. Redirects are answers: never followed.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::body::{Open, OriginBody};
+use super::body::{Open, OriginBody, Switched};
 use super::choose::{Key, Load, Steering, key_of_client, key_of_resource};
-use super::connect::{self, Names, Resolve, Tls, TlsSetupError};
+use super::connect::{self, Names, Resolve, Tls, TlsSetupError, Way};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::error::{Fault, OriginError};
+use super::error::{Fault, Finding, OriginError};
 use super::forward::Sent;
 use super::hedge::{Heard, Slow};
 use super::pulse::Pulse;
 use super::response::Received;
 use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
+use super::tunnel::{Place, Tunnels};
 use super::upload::Upload;
+use super::wire::Socket;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config::{self, Balance, HedgeAfter};
+use crate::config::{self, Balance, HedgeAfter, ProxyProtocol};
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
@@ -39,6 +44,7 @@ pub(crate) struct Pool {
     pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
+    pub(crate) tunnels: Arc<Tunnels>,
     pub(super) clock: Clock,
 }
 
@@ -49,6 +55,8 @@ pub(crate) struct Origin {
     port: u16,
     tls: bool,
     names: Names,
+    /// Where it listens in the file system, if it does.
+    socket: Option<Arc<Path>>,
     pub(crate) connections: Connections,
     pub(super) pulse: Pulse,
     /// The last that was heard of it is a failure.
@@ -71,6 +79,8 @@ pub(super) struct Outgoing {
     is_on_top: bool,
     /// For SNI and the certificate check.
     server_name: Option<Arc<str>>,
+    /// Where it asks for another protocol: a place for that.
+    place: Option<Place>,
 }
 
 impl Pool {
@@ -86,7 +96,8 @@ impl Pool {
         let encrypted = settings.origins.iter().any(|origin| origin.tls);
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
-        let tls = encrypted.then(|| Tls::new(roots)).transpose()?;
+        let identity = settings.transport.client_cert.as_ref();
+        let tls = encrypted.then(|| Tls::new(roots, identity, false)).transpose()?;
         let origins = settings
             .origins
             .iter()
@@ -95,6 +106,7 @@ impl Pool {
                 port: origin.port,
                 tls: origin.tls,
                 names: Names::new(&origin.host, Arc::clone(resolver)),
+                socket: origin.socket().map(Arc::from),
                 connections: Connections::new(&settings),
                 pulse: Pulse::default(),
                 doubted: AtomicBool::new(false),
@@ -102,7 +114,9 @@ impl Pool {
             })
             .collect();
         let steering = Steering::new(&settings);
-        Ok(Self { settings, steering, budget: Budget::default(), slow: Slow::default(), origins, tls, clock })
+        let tunnels = Tunnels::new(settings.transport.tunnels_max);
+        let (budget, slow) = (Budget::default(), Slow::default());
+        Ok(Self { settings, steering, budget, slow, origins, tls, tunnels, clock })
     }
 
     /// A request as it goes out.
@@ -116,6 +130,9 @@ impl Pool {
     /// Sends the request to one origin after the other until one answers or none may.
     pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
         self.budget.deposit();
+        if outgoing.fields.upgrade().is_some() {
+            outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
+        }
         let mut tried = Tried::default();
         let mut last: Option<Failed> = None;
         let mut failing: Option<Box<Answer>> = None;
@@ -182,19 +199,33 @@ impl Pool {
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
-        let kept = origin.connections.take_idle(name.as_deref(), self.clock.now());
+        let client = outgoing.introduced(self.settings.transport.proxy_protocol);
+        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(origin, name.as_ref()).await.map_err(|error| (error, unsent))?,
+            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
         };
         loop {
             let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
             let mut received = Received::new(outgoing.interim.clone());
+            received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
+            if let Some(offered) = outgoing.fields.upgrade() {
+                connection.may_switch();
+                received.may_switch(offered);
+            }
             let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
                 Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
                 Ok(Heard::Here) => {
+                    let switched = if connection.has_switched() {
+                        let switched = outgoing.switched(&mut received);
+                        Some(switched.map_err(|error| {
+                            (error, Attempt { unsent: false, answered: true, ..outgoing.attempt() })
+                        })?)
+                    } else {
+                        None
+                    };
                     if origin.doubted.load(Ordering::Relaxed) && outgoing.may_be_held() {
                         let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
                         let holding = self.hold(&mut connection, outgoing, &mut received);
@@ -223,6 +254,8 @@ impl Pool {
                         has_failed,
                         limit: self.settings.between_bytes_timeout,
                         due: None,
+                        trailers: received.trailers,
+                        switched,
                         slot,
                     };
                     return Ok(Answer {
@@ -250,7 +283,7 @@ impl Pool {
                 return Err((error, attempt));
             }
             drop(connection);
-            connection = self.open(origin, name.as_ref()).await.map_err(|error| (error, attempt))?;
+            connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
         }
     }
 
@@ -258,18 +291,41 @@ impl Pool {
         &self,
         origin: &Origin,
         name: Option<&Arc<str>>,
+        client: Option<SocketAddr>,
     ) -> Result<Connection, OriginError> {
         origin.connections.make_room();
+        let socket = self.connect(origin, name, client).await?;
+        Ok(Connection::new(socket, name.cloned(), client))
+    }
+
+    pub(super) async fn connect(
+        &self,
+        origin: &Origin,
+        name: Option<&Arc<str>>,
+        client: Option<SocketAddr>,
+    ) -> Result<Socket, OriginError> {
         let tls = match name {
             Some(name) => Some((self.tls.as_ref().ok_or(OriginError::Tls)?, &**name)),
             None => None,
         };
         let limit = self.settings.connect_timeout;
         // Boxed: names, addresses and handshakes weigh more than all the rest, and are seldom needed.
-        let connecting = Box::pin(connect::connect(&origin.names, origin.port, tls, limit, &self.clock));
+        let way = Way {
+            names: &origin.names,
+            port: origin.port,
+            socket: origin.socket.as_deref(),
+            tls,
+            preface: self.settings.transport.proxy_protocol.map(|version| (version, client)),
+        };
+        let connecting = Box::pin(connect::connect(way, limit, &self.clock));
         let socket = connecting.await?;
         origin.counters.connected();
-        Ok(Connection::new(socket, name.cloned()))
+        Ok(socket)
+    }
+
+    /// What it is set to.
+    pub(crate) fn settings(&self) -> &config::Pool {
+        &self.settings
     }
 
     /// Whether a request without a body that failed here may go to another pool.
@@ -306,6 +362,16 @@ impl Pool {
             old.origins.iter().position(|origin| origin.name == *name)
         };
         self.steering.adopt(&old.steering, theirs, self.settings.health.is_some());
+        for (index, origin) in self.origins.iter().enumerate() {
+            if let Some(theirs) = theirs(index).and_then(|index| old.origins.get(index)) {
+                origin.counters.go_on_from(&theirs.counters.read());
+            }
+        }
+    }
+
+    /// A tunnel is ended when nothing moves in it for so long.
+    pub(crate) fn tunnel_timeout(&self) -> Duration {
+        self.settings.transport.tunnel_timeout
     }
 
     /// The clock it goes by.
@@ -365,11 +431,6 @@ impl Pool {
 }
 
 impl Origin {
-    /// Where it is.
-    pub(super) const fn names(&self) -> &Names {
-        &self.names
-    }
-
     fn load(&self) -> Load {
         Load {
             active: self.connections.active(),
@@ -406,6 +467,7 @@ impl Outgoing {
             key,
             is_on_top: false,
             server_name: settings.server_name.clone(),
+            place: None,
         })
     }
 
@@ -427,6 +489,9 @@ impl Outgoing {
         for lines in self.fields.lines() {
             out.extend_from_slice(lines);
         }
+        if self.fields.asks_for_trailers() {
+            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+        }
         let anticipated = !matches!(
             self.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
@@ -435,14 +500,30 @@ impl Outgoing {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// The client that an origin is told of, where it is told of one.
+    fn introduced(&self, version: Option<ProxyProtocol>) -> Option<SocketAddr> {
+        version.and_then(|_| self.fields.client())
+    }
+
+    /// What the origin has gone over to.
+    ///
+    /// # Errors
+    /// It is not what was asked for.
+    fn switched(&mut self, received: &mut Received) -> Result<Switched, OriginError> {
+        let doubtful = OriginError::Framing(Finding::Upgrade);
+        let protocol = received.switched().ok_or(doubtful)?;
+        let place = self.place.take().ok_or(doubtful)?;
+        Ok(Switched { protocol, place })
+    }
+
     /// Whether it may be asked of two origins at once.
     pub(super) fn may_be_hedged(&self) -> bool {
-        !self.is_on_top && idempotent(&self.method) && self.upload.is_none()
+        !self.is_on_top && self.may_be_held()
     }
 
     /// Whether its answer may wait for its own end.
     fn may_be_held(&self) -> bool {
-        idempotent(&self.method) && self.upload.is_none()
+        idempotent(&self.method) && self.upload.is_none() && self.fields.upgrade().is_none()
     }
 
     /// The same for another origin, beside this one; hints come by one way.
@@ -458,6 +539,7 @@ impl Outgoing {
             key: self.key,
             is_on_top: true,
             server_name: self.server_name.clone(),
+            place: None,
         })
     }
 

@@ -17,6 +17,7 @@ use super::framing::Listen;
 use crate::config::limits::INTERIM_MAX;
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
+use crate::listener::trailers::Trailers;
 
 /// What has been read of one response.
 #[derive(Debug, Default)]
@@ -29,12 +30,39 @@ pub(crate) struct Received {
     nominated: Vec<HeaderName>,
     interim: Option<InterimSink>,
     passed: usize,
+    switch: Option<Box<Switch>>,
+    /// What follows the body, if it is to be kept.
+    pub(crate) trailers: Option<Box<Trailers>>,
+}
+
+/// Going over to another protocol: what was offered, and what the origin says.
+#[derive(Debug, Default)]
+struct Switch {
+    offered: Box<[u8]>,
+    chosen: Vec<u8>,
+    /// `Upgrade` fields of the head.
+    times: usize,
+    /// `Connection` names `Upgrade`.
+    named: bool,
 }
 
 impl Received {
     /// Nothing yet; `interim` is where interim responses go.
     pub(crate) fn new(interim: Option<InterimSink>) -> Self {
         Self { interim, ..Self::default() }
+    }
+
+    /// The request offers to go over to one of these protocols.
+    pub(crate) fn may_switch(&mut self, offered: &[u8]) {
+        self.switch = Some(Box::new(Switch { offered: offered.into(), ..Switch::default() }));
+    }
+
+    /// The protocol of a 101, if it is one that was offered and nothing in the head makes it doubtful: one `Upgrade` with one
+    /// name, that `Connection` names. A status alone is no reason to pass bytes unseen (FAULTS S11).
+    pub(crate) fn switched(&mut self) -> Option<Box<[u8]>> {
+        let switch = self.switch.take().filter(|switch| switch.named && switch.times == 1)?;
+        let is_offered = members(&switch.offered).any(|name| name.eq_ignore_ascii_case(&switch.chosen));
+        is_offered.then(|| switch.chosen.into())
     }
 
     /// How many bytes of the body have come since they were taken last.
@@ -51,8 +79,17 @@ impl Received {
 impl Listen for Received {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         if is_hop_by_hop(name) {
-            if name.eq_ignore_ascii_case(b"connection") {
+            let is_connection = name.eq_ignore_ascii_case(b"connection");
+            if is_connection {
                 self.nominated.extend(nominated(value));
+            }
+            if let Some(switch) = &mut self.switch {
+                if is_connection {
+                    switch.named |= members(value).any(|name| name.eq_ignore_ascii_case(b"upgrade"));
+                } else if name.eq_ignore_ascii_case(b"upgrade") {
+                    switch.times = switch.times.saturating_add(1);
+                    switch.chosen = value.to_vec();
+                }
             }
             return;
         }
@@ -75,6 +112,10 @@ impl Listen for Received {
         if !interim {
             return;
         }
+        if let Some(switch) = &mut self.switch {
+            // What an interim head said is not the next one's.
+            (switch.times, switch.named) = (0, false);
+        }
         let fields = std::mem::take(&mut self.fields);
         let sink = self.interim.as_ref().filter(|_| self.status != StatusCode::CONTINUE);
         if let Some(sink) = sink
@@ -88,16 +129,24 @@ impl Listen for Received {
     fn data(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
     }
+
+    fn trailer(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(trailers) = &mut self.trailers {
+            trailers.add(name, value);
+        }
+    }
 }
 
 /// The fields that a `Connection` names and may.
 fn nominated(value: &[u8]) -> impl Iterator<Item = HeaderName> {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
+    members(value)
         .filter(|name| !is_hop_by_hop(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !END_TO_END.contains(name))
+}
+
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Whether a field speaks of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.

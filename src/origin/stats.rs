@@ -114,6 +114,22 @@ impl Counters {
         self.failed_checks.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts on from what another counted of the same origin.
+    pub(crate) fn go_on_from(&self, counts: &Counts) {
+        let add = |counter: &AtomicU64, count: u64| {
+            counter.fetch_add(count, Ordering::Relaxed);
+        };
+        self.statuses.iter().zip(counts.statuses).for_each(|(counter, count)| add(counter, count));
+        self.durations.iter().zip(counts.durations).for_each(|(counter, count)| add(counter, count));
+        add(&self.failures, counts.failures);
+        add(&self.ejections, counts.ejections);
+        add(&self.moved_on, counts.moved_on);
+        add(&self.connects, counts.connects);
+        add(&self.hedged, counts.hedged);
+        add(&self.failed_checks, counts.failed_checks);
+        add(&self.duration_micros, counts.duration_micros);
+    }
+
     /// The totals.
     pub(crate) fn read(&self) -> Counts {
         let all = |counters: &[AtomicU64]| {

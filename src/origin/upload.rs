@@ -2,7 +2,7 @@
 //!
 //! `pool.rs` makes one for a request; `connection.rs` pulls from it while it writes, whether or not the response has begun. As
 //! long as nothing was taken from it, a failed attempt leaves it whole for the next. It is framed here: by the length that
-//! the client declared, else in chunks. Trailers are dropped (FAULTS S6).
+//! the client declared, else in chunks. Trailers go on only where the listener kept them (FAULTS S6).
 //!
 //! Invariant: what is written is whole by its framing exactly when the client's body was. RFC 9112 §6, §7.1.
 
@@ -10,10 +10,12 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::HeaderMap;
 use http_body::Body;
 
 use crate::config::limits::BODY_READ_BYTES;
 use crate::listener::request::{BodyError, RequestBody};
+use crate::listener::trailers;
 
 /// A body, and how much of it went out; none by default.
 #[derive(Debug, Default)]
@@ -101,14 +103,20 @@ impl Upload {
             let Poll::Ready(next) = polled else { break };
             self.touched = true;
             let Some(frame) = next else {
-                self.end(out)?;
+                self.end(out, None)?;
                 break;
             };
-            let piece = frame?.into_data().unwrap_or_default();
+            let piece = match frame?.into_data() {
+                Ok(piece) => piece,
+                Err(frame) => {
+                    self.end(out, frame.into_trailers().ok().as_ref())?;
+                    break;
+                }
+            };
             self.pieces = self.pieces.wrapping_add(1);
             self.piece(&piece, out)?;
             if self.body.is_end_stream() || matches!(self.framing, Framing::Length(0)) {
-                self.end(out)?;
+                self.end(out, None)?;
             }
         }
         Ok(())
@@ -133,10 +141,16 @@ impl Upload {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    fn end(&mut self, out: &mut Vec<u8>, trailers: Option<&HeaderMap>) -> Result<(), BodyError> {
         match self.framing {
             Framing::Length(left) if left > 0 => return Err(BodyError::Closed),
-            Framing::Chunked => out.extend_from_slice(b"0\r\n\r\n"),
+            Framing::Chunked => {
+                out.extend_from_slice(b"0\r\n");
+                if let Some(trailers) = trailers {
+                    trailers::write(trailers, out);
+                }
+                out.extend_from_slice(b"\r\n");
+            }
             Framing::Length(_) | Framing::None => {}
         }
         self.ended = true;

@@ -14,13 +14,15 @@ use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// A connected socket, encrypted or not.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
+    /// In the file system.
+    Local(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -33,6 +35,7 @@ impl Socket {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Local(unix) => Pin::new(unix).poll_read(cx, buffer),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
         }
     }
@@ -41,6 +44,7 @@ impl Socket {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Local(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
         }
     }
@@ -48,18 +52,25 @@ impl Socket {
     /// Has what was written leave.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Local(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Ends the writing side.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Local(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
         }
     }
 
     /// Whether the origin has neither closed the connection nor sent anything since the last response. Costs a system call.
     pub(crate) fn is_silent(&mut self) -> bool {
         match self {
-            Self::Plain(tcp) => {
-                let peeked = SockRef::from(&*tcp).peek(&mut [MaybeUninit::uninit()]);
-                matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
+            Self::Plain(tcp) => has_nothing(&SockRef::from(&*tcp)),
+            Self::Local(unix) => has_nothing(&SockRef::from(&*unix)),
             Self::Tls(tls) => is_silent_within(tls),
         }
     }
@@ -72,12 +83,23 @@ impl Socket {
         let tcp = match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_mut().0,
+            Self::Local(unix) => {
+                let descriptor = unix.as_fd().try_clone_to_owned()?;
+                *unix = UnixStream::from_std(descriptor.into())?;
+                return Ok(());
+            }
         };
         // The old registration ends with the old descriptor.
         let descriptor = tcp.as_fd().try_clone_to_owned()?;
         *tcp = TcpStream::from_std(descriptor.into())?;
         Ok(())
     }
+}
+
+/// Whether neither bytes nor the end have come.
+fn has_nothing(socket: &SockRef<'_>) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Session tickets come at any time and are none of ours; a closing alert or a byte of plain text is.

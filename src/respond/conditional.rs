@@ -19,10 +19,11 @@ use super::range::{self, Ranged};
 use super::response::{Body, Lines, Outcome, Response};
 use super::{AskOrigin, Occasion, body_for, source};
 
-/// The answer from a stored response, where it may be less than the whole.
+/// The answer from a stored response, where it may be less than the whole; `whole`: ranges are not heard.
 pub(super) fn stored(
     stored: &Arc<StoredResponse>,
     occasion: Occasion<'_>,
+    whole: bool,
     extra: Vec<u8>,
     outcome: Outcome,
 ) -> Result<Response, AskOrigin> {
@@ -42,6 +43,7 @@ pub(super) fn stored(
         Precondition::NotModified => {
             response.status = StatusCode::NOT_MODIFIED;
             response.lines = Lines::Own(not_modified_lines(&fields));
+            response.outcome.saved_bytes = 0;
             return Ok(response);
         }
         Precondition::Send => {}
@@ -49,10 +51,11 @@ pub(super) fn stored(
     if *occasion.request.method == Method::HEAD {
         let length = stored.held().map_or(Some(stored.body_len()), Held::complete);
         response.body = Body::Omitted(length);
+        response.outcome.saved_bytes = 0;
         return Ok(response);
     }
     let requested = partial::requested(occasion.request)
-        .filter(|_| stored.status() == StatusCode::OK && if_range_holds(occasion.request, &fields));
+        .filter(|_| !whole && stored.status() == StatusCode::OK && if_range_holds(occasion.request, &fields));
     if requested.is_none() && stored.held().is_none() {
         response.body = body_for(stored.status(), large::whole(stored, occasion.refill));
         return Ok(response);
@@ -76,10 +79,11 @@ pub(super) fn stored(
 }
 
 /// Makes `response` the answer from a response that is streaming in, where that is not simply the whole of it; `None`,
-/// and nothing is changed, where it is.
+/// and nothing is changed, where it is. `whole`: ranges are not heard.
 pub(super) fn streaming(
     streaming: &Arc<Streaming>,
     occasion: Occasion<'_>,
+    whole: bool,
     response: &mut Response,
 ) -> Option<()> {
     let head = &streaming.head;
@@ -94,7 +98,7 @@ pub(super) fn streaming(
     let (StatusCode::OK, Some(length), Some(requested)) = (head.status, streaming.length, requested) else {
         return None;
     };
-    if !if_range_holds(occasion.request, &head.fields) {
+    if whole || !if_range_holds(occasion.request, &head.fields) {
         return None;
     }
     match requested.resolve(length) {

@@ -9,6 +9,7 @@
 //! RFC 9110 §13 to §15, RFC 9111 §5.1, RFC 9211.
 
 mod conditional;
+pub(crate) mod encoding;
 pub mod failure;
 pub mod headers;
 pub(crate) mod large;
@@ -32,6 +33,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
+use encoding::{Chosen, Coming, Negotiation};
 use headers::CacheStatus;
 use large::LargeStream;
 pub use large::Refill;
@@ -56,6 +58,9 @@ pub struct Occasion<'a> {
     pub fwd: Option<&'static str>,
     /// What caches on the way of this exchange said in `Cache-Status`.
     pub upstream: Option<&'a [u8]>,
+    /// By what the coding of an answer from the store is chosen; none where nothing is encoded, and for a node of the tier, which
+    /// encodes for itself what it keeps.
+    pub coding: Option<Negotiation<'a>>,
     /// Whether another node of the tier asks: it gets what is kept from clients.
     pub for_node: bool,
 }
@@ -75,6 +80,10 @@ pub fn stored(
     mut extra: Vec<u8>,
 ) -> Result<Response, AskOrigin> {
     let Hit { stored, stale } = hit;
+    let Chosen { stored, adds_vary, whole, saved_bytes } = match &occasion.coding {
+        None => Chosen::as_it_is(stored),
+        Some(negotiation) => negotiation.choose(stored, occasion.request.fields, occasion.now),
+    };
     let ttl = stored.freshness.ttl(occasion.now);
     let age = u64::from(stored.freshness.age(occasion.now));
     let status = match cache {
@@ -95,6 +104,9 @@ pub fn stored(
     if occasion.x_cache {
         headers::x_cache(&mut extra, cache);
     }
+    if adds_vary {
+        extra.extend_from_slice(encoding::VARY_LINE);
+    }
     if occasion.for_node {
         node::lines(&mut extra, &stored.freshness, stored.tags(), stored.field_lines());
     }
@@ -103,6 +115,7 @@ pub fn stored(
         reason: stale.map(cache_store::lookup::Stale::as_str),
         ttl: Some(ttl),
         age: Some(age),
+        saved_bytes,
         tier: Some(if stored.large().is_some() { "disk" } else { "memory" }),
         ..Outcome::default()
     };
@@ -118,7 +131,7 @@ pub fn stored(
             close: false,
         });
     }
-    conditional::stored(&stored, occasion, extra, outcome)
+    conditional::stored(&stored, occasion, whole, extra, outcome)
 }
 
 /// The answer from a response whose body is still arriving; `None` when its beginning is no longer kept.
@@ -142,6 +155,10 @@ pub fn streaming(
         let said = head.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         node::lines(&mut extra, &head.freshness, &streaming.tags, said);
     }
+    let coming = Coming::of(occasion.coding.as_ref(), head, streaming.length, occasion.request.fields);
+    if coming.adds_vary {
+        extra.extend_from_slice(encoding::VARY_LINE);
+    }
     let mut response = Response {
         status: head.status,
         extra,
@@ -151,7 +168,7 @@ pub fn streaming(
         close: false,
     };
     if has_conditions(occasion.request.fields)
-        && conditional::streaming(streaming, occasion, &mut response).is_some()
+        && conditional::streaming(streaming, occasion, coming.whole, &mut response).is_some()
     {
         return Some(response);
     }
@@ -244,4 +261,4 @@ pub(crate) fn held_slice(stored: &StoredResponse, held: &Held, span: Span) -> Ve
 }
 
 /// Room for the lines of one answer.
-const EXTRA_BYTES: usize = 160;
+const EXTRA_BYTES: usize = 192;

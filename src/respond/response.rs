@@ -13,7 +13,9 @@ use cache_store::entry::StoredResponse;
 use cache_store::large::FilePart;
 use http::StatusCode;
 
+use crate::listener::trailers::Trailers;
 use crate::observe::id::RequestId;
+use crate::origin::Tunnel;
 
 /// One answer.
 pub struct Response {
@@ -66,12 +68,24 @@ pub enum Body {
         /// Where they come from.
         source: Pin<Box<dyn Stream>>,
     },
+    /// A 101: the connection is the other protocol's from here on, and goes on in this. HTTP/1.1 only.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A body that is pulled piece by piece. Dropping it stops it.
 pub trait Stream: Send {
     /// The next piece, `None` at a proven end, or an error after which the answer must be cut visibly.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>>;
+
+    /// Whether fields may follow the body: then its last piece is not its end, whatever its length.
+    fn may_trail(&self) -> bool {
+        false
+    }
+
+    /// The fields that follow the body, once it has ended.
+    fn trailers(self: Pin<&mut Self>) -> Option<Box<Trailers>> {
+        None
+    }
 
     /// Waits for the next piece. Where [`Stream::file`] has it, it is left there for whoever can use that: then there are no bytes.
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Bytes>, Cut>>> {
@@ -94,7 +108,7 @@ impl Body {
     /// Its length in bytes if known; what `Content-Length` says.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Self::None => None,
+            Self::None | Self::Tunnel(_) => None,
             Self::Omitted(length) | Self::Stream { length, .. } => *length,
             Self::Stored(stored) => Some(stored.body_len()),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
@@ -113,6 +127,8 @@ pub struct Outcome {
     pub ttl: Option<i64>,
     /// The `Age` sent.
     pub age: Option<u64>,
+    /// Bytes of the body that need not be sent, because it was encoded here.
+    pub saved_bytes: u64,
     /// The tier that held it: `memory` or `disk`.
     pub tier: Option<&'static str>,
     /// Index of the site in the configuration, if one was found.
@@ -123,6 +139,8 @@ pub struct Outcome {
     pub origin: Option<Arc<str>>,
     /// From the request to the origin to its head, microseconds.
     pub origin_micros: Option<u64>,
+    /// Bytes that a tunnel took from the client.
+    pub received_bytes: u64,
     /// The request's id where one was drawn before the answer was sent (error pages show it); the log draws the rest.
     pub id: Option<RequestId>,
 }

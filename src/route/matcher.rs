@@ -32,7 +32,7 @@ pub(super) struct Sites {
 /// One site.
 #[derive(Debug)]
 pub(super) struct CompiledSite {
-    /// Its place in the settings.
+    /// Its place in the counters.
     pub(super) index: u16,
     /// Its name in metrics.
     pub(super) name: Arc<str>,
@@ -52,7 +52,8 @@ pub(super) struct Matched<'t> {
 }
 
 impl Sites {
-    pub(super) fn new(sites: &[Site]) -> Result<Self, SetupError> {
+    /// `place_of` says where a site's counters are, by its place in the settings.
+    pub(super) fn new(sites: &[Site], place_of: impl Fn(usize, &Site) -> u16) -> Result<Self, SetupError> {
         let mut guards = Guards::default();
         let mut all = Self {
             compiled: Vec::with_capacity(sites.len()),
@@ -74,7 +75,7 @@ impl Sites {
                     }
                 }
             }
-            all.compiled.push(CompiledSite::new(at, site, &mut guards)?);
+            all.compiled.push(CompiledSite::new(place_of(at, site), site, &mut guards)?);
         }
         Ok(all)
     }
@@ -101,12 +102,12 @@ impl Sites {
 }
 
 impl CompiledSite {
-    fn new(at: usize, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
+    fn new(index: u16, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
         let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
         Ok(Self {
-            index: u16::try_from(at).unwrap_or(u16::MAX),
+            index,
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
             guard: guards.of(site.defaults.access.as_ref())?,

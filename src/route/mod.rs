@@ -38,6 +38,7 @@ use crate::config::countries::COUNTRIES;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
+use crate::observe::metrics::Metrics;
 use access::{Guard, SetupError};
 use matcher::{CompiledSite, Sites};
 use policy::Purpose;
@@ -51,7 +52,7 @@ pub struct RouteTable {
 /// Where a request goes and what may be done with it.
 #[derive(Clone, Debug)]
 pub struct Route<'t, 'r> {
-    /// The site's place in the settings.
+    /// The site's place in the counters.
     pub site: u16,
     /// The site's name in metrics.
     pub site_name: &'t Arc<str>,
@@ -98,12 +99,21 @@ impl RouteRefusal {
 }
 
 impl RouteTable {
-    /// Compiles the sites of the settings; reads the files that their access rules name.
+    /// Compiles the sites of the settings, whose places in the counters are those in the settings; reads the files that their access
+    /// rules name.
     ///
     /// # Errors
     /// [`SetupError`]
     pub fn new(sites: &[Site]) -> Result<Self, SetupError> {
-        Ok(Self { sites: Sites::new(sites)? })
+        Ok(Self { sites: Sites::new(sites, |at, _| u16::try_from(at).unwrap_or(u16::MAX))? })
+    }
+
+    /// The same with the places of `metrics`.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn counted(sites: &[Site], metrics: &Metrics) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name))? })
     }
 
     /// The route of a request.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
-use http::Method;
+use http::{Method, header};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
+use crate::respond::encoding::Negotiation;
 use crate::route::Route;
 use crate::route::access::Asking;
 
@@ -58,7 +59,7 @@ impl Edge {
         let mut answer = json!({
             "url": query.url.to_string(),
             "method": query.method.as_str(),
-            "site": self.config.sites.get(usize::from(route.site)).map(|site| &*site.name),
+            "site": &**route.site_name,
             "preset": route.policy.preset.as_str(),
             "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
             "host": authority,
@@ -91,6 +92,10 @@ impl Edge {
             let peek = self.store.peek(route.resource(key), &request, &route.policy.rules, now);
             answer["key"] = json!(key.to_string());
             answer["filling"] = json!(peek.filling);
+            if let (Some(encode), Some(stored)) = (&route.policy.encode, &peek.stored) {
+                let negotiation = Negotiation { encode, encoders: None, key };
+                answer["encoding"] = negotiation.explained(stored, &fields, now);
+            }
             answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| {
                 describe(stored, if peek.from_disk { "disk" } else { "memory" }, now)
             });
@@ -203,7 +208,10 @@ fn describe(stored: &Arc<StoredResponse>, tier: &str, now: cache_store::timestam
     let vary: Vec<Value> = stored
         .vary()
         .entries()
-        .map(|(name, value)| json!({ "field": name.as_str(), "value": value.map(String::from_utf8_lossy) }))
+        .map(|(name, value)| match stored.vary().coding().filter(|_| *name == header::ACCEPT_ENCODING) {
+            Some(coding) => json!({ "field": name.as_str(), "takes": coding.as_str() }),
+            None => json!({ "field": name.as_str(), "value": value.map(String::from_utf8_lossy) }),
+        })
         .collect();
     let on_disk = stored.large().map(|large| large.holding());
     json!({
@@ -222,6 +230,11 @@ fn describe(stored: &Arc<StoredResponse>, tier: &str, now: cache_store::timestam
         "stale_if_error": windows.if_error_secs,
         "purged": match stored.purged() { Purged::No => "no", Purged::Soft(_) => "soft", Purged::Hard => "hard" },
         "vary": vary,
+        "forms": stored.forms().map(|(coding, form)| json!({
+            "coding": coding.as_str(),
+            "bytes": form.stored.body_len(),
+            "level": form.level,
+        })).collect::<Vec<_>>(),
         "tags": stored.tags().iter().map(|tag| &**tag).collect::<Vec<_>>(),
         "partial": stored.held().is_some(),
         "epoch": stored.epoch(),

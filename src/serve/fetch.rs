@@ -466,9 +466,13 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 
 /// Everything else: an answer with a body of its own.
 async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+    let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
     if let Some((writing, body)) = begin(walk, fill, answer, led) {
         // Boxed: what is not stored needs none of it.
-        Box::pin(pour(walk, writing, body)).await;
+        let stored = Box::pin(pour(walk, writing, body)).await;
+        if let (Some(negotiation), Some(stored)) = (walk.negotiation(true), stored) {
+            negotiation.stored(&stored, &walk.fields, before);
+        }
     }
 }
 
@@ -551,20 +555,24 @@ fn begin(
     Some((writing, answer.body))
 }
 
-/// Brings the body.
-async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) {
+/// Brings the body, and tells what was stored, if it was.
+async fn pour(walk: &Walk, mut writing: Writing, mut body: OriginBody) -> Option<Arc<StoredResponse>> {
     while let Some(piece) = body.next().await {
-        let Ok(piece) = piece else { return writing.cut(walk.edge.clock.now()) };
+        let Ok(piece) = piece else {
+            writing.cut(walk.edge.clock.now());
+            return None;
+        };
         writing.write(&piece);
         if !room(walk, &mut writing).await {
-            return writing.unread(walk.edge.clock.now());
+            writing.unread(walk.edge.clock.now());
+            return None;
         }
     }
     writing.complete();
     if walk.edge.clock.timeout(DISK_PATIENCE, writing.on_disk()).await.is_err() {
         writing.give_up_disk();
     }
-    writing.finish();
+    writing.finish()
 }
 
 /// Waits until more of a body may come; `false` when nobody wants it.

@@ -29,17 +29,24 @@ mod purging;
 mod refresh;
 mod service;
 mod slices;
+mod upgrade;
 mod walk;
 
 pub use purging::Purging;
 pub use refresh::Refreshes;
 pub use service::{NotStoredMemory, WalkService};
 
+/// The node as the settings in force make it: a reload puts another in its place. Who keeps it keeps the settings of then.
+pub type Current = ArcSwap<Edge>;
+
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
+
 use cache_store::coalesce::{Fill, Followed, Follower};
 use cache_store::entry::StoredResponse;
+use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
 use cache_store::purge::Resource;
 use cache_store::rules::{Policy, Purged, RequestHead};
@@ -54,9 +61,10 @@ use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Request};
+use crate::listener::request::{Client, Request, Upgrade};
 use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
@@ -64,6 +72,7 @@ use crate::origin::OriginPools;
 use crate::origin::parent::Parents;
 use crate::origin::parent::proof::Children;
 use crate::places::Places;
+use crate::respond::encoding::Negotiation;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -75,12 +84,13 @@ use arm::marked;
 use fetch::Led;
 use walk::Walk;
 
-/// What all workers share to answer requests.
+/// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
+#[derive(Clone)]
 pub struct Edge {
     /// The settings.
     pub config: Arc<Config>,
     /// Hosts and paths to routes.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// The cache.
     pub store: Arc<CacheStore>,
     /// What it can prove about purges to other nodes.
@@ -92,25 +102,27 @@ pub struct Edge {
     /// Where clients are, if there is a database.
     pub places: Option<Arc<Places>>,
     /// The nodes asked before them, if there are any.
-    pub(crate) parents: Option<Parents>,
+    pub(crate) parents: Option<Arc<Parents>>,
     /// Who is taken for a child, if anybody is.
-    pub(crate) children: Option<Children>,
+    pub(crate) children: Option<Arc<Children>>,
     /// The clock.
     pub clock: Clock,
     /// Ids for answers generated here.
-    pub ids: RequestIds,
+    pub ids: Arc<RequestIds>,
     /// Purges applied.
-    pub purges: Purging,
+    pub purges: Arc<Purging>,
+    /// Those who make encoded forms of what is stored.
+    pub encoders: Arc<Encoders>,
     /// What soft purges made stale and somebody asked for.
-    pub refreshes: Refreshes,
+    pub refreshes: Arc<Refreshes>,
     /// Who asked for them.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// Why keys were not stored last time.
-    pub not_stored: NotStoredMemory,
+    pub not_stored: Arc<NotStoredMemory>,
     /// The end of the node.
     pub shutdown: Shutdown,
     /// Counters of the client listeners, once they are bound.
-    pub listeners: OnceLock<Vec<Arc<ListenerStats>>>,
+    pub listeners: Arc<OnceLock<Vec<Arc<ListenerStats>>>>,
 }
 
 impl Edge {
@@ -155,6 +167,11 @@ impl Edge {
             return self.purge_by_method(request, route.site);
         }
         let site = route.site;
+        if request.upgrade != Upgrade::No
+            && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
+        {
+            return self.upgrade(request, &route.detached(), offered);
+        }
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
@@ -180,14 +197,15 @@ impl Edge {
                 // A body on disk may wait for it, and for the origin.
                 large if slices::is_large(&large) => Some((large, tier)),
                 Lookup::Fresh(hit) => {
-                    match respond::stored(hit, self.occasion(&head, &route, now), CacheOutcome::Hit, spare) {
+                    let occasion = self.occasion(&head, &route, key, tier, now);
+                    match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
                         Ok(response) => return Served::Now(tagged(site, from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
                 Lookup::Stale(hit, fill) => {
                     let is_purged = hit.stored.purged() != Purged::No;
-                    let occasion = self.occasion(&head, &route, now);
+                    let occasion = self.occasion(&head, &route, key, tier, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
                     let route = route.detached();
                     if let Some(fill) = fill
@@ -258,10 +276,23 @@ impl Edge {
         }
     }
 
+    /// Over to another protocol.
+    fn upgrade(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, offered: Box<[u8]>) -> Served {
+        let site = route.site;
+        match Walk::pass(self, request, route) {
+            Ok(walk) => {
+                Served::Later(Box::pin(async move { tagged(site, upgrade::upgrade(walk, offered).await) }))
+            }
+            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+        }
+    }
+
     fn occasion<'a>(
         &'a self,
         request: &'a RequestHead<'a, Fields>,
-        route: &Route<'_, '_>,
+        route: &'a Route<'_, '_>,
+        key: CacheKey,
+        tier: Tier,
         now: Timestamp,
     ) -> Occasion<'a> {
         Occasion {
@@ -273,6 +304,12 @@ impl Edge {
             refill: None,
             fwd: None,
             upstream: None,
+            coding: route.policy.encode.as_ref().map(|encode| Negotiation {
+                encode,
+                // What comes from disk may not be in memory, where forms hang; if it is, its next hit asks.
+                encoders: (tier == Tier::Memory).then_some(&self.encoders),
+                key,
+            }),
             for_node: false,
         }
     }

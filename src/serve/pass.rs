@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
+use crate::listener::trailers::Trailers;
 use crate::origin::OriginBody;
 use crate::origin::forward::Sent;
 use crate::respond::failure::Failure;
@@ -28,7 +29,11 @@ use crate::respond::{self, Occasion};
 pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let announced = walk.edge.store.purge_log().announced();
     let epoch = walk.edge.store.epoch();
-    let mut answer = match walk.ask_origin(Sent::with_conditions(Arc::clone(&walk.forward))).await {
+    let mut sent = Sent::with_conditions(Arc::clone(&walk.forward));
+    if Trailers::wanted(&walk.fields) {
+        sent.ask_for_trailers();
+    }
+    let mut answer = match walk.ask_origin(sent).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
@@ -47,7 +52,12 @@ pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
     let mut fields = std::mem::take(&mut answer.fields);
     let tags = take_tags(&mut fields);
     let fields = sent_fields(&walk, fields, &tags);
-    through_with(&walk, Through { answer, told, fields, why_not: Some(reason) }, "bypass")
+    passed(&walk, Through { answer, told, fields, why_not: Some(reason) })
+}
+
+/// An answer that goes around the cache.
+pub(super) fn passed(walk: &Walk, through: Through) -> Response {
+    through_with(walk, through, "bypass")
 }
 
 /// An answer that was to be stored and is not.
@@ -96,5 +106,13 @@ struct OriginStream(OriginBody);
 impl Stream for OriginStream {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         self.get_mut().0.poll_next(cx).map(|next| next.map(|piece| piece.map_err(|_| Cut)))
+    }
+
+    fn may_trail(&self) -> bool {
+        self.0.may_trail()
+    }
+
+    fn trailers(self: Pin<&mut Self>) -> Option<Box<Trailers>> {
+        self.get_mut().0.take_trailers()
     }
 }

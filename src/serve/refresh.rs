@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cache_store::coalesce::Fill;
@@ -29,7 +30,7 @@ use crate::config::limits::REFRESHES_WAITING_MAX;
 /// What waits for a refresh.
 pub struct Refreshes {
     /// Fetches a second.
-    per_second: u32,
+    per_second: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -50,7 +51,12 @@ struct Waiting {
 
 impl Refreshes {
     pub(crate) fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.max(1), state: Mutex::default() }
+        Self { per_second: AtomicU32::new(per_second.max(1)), state: Mutex::default() }
+    }
+
+    /// So many fetches a second from now on.
+    pub(crate) fn limit(&self, per_second: u32) {
+        self.per_second.store(per_second.max(1), Ordering::Relaxed);
     }
 
     /// Pages that wait.
@@ -85,8 +91,9 @@ impl Refreshes {
             return None;
         };
         // A tenth of the budget may go at once, and the rest evenly: in no second more than all of it.
-        let at_once = u64::from(self.per_second / 10);
-        let apart = SECOND_MICROS / (u64::from(self.per_second) - at_once);
+        let per_second = u64::from(self.per_second.load(Ordering::Relaxed));
+        let at_once = per_second / 10;
+        let apart = SECOND_MICROS / (per_second - at_once).max(1);
         let now = now.as_millis().saturating_mul(1000);
         let from = state.spent_until.saturating_sub(apart * at_once.saturating_sub(1));
         if now < from {

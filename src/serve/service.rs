@@ -1,9 +1,11 @@
 //! The walk as a worker's service, with its end of log and metrics; and the node as the admin calls see it.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::Cache;
 use bytes::Bytes;
 use cache_store::key::{CacheKey, KeyMap};
 use cache_store::tiers::disk::ChunksUsage;
@@ -16,17 +18,19 @@ use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
 use super::guarded::beside;
-use super::{Edge, tagged};
+use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
 use crate::config::Site;
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
+use crate::encode::Encodings;
 use crate::listener::Worker;
 use crate::listener::fields::FieldId;
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::{self, Gauges};
 use crate::observe::{Observe, Observer};
+use crate::origin::TunnelStats;
 use crate::places::PlacesUsage;
 use crate::respond::failure::{self, Failure};
 use crate::respond::headers::CacheStatus;
@@ -35,26 +39,39 @@ use crate::shutdown::Phase;
 
 /// One worker's service. Belongs to its thread.
 pub struct WalkService {
-    edge: Arc<Edge>,
+    current: Arc<Current>,
+    /// The edge that this worker saw last: one comparison says whether it is still the one in force.
+    seen: RefCell<Cache<Arc<Current>, Arc<Edge>>>,
     observer: Option<Rc<Observer>>,
 }
 
 impl WalkService {
     /// The service of a worker; call it on the worker's thread.
-    pub fn new(edge: Arc<Edge>, observe: &Observe, worker: &Worker) -> Self {
-        let observer = observe.worker(worker.index, &edge.clock).map(Rc::new);
+    pub fn new(current: Arc<Current>, observe: &Observe, worker: &Worker) -> Self {
+        let clock = current.load().clock.clone();
+        let observer = observe.worker(worker.index, &clock).map(Rc::new);
         if let Some(observer) = observer.clone() {
-            let clock = edge.clock.clone();
             tokio::task::spawn_local(async move { observer.run(&clock).await });
         }
-        Self { edge, observer }
+        let seen = RefCell::new(Cache::new(Arc::clone(&current)));
+        Self { current, seen, observer }
+    }
+
+    /// Does something with the edge in force.
+    #[inline]
+    fn with<T>(&self, act: impl FnOnce(&Arc<Edge>) -> T) -> T {
+        match self.seen.try_borrow_mut() {
+            Ok(mut seen) => act(seen.load()),
+            // Called from within itself.
+            Err(_) => act(&self.current.load()),
+        }
     }
 }
 
 impl Service for WalkService {
     #[inline]
     fn serve(&self, request: &mut Request) -> Served {
-        let served = self.edge.serve(request);
+        let served = self.with(|edge| edge.serve(request));
         match request.held.get() {
             None => served,
             Some(held) => beside(held, served),
@@ -67,10 +84,12 @@ impl Service for WalkService {
             held.release();
         }
         if let Some(observer) = &self.observer {
-            if let Some(places) = &self.edge.places {
-                // The log reads it from the client.
-                places.locate_client(&request.client);
-            }
+            self.with(|edge| {
+                if let Some(places) = &edge.places {
+                    // The log reads it from the client.
+                    places.locate_client(&request.client);
+                }
+            });
             observer.finished(request, finished);
         }
     }
@@ -239,6 +258,7 @@ impl Node for Edge {
             purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()
+                .chain(tunnel_figures(self.origins.tunnels()))
                 .chain(self.places.iter().flat_map(|places| place_figures(places.usage(self.clock.wall()))))
                 .chain([
                     counter("tidegate_fills_total", "Fetches begun to fill the cache.", usage.fills),
@@ -269,6 +289,7 @@ impl Node for Edge {
                         usage.arriving_bytes,
                     ),
                 ])
+                .chain(encoding_figures(self.encoders.figures()))
                 .collect(),
         }
     }
@@ -305,6 +326,61 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about encoding.
+fn encoding_figures(figures: Encodings) -> [gauges::Other; 9] {
+    let Encodings { made: [br, zstd, gzip], harder, given_up, dropped, bytes_in, bytes_out, waiting } =
+        figures;
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        counter("tidegate_encoding_br_total", "Bodies encoded in brotli.", br),
+        counter("tidegate_encoding_zstd_total", "Bodies encoded in zstd.", zstd),
+        counter("tidegate_encoding_gzip_total", "Bodies encoded in gzip.", gzip),
+        counter(
+            "tidegate_encoding_harder_total",
+            "Those of them that were encoded before, less hard.",
+            harder,
+        ),
+        counter(
+            "tidegate_encoding_given_up_total",
+            "Bodies that did not become shorter, or whose response was gone.",
+            given_up,
+        ),
+        counter("tidegate_encoding_dropped_total", "Bodies for which the queue had no room.", dropped),
+        counter("tidegate_encoding_in_bytes_total", "Bytes that were encoded.", bytes_in),
+        counter("tidegate_encoding_out_bytes_total", "Bytes that came of them.", bytes_out),
+        gauges::Other {
+            name: "tidegate_encoding_waiting",
+            help: "Bodies that wait to be encoded, or are being encoded.",
+            counter: false,
+            value: waiting,
+        },
+    ]
+}
+
+/// What is told about connections that went over to another protocol.
+fn tunnel_figures(tunnels: TunnelStats) -> [gauges::Other; 4] {
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    [
+        gauges::Other {
+            name: "tidegate_tunnels",
+            help: "Connections that carry another protocol (WebSocket), or are about to.",
+            counter: false,
+            value: tunnels.open,
+        },
+        counter("tidegate_tunnels_total", "Connections that went over to one.", tunnels.begun),
+        counter(
+            "tidegate_tunnels_to_origin_bytes_total",
+            "Bytes that went to origins in them.",
+            tunnels.to_origin_bytes,
+        ),
+        counter(
+            "tidegate_tunnels_to_client_bytes_total",
+            "Bytes that came from origins in them.",
+            tunnels.to_client_bytes,
+        ),
+    ]
 }
 
 /// What is told about the geo database.

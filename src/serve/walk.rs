@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
-use cache_store::rules::{Purged, RequestControl, RequestHead, Target};
+use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
 use http::Method;
 use parking_lot::Mutex;
 
@@ -24,6 +25,7 @@ use crate::origin::parent::{Footing, Wanted};
 use crate::origin::steer::{Itinerary, Visitor};
 use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
+use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
 use crate::route::Route;
@@ -114,13 +116,27 @@ impl Walk {
             authority: route.authority(),
         };
         let fills = matches!(conditions, Conditions::Own { .. });
+        // Asked for in one text a set of codings, so that an origin which encodes is asked in few ways; what a client is answered
+        // from then depends on the set alone.
+        let asked =
+            route.policy.encode.as_ref().filter(|_| fills && request.fields.has(FieldId::AcceptEncoding));
+        let is_kept = Cell::new(false);
         let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
             if route.policy.vary_by_country && line.name.eq_ignore_ascii_case(COUNTRY.as_bytes()) {
                 return false;
             }
-            if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) }
+            let keeps = if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) };
+            if asked.is_some() && line.id == FieldId::AcceptEncoding {
+                is_kept.set(keeps);
+                return false;
+            }
+            keeps
         })
         .map_err(Failure::from)?;
+        if let Some(encode) = asked.filter(|_| is_kept.get()) {
+            let accepted = Accepted::of(request.fields.all(FieldId::AcceptEncoding));
+            forward.push("accept-encoding", accepted.among(encode.set()).asking().as_bytes());
+        }
         if fills {
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
@@ -137,7 +153,7 @@ impl Walk {
             authority: Bytes::copy_from_slice(route.authority()),
             target: route.forward_target(),
             fields: request.fields.clone(),
-            forward: Arc::new(forward),
+            forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
@@ -212,8 +228,15 @@ impl Walk {
             refill: None,
             fwd: None,
             upstream: None,
+            coding: self.negotiation(true),
             for_node: self.for_node(),
         }
+    }
+
+    /// By what the coding of an answer is chosen; a node of the tier encodes for itself. `makes`: what is missing is made.
+    pub(super) fn negotiation(&self, makes: bool) -> Option<Negotiation<'_>> {
+        let encode = self.policy.encode.as_ref().filter(|_| !self.for_node())?;
+        Some(Negotiation { encode, encoders: makes.then_some(&self.edge.encoders), key: self.key })
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.

@@ -79,11 +79,12 @@ impl Node {
 
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
-        let stats = self.edge().listeners.get().expect("they are bound");
+        let edge = self.edge();
+        let stats = edge.listeners.get().expect("they are bound");
         stats.iter().map(|stats| stats.open(Protocol::Http11) + stats.open(Protocol::Http2)).sum()
     }
 
-    pub(crate) fn edge(&self) -> &Arc<Edge> {
+    pub(crate) fn edge(&self) -> Arc<Edge> {
         self.running.edge()
     }
 

@@ -34,7 +34,8 @@ async fn two_hundred_slow_clients_are_reaped_by_their_deadlines_while_others_are
         slow.push(http2(&node, &get(1, "/large")).await);
     }
     assert_eq!(slow.len(), EACH * KINDS);
-    let listeners = node.edge().listeners.get().expect("they are bound");
+    let edge = node.edge();
+    let listeners = edge.listeners.get().expect("they are bound");
     let accepted = || -> u64 {
         listeners.iter().map(|stats| stats.accepted.load(std::sync::atomic::Ordering::Relaxed)).sum()
     };

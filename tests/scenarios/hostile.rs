@@ -486,12 +486,12 @@ async fn a_request_that_makes_the_origin_fail_leaves_no_error_behind() {
     }
 }
 
-/// FAULTS S11.
+/// FAULTS S11. Of those that are, `upgrades.rs` tells.
 #[tokio::test]
-async fn an_upgrade_is_not_passed_on() {
+async fn an_upgrade_that_is_not_allowed_is_not_passed_on() {
     let stage = Stage::new().await;
     stage.origin("a").on("/x", [reply(200).cache_control("no-store").body("x")]);
-    for protocol in ["h2c", "websocket", "TLS/1.0"] {
+    for protocol in ["h2c", "h2", "TLS/1.0"] {
         let client =
             stage.client().header("connection", "upgrade, http2-settings").header("upgrade", protocol);
         client.header("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA").get("/x").await.expect(200, "x");

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Bomb,
     /// Hits that memory does not hold.
     Disk,
+    /// Hits on a page that clients take in gzip.
+    Encoded,
     /// Starts over a full disk.
     Restart,
 }
@@ -46,8 +48,8 @@ impl Cell {
     /// All there are.
     pub(crate) fn all() -> Vec<Self> {
         use Kind::{
-            Bomb, Churn, Cold, Disk, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass, Restart, Slow,
-            SlowTls, Tls,
+            Bomb, Churn, Cold, Disk, Encoded, Flood, H2, Handshake, Hit, Latency, Memory, Miss, Pass,
+            Restart, Slow, SlowTls, Tls,
         };
         [
             ("hit-1k", Hit, 1_024, 64, 1, 0),
@@ -75,6 +77,9 @@ impl Cell {
             ("bomb", Bomb, 0, 100, 1, 0),
             ("disk-10k", Disk, 10_240, 64, 1, 0),
             ("disk-1m", Disk, 1_048_576, 8, 1, 0),
+            ("encoded-1k", Encoded, 1_024, 64, 1, 0),
+            ("encoded-10k", Encoded, 10_240, 64, 1, 0),
+            ("encoded-100k", Encoded, 102_400, 64, 1, 0),
             ("restart", Restart, 1_024, 64, 1, 0),
         ]
         .into_iter()

@@ -33,7 +33,13 @@ impl Comparison {
         let alone = |cell: &&Cell| {
             matches!(
                 cell.kind,
-                Kind::Memory | Kind::Churn | Kind::Flood | Kind::Bomb | Kind::Disk | Kind::Restart
+                Kind::Memory
+                    | Kind::Churn
+                    | Kind::Flood
+                    | Kind::Bomb
+                    | Kind::Disk
+                    | Kind::Encoded
+                    | Kind::Restart
             )
         };
         if self.cells.iter().any(|cell| !alone(&cell)) {
@@ -53,6 +59,7 @@ impl Comparison {
                 Kind::Flood => self.floods()?,
                 Kind::Bomb => self.bombs()?,
                 Kind::Disk => self.on_disk(cell)?,
+                Kind::Encoded => self.encoded(cell)?,
                 Kind::Restart => self.restart(cell)?,
                 _ => self.memory()?,
             });
@@ -138,6 +145,7 @@ impl Comparison {
             | Kind::Flood
             | Kind::Bomb
             | Kind::Disk
+            | Kind::Encoded
             | Kind::Restart => {
                 unreachable!("these have rounds of their own")
             }

@@ -49,8 +49,24 @@ pub(crate) fn wrk(
     close: bool,
     unique: Option<&str>,
 ) -> io::Result<Sample> {
+    wrk_taking(stage, url, connections, secs, close, unique, "")
+}
+
+/// The same with this `Accept-Encoding`, if it is not empty.
+pub(crate) fn wrk_taking(
+    stage: &Stage,
+    url: &str,
+    connections: u32,
+    secs: u32,
+    close: bool,
+    unique: Option<&str>,
+    accept: &str,
+) -> io::Result<Sample> {
     let mut command = pinned(LOAD_CORE, None, "wrk");
     command.args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{secs}s")]);
+    if !accept.is_empty() {
+        command.args(["-H", &format!("Accept-Encoding: {accept}")]);
+    }
     if close {
         command.args(["-H", "Connection: close"]);
     }
@@ -151,10 +167,25 @@ pub(crate) fn output(command: &mut std::process::Command) -> io::Result<String> 
 
 /// One plain request; its body.
 pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<String> {
+    let text = whole(server, path, "")?;
+    let body = find(&text, b"\r\n\r\n").map_or(0, |end| end + 4);
+    Ok(String::from_utf8_lossy(&text[body..]).into_owned())
+}
+
+/// One plain request with this `Accept-Encoding`, if it is not empty; the whole answer's bytes, and whether they are encoded.
+pub(crate) fn get_taking(server: SocketAddr, path: &str, accept: &str) -> io::Result<(usize, bool)> {
+    let field = if accept.is_empty() { String::new() } else { format!("Accept-Encoding: {accept}\r\n") };
+    let text = whole(server, path, &field)?;
+    let head = find(&text, b"\r\n\r\n").unwrap_or(text.len());
+    let head = String::from_utf8_lossy(&text[..head]).to_ascii_lowercase();
+    Ok((text.len(), head.contains("\r\ncontent-encoding: ")))
+}
+
+fn whole(server: SocketAddr, path: &str, fields: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
     // In one write: the floor takes every read for a request.
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n{fields}\r\n").as_bytes())?;
     let (mut reply, mut buffer, mut text) = (Reply::default(), vec![0; 64 * 1024], Vec::new());
     loop {
         let length = stream.read(&mut buffer)?;
@@ -168,8 +199,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> io::Result<String> {
             }
         }
     }
-    let body = find(&text, b"\r\n\r\n").map_or(0, |end| end + 4);
-    Ok(String::from_utf8_lossy(&text[body..]).into_owned())
+    Ok(text)
 }
 
 /// Whether `program` can be found.

@@ -31,6 +31,7 @@ mod attacks;
 mod cells;
 mod cold;
 mod compare;
+mod encoded;
 mod floor;
 #[allow(dead_code, unreachable_pub)] // of which a benchmark needs the writers of frames only
 #[path = "../../../tests/framing/h2_cases.rs"]
@@ -75,7 +76,8 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "tidegate,nginx,haproxy,varnish,trafficserver")]
         peers: Vec<servers::Name>,
         /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
-        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb, disk[-10k|-1m], restart
+        /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb, disk[-10k|-1m], encoded[-1k|-10k|-100k],
+        /// restart
         #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
         cells: Vec<String>,
         /// Rounds a cell; odd ones run in reverse order
@@ -101,6 +103,12 @@ enum Command {
     Instructions {
         #[arg(long, value_enum, default_value = "tidegate")]
         server: instructions::Counted,
+        /// Start Tidegate with this preset
+        #[arg(long)]
+        preset: Option<String>,
+        /// Send this `Accept-Encoding`
+        #[arg(long)]
+        accept: Option<String>,
         /// The first port to try
         #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
         ports: u16,
@@ -183,9 +191,10 @@ fn run(command: Command) -> io::Result<()> {
                 println!("{table}");
             })
         }
-        Command::Instructions { server, ports, tidegate } => {
+        Command::Instructions { server, preset, accept, ports, tidegate } => {
             let stage = servers::Stage::new(tidegate, false, ports)?;
-            let count = instructions::per_hit(&stage, server)?;
+            let asked = instructions::Asked { preset: preset.as_deref(), accept: accept.as_deref() };
+            let count = instructions::per_hit(&stage, server, asked)?;
             println!("instructions_per_hit={count:.0} server={server:?}");
             Ok(())
         }

@@ -2,7 +2,7 @@
 //!
 //! `GET /o/ID?s=BYTES` answers with a body of that size made from ID, an `ETag`, the current `Date` and
 //! `Cache-Control: max-age=3600`. More switches: `delay=MS` before the head, `over=MS` spreads the body,
-//! `nostore`, `chunked` (no length given). `GET /count` says how many `/o/` requests came since `GET /reset`.
+//! `nostore`, `chunked` (no length given), `text` (words, as a page has them). `GET /count` says how many `/o/` requests came since `GET /reset`.
 //! A matching `If-None-Match` gets a 304, and is counted too. `/hit` is such an object; `/stall…` is never answered.
 //!
 //! One thread and one epoll; an answer is a row of pieces, each with the moment it may leave.
@@ -196,7 +196,8 @@ fn respond(head: &str, target: &str, pieces: &mut VecDeque<Piece>) {
         if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {size}") };
     let text = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{fields}{length}\r\n\r\n");
     let mut bytes = text.into_bytes();
-    let mut body = body(path, size as usize);
+    let mut body =
+        if switch("text").is_some() { words(path, size as usize) } else { body(path, size as usize) };
     if head.starts_with("HEAD ") {
         body.clear();
     }
@@ -226,6 +227,24 @@ fn respond(head: &str, target: &str, pieces: &mut VecDeque<Piece>) {
 /// `size` bytes that repeat `path`: another object gives another body, and no body holds a line break.
 fn body(path: &str, size: usize) -> Vec<u8> {
     path.as_bytes().iter().copied().cycle().take(size).collect()
+}
+
+/// `size` bytes of markup with words that come as often as words do: compresses about as pages do.
+fn words(path: &str, size: usize) -> Vec<u8> {
+    let mut state = path.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut body = Vec::with_capacity(size + 32);
+    while body.len() < size {
+        // The product of two: few words come often, many seldom.
+        let word = (next() % 64) * (next() % 64);
+        let tag = if next() % 12 == 0 { "</p><p class=\"text\">" } else { " " };
+        body.extend_from_slice(format!("{:x}{tag}", word.wrapping_mul(0x9e37_79b9)).as_bytes());
+    }
+    body.truncate(size);
+    body
 }
 
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
@@ -263,6 +282,7 @@ mod tests {
             ("it may be stored", "GET /o/a HTTP/1.1", "Cache-Control: max-age=3600\r\n"),
             ("unless told", "GET /o/a?nostore HTTP/1.1", "Cache-Control: no-store\r\n"),
             ("chunks end", "GET /o/a?s=4&chunked HTTP/1.1", "\r\n\r\n4\r\n/o/a\r\n0\r\n\r\n"),
+            ("a text has markup", "GET /o/a?s=600&text HTTP/1.1", "<p class=\"text\">"),
             ("it validates", "GET /o/a?s=4 HTTP/1.1\r\nIf-None-Match: \"a-4\"", "HTTP/1.1 304 "),
             ("HEAD has no body", "HEAD /o/a?s=4 HTTP/1.1", "Content-Length: 4\r\n\r\n"),
         ] {

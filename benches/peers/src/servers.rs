@@ -129,6 +129,38 @@ impl Stage {
         self.start_with(name, tls, MEMORY)
     }
 
+    /// Starts `name`, which is Tidegate or nginx, so that it sends text in gzip to whoever takes it.
+    pub(crate) fn start_encoding(&self, name: Name) -> io::Result<Server> {
+        let folder = self.folder.join(format!("{name:?}-encoding").to_lowercase());
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("cache"))?;
+        open_to_all(&folder)?;
+        let plain = self.address(182);
+        let mut server = Server {
+            title: name.title(),
+            plain,
+            tls: None,
+            admin: None,
+            processes: Vec::new(),
+            folder,
+            logs: Vec::new(),
+        };
+        if name == Name::Nginx {
+            server.logs.push(server.folder.join("access.log"));
+            let on = "gzip on; gzip_types text/plain; gzip_vary on;";
+            let text = include_str!("../config/nginx.conf").replace("@GZIP@", on);
+            let file = self.fill(&server, "nginx.conf", &text)?;
+            server.run(pinned(SERVER_CORE, None, "nginx").arg("-c").arg(file))?;
+        } else {
+            server.logs.push(server.folder.join("out"));
+            let file = self.fill(&server, "encoding.toml", include_str!("../config/encoding.toml"))?;
+            let mut command = pinned(SERVER_CORE, None, &self.tidegate.to_string_lossy());
+            server.run(command.args(["run", "--config"]).arg(file))?;
+        }
+        server.wait()?;
+        Ok(server)
+    }
+
     /// The same with so much memory for objects where the server divides memory from disk; what has less than [`MEMORY`] gets a
     /// disk.
     pub(crate) fn start_with(&self, name: Name, tls: bool, memory: u64) -> io::Result<Server> {
@@ -286,6 +318,7 @@ impl Stage {
             ("@HAPROXY_LOG_TARGET@", choose("log stdout format raw local0", "")),
             ("@HAPROXY_LOG@", choose("log global\n  option httplog", "")),
             ("@ATS_LOG@", choose("3", "0")),
+            ("@GZIP@", String::new()),
             ("@DIR@", folder),
             ("@PORT@", server.plain.port().to_string()),
             ("@TLSPORT@", tls.to_string()),

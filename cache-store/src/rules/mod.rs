@@ -16,6 +16,7 @@
 //! RFC 9111 with RFC 5861, RFC 8246, RFC 9213; RFC 9110 §8.8, §13 and §14.
 
 pub mod cache_control;
+pub mod coding;
 pub mod date;
 pub mod freshness;
 pub mod invalidate;
@@ -35,6 +36,7 @@ pub mod vary;
 mod tests;
 
 pub use cache_control::{CacheControl, RequestControl};
+pub use coding::{Accepted, Coding, Codings};
 pub use freshness::Freshness;
 pub use policy::Policy;
 pub use reuse::{Purged, Reuse, reuse};

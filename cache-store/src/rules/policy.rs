@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::coding::Codings;
+
 /// The choices RFC 9111 leaves to a cache. Cheap to share, built once from the settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -45,6 +47,9 @@ pub struct Policy {
     /// Whether a stored response in the one language a request likes best answers it, although the two
     /// `Accept-Language` differ (RFC 9111 §4.1 allows it; an origin may negotiate otherwise).
     pub select_by_language: bool,
+    /// Codings that are negotiated here, by whoever serves: a response in none of them answers every `Accept-Encoding`, one in one
+    /// of them whoever takes it. None: `Accept-Encoding` is a field like any other.
+    pub codings: Codings,
     /// What to do with a 206 whose content is shorter than its `Content-Range`.
     pub short_part: ShortPart,
     /// The longest lifetime of anything stored.
@@ -152,6 +157,7 @@ impl Default for Policy {
             authorization_ends_here: false,
             vary_ignored: Vec::new(),
             select_by_language: false,
+            codings: Codings::NONE,
             short_part: ShortPart::Refuse,
             lifetime_max: LIFETIME_MAX,
         }

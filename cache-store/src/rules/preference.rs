@@ -92,7 +92,7 @@ impl<'a> Range<'a> {
 }
 
 /// `q=0.5` in thousandths.
-fn parse_weight(text: &[u8]) -> Option<u16> {
+pub(super) fn parse_weight(text: &[u8]) -> Option<u16> {
     let value = text.strip_prefix(b"q=").or_else(|| text.strip_prefix(b"Q="))?;
     let (whole, decimals) = match value.split_first()? {
         (whole, []) => (whole, [].as_slice()),

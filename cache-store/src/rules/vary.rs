@@ -7,12 +7,16 @@
 //! whitespace around commas gone outside quotes; `Accept-Language` and `Accept-Encoding` lower case, ordered by weight
 //! and then name. A field that is not there is not the same as an empty one.
 //!
+//! Where the policy says that codings are negotiated here, `Accept-Encoding` is not compared: a response in no coding is what
+//! every encoded answer is made from, and one in a coding answers whoever takes that.
+//!
 //! Where the policy allows, a response with one `Content-Language` also answers a request whose one best-liked language
 //! that is, whatever else its `Accept-Language` lists.
 
 use http::{HeaderMap, HeaderName, header};
 
 use super::Fields;
+use super::coding::{Accepted, Coding, Codings, coding_of};
 use super::policy::Policy;
 use super::preference::Ranges;
 use crate::timestamp::Timestamp;
@@ -27,7 +31,8 @@ pub struct VarySpec {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Entry {
     name: HeaderName,
-    /// The normal form; `None` when the request had no such field.
+    /// The normal form; `None` when the request had no such field. Of `Accept-Encoding`, behind [`BY_CODING`], the coding of the
+    /// response, where that is what counts.
     value: Option<Box<[u8]>>,
 }
 
@@ -63,6 +68,24 @@ impl VarySpec {
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
+        let coding = match coding_of(response) {
+            _ if policy.codings.is_empty() => None,
+            None => {
+                names.retain(|name| *name != header::ACCEPT_ENCODING);
+                None
+            }
+            // An origin that encodes whatever it is asked for goes by its own word.
+            Some(coding) => {
+                coding.filter(|coding| policy.codings.contains(*coding) && takes(request, *coding))
+            }
+        };
+        if coding.is_some()
+            && let Err(at) =
+                names.binary_search_by(|name| name.as_str().cmp(header::ACCEPT_ENCODING.as_str()))
+        {
+            // Left out by the origin, as servers do by default that compress what they proxy.
+            names.insert(at, header::ACCEPT_ENCODING);
+        }
         if names.len() > NAMES_MAX {
             return None;
         }
@@ -71,8 +94,13 @@ impl VarySpec {
         } else {
             None
         };
-        let entries =
-            names.into_iter().map(|name| Entry { value: normal_form(request, &name), name }).collect();
+        let value = |name: &HeaderName| match coding {
+            Some(coding) if *name == header::ACCEPT_ENCODING => {
+                Some([BY_CODING, coding.as_str().as_bytes()].concat().into())
+            }
+            _ => normal_form(request, name),
+        };
+        let entries = names.into_iter().map(|name| Entry { value: value(&name), name }).collect();
         Some(Self { entries, language })
     }
 
@@ -111,6 +139,12 @@ impl VarySpec {
     pub fn matches<F: Fields>(&self, request: &F) -> Match {
         let mut best = Match::Exact;
         for entry in &self.entries {
+            if let Some(coding) = entry.coding() {
+                if takes(request, coding) {
+                    continue;
+                }
+                return Match::No;
+            }
             if same(request, &entry.name, entry.value.as_deref()) {
                 continue;
             }
@@ -125,9 +159,22 @@ impl VarySpec {
     }
 
     /// Writes what tells `request` apart by this spec's names: bytes to feed to a hash. Equal bytes, equal variant;
-    /// the spec's own values are not looked at.
+    /// of the spec's own values only that counts whether it goes by coding.
     pub fn write_key<F: Fields>(&self, request: &F, write: &mut impl FnMut(&[u8])) {
-        write_key(self.names(), request, write);
+        for entry in &self.entries {
+            if entry.coding().is_some() {
+                let accepted = Accepted::of(request.values(&entry.name));
+                let asked = accepted.among(Coding::ALL.into_iter().collect::<Codings>());
+                write_value(&entry.name, true, write, |write| write(asked.asking().as_bytes()));
+            } else {
+                write_key([&entry.name].into_iter(), request, write);
+            }
+        }
+    }
+
+    /// The coding that a response is in which answers whoever takes that.
+    pub fn coding(&self) -> Option<Coding> {
+        self.entries.iter().find_map(Entry::coding)
     }
 
     /// Writes the key of the request that fetched the response: what [`write_key`](Self::write_key) writes for it.
@@ -140,8 +187,19 @@ impl VarySpec {
     }
 }
 
+impl Entry {
+    #[inline]
+    fn coding(&self) -> Option<Coding> {
+        Coding::named(self.value.as_deref()?.strip_prefix(BY_CODING)?)
+    }
+}
+
+fn takes<F: Fields>(request: &F, coding: Coding) -> bool {
+    Accepted::of(request.values(&header::ACCEPT_ENCODING)).takes(coding)
+}
+
 /// Writes what tells `request` apart by `names`, which are sorted: bytes to feed to a hash.
-pub fn write_key<'n, F: Fields>(
+fn write_key<'n, F: Fields>(
     names: impl Iterator<Item = &'n HeaderName>,
     request: &F,
     write: &mut impl FnMut(&[u8]),
@@ -179,6 +237,8 @@ pub fn select<'s, T, F: Fields>(
     best.map(|(candidate, ..)| candidate)
 }
 
+/// Stands before a coding in place of a normal form; no field value holds a NUL.
+const BY_CODING: &[u8] = b"\0";
 /// The most names a `Vary` may have.
 pub const NAMES_MAX: usize = 32;
 

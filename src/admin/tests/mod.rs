@@ -109,8 +109,9 @@ impl Stage {
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
             Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
-        let service =
-            AdminService::with_door(door, Arc::clone(&node) as _, Arc::new(observe.unwrap()), clock);
+        let now = Arc::clone(&node);
+        let now: NodeNow = Arc::new(move || Arc::clone(&now) as _);
+        let service = AdminService::new(AdminDoor::of(door), now, None, Arc::new(observe.unwrap()), clock);
         Self { node, service }
     }
 
@@ -156,6 +157,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         client: Arc::new(Client::new("127.0.0.1:5000".parse().unwrap(), None)),
         received_micros: 0,
         interims: Interims::None,
+        upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
     }

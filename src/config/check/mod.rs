@@ -10,6 +10,7 @@
 
 mod access;
 mod counts;
+mod encode;
 mod geo;
 mod limits;
 mod listener;
@@ -31,6 +32,7 @@ use toml::de::DeTable;
 pub(super) use geo::LAYOUTS;
 pub(super) use policy::VARY_BY;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+pub(super) use pool::transport::PROXY_PROTOCOL;
 pub(super) use purge::UNSYNCED;
 
 use super::file::{Found, Item, Section};
@@ -64,6 +66,8 @@ pub struct Surroundings {
     pub base: PathBuf,
     /// Why a file that the settings name cannot be read, if it cannot.
     pub unreadable: fn(&Path) -> Option<String>,
+    /// Why a certificate and a key, both readable, cannot be used together, if they cannot.
+    pub unfit: fn(&Path, &Path) -> Option<String>,
     /// What is wrong with a file that access rules name, if something is.
     pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
@@ -81,6 +85,7 @@ impl Surroundings {
             host_name,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             base: base.to_owned(),
+            unfit: crate::origin::unfit_identity,
             unreadable: |path| match File::open(path) {
                 Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
                 Ok(_) => None,

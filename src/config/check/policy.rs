@@ -12,6 +12,7 @@ use cache_store::rules::policy::{Heuristic, RequestDirectives, SetCookie, ShortP
 
 use super::super::file::{Item, Section};
 use super::super::{Cookies, Forward, RoutePolicy, value};
+use super::encode;
 
 /// Keys that were written, as what they do to a policy.
 #[derive(Clone, Default)]
@@ -66,6 +67,10 @@ pub(super) fn rules(section: &Section<'_>) -> Changes {
         section.item("honour_request_cache_control").and_then(|item| honour(&item)),
         |policy, directives| policy.rules.honour = *directives,
     );
+    let encode = section.item("encode").and_then(|item| encode::encode(&item));
+    changes.note(encode.map(|encode| encode.map(Arc::new)), |policy, encode| {
+        policy.encode.clone_from(encode);
+    });
     let fields = |key, help| section.item(key).and_then(|item| item.list_of(help, value::field_name));
     changes.note(
         fields("targeted_fields", "write a list of fields, like [\"cdn-cache-control\"]"),
@@ -108,6 +113,9 @@ pub(super) fn handling(section: &Section<'_>) -> Changes {
     changes.note(x_cache, |policy, flag| policy.x_cache = *flag);
     let vary_by = section.item("vary_by").and_then(|item| item.word(&VARY_BY));
     changes.note(vary_by, |policy, by_country| policy.vary_by_country = *by_country);
+    changes.note(section.item("upgrade").and_then(|item| upgrade(&item)), |policy, names| {
+        policy.upgrade = Arc::clone(names);
+    });
     if let Some(section) = section.item("query").and_then(|item| item.section("`query`".to_owned())) {
         query(section, &mut changes);
     }
@@ -149,6 +157,14 @@ fn forward(item: &Item<'_>) -> Option<Forward> {
     let help = "write \"safe\" or a list of fields, like [\"accept\", \"accept-language\"]";
     let names = item.list_of(help, value::field_name)?;
     Some(Forward::Only(names.iter().map(|name| name.as_str().into()).collect()))
+}
+
+/// "off", or names of protocols.
+fn upgrade(item: &Item<'_>) -> Option<Arc<[Box<str>]>> {
+    if item.as_text() == Some("off") {
+        return Some(Arc::default());
+    }
+    Some(item.list_of("write \"off\" or a list of protocols, like [\"websocket\"]", value::upgrade)?.into())
 }
 
 #[allow(clippy::option_option)] // wrong, off, or a share

@@ -7,6 +7,7 @@ mod geo;
 mod pool;
 mod site;
 mod steer;
+mod transport;
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -37,6 +37,7 @@ impl Page {
         self.line("idle_timeout", &time(pool.idle_timeout));
         self.line("eject_after", &pool.eject_after.to_string());
         self.line("eject_for", &time(pool.eject_for));
+        self.transport(&pool.transport);
         self.line("eject_failure_percent", &pool.eject_failure_percent.to_string());
         self.line("eject_max_percent", &pool.eject_max_percent.to_string());
         self.line("fail_status", &statuses(&pool.fail_status));

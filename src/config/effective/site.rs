@@ -4,8 +4,19 @@ use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
 use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART, VARY_BY};
-use super::super::{Cookies, Forward, RoutePolicy, Site};
-use super::{Page, named, or_off, quoted, strings, time};
+use super::super::{Cookies, Encode, Forward, RoutePolicy, Site};
+use super::{Page, named, or_off, quoted, size, strings, time};
+
+fn encode(encode: &Encode) -> String {
+    format!(
+        "{{ codings = {}, types = {}, min = {}, level_fast = {}, level_best = {} }}",
+        strings(encode.codings.iter().map(|coding| coding.as_str())),
+        strings(encode.types.iter()),
+        size(encode.bytes_min),
+        encode.level_fast,
+        encode.level_best
+    )
+}
 
 impl Page {
     pub(super) fn site(&mut self, site: &Site) {
@@ -38,7 +49,13 @@ impl Page {
             Forward::Safe => self.line("forward", &quoted("safe")),
             Forward::Only(names) => self.line("forward", &strings(names.iter())),
         }
+        let encode = policy.encode.as_deref().map_or_else(|| quoted("off"), encode);
+        self.line("encode", &encode);
         self.line("x_cache", &policy.x_cache.to_string());
+        match &*policy.upgrade {
+            [] => self.line("upgrade", &quoted("off")),
+            names => self.line("upgrade", &strings(names.iter())),
+        }
         self.access(policy.access.as_deref());
     }
 

@@ -43,13 +43,13 @@ impl Framing {
             (Body::Stream { length: None, .. }, _) if protocol == Protocol::Http10 => Announced::UntilClose,
             (Body::Stream { length: None, .. }, _) => Announced::Chunked,
             // Without a length the client would wait for a body until the connection ends.
-            (Body::None | Body::Omitted(_), _) => Announced::Length(0),
+            (Body::None | Body::Omitted(_) | Body::Tunnel(_), _) => Announced::Length(0),
             (body, _) => Announced::Length(body.length().unwrap_or_default()),
         };
         let sends_body = !to_head
             && announced != Announced::Nothing
             && response.status != StatusCode::NOT_MODIFIED
-            && !matches!(response.body, Body::None | Body::Omitted(_));
+            && !matches!(response.body, Body::None | Body::Omitted(_) | Body::Tunnel(_));
         Self { announced, sends_body }
     }
 }
@@ -83,6 +83,13 @@ pub(super) fn append_head(
     if !has_date(response.lines.as_bytes()) && !has_date(&response.extra) {
         date.append(clock, out);
     }
+}
+
+/// Appends what a 101 says of the connection. RFC 9110 §7.8, §15.2.2.
+pub(super) fn append_upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+    out.extend_from_slice(protocol);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends an interim response whole.

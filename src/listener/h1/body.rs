@@ -1,7 +1,8 @@
 //! Bytes -> the body of a request: decoders for `Content-Length` and `chunked` that do no I/O.
 //!
 //! `pump.rs` feeds them what the connection read and sends on what they give. Sizes are plain hexadecimal, every line
-//! ends in CR LF, extensions and trailers are read by their grammar, bounded and dropped (FAULTS S5, S6).
+//! ends in CR LF, extensions and trailers are read by their grammar, bounded and dropped (FAULTS S5, S6), the latter unless
+//! they are to be kept ([`Decoder::keep_trailers`]).
 //!
 //! ```text
 //! Size ──> Data ──> DataEnd ──> Size …      Size "0" ──> Trailers ──> End
@@ -14,6 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::look::is_token_byte;
 use crate::config::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+use crate::listener::trailers::Trailers;
 
 /// Decodes one body.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Decoder {
     state: State,
     /// Body bytes that may still come.
     allowed: u64,
+    /// What follows the body, if it is to be kept.
+    trailers: Option<Box<Trailers>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +78,23 @@ pub enum Malformed {
 impl Decoder {
     /// For a body of exactly `length` bytes.
     pub const fn length(length: u64) -> Self {
-        Self { state: if length == 0 { State::End } else { State::Length(length) }, allowed: length }
+        let state = if length == 0 { State::End } else { State::Length(length) };
+        Self { state, allowed: length, trailers: None }
     }
 
     /// For a chunked body of at most `allowed` bytes, framing not counted.
     pub const fn chunked(allowed: u64) -> Self {
-        Self { state: State::Size, allowed }
+        Self { state: State::Size, allowed, trailers: None }
+    }
+
+    /// Keeps what follows the body.
+    pub fn keep_trailers(&mut self) {
+        self.trailers = Some(Box::default());
+    }
+
+    /// What followed the body, if it was kept and there was something.
+    pub fn take_trailers(&mut self) -> Option<Box<Trailers>> {
+        self.trailers.take().filter(|trailers| !trailers.is_empty())
     }
 
     /// Whether the body is complete.
@@ -151,7 +166,10 @@ impl Decoder {
                     let line = line.strip_suffix(b"\r\n").ok_or(Malformed::Trailer)?;
                     self.state = if line.is_empty() {
                         State::End
-                    } else if is_field_line(line) {
+                    } else if let Some((name, value)) = field_line(line) {
+                        if let Some(trailers) = &mut self.trailers {
+                            trailers.add(name, value);
+                        }
                         State::Trailers(taken.saturating_add(end))
                     } else {
                         return Err(Malformed::Trailer);
@@ -215,12 +233,13 @@ fn after_quoted(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn is_field_line(line: &[u8]) -> bool {
-    let Some(colon) = memchr::memchr(b':', line) else { return false };
-    let (name, value) = line.split_at(colon);
-    !name.is_empty()
+/// Name and value, if it is a field.
+fn field_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    let is_field = !name.is_empty()
         && name.iter().all(|byte| is_token_byte(*byte))
-        && value.iter().all(|byte| is_text(*byte))
+        && value.iter().all(|byte| is_text(*byte));
+    is_field.then(|| (name, value.strip_prefix(b":").unwrap_or(value).trim_ascii()))
 }
 
 /// Visible, space, tab or above ASCII.

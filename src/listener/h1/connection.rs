@@ -21,7 +21,7 @@ use std::task::{Poll, ready};
 use cache_store::timestamp::Timestamp;
 use http::Method;
 
-use super::answer::{Announced, Framing, append_head};
+use super::answer::{Announced, Framing, append_head, append_upgrade};
 use super::body::{Decoded, Decoder};
 use super::buffers::Set;
 use super::exchange::Exchange;
@@ -37,8 +37,9 @@ use crate::config::limits::{
 };
 use crate::listener::deadline::Phase;
 use crate::listener::fields::FieldIndex;
-use crate::listener::request::{Interims, Protocol, Request, RequestBody};
+use crate::listener::request::{Interims, Protocol, Request, RequestBody, Upgrade};
 use crate::listener::service::{Served, Service};
+use crate::listener::trailers::Trailers;
 use crate::respond::response::{Body, Lines, Response};
 
 /// A connection.
@@ -179,7 +180,8 @@ where
             BodyLength::None => (RequestBody::Empty, None),
             framed => {
                 let ConnectionContext { clock, limits, .. } = &self.context;
-                let (pump, body) = Pump::new(framed, head.expects_continue, clock, limits);
+                let trailers = Trailers::wanted(&head.fields);
+                let (pump, body) = Pump::new(framed, (head.expects_continue, trailers), clock, limits);
                 (body, Some(pump))
             }
         };
@@ -203,6 +205,7 @@ where
                     Protocol::Http11 => Interims::Possible,
                     _ => Interims::None,
                 },
+                upgrade: if head.upgrade { Upgrade::Connection } else { Upgrade::No },
                 spare: std::mem::take(&mut self.spare),
                 held: std::sync::OnceLock::new(),
             },
@@ -310,6 +313,8 @@ where
         let Request { method, protocol, .. } = &exchange.request;
         let framing = Framing::of(&response, method == Method::HEAD, *protocol);
         let close = close || framing.announced == Announced::UntilClose;
+        // What is said of the connection with a 101 is that it is not ours any more.
+        let close = close && !matches!(response.body, Body::Tunnel(_));
         if framing.sends_body && matches!(response.body, Body::Stream { .. }) {
             // Answers before this one do not wait for its stream.
             self.flush().await?;
@@ -318,12 +323,19 @@ where
         append_head(&mut self.socket.out, &response, framing, close, *protocol, (clock, date));
         exchange.status = response.status.as_u16();
         exchange.outcome = response.outcome;
+        if let Body::Tunnel(tunnel) = response.body {
+            append_upgrade(&mut self.socket.out, tunnel.protocol());
+            self.append_lines(&response.lines);
+            // Boxed: few connections come to it.
+            Box::pin(self.tunnel(*tunnel, exchange)).await?;
+            return Ok(true);
+        }
         if !framing.sends_body {
             self.append_lines(&response.lines);
             return Ok(close);
         }
         match response.body {
-            Body::None | Body::Omitted(_) => self.append_lines(&response.lines),
+            Body::None | Body::Omitted(_) | Body::Tunnel(_) => self.append_lines(&response.lines),
             Body::Stored(stored) => {
                 let together = stored.is_inline()
                     && matches!(&response.lines, Lines::Stored(lines) if Arc::ptr_eq(lines, &stored));

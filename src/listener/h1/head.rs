@@ -47,6 +47,9 @@ pub struct Head {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends its body.
     pub expects_continue: bool,
+    /// Whether it asks for another protocol in a way that can be followed: GET, without a body, `Upgrade` named by
+    /// `Connection`, and the connection not to be closed. RFC 9110 §7.8.
+    pub upgrade: bool,
 }
 
 /// How the body of a request is framed.
@@ -160,6 +163,12 @@ fn read(
     }
     let body = seen.body_length(protocol, limits)?;
     let (authority, target) = locate(bytes, target, seen.host, &method, protocol, scheme)?;
+    let upgrade = seen.upgrade
+        && seen.names_upgrade
+        && !seen.close
+        && protocol == Protocol::Http11
+        && body == BodyLength::None
+        && method == Method::GET;
     Ok(Head {
         method,
         authority,
@@ -170,6 +179,7 @@ fn read(
         keep_alive: !seen.close && (protocol == Protocol::Http11 || seen.keep_alive),
         // A client of HTTP/1.0 does not know 100: RFC 9110 §10.1.1.
         expects_continue: seen.expects && protocol == Protocol::Http11 && body != BodyLength::None,
+        upgrade,
     })
 }
 
@@ -184,6 +194,8 @@ struct Seen<'a> {
     close: bool,
     keep_alive: bool,
     expects: bool,
+    upgrade: bool,
+    names_upgrade: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -216,6 +228,7 @@ impl<'a> Seen<'a> {
             }
             FieldId::Expect => self.expects = true,
             FieldId::Connection => self.connection(value)?,
+            FieldId::Upgrade => self.upgrade = true,
             FieldId::Other if resembles_framing(name) => return Err(Refusal::FramingAlias),
             _ => {}
         }
@@ -229,6 +242,8 @@ impl<'a> Seen<'a> {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.names_upgrade = true;
             } else if !option.iter().all(|byte| is_token_byte(*byte)) || is_protected(option) {
                 return Err(Refusal::ConnectionNominates);
             }

@@ -11,8 +11,8 @@
 //!
 //! Invariant: the bytes of a body are never parsed as a request, and after a refusal nothing is parsed at all.
 //!
-//! Absent on purpose: `Upgrade` and CONNECT (no byte is ever passed unparsed), trailers, request pipelining beyond
-//! the gather bound. RFC 9112; RFC 9110 §7, §10.1.1, §15.2.
+//! A byte is passed unparsed only behind a 101 that the walk hands over with an open connection (`tunnel.rs`).
+//! Absent on purpose: CONNECT, request pipelining beyond the gather bound. RFC 9112; RFC 9110 §7, §10.1.1, §15.2.
 
 mod answer;
 pub mod authority;
@@ -30,6 +30,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
 mod waiting;
 
 use std::io;

@@ -30,7 +30,7 @@ use super::socket::Socket;
 use super::transport::Transport;
 use crate::clock::Clock;
 use crate::config::limits::{BODY_PIECES_MAX, BODY_READ_BYTES, DRAIN_BYTES_MAX, Limits};
-use crate::listener::request::{BodyError, RequestBody};
+use crate::listener::request::{BodyError, RequestBody, TrailerSlot};
 
 /// Moves one body.
 pub(super) struct Pump {
@@ -39,6 +39,8 @@ pub(super) struct Pump {
     /// Kept for an error.
     last: Option<OwnedPermit<Frame>>,
     wanted: Option<oneshot::Receiver<()>>,
+    /// Where what follows the body is left.
+    trailers: Option<TrailerSlot>,
     /// The client waits for `100 Continue`.
     continue_due: bool,
     broken: bool,
@@ -72,14 +74,14 @@ struct Window {
 }
 
 impl Pump {
-    /// A pump and the body that it fills; `body` is not [`BodyLength::None`].
+    /// A pump and the body that it fills; `body` is not [`BodyLength::None`]. Trailers are kept where the client knows of them.
     pub(super) fn new(
         body: BodyLength,
-        expects_continue: bool,
+        (expects_continue, keeps_trailers): (bool, bool),
         clock: &Clock,
         limits: &Arc<Limits>,
     ) -> (Self, RequestBody) {
-        let (decoder, length) = match body {
+        let (mut decoder, length) = match body {
             BodyLength::None => (Decoder::length(0), Some(0)),
             BodyLength::Exactly(length) => (Decoder::length(length), Some(length)),
             BodyLength::Chunked => (Decoder::chunked(limits.request_body_bytes_max), None),
@@ -87,18 +89,27 @@ impl Pump {
         let (sender, frames) = mpsc::channel(BODY_PIECES_MAX + 1);
         let (want, wanted) = oneshot::channel();
         let last = sender.clone().try_reserve_owned().ok();
+        let trailers = (keeps_trailers && length.is_none()).then(TrailerSlot::default);
+        if trailers.is_some() {
+            decoder.keep_trailers();
+        }
         let pump = Self {
             decoder,
             link: Link::of(sender),
             last,
             wanted: Some(wanted),
+            trailers: trailers.clone(),
             continue_due: expects_continue,
             broken: false,
             window: None,
             clock: clock.clone(),
             limits: Arc::clone(limits),
         };
-        (pump, RequestBody::Channel { frames, length, ended: false, wanted: Some(want) })
+        let body = RequestBody::Channel { frames, length, ended: false, wanted: Some(want) };
+        match trailers {
+            None => (pump, body),
+            Some(trailers) => (pump, RequestBody::Trailing { body: Box::new(body), trailers }),
+        }
     }
 
     /// Moves what can be moved. Ready only when the body broke; a body that came to its end, or that nobody pulls any
@@ -139,6 +150,9 @@ impl Pump {
                     self.link.send(data);
                 }
                 Ok(Decoded::End) => {
+                    if let Some(slot) = self.trailers.take() {
+                        *slot.lock() = self.decoder.take_trailers();
+                    }
                     self.last = None;
                     return self.stop();
                 }

@@ -142,6 +142,11 @@ impl<IO: Transport> Socket<IO> {
         Poll::Ready(Ok(()))
     }
 
+    /// What is below, for who carries bytes that are not ours to read.
+    pub(super) const fn io(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
     /// Ends the writing side.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)

@@ -120,7 +120,11 @@ where
                         Poll::Ready(None) if length.is_none_or(|length| length == *sent) => {
                             state = Source::Ended;
                             if chunked {
-                                socket.out.extend_from_slice(b"0\r\n\r\n");
+                                socket.out.extend_from_slice(b"0\r\n");
+                                if let Some(trailers) = source.as_mut().trailers() {
+                                    trailers.write(&mut socket.out);
+                                }
+                                socket.out.extend_from_slice(b"\r\n");
                             }
                         }
                         // Failed behind its last byte: that byte must not make it look whole.

@@ -19,7 +19,7 @@ use super::upload;
 use super::wake::StreamWaker;
 use crate::config::limits::{H2_DATA_BYTES_MAX, H2_HELD_HEAD_BYTES_MAX, H2_STREAMS_MAX};
 use crate::listener::h1::Refusal;
-use crate::listener::request::{Interims, Protocol, Request, RequestBody};
+use crate::listener::request::{Interims, Protocol, Request, RequestBody, Upgrade};
 use crate::listener::service::{Served, Service, refusal};
 use crate::listener::stats::count;
 use crate::respond::response::{Body, Lines, Response};
@@ -90,6 +90,7 @@ impl<S: Service> Connection<'_, S> {
             client: Arc::clone(&self.context.client),
             received_micros: self.now_micros,
             interims: Interims::None,
+            upgrade: Upgrade::No,
             spare: std::mem::take(&mut self.kit.spare),
             held: std::sync::OnceLock::new(),
         };

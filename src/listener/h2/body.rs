@@ -13,9 +13,12 @@ use cache_store::entry::BodyPieces;
 use http::StatusCode;
 
 use super::frame::{DATA, END_STREAM, FrameHead};
+use super::heads;
+use super::hpack;
 use super::wake::StreamWaker;
 use crate::config::limits::H2_DATA_BYTES_MAX;
 use crate::listener::budget::Budget;
+use crate::listener::trailers::Trailers;
 use crate::respond::response::{Body, Cut, Stream};
 
 /// A body under way.
@@ -23,6 +26,8 @@ pub(super) struct Outgoing {
     source: Source,
     /// Bytes still to come from the source, if their number is known.
     left: Option<u64>,
+    /// Fields may follow.
+    trails: bool,
     /// The rest of the piece at hand.
     piece: Bytes,
     /// The source has said `Pending` and not woken the stream since.
@@ -68,7 +73,7 @@ impl Outgoing {
             return None;
         }
         let (source, left) = match body {
-            Body::None | Body::Omitted(_) => return None,
+            Body::None | Body::Omitted(_) | Body::Tunnel(_) => return None,
             Body::Bytes(bytes) => {
                 let left = bytes.len() as u64;
                 (Source::One(bytes), Some(left))
@@ -76,7 +81,8 @@ impl Outgoing {
             Body::Stored(stored) => (Source::Pieces(stored.body()), Some(stored.body_len())),
             Body::Stream { length, source } => (Source::Stream(source), length),
         };
-        (left != Some(0)).then_some(Self { source, left, piece: Bytes::new(), waits: false })
+        let trails = matches!(&source, Source::Stream(stream) if stream.may_trail());
+        (left != Some(0)).then_some(Self { source, left, trails, piece: Bytes::new(), waits: false })
     }
 
     /// Bytes of it, if that is known.
@@ -107,8 +113,11 @@ impl Outgoing {
                     }
                     self.piece = piece;
                 }
-                Ok(Poll::Ready(None)) if self.left.is_none() => {
-                    return pipe.frame(stream, window, &[], true);
+                Ok(Poll::Ready(None)) if self.left.unwrap_or_default() == 0 => {
+                    return match self.trailers() {
+                        None => pipe.frame(stream, window, &[], true),
+                        Some(trailers) => pipe.trailers(stream, &trailers),
+                    };
                 }
                 // Less than was announced.
                 Ok(Poll::Ready(None | Some(Err(Cut)))) => return Step::Cut,
@@ -122,10 +131,17 @@ impl Outgoing {
         let room = (*window).min(*pipe.window).min(H2_DATA_BYTES_MAX);
         let Some(room) = usize::try_from(room).ok().filter(|room| *room > 0) else { return Step::Blocked };
         let length = self.piece.len().min(room);
-        let last = self.left == Some(0) && length == self.piece.len();
+        let last = self.left == Some(0) && length == self.piece.len() && !self.trails;
         let step = pipe.frame(stream, window, self.piece.get(..length).unwrap_or_default(), last);
         self.piece.advance(length);
         step
+    }
+
+    fn trailers(&mut self) -> Option<Box<Trailers>> {
+        match &mut self.source {
+            Source::Stream(stream) if self.trails => stream.as_mut().trailers(),
+            _ => None,
+        }
     }
 
     fn next(&mut self, waker: Option<&StreamWaker>) -> Poll<Option<Result<Bytes, Cut>>> {
@@ -147,6 +163,17 @@ impl Outgoing {
 }
 
 impl Pipe<'_> {
+    /// Appends a section of trailers, which ends the stream. RFC 9113 §8.1.
+    fn trailers(&mut self, stream: u32, trailers: &Trailers) -> Step {
+        let mut lines = Vec::new();
+        trailers.write(&mut lines);
+        heads::frames(self.out, stream, true, |out| {
+            hpack::append_lines(out, &lines, false);
+        });
+        self.budget.answered();
+        Step::Ended(0)
+    }
+
     /// Appends a DATA frame. `bytes` fit a frame and both windows.
     #[inline]
     pub(super) fn frame(&mut self, stream: u32, window: &mut i64, bytes: &[u8], last: bool) -> Step {

@@ -33,6 +33,7 @@ use crate::listener::budget::Budget;
 use crate::listener::h1::ConnectionContext;
 use crate::listener::service::Service;
 use crate::listener::stats::ListenerStats;
+use crate::listener::trailers::Trailers;
 
 /// A connection.
 pub(super) struct Connection<'s, S: Service> {
@@ -308,7 +309,7 @@ impl<'s, S: Service> Connection<'s, S> {
             if self.leaving == Leaving::Last {
                 // RFC 9113 §6.8: ignored, and all that follows on it, but for what it does to the table.
                 self.streams.ignore(stream);
-                return head::trailers(&mut self.decoder, block).map(drop);
+                return head::trailers(&mut self.decoder, block, None).map(drop);
             }
             self.last_stream = stream;
             return self.request(stream, ends, block);
@@ -318,16 +319,18 @@ impl<'s, S: Service> Connection<'s, S> {
                 let closed = stream == self.last_stream;
                 return Err(if closed { Code::StreamClosed } else { Code::ProtocolError });
             }
-            return head::trailers(&mut self.decoder, block).map(drop);
+            return head::trailers(&mut self.decoder, block, None).map(drop);
         };
         let receiving = known.receiving.as_ref().is_some_and(|receiving| !receiving.ended);
-        let good = head::trailers(&mut self.decoder, block)?;
+        let asked = known.exchange.as_ref().filter(|_| receiving).map(|exchange| &exchange.request.fields);
+        let mut kept = asked.is_some_and(Trailers::wanted).then(Box::<Trailers>::default);
+        let good = head::trailers(&mut self.decoder, block, kept.as_deref_mut())?;
         if !receiving {
             self.reset_for_error(stream, Code::StreamClosed);
         } else if !ends || !good {
             self.reset_for_error(stream, Code::ProtocolError);
         } else {
-            self.data_ends(stream);
+            self.body_ends(stream, kept.filter(|trailers| !trailers.is_empty()));
         }
         Ok(())
     }

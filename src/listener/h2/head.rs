@@ -25,6 +25,7 @@ use crate::config::limits::{
 use crate::listener::fields::{FieldId, FieldIndex, Fields, Part};
 use crate::listener::h1::{Refusal, authority, head};
 use crate::listener::request::Scheme;
+use crate::listener::trailers::Trailers;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -126,10 +127,19 @@ impl HeadReader {
     }
 }
 
-/// Reads a trailer section, which is dropped (FAULTS S6); whether it is well-formed. RFC 9113 §8.2.2.
-pub(super) fn trailers(decoder: &mut Decoder, block: &[u8]) -> Result<bool, Code> {
+/// Reads a trailer section, which is dropped (FAULTS S6) or goes to `kept`; whether it is well-formed. RFC 9113 §8.2.2.
+pub(super) fn trailers(
+    decoder: &mut Decoder,
+    block: &[u8],
+    mut kept: Option<&mut Trailers>,
+) -> Result<bool, Code> {
     let mut good = true;
-    decoder.decode(block, |field| good &= !is_of_http1(&field))?;
+    decoder.decode(block, |field| {
+        good &= !is_of_http1(&field);
+        if let Some(kept) = &mut kept {
+            kept.add(field.name, field.value);
+        }
+    })?;
     Ok(good)
 }
 

@@ -10,6 +10,7 @@ use super::stream::{Exchange, Receiving, Sending, Stream};
 use crate::config::limits::{GATHER_BYTES_MAX, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES};
 use crate::listener::service::{Finished, Service};
 use crate::listener::stats::count;
+use crate::listener::trailers::Trailers;
 
 impl<S: Service> Connection<'_, S> {
     /// Goes on with the streams that were woken.
@@ -208,6 +209,11 @@ impl<S: Service> Connection<'_, S> {
 
     /// The client has sent all of a body. RFC 9113 §8.1.1: it must be as long as it said.
     pub(super) fn data_ends(&mut self, id: u32) {
+        self.body_ends(id, None);
+    }
+
+    /// The same, with what follows it.
+    pub(super) fn body_ends(&mut self, id: u32, trailers: Option<Box<Trailers>>) {
         let Some(receiving) = self.streams.get_mut(id).and_then(|stream| stream.receiving.as_mut()) else {
             return;
         };
@@ -215,7 +221,7 @@ impl<S: Service> Connection<'_, S> {
             return self.reset_for_error(id, Code::ProtocolError);
         }
         receiving.ended = true;
-        receiving.inlet.end();
+        receiving.inlet.end(trailers);
     }
 
     /// Opens the windows by what was pulled of a stream's body.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::wake::StreamWaker;
 use crate::listener::request::BodyError;
+use crate::listener::trailers::Trailers;
 
 /// A request body that is not empty.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Inlet(Arc<Mutex<Shared>>);
 struct Shared {
     bytes: BytesMut,
     end: End,
+    /// What followed the body.
+    trailers: Option<Box<Trailers>>,
     /// Who pulls and waits.
     reader: Option<Waker>,
     /// Bytes pulled whose window has not been opened again.
@@ -53,8 +56,15 @@ enum End {
 
 /// Both ends of a body. `length` is what `content-length` said; more than `room` bytes are too many.
 pub(super) fn upload(length: Option<u64>, room: u64, stream: StreamWaker) -> (Inlet, Upload) {
-    let shared =
-        Shared { bytes: BytesMut::new(), end: End::Open, reader: None, pulled: 0, dropped: false, stream };
+    let shared = Shared {
+        bytes: BytesMut::new(),
+        end: End::Open,
+        trailers: None,
+        reader: None,
+        pulled: 0,
+        dropped: false,
+        stream,
+    };
     let shared = Arc::new(Mutex::new(shared));
     (Inlet(Arc::clone(&shared)), Upload { shared, length, room })
 }
@@ -71,11 +81,12 @@ impl Inlet {
         true
     }
 
-    /// The end came, and was proven.
-    pub(super) fn end(&self) {
+    /// The end came, and was proven; with what followed the body, if that is to be kept.
+    pub(super) fn end(&self, trailers: Option<Box<Trailers>>) {
         let mut shared = self.0.lock();
         if shared.end == End::Open {
             shared.end = End::Ended;
+            shared.trailers = trailers;
         }
         shared.wake_reader();
     }
@@ -148,7 +159,12 @@ impl Upload {
     /// Whether the end was seen.
     pub(crate) fn is_end_stream(&self) -> bool {
         let shared = self.shared.lock();
-        shared.end == End::Ended && shared.bytes.is_empty()
+        shared.end == End::Ended && shared.bytes.is_empty() && shared.trailers.is_none()
+    }
+
+    /// What followed the body, once it has ended.
+    pub(crate) fn take_trailers(&self) -> Option<Box<Trailers>> {
+        self.shared.lock().trailers.take()
     }
 
     /// Bytes still to come, if that is known.

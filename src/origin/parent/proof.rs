@@ -277,6 +277,7 @@ mod tests {
             client: Arc::new(Client::new(([192, 0, 2, 7], 1).into(), None)),
             received_micros: 0,
             interims: Interims::None,
+            upgrade: crate::listener::request::Upgrade::No,
             spare: Vec::new(),
             held: std::sync::OnceLock::new(),
         }

@@ -11,6 +11,7 @@ mod forwarding;
 mod framing;
 mod pooling;
 mod steering;
+mod transport;
 mod truncation;
 
 use std::collections::BTreeMap;

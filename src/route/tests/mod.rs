@@ -29,7 +29,9 @@ fn policy() -> RoutePolicy {
         query: Query::default(),
         forward: Forward::Safe,
         cookies: Cookies::Forward,
+        encode: None,
         x_cache: false,
+        upgrade: Arc::default(),
         access: None,
     }
 }

@@ -10,7 +10,7 @@ holds "a new one is served when the files change" await 20 renewed
 holds "by the same process" kill -0 "$node_pid"
 echo 'not a certificate' >"$work/edge.pem"
 kill -HUP "$node_pid"
-refused() { grep -qi 'certificates from before stay' "$work/node.out"; }
+refused() { grep -qi 'settings in force stay' "$work/node.out"; }
 holds "a file that is no certificate is told" await 10 refused
 same "and the one from before stays" "$(serial_of "$work/renewed.pem")" "$(served)"
 cp "$work/renewed.pem" "$work/edge.pem"

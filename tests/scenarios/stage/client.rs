@@ -97,7 +97,7 @@ impl Client {
     pub(crate) async fn connect(&self) -> Connection {
         let stream = within(TcpStream::connect(self.address)).await.expect("the node listens");
         let _ = stream.set_nodelay(true);
-        Connection { wire: Wire::new(stream), journal: self.journal.clone() }
+        Connection::of(stream, &self.journal)
     }
 
     fn exchange(&self, method: &str, bytes: Vec<u8>) -> Pending<Answer> {
@@ -133,6 +133,31 @@ pub(crate) fn gather(asked: Vec<Pending<Answer>>) -> Pending<Answers> {
 }
 
 impl Connection {
+    /// Over a stream that is open.
+    pub(crate) fn of(stream: TcpStream, journal: &Journal) -> Self {
+        Self { wire: Wire::new(stream), journal: journal.clone() }
+    }
+
+    /// Ends its own side; the other goes on.
+    pub(crate) async fn shut(&mut self) {
+        let _ = self.wire.stream.shutdown().await;
+    }
+
+    /// Ends at once, and the other is told so.
+    pub(crate) fn reset(self) {
+        let _ = socket2::SockRef::from(&self.wire.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Whether the other ends its side next, and cleanly.
+    pub(crate) async fn is_at_end(&mut self) -> bool {
+        self.wire.unread.is_empty() && matches!(self.wire.more().await, Ok(false))
+    }
+
+    /// Whether more comes soon.
+    pub(crate) async fn is_silent(&mut self) -> bool {
+        self.wire.unread.is_empty() && tokio::time::timeout(super::TURN, self.wire.more()).await.is_err()
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.journal.bytes("client", "sends", bytes);
@@ -168,6 +193,15 @@ impl Connection {
     pub(crate) async fn head(&mut self) -> Head {
         let head = within(self.wire.head()).await;
         head.unwrap_or_else(|why| panic!("an answer that no client accepts: {why}")).expect("an answer")
+    }
+
+    /// Reads until what has come ends in this, framing included.
+    pub(crate) async fn read_to(&mut self, end: &[u8]) -> String {
+        while !self.wire.unread.ends_with(end) {
+            let more = within(self.wire.more()).await;
+            assert!(matches!(more, Ok(true)), "{more:?} after {}", self.wire.unread.escape_ascii());
+        }
+        String::from_utf8_lossy(&std::mem::take(&mut self.wire.unread)).into_owned()
     }
 
     /// Reads until `count` bytes have come, framing included.

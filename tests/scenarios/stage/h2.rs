@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2::SendRequest;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -35,8 +36,8 @@ pub(crate) struct Identity {
 /// One connection with as many requests at once as the node allows.
 pub(crate) struct H2Client(SendRequest<Content>);
 
-/// The body of a request, which may be empty.
-struct Content(Option<Bytes>);
+/// The body of a request, which may be empty, and what follows it.
+struct Content(Option<Bytes>, Option<HeaderMap>);
 struct Io(TlsStream<TcpStream>);
 #[derive(Clone, Copy)]
 struct Spawn;
@@ -91,7 +92,8 @@ impl H2Client {
 
     /// One request; others may be under way.
     pub(crate) fn get(&self, target: &str) -> impl Future<Output = Answer> + use<> {
-        self.send(http::Request::get(format!("https://{HOST}{target}")), None)
+        let asked = self.send(http::Request::get(format!("https://{HOST}{target}")), None, None);
+        async { asked.await.0 }
     }
 
     /// The same with these fields.
@@ -101,39 +103,58 @@ impl H2Client {
         fields: &[(&str, &str)],
     ) -> impl Future<Output = Answer> + use<> {
         let request = http::Request::get(format!("https://{HOST}{target}"));
-        self.send(fields.iter().fold(request, |request, (name, value)| request.header(*name, *value)), None)
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let asked = self.send(request, None, None);
+        async { asked.await.0 }
     }
 
     /// The same with a body.
     pub(crate) fn post(&self, target: &str, body: Vec<u8>) -> impl Future<Output = Answer> + use<> {
-        self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()))
+        let asked =
+            self.send(http::Request::post(format!("https://{HOST}{target}")), Some(body.into()), None);
+        async { asked.await.0 }
+    }
+
+    /// A call with trailers both ways, and those that came.
+    pub(crate) fn call(
+        &self,
+        target: &str,
+        body: &str,
+        trailers: Option<HeaderMap>,
+    ) -> impl Future<Output = (Answer, HeaderMap)> + use<> {
+        let request = http::Request::post(format!("https://{HOST}{target}")).header("te", "trailers");
+        self.send(request, Some(body.to_owned().into()), trailers)
     }
 
     fn send(
         &self,
         request: http::request::Builder,
         body: Option<Bytes>,
-    ) -> impl Future<Output = Answer> + use<> {
+        trailers: Option<HeaderMap>,
+    ) -> impl Future<Output = (Answer, HeaderMap)> + use<> {
         let mut sender = self.0.clone();
-        let request = request.body(Content(body)).expect("a request");
+        let request = request.body(Content(body, trailers)).expect("a request");
         async move {
             let response = within(sender.send_request(request)).await;
-            let Ok(response) = response else { return Answer::none(Vec::new()) };
+            let Ok(response) = response else { return (Answer::none(Vec::new()), HeaderMap::new()) };
             let (head, mut body) = response.into_parts();
             let fields: FieldLines = head
                 .headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
                 .collect();
-            let mut bytes = Vec::new();
+            let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
             let end = loop {
                 match within(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
                     None => break End::Clean,
-                    Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => bytes.extend_from_slice(&data),
+                        Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+                    },
                     Some(Err(error)) => break End::Cut(error.to_string()),
                 }
             };
-            Answer::made(head.status.as_u16(), fields, bytes, end)
+            (Answer::made(head.status.as_u16(), fields, bytes, end), trailers)
         }
     }
 }
@@ -146,15 +167,21 @@ impl Body for Content {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.take().map(|body| Ok(Frame::data(body))))
+        if let Some(body) = self.0.take() {
+            return Poll::Ready(Some(Ok(Frame::data(body))));
+        }
+        Poll::Ready(self.1.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.0.is_none() && self.1.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |body| body.len() as u64))
+        match &self.1 {
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(self.0.as_ref().map_or(0, |body| body.len() as u64)),
+        }
     }
 }
 

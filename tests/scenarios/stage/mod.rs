@@ -11,6 +11,7 @@ pub(crate) mod gate;
 pub(crate) mod h2;
 pub(crate) mod journal;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod region;
 pub(crate) mod reply;
 pub(crate) mod settings;
@@ -27,7 +28,10 @@ use cache_store::rules::Policy;
 use cache_store::store::Usage;
 use cache_store::timestamp::Timestamp;
 use tidegate::clock::Clock;
+use tidegate::config::plan::Change;
 use tidegate::config::{Config, Preset, RoutePolicy};
+use tidegate::observe::Observe;
+use tidegate::reload::ReloadError;
 use tidegate::{Edge, Running};
 
 use answer::Answer;
@@ -51,10 +55,10 @@ pub(crate) struct Stage {
 pub(crate) struct Builder {
     origins: Vec<&'static str>,
     policy: RoutePolicy,
-    changes: Vec<Change>,
+    changes: Vec<Setting>,
 }
 
-type Change = Box<dyn FnOnce(&mut Config, &[SocketAddr])>;
+type Setting = Box<dyn FnOnce(&mut Config, &[SocketAddr])>;
 
 /// What has happened so far.
 #[derive(Clone, Debug)]
@@ -185,8 +189,13 @@ impl Stage {
     }
 
     /// The node itself.
-    pub(crate) fn edge(&self) -> &Arc<Edge> {
+    pub(crate) fn edge(&self) -> Arc<Edge> {
         self.running.as_ref().expect("the node runs until the stage ends").edge()
+    }
+
+    /// Its counters.
+    pub(crate) fn observe(&self) -> &Observe {
+        self.running.as_ref().expect("the node runs until the stage ends").observe()
     }
 
     /// The node's own address.
@@ -197,6 +206,17 @@ impl Stage {
     /// Tells the node to end; what is under way goes on.
     pub(crate) fn drain(&self) {
         self.running.as_ref().expect("the node runs until the stage ends").ending().begin();
+    }
+
+    /// Takes up the settings as they are after `change`; what was different, or why nothing has changed.
+    pub(crate) async fn reload(
+        &mut self,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Vec<Change>, ReloadError> {
+        change(&mut self.config);
+        let reloader = Arc::clone(self.running.as_ref().expect("the node runs").reloader());
+        let config = self.config.clone();
+        tokio::task::spawn_blocking(move || reloader.apply(config)).await.expect("it does not panic")
     }
 
     /// Ends the node and starts it again with the same settings, before the same origins.

@@ -89,7 +89,7 @@ impl Region {
         Client::new(admin, &admin.to_string(), &self.journal).header("content-type", "application/json")
     }
 
-    pub(crate) fn edge(&self, node: &str) -> &Arc<Edge> {
+    pub(crate) fn edge(&self, node: &str) -> Arc<Edge> {
         self.node(node).running.as_ref().expect("the node runs").edge()
     }
 
@@ -114,7 +114,8 @@ impl Region {
 
     /// Where a node's own log stands.
     pub(crate) fn position(&self, node: &str) -> Position {
-        let log = self.edge(node).store.purge_log();
+        let edge = self.edge(node);
+        let log = edge.store.purge_log();
         Position { log: log.identity(), sequence: log.sequence() }
     }
 
@@ -131,7 +132,7 @@ impl Region {
             _ => panic!("`{kind}` is no scope of these tests"),
         };
         let selectors = vec![Selector::parse(scope, text).expect("a selector")];
-        let (edge, order) = (Arc::clone(self.edge(node)), Order { selectors, soft });
+        let (edge, order) = (self.edge(node), Order { selectors, soft });
         Pending::of(async move {
             let purging = tokio::task::spawn_blocking(move || edge.purge(&order).map(|_| ()));
             purging.await.expect("it does not panic").expect("it is applied");

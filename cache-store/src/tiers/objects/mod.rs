@@ -168,6 +168,11 @@ impl Objects {
         self.insert_if(key, slot, true) == Inserted::Kept
     }
 
+    /// Whether it is light enough for an entry.
+    pub(crate) fn may_keep(&self, slot: &Slot) -> bool {
+        slot.weight() <= self.entry_weight_max
+    }
+
     fn insert_if(&self, key: CacheKey, slot: Slot, always: bool) -> Inserted {
         let weight = slot.weight();
         let Some(shard) = self.shards.get(shard_of(key)).filter(|_| weight <= self.entry_weight_max) else {

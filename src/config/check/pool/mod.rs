@@ -1,7 +1,5 @@
 //! `[pool.NAME]`: the origins that misses go to.
 
-mod health;
-
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,13 +7,16 @@ use std::time::Duration;
 
 use ::geo::Coordinates;
 
-use super::super::file::{Item, Section};
-use super::super::limits::POOL_ORIGINS_MAX;
-use super::super::mistake::Complaint;
-use super::super::units::duration_text;
-use super::super::{Balance, HedgeAfter, Origin, Pool, value};
 use super::limits::{count, timeout};
 use super::{Places, Surroundings, file};
+use crate::config::file::{Item, Section};
+use crate::config::limits::POOL_ORIGINS_MAX;
+use crate::config::mistake::Complaint;
+use crate::config::units::duration_text;
+use crate::config::{Balance, HedgeAfter, Origin, Pool, value};
+
+mod health;
+pub(super) mod transport;
 
 /// The pools of a file.
 pub(super) struct Pools {
@@ -92,6 +93,7 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     if let Some(after) = section.item("eject_after").and_then(|item| item.count(1..=1_000_000)) {
         pool.eject_after = u32::try_from(after).unwrap_or(u32::MAX);
     }
+    transport::transport(&section, &mut pool, around);
     failures(&section, &mut pool);
     pool.health = section.item("health").and_then(|item| health::health(&item, &pool.origins));
     section.close();

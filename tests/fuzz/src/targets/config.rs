@@ -12,6 +12,7 @@ use crate::reached;
 pub fn config_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let around = Surroundings {
+        unfit: |_, _| None,
         host_name: "test-host\n".to_owned(),
         cores: 4,
         base: PathBuf::from("/etc/tidegate"),

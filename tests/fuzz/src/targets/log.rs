@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate::fuzzing::log_lines;
 use tidegate::listener::fields::Fields;
-use tidegate::listener::request::{Client, Interims, Protocol, Request, RequestBody, Scheme, Tls};
+use tidegate::listener::request::{Client, Interims, Protocol, Request, RequestBody, Scheme, Tls, Upgrade};
 use tidegate::listener::service::Finished;
 use tidegate::observe::escape;
 use tidegate::respond::response::{CacheOutcome, Outcome};
@@ -39,6 +39,7 @@ pub fn access_log(data: &[u8]) {
         )),
         received_micros: 1,
         interims: Interims::None,
+        upgrade: Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
     };

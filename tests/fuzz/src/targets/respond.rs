@@ -22,8 +22,18 @@ use crate::reached;
 
 /// Half of the answers are for another node, which gets more lines.
 fn occasion<'a>(request: &'a RequestHead<'a, Fields>, clock: &'a Clock, for_node: bool) -> Occasion<'a> {
-    let (x_cache, refill, fwd, upstream) = (true, None, None, None);
-    Occasion { request, now: clock.now(), clock, node: "n1", x_cache, refill, fwd, upstream, for_node }
+    Occasion {
+        request,
+        now: clock.now(),
+        clock,
+        node: "n1",
+        x_cache: true,
+        refill: None,
+        fwd: None,
+        upstream: None,
+        coding: None,
+        for_node,
+    }
 }
 
 /// A stored response answers any request with the bytes that its status and fields speak of, and no byte of an origin's
@@ -190,7 +200,7 @@ fn multipart(fields: &[Line<'_>], sent: &[u8]) -> Vec<(ContentRange, Vec<u8>)> {
 
 fn collect(body: Body) -> Vec<u8> {
     match body {
-        Body::None | Body::Omitted(_) => Vec::new(),
+        Body::None | Body::Omitted(_) | Body::Tunnel(_) => Vec::new(),
         Body::Stored(stored) => stored.body().collect::<Vec<_>>().concat(),
         Body::Bytes(bytes) => bytes.to_vec(),
         Body::Stream { mut source, .. } => {

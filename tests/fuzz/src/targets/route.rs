@@ -102,6 +102,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[[site]]\nhosts = \"*\"\n{query}"
             );
             let around = Surroundings {
+            unfit: |_, _| None,
                 host_name: "n1".to_owned(),
                 cores: 1,
                 base: PathBuf::new(),
