@@ -73,6 +73,7 @@ fn the_effective_settings_leave_nothing_out() {
         "tls",
         "host",
         "health",
+        "sticky",
         "server_name",
         "client_cert",
         "ca",

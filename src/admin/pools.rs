@@ -58,6 +58,7 @@ fn told(one: &OriginStats) -> Value {
         "state": one.stands.as_str(),
         "weight": one.weight,
         "backup": one.backup,
+        "concurrency_max": one.concurrency_max,
         "connections_in_use": one.connections_in_use,
         "connections_idle": one.connections_idle,
         "waiting": one.waiting,

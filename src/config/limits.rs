@@ -259,6 +259,16 @@ pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 pub const WORKERS_MAX: usize = 1024;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// Requests that an origin of a pool with `concurrency = "adaptive"` may have at once before anything is known of it.
+pub const ADAPTIVE_START: u32 = 32;
+/// The least that it may have, however slow it is.
+pub const CONCURRENCY_MIN: u32 = 4;
+/// Answers over which its times are averaged.
+pub const ADAPTIVE_SAMPLES: f64 = 32.0;
+/// It has too much when answers take so many times as long as with little …
+pub const ADAPTIVE_SLOWER: f64 = 2.0;
+/// … and so much more, microseconds: what a network adds says nothing.
+pub const ADAPTIVE_SLACK_MICROS: f64 = 2_000.0;
 /// How long a request waits for one of them.
 pub const POOL_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests that wait so at once.

@@ -35,7 +35,7 @@ pub use cache_store::tiers::admit::DiskAdmission;
 pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use limits::Limits;
-pub use pool::{Balance, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
+pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site};
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};

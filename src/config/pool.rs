@@ -28,6 +28,8 @@ pub struct Pool {
     pub ca: Option<PathBuf>,
     /// Connections to each origin at most.
     pub connections_max: usize,
+    /// Whether each origin is given less than that at once while more would only make it slower. Default: a fixed number.
+    pub concurrency: Concurrency,
     /// How long a request may wait for a connection when all are taken.
     pub queue_timeout: Duration,
     /// Requests that may wait so at once; beyond it 503.
@@ -62,6 +64,9 @@ pub struct Pool {
     pub health: Option<Health>,
     /// Which origin is asked. Default: by weight.
     pub balance: Balance,
+    /// The cookie by which clients stay at the origin that answered them first, on what passes the cache or is not stored.
+    /// Default: none.
+    pub sticky: Option<Arc<str>>,
     /// An origin that is back after an absence gets its share little by little in this time, from a tenth on. Default `0s`: at
     /// once.
     pub slow_start: Duration,
@@ -79,6 +84,7 @@ impl Pool {
             verify: true,
             ca: None,
             connections_max: limits::POOL_CONNECTIONS_MAX,
+            concurrency: Concurrency::Fixed,
             queue_timeout: limits::POOL_QUEUE_TIMEOUT,
             queue_max: limits::POOL_QUEUE_MAX,
             connect_timeout: limits::POOL_CONNECT_TIMEOUT,
@@ -94,9 +100,25 @@ impl Pool {
             hedge_after: HedgeAfter::Silence,
             health: None,
             balance: Balance::Weighted,
+            sticky: None,
             slow_start: Duration::ZERO,
         }
     }
+}
+
+/// How much an origin is given at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Concurrency {
+    /// As many requests as it may have connections.
+    #[default]
+    Fixed,
+    /// As many as it answers about as soon as a few; what is beyond is refused, or answered by something stale.
+    Adaptive,
+}
+
+impl Concurrency {
+    /// As written in settings.
+    pub const WORDS: [(&'static str, Self); 2] = [("fixed", Self::Fixed), ("adaptive", Self::Adaptive)];
 }
 
 /// Some statuses, as ranges.

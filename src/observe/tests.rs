@@ -214,6 +214,7 @@ fn gauges() -> Gauges {
             stands: Stands::Ejected,
             weight: 1,
             backup: false,
+            concurrency_max: None,
             connections_in_use: 1,
             connections_idle: 2,
             waiting: 3,

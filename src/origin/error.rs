@@ -18,6 +18,9 @@ pub enum OriginError {
     /// No connection came free in `queue_timeout`.
     #[error("no connection came free in time")]
     QueueTimeout,
+    /// The origin has as much to do as it can without answering later.
+    #[error("the origin has enough to do")]
+    Overload,
     /// The origin's name has no address.
     #[error("the origin's name could not be resolved")]
     Dns,
@@ -129,7 +132,7 @@ impl OriginError {
     pub const fn fault(self) -> Fault {
         match self {
             Self::Loop | Self::Target | Self::RequestBody(_) => Fault::Client,
-            Self::NoOrigin | Self::QueueFull | Self::QueueTimeout => Fault::Edge,
+            Self::NoOrigin | Self::QueueFull | Self::QueueTimeout | Self::Overload => Fault::Edge,
             _ => Fault::Origin,
         }
     }
@@ -137,7 +140,7 @@ impl OriginError {
     /// How far the request had got.
     pub const fn reach(self) -> Reach {
         match self {
-            Self::Dns | Self::Connect | Self::ConnectTimeout | Self::Tls => Reach::Unsent,
+            Self::Dns | Self::Connect | Self::ConnectTimeout | Self::Tls | Self::Overload => Reach::Unsent,
             Self::Reset | Self::Framing(_) | Self::HeadTooLarge => Reach::Sent,
             Self::BodyCut | Self::BetweenBytesTimeout => Reach::Answered,
             // Among them `FirstByteTimeout`: waiting as long again elsewhere would break the deadline that ran out.
@@ -151,6 +154,7 @@ impl OriginError {
             Self::NoOrigin => "no-origin",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
+            Self::Overload => "overload",
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect-timeout",

@@ -23,6 +23,7 @@ pub(crate) mod framing;
 mod health;
 mod hedge;
 mod hold;
+mod limiter;
 pub mod parent;
 mod pool;
 mod preface;
@@ -31,6 +32,7 @@ mod response;
 mod retry;
 mod stats;
 pub mod steer;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -61,6 +63,7 @@ use self::steer::{Itinerary, Turns, Visitor};
 pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
+use crate::listener::fields::Fields;
 use crate::listener::request::{InterimSink, RequestBody};
 
 /// All pools. Shared by every worker; asks run on the worker's own runtime.
@@ -89,6 +92,8 @@ pub struct Ask {
     pub interim: Option<InterimSink>,
     /// Who asks, where the pool chooses its origins by that.
     pub client: Option<IpAddr>,
+    /// The place of the origin that the client was given to; see [`OriginPools::stuck`].
+    pub stuck: Option<usize>,
     /// What bytes behind a body of declared length mean; see [`Surplus`].
     pub surplus: Surplus,
 }
@@ -120,6 +125,8 @@ pub struct Answer {
     pub pool: Arc<str>,
     /// The origin that answered.
     pub origin: Arc<str>,
+    /// The cookie, `NAME=VALUE`, by which its client stays at that origin, where the pool has one and the client has not.
+    pub stick: Option<Arc<str>>,
     /// When the request that got this answer went out.
     pub requested_at: Timestamp,
     /// When its head was complete.
@@ -230,6 +237,11 @@ impl OriginPools {
     /// Whether a request without a body that failed at `pool` may be sent to another pool.
     pub(crate) fn may_fall_over(&self, pool: &str, error: OriginError, method: &Method) -> bool {
         self.pools.get(pool).is_some_and(|pool| pool.may_fall_over(error, method))
+    }
+
+    /// The origin of the pool that the client with these fields was given to.
+    pub(crate) fn stuck(&self, pool: &str, fields: &Fields) -> Option<usize> {
+        self.pools.get(pool)?.stuck(fields)
     }
 
     /// Whether the pool exists and one of its origins is not ejected.

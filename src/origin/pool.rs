@@ -22,16 +22,19 @@ use super::connections::Connections;
 use super::error::{Fault, Finding, OriginError};
 use super::forward::Sent;
 use super::hedge::{Heard, Slow};
+use super::limiter::Limiter;
 use super::pulse::Pulse;
 use super::response::Received;
 use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
+use super::sticky::Sticky;
 use super::tunnel::{Place, Tunnels};
 use super::upload::Upload;
 use super::wire::Socket;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
-use crate::config::{self, Balance, HedgeAfter, ProxyProtocol};
+use crate::config::{self, Balance, Concurrency, HedgeAfter, ProxyProtocol};
+use crate::listener::fields::Fields;
 use crate::listener::request::InterimSink;
 
 /// A pool at work.
@@ -40,6 +43,7 @@ pub(crate) struct Pool {
     pub(super) settings: config::Pool,
     pub(super) steering: Steering,
     pub(super) budget: Budget,
+    sticky: Option<Sticky>,
     /// How long a slow answer takes, where that is asked.
     pub(super) slow: Slow,
     origins: Vec<Origin>,
@@ -59,6 +63,8 @@ pub(crate) struct Origin {
     socket: Option<Arc<Path>>,
     pub(crate) connections: Connections,
     pub(super) pulse: Pulse,
+    /// Where what it is given is not a fixed number.
+    limiter: Option<Limiter>,
     /// The last that was heard of it is a failure.
     doubted: AtomicBool,
     pub(super) counters: Counters,
@@ -73,7 +79,9 @@ pub(super) struct Outgoing {
     pub(super) upload: Upload,
     interim: Option<InterimSink>,
     surplus: Surplus,
-    /// What the choice hashes, where it does.
+    /// The origin that its client was given to.
+    stuck: Option<usize>,
+    /// What the choice goes by beside the origins.
     pub(super) key: Option<Key>,
     /// It is asked on top of one that waits: no other is.
     is_on_top: bool,
@@ -109,14 +117,17 @@ impl Pool {
                 socket: origin.socket().map(Arc::from),
                 connections: Connections::new(&settings),
                 pulse: Pulse::default(),
+                limiter: (settings.concurrency == Concurrency::Adaptive)
+                    .then(|| Limiter::new(settings.connections_max)),
                 doubted: AtomicBool::new(false),
                 counters: Counters::default(),
             })
             .collect();
         let steering = Steering::new(&settings);
+        let sticky = Sticky::of(&settings);
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
-        Ok(Self { settings, steering, budget, slow, origins, tls, tunnels, clock })
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, clock })
     }
 
     /// A request as it goes out.
@@ -196,6 +207,9 @@ impl Pool {
         tried: &mut Tried,
     ) -> Result<Answer, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
+        if !origin.has_capacity() {
+            return Err((OriginError::Overload, unsent));
+        }
         let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
@@ -226,24 +240,29 @@ impl Pool {
                     } else {
                         None
                     };
-                    if origin.doubted.load(Ordering::Relaxed) && outgoing.may_be_held() {
-                        let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
-                        let holding = self.hold(&mut connection, outgoing, &mut received);
-                        holding.await.map_err(|error| (error, held))?;
-                    }
                     let micros = self.clock.micros().saturating_sub(began_micros);
                     let received_at = self.clock.now();
                     origin.pulse.beat(received_at);
+                    if let Some(limiter) = &origin.limiter {
+                        limiter.answered(micros, origin.connections.active());
+                    }
                     drop(listening);
                     self.steering.answered(index, received_at, micros);
                     if self.settings.hedge_after == HedgeAfter::P95 {
                         self.slow.observe(micros);
                     }
+                    // Before what it says now.
+                    let in_doubt = origin.doubted.load(Ordering::Relaxed);
                     let has_failed = self.settings.fail_status.contains(received.status);
                     if has_failed {
                         self.failed(index, OriginError::Status);
                     }
                     origin.counters.answered(received.status, micros);
+                    if in_doubt && switched.is_none() && outgoing.may_be_held() {
+                        let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
+                        let holding = self.hold(&mut connection, outgoing, &mut received);
+                        holding.await.map_err(|error| (error, held))?;
+                    }
                     let (framing, length) = connection.framing();
                     let here = received.take_data();
                     let open = Open {
@@ -266,6 +285,7 @@ impl Pool {
                         length,
                         pool: Arc::clone(&self.settings.name),
                         origin: Arc::clone(&origin.name),
+                        stick: self.sticky.as_ref().and_then(|sticky| sticky.news(index, outgoing.stuck)),
                         requested_at,
                         received_at,
                         origin_micros: micros,
@@ -333,6 +353,11 @@ impl Pool {
         may_fall_over(error, idempotent(method), &self.budget)
     }
 
+    /// The origin that the client of a request was given to.
+    pub(crate) fn stuck(&self, fields: &Fields) -> Option<usize> {
+        self.sticky.as_ref()?.named_by(fields)
+    }
+
     /// Whether one of its origins is not ejected.
     pub(crate) fn available(&self) -> bool {
         self.steering.available(self.clock.now())
@@ -397,6 +422,9 @@ impl Pool {
         let ejected = self.steering.failed(index, self.clock.now());
         if let Some(origin) = self.origin(index) {
             origin.doubted.store(true, Ordering::Relaxed);
+            if let Some(limiter) = &origin.limiter {
+                limiter.failed();
+            }
             origin.counters.failed(ejected);
             if ejected {
                 tracing::warn!(pool = %self.settings.name, origin = %origin.name, cause = error.as_str(), "origin ejected");
@@ -421,6 +449,7 @@ impl Pool {
                 stands: self.steering.standing(index, now),
                 weight: self.settings.origins.get(index).map_or(1, |origin| origin.weight),
                 backup: self.settings.origins.get(index).is_some_and(|origin| origin.backup),
+                concurrency_max: origin.limiter.as_ref().map(Limiter::allowed),
                 connections_in_use: in_use,
                 connections_idle: idle,
                 waiting: origin.connections.waiting(),
@@ -431,11 +460,16 @@ impl Pool {
 }
 
 impl Origin {
+    /// Whether one more would not be more than it is to have.
+    fn has_capacity(&self) -> bool {
+        self.limiter.as_ref().is_none_or(|limiter| self.connections.active() < limiter.allowed())
+    }
+
     fn load(&self) -> Load {
         Load {
             active: self.connections.active(),
             unheard: self.pulse.waiting(),
-            room: self.connections.has_room(),
+            room: self.connections.has_room() && self.has_capacity(),
             heard_at: self.pulse.heard_at(),
         }
     }
@@ -448,6 +482,7 @@ impl Outgoing {
             return Err(OriginError::Target);
         }
         let key = match settings.balance {
+            _ if ask.stuck.is_some() => ask.stuck.map(Key::Origin),
             Balance::ClientHash => ask.client.map(key_of_client),
             Balance::UriHash => Some(key_of_resource(&ask.authority, &ask.target)),
             _ => None,
@@ -464,6 +499,7 @@ impl Outgoing {
             upload: Upload::new(ask.body),
             interim: ask.interim,
             surplus: ask.surplus,
+            stuck: ask.stuck,
             key,
             is_on_top: false,
             server_name: settings.server_name.clone(),
@@ -536,6 +572,7 @@ impl Outgoing {
             upload: Upload::default(),
             interim: None,
             surplus: self.surplus,
+            stuck: self.stuck,
             key: self.key,
             is_on_top: true,
             server_name: self.server_name.clone(),

@@ -103,7 +103,10 @@ pub(crate) fn may_ask_again(attempt: Attempt, tried: &Tried, left: Left, budget:
 /// has one more. Where a pool has no room, another may.
 pub(crate) fn may_fall_over(error: OriginError, idempotent: bool, budget: &Budget) -> bool {
     match error {
-        OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => true,
+        OriginError::NoOrigin
+        | OriginError::QueueFull
+        | OriginError::QueueTimeout
+        | OriginError::Overload => true,
         _ => match error.reach() {
             Reach::Unsent => true,
             Reach::Sent => idempotent && budget.withdraw(),

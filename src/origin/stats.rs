@@ -27,6 +27,8 @@ pub struct OriginStats {
     pub weight: u32,
     /// It is asked only when no other is available.
     pub backup: bool,
+    /// What it may have under way at once, where that is not a fixed number.
+    pub concurrency_max: Option<usize>,
     /// Connections with a request under way.
     pub connections_in_use: usize,
     /// Connections kept for the next request.

@@ -55,9 +55,10 @@ impl From<OriginError> for Failure {
             OriginError::RequestBody(BodyError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             OriginError::RequestBody(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             OriginError::Target | OriginError::RequestBody(_) => StatusCode::BAD_REQUEST,
-            OriginError::NoOrigin | OriginError::QueueFull | OriginError::QueueTimeout => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            OriginError::NoOrigin
+            | OriginError::QueueFull
+            | OriginError::QueueTimeout
+            | OriginError::Overload => StatusCode::SERVICE_UNAVAILABLE,
             OriginError::ConnectTimeout
             | OriginError::FirstByteTimeout
             | OriginError::BetweenBytesTimeout => StatusCode::GATEWAY_TIMEOUT,

@@ -37,7 +37,7 @@ use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
 use crate::origin::parent::proof::{TIER, Word, remove_ours};
-use crate::origin::{Answer as OriginAnswer, Failed, OriginBody};
+use crate::origin::{Answer as OriginAnswer, Failed, OriginBody, OriginError};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
 use crate::respond::response::{CacheOutcome, Outcome, Response};
@@ -118,6 +118,10 @@ enum Plan {
 
 /// Fetches, and ends `fill` on every path.
 pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
+    // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
+    if may_stand_in(&walk, &fill) && !walk.has_origin() {
+        return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));
+    }
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
     let answer = match walk.ask(fields).await {

@@ -12,14 +12,15 @@ use bytes::Bytes;
 use cache_store::lookup::Why;
 use cache_store::rules::ResponseHead;
 use cache_store::rules::invalidate::{invalidated, is_safe};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
+use crate::listener::request::Scheme;
 use crate::listener::trailers::Trailers;
-use crate::origin::OriginBody;
 use crate::origin::forward::Sent;
+use crate::origin::{Answer, OriginBody};
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
@@ -66,7 +67,8 @@ pub(super) fn through(walk: &Walk, through: Through, why: Why) -> Response {
 }
 
 fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
-    let Through { answer, told, fields, why_not } = through;
+    let Through { answer, told, mut fields, why_not } = through;
+    stick(walk, &answer, &mut fields);
     let status = CacheStatus::Forwarded {
         fwd,
         fwd_status: Some(told.status),
@@ -81,6 +83,25 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
     let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
     let occasion = Occasion { upstream, ..walk.occasion(&head) };
     respond::passed(answer.status, &fields, body, occasion, status, outcome)
+}
+
+/// Gives the client to the origin that answered it, where the pool keeps clients and nobody else may be shown this answer.
+fn stick(walk: &Walk, answer: &Answer, fields: &mut HeaderMap) {
+    let Some(cookie) = answer.stick.as_ref().filter(|_| !walk.for_node()) else { return };
+    let shared = |value: &HeaderValue| {
+        let directives = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        directives.into_iter().any(|one| {
+            let name = one.split(|byte| *byte == b'=').next().unwrap_or_default();
+            name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
+        })
+    };
+    if fields.get_all(header::CACHE_CONTROL).iter().any(shared) {
+        return;
+    }
+    let secure = if walk.scheme == Scheme::Https { "; Secure" } else { "" };
+    if let Ok(cookie) = HeaderValue::try_from(format!("{cookie}; Path=/; HttpOnly; SameSite=Lax{secure}")) {
+        fields.append(header::SET_COOKIE, cookie);
+    }
 }
 
 fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {

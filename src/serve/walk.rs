@@ -233,6 +233,13 @@ impl Walk {
         }
     }
 
+    /// Whether there is somebody to ask who is not known to be down; with a tier, a parent may have the answer.
+    pub(super) fn has_origin(&self) -> bool {
+        let origins = &self.edge.origins;
+        self.edge.parents.is_some()
+            || self.imagined().is_some_and(|itinerary| origins.available(&itinerary.first))
+    }
+
     /// By what the coding of an answer is chosen; a node of the tier encodes for itself. `makes`: what is missing is made.
     pub(super) fn negotiation(&self, makes: bool) -> Option<Negotiation<'_>> {
         let encode = self.policy.encode.as_ref().filter(|_| !self.for_node())?;
@@ -300,18 +307,22 @@ impl Walk {
 
     /// The pools to ask.
     fn itinerary(&self) -> Option<Itinerary> {
+        self.edge.origins.itinerary(&self.policy.steer, &self.visitor())
+    }
+
+    /// The pools that would be asked.
+    fn imagined(&self) -> Option<Itinerary> {
+        self.edge.origins.imagined(&self.policy.steer, &self.visitor())
+    }
+
+    fn visitor(&self) -> Visitor<'_> {
         let steer = &self.policy.steer;
         let place = steer.asks_for_place().then(|| self.edge.place_of(&self.client)).flatten();
-        let visitor = Visitor {
-            address: self.client.address.ip(),
-            place,
-            fields: &self.fields,
-            mark: self.mark.as_deref(),
-        };
-        self.edge.origins.itinerary(steer, &visitor)
+        Visitor { address: self.client.address.ip(), place, fields: &self.fields, mark: self.mark.as_deref() }
     }
 
     fn asking(&self, pool: Arc<str>, fields: Sent, body: RequestBody) -> Ask {
+        let stuck = self.edge.origins.stuck(&pool, &self.fields);
         Ask {
             pool,
             method: self.method.clone(),
@@ -322,6 +333,7 @@ impl Walk {
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
             client: Some(self.client.address.ip()),
+            stuck,
             surplus: self.surplus(),
         }
     }

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use cache_store::rules::Coding;
+use tidegate::config::encode::TypePattern;
 use tidegate::config::{DiskAdmission, DiskCache, Encode, Preset};
 
 use crate::stage::answer::Answer;
@@ -591,6 +592,30 @@ async fn junk_in_accept_encoding_makes_no_variants_and_no_work() {
     stage.origin("a").saw(1, "/x");
     assert_eq!((stage.count().memory_objects, stage.count().stored), (1, 1));
     assert!(stage.edge().encoders.figures().made.iter().sum::<u64>() <= 3);
+}
+
+#[tokio::test]
+async fn a_reload_decides_anew_what_is_encoded() {
+    let mut stage = encoding().await;
+    stage.origin("a").on("/x", [page_for("max-age=600")]);
+    ask(&stage, "gzip").get("/x").await;
+    made(&stage, 1).await;
+    encoded(&ask(&stage, "gzip").get("/x").await, "gzip");
+    let set = |encode: Option<Encode>| {
+        move |config: &mut tidegate::config::Config| {
+            let mut policy = (*config.sites[0].defaults).clone();
+            policy.encode = encode.map(Arc::new);
+            config.sites[0].defaults = Arc::new(policy);
+        }
+    };
+    let others = Encode { types: vec![TypePattern::parse("font/*").expect("a type")], ..Encode::usual() };
+    for encode in [None, Some(others)] {
+        stage.reload(set(encode)).await.expect("there is nothing wrong");
+        ask(&stage, "gzip").get("/x").await.expect(200, &text()).lacks("content-encoding").lacks("vary");
+    }
+    stage.reload(set(Some(Encode::usual()))).await.expect("there is nothing wrong");
+    assert!(encoded(&ask(&stage, "gzip").get("/x").await, "gzip").is_hit());
+    stage.origin("a").saw(1, "/x");
 }
 
 /// A node whose site encodes.

@@ -247,6 +247,37 @@ async fn a_page_that_takes_long_is_made_once_while_its_origin_talks() {
     assert_eq!(stage.origin("a").seen_for("/slow").len() + stage.origin("b").seen_for("/slow").len(), 1);
 }
 
+/// Once it is known that nobody answers, one request now and then finds out whether that still holds.
+#[tokio::test]
+async fn while_every_origin_is_left_out_nobody_waits_for_what_is_there_stale() {
+    let stage = Stage::build()
+        .config(|config, addresses| {
+            let main = Pool { eject_after: 1, ..Pool::of(&"main".into(), pool("main", addresses).origins) };
+            config.pools.insert("main".into(), main);
+        })
+        .start()
+        .await;
+    stage.origin("a").on("*", [reply(200).cache_control("max-age=1, stale-if-error=86400").body("old")]);
+    for page in 0..5 {
+        stage.client().get(&format!("/{page}")).await.expect(200, "old");
+    }
+    stage.until(|count| count.stored == 5).await;
+    stage.clock.advance(secs(3));
+    stage.origin("a").on("*", [reply(200).but(Trouble::Stalls)]);
+    stage.in_time(secs(30), stage.client().get("/0")).await.expect(200, "old");
+    assert_eq!(stage.count().requests, 6, "the one that found out");
+    for page in 0..5 {
+        stage.client().get(&format!("/{page}")).await.expect(200, "old");
+    }
+    assert_eq!(stage.count().requests, 6, "nobody else asked");
+    let posted = stage.client().post("/0", "x");
+    stage.until(|count| count.requests == 7).await;
+    posted.leave();
+    stage.origin("a").on("*", [reply(200).cache_control("max-age=60").body("new")]);
+    stage.clock.advance(secs(3600));
+    stage.client().get("/1").await.expect(200, "new");
+}
+
 /// RFC 5861 §4; FAULTS F3.
 #[tokio::test]
 async fn while_all_origins_fail_everything_is_served_stale_within_its_window_and_nothing_after() {

@@ -6,7 +6,7 @@ use crate::stage::client::gather;
 use crate::stage::reply::{Reply, Trouble, reply};
 use crate::stage::settings::pool;
 use crate::stage::{Stage, millis, secs};
-use tidegate::config::{Health, Steer};
+use tidegate::config::{Concurrency, Health, Steer};
 use tidegate::origin::Stands;
 
 #[tokio::test]
@@ -302,6 +302,73 @@ async fn interim_responses_are_passed_on_and_a_storm_of_them_is_no_answer() {
         .on("/storm", [reply(200).cache_control("max-age=60").before(hints.repeat(1000)).body("x")]);
     stage.client().get("/storm").await.expect_status(502);
     stage.client().get("/x").await.expect(200, "x");
+}
+
+#[tokio::test]
+async fn an_origin_that_has_enough_to_do_gets_no_more_and_something_stale_stands_in() {
+    let gate = crate::stage::gate::Gate::shut();
+    let stage = Stage::build()
+        .config(|config, _| {
+            config.pools.get_mut("main").expect("the stage's pool").concurrency = Concurrency::Adaptive;
+        })
+        .start()
+        .await;
+    stage.origin("a").on("/old", [reply(200).cache_control("max-age=1, stale-if-error=600").body("old")]);
+    stage.client().get("/old").await.expect(200, "old");
+    stage.until(|count| count.stored == 1).await;
+    stage.clock.advance(secs(3));
+    stage.origin("a").answers("*", {
+        let gate = gate.clone();
+        move |_| reply(200).cache_control("no-store").body("x").head_after(&gate)
+    });
+    let busy: Vec<_> = (0..32).map(|nth| stage.client().get(&format!("/{nth}"))).collect();
+    stage.until(|count| count.requests == 33).await;
+    stage.client().get("/more").await.expect_status(503).cache_status("detail=overload");
+    stage.client().get("/old").await.expect(200, "old");
+    gate.open();
+    gather(busy).await.expect_all(200, "x");
+    stage.client().get("/more").await.expect(200, "x");
+}
+
+#[tokio::test]
+async fn a_client_stays_at_the_origin_that_answered_it_and_what_is_stored_tells_nobody() {
+    let stage = Stage::build()
+        .origins(&["a", "b", "c"])
+        .config(|config, _| {
+            config.pools.get_mut("main").expect("the stage's pool").sticky = Some("at".into());
+        })
+        .start()
+        .await;
+    for origin in ["a", "b", "c"] {
+        stage.origin(origin).on("/mine", [reply(200).cache_control("private").body(origin)]);
+        stage.origin(origin).on("/ours", [reply(200).cache_control("max-age=60").body("ours")]);
+        stage.origin(origin).on("/theirs", [reply(200).cache_control("no-store, public").body(origin)]);
+    }
+    let first = stage.client().get("/mine").await;
+    let given = first.head.field("set-cookie").expect("a cookie");
+    let cookie = given.split(';').next().expect("a pair").to_owned();
+    assert!(cookie.starts_with("at=") && !given.contains("127.0.0.1"), "{given}");
+    for also in ["", "other=1; "] {
+        for _ in 0..5 {
+            let client = stage.client().header("cookie", &format!("{also}{cookie}"));
+            client.get("/mine").await.expect(200, &first.text()).lacks("set-cookie");
+            client.post("/mine", "x").await.expect(200, &first.text()).lacks("set-cookie");
+        }
+    }
+    // Neither the one that fetches what is stored nor those after it are given a cookie that others would see.
+    for _ in 0..3 {
+        stage.client().get("/ours").await.expect(200, "ours").lacks("set-cookie");
+        stage.until(|count| count.stored == 1).await;
+    }
+    stage.client().get("/theirs").await.lacks("set-cookie");
+    // What is no mark of ours is none, and who may not be asked is left.
+    let stray = stage.client().header("cookie", "at=0000000000000000").get("/mine").await;
+    assert!(stray.head.field("set-cookie").is_some(), "{stray:?}");
+    let address = stage.origin(&first.text()).address();
+    stage.operator().post(&format!("/v1/pools/main/{address}/drain"), "").await.expect_status(200);
+    let moved = stage.client().header("cookie", &cookie).get("/mine").await;
+    assert_ne!(moved.text(), first.text());
+    assert!(moved.head.field("set-cookie").is_some_and(|given| !given.starts_with(&cookie)), "{moved:?}");
 }
 
 #[tokio::test]

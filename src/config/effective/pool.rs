@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::{Health, HealthKind, HedgeAfter, Pool, Statuses};
-use super::{Page, quoted, time};
+use super::super::{Concurrency, Health, HealthKind, HedgeAfter, Pool, Statuses};
+use super::{Page, named, quoted, time};
 
 impl Page {
     pub(super) fn pool(&mut self, pool: &Pool) {
@@ -29,6 +29,7 @@ impl Page {
             self.line("ca", &quoted(&ca.display().to_string()));
         }
         self.line("connections_max", &pool.connections_max.to_string());
+        self.line("concurrency", &named(&Concurrency::WORDS, &pool.concurrency));
         self.line("queue_max", &pool.queue_max.to_string());
         self.line("queue_timeout", &time(pool.queue_timeout));
         self.line("connect_timeout", &time(pool.connect_timeout));
@@ -42,6 +43,9 @@ impl Page {
         self.line("eject_max_percent", &pool.eject_max_percent.to_string());
         self.line("fail_status", &statuses(&pool.fail_status));
         self.line("hedge_after", &hedge_after(pool.hedge_after));
+        if let Some(cookie) = &pool.sticky {
+            self.line("sticky", &format!("{{ cookie = {} }}", quoted(cookie)));
+        }
         self.line("slow_start", &time(pool.slow_start));
         if let Some(health) = &pool.health {
             self.line("health", &checks(health));

@@ -11,25 +11,30 @@ use super::Standing;
 use super::of_grade;
 use crate::config::limits::{HASH_LOAD_PERCENT, HASH_LOAD_SLACK};
 
-/// What is hashed of a request.
+/// What of a request says which origin it goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Key(u64);
+pub(crate) enum Key {
+    /// A hash, for those ways to balance that go by it.
+    Hash(u64),
+    /// Its client was given to the origin at this place.
+    Origin(usize),
+}
 
 /// Of a client: its address, of IPv6 the network that one household has.
 pub(crate) fn key_of_client(address: IpAddr) -> Key {
     match address.to_canonical() {
-        IpAddr::V4(address) => Key(mixed(u64::from(address.to_bits()))),
+        IpAddr::V4(address) => Key::Hash(mixed(u64::from(address.to_bits()))),
         IpAddr::V6(address) => {
             let network = u64::try_from(address.to_bits() >> 64).unwrap_or_default();
             // Turned, so that no IPv4 address meets it.
-            Key(mixed(!network))
+            Key::Hash(mixed(!network))
         }
     }
 }
 
 /// Of a resource.
 pub(crate) fn key_of_resource(authority: &[u8], target: &[u8]) -> Key {
-    Key(mixed(fnv(fnv(FNV_BASIS, authority), target)))
+    Key::Hash(mixed(fnv(fnv(FNV_BASIS, authority), target)))
 }
 
 /// What an origin of this name adds to keys.
@@ -38,7 +43,7 @@ pub(super) fn seed(name: &str) -> u64 {
 }
 
 /// The one that `key` belongs to; `bounded`: unless it has more than its share under way.
-pub(super) fn of_key(standings: &[Standing], grade: u8, key: Key, bounded: bool) -> Option<usize> {
+pub(super) fn of_key(standings: &[Standing], grade: u8, key: u64, bounded: bool) -> Option<usize> {
     let (mut active, mut weights) = (1_u64, 0_u64);
     for (_, origin) in of_grade(standings, grade) {
         active = active.saturating_add(origin.view.active);
@@ -56,9 +61,9 @@ pub(super) fn of_key(standings: &[Standing], grade: u8, key: Key, bounded: bool)
 }
 
 /// How far `key` is from an origin: exponentially distributed, the shorter the more it weighs.
-fn distance(key: Key, origin: &Standing) -> f64 {
+fn distance(key: u64, origin: &Standing) -> f64 {
     #[allow(clippy::cast_precision_loss)] // 53 bits, and weights far below them
-    let (drawn, weight) = (((mixed(key.0 ^ origin.seed) >> 11) + 1) as f64, origin.view.weight as f64);
+    let (drawn, weight) = (((mixed(key ^ origin.seed) >> 11) + 1) as f64, origin.view.weight as f64);
     -(drawn / TWO_TO_53).ln() / weight
 }
 

@@ -163,8 +163,8 @@ impl Steering {
         }
     }
 
-    /// The index of the origin to ask at `now`; `None` when all that may be asked are in `tried`. `key` is what the pool's
-    /// `balance` hashes, where it does; `load` tells what an origin is doing.
+    /// The index of the origin to ask at `now`; `None` when all that may be asked are in `tried`. `key` is what the choice goes
+    /// by beside them; `load` tells what an origin is doing.
     pub(crate) fn choose(
         &self,
         now: Timestamp,
@@ -177,10 +177,11 @@ impl Steering {
         *turn = turn.wrapping_add(1);
         let best = self.view(standings, now, tried, load)?;
         let chosen = match (self.balance, key) {
+            (_, Some(Key::Origin(index))) if takes(standings, index, best) => Some(index),
             (Balance::LeastConnections, _) => weight::least_busy(standings, best),
             (Balance::Ewma, _) => latency::quicker_of_two(standings, best, now, *turn),
-            (Balance::ClientHash, Some(key)) => hash::of_key(standings, best, key, false),
-            (Balance::UriHash, Some(key)) => hash::of_key(standings, best, key, true),
+            (Balance::ClientHash, Some(Key::Hash(key))) => hash::of_key(standings, best, key, false),
+            (Balance::UriHash, Some(Key::Hash(key))) => hash::of_key(standings, best, key, true),
             _ => weight::richest(standings, best),
         }?;
         let origin = standings.get_mut(chosen)?;
@@ -315,7 +316,8 @@ impl Steering {
         }
     }
 
-    /// Takes over what `old` knows of its origins; `theirs`: where it has the one at a place here.
+    /// Takes over what `old` knows of its origins; `theirs`: where it has the one at a place here. The old one's lock is taken
+    /// first.
     pub(crate) fn adopt(&self, old: &Self, theirs: impl Fn(usize) -> Option<usize>, checks: bool) {
         let known = old.state.lock();
         let mut state = self.state.lock();
@@ -349,6 +351,12 @@ impl Standing {
     fn available(&self, now: Timestamp) -> bool {
         !self.drained && self.health.available(now)
     }
+}
+
+/// Whether the origin at `index` may be asked although others are of the grade `best`: it may have no room.
+fn takes(standings: &[Standing], index: usize, best: u8) -> bool {
+    let grade = standings.get(index).and_then(|origin| origin.view.grade);
+    grade.is_some_and(|grade| grade >> 1 == best >> 1)
 }
 
 /// How many origins of a pool may be ejected at once: always one, unless none may.

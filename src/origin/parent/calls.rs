@@ -58,6 +58,7 @@ impl Parents {
             body: whole(body),
             interim: None,
             client: None,
+            stuck: None,
             surplus: Surplus::Refuse,
         });
         let mut answer = answer.await.map_err(|error| BusError(error.cause.to_string()))?;

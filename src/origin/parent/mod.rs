@@ -213,6 +213,7 @@ impl Parent {
             body: RequestBody::Empty,
             interim: Some(sink.clone()),
             client: None,
+            stuck: None,
             surplus: wanted.surplus,
         };
         let mut asking = pin!(on.origins.ask(ask));

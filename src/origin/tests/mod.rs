@@ -217,6 +217,7 @@ pub(super) fn ask(method: Method, target: &'static str) -> Ask {
         body: RequestBody::Empty,
         interim: None,
         client: None,
+        stuck: None,
         surplus: Surplus::Refuse,
     }
 }

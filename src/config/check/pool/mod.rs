@@ -13,7 +13,7 @@ use crate::config::file::{Item, Section};
 use crate::config::limits::POOL_ORIGINS_MAX;
 use crate::config::mistake::Complaint;
 use crate::config::units::duration_text;
-use crate::config::{Balance, HedgeAfter, Origin, Pool, value};
+use crate::config::{Balance, Concurrency, HedgeAfter, Origin, Pool, value};
 
 mod health;
 pub(super) mod transport;
@@ -67,6 +67,7 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     if let Some(balance) = balance(&section, &pool.origins) {
         pool.balance = balance;
     }
+    pool.sticky = section.item("sticky").and_then(|item| sticky(&item));
     if let Some(time) = section.item("slow_start").and_then(|item| item.duration(SLOW_START_RANGE)) {
         pool.slow_start = time;
     }
@@ -79,6 +80,9 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     });
     tls(&section, &mut pool, around);
     count(&section, "connections_max", &mut pool.connections_max, 1..=65_535);
+    if let Some(concurrency) = section.item("concurrency").and_then(|item| item.word(&Concurrency::WORDS)) {
+        pool.concurrency = concurrency;
+    }
     count(&section, "queue_max", &mut pool.queue_max, 0..=1_000_000);
     for (key, field) in [
         ("queue_timeout", &mut pool.queue_timeout),
@@ -149,6 +153,22 @@ fn origin(item: &Item<'_>) -> Option<Origin> {
     section.close();
     let weight = weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
     Some(Origin { weight, backup: backup.unwrap_or_default(), ..origin? })
+}
+
+/// The cookie by which clients stay where they are.
+fn sticky(item: &Item<'_>) -> Option<Arc<str>> {
+    let section = item.section("`sticky`".to_owned())?;
+    let cookie = section.required("cookie", STICKY_EXAMPLE);
+    section.close();
+    cookie?.parsed(STICKY_EXAMPLE, |text| {
+        // RFC 6265 §4.1.1: a token; `__Host-` and `__Secure-` hold only over TLS.
+        let token = http::HeaderName::from_bytes(text.as_bytes()).is_ok();
+        if token && text.len() <= COOKIE_NAME_BYTES_MAX && !text.starts_with("__") {
+            return Ok(text.into());
+        }
+        let message = format!("`{}` cannot be the name of this cookie", text.escape_debug());
+        Err(Complaint::new("name", message, "not a name for it", STICKY_EXAMPLE))
+    })
 }
 
 /// What counts as a failure of an origin, and what follows.
@@ -233,6 +253,9 @@ fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
 const ORIGINS_EXAMPLE: &str =
     "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
 const LOCATION_EXAMPLE: &str = "write degrees north and east, like location = [50.1, 8.7]";
+const STICKY_EXAMPLE: &str = "write sticky = { cookie = \"tidegate-origin\" }: letters, digits, `-` and `_`";
+/// Bytes of a cookie's name.
+const COOKIE_NAME_BYTES_MAX: usize = 64;
 const WEIGHT_MAX: u64 = 1_000_000;
 const HEDGE_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
