@@ -84,6 +84,9 @@ fn the_effective_settings_leave_nothing_out() {
         "parents",
         "key_file",
         "children_from",
+        "match",
+        "respond",
+        "redirects",
         "database",
         "layout",
         "country",
@@ -278,6 +281,10 @@ fn around() -> Surroundings {
         unreadable: |path| {
             let text = path.to_string_lossy();
             (text.contains("missing") || text.contains("/no/")).then(|| "does not exist".to_owned())
+        },
+        page: |path| {
+            let is_there = !path.to_string_lossy().contains("missing");
+            if is_there { Ok(b"a page".to_vec()) } else { Err("does not exist".to_owned()) }
         },
         no_database: |geo| {
             geo.database.to_string_lossy().contains("broken").then(|| {

@@ -25,7 +25,7 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
-    /// The address of whoever asks, for rules that look at it and for steering by place.
+    /// The address of whoever asks, for routes and rules that look at it and for steering by place.
     #[arg(long, value_name = "ADDR")]
     client: Option<IpAddr>,
     #[command(flatten)]
@@ -118,7 +118,8 @@ fn pairs(members: &Map<String, Value>) -> String {
 }
 
 /// What the decisions mean.
-const DECISIONS: [(&str, &str); 6] = [
+const DECISIONS: [(&str, &str); 7] = [
+    ("answer", "answered by the route itself, nobody is asked"),
     ("hit", "answered from the cache, fresh"),
     ("stale", "answered from the cache, stale, and fetched again"),
     ("wait", "joins the fetch that is under way"),
@@ -126,11 +127,13 @@ const DECISIONS: [(&str, &str); 6] = [
     ("refuse", "is not answered: an access rule forbids it"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 11] = [
+const FIRST: [&str; 13] = [
+    "answer",
     "reason",
     "url",
     "method",
     "site",
+    "route",
     "preset",
     "host",
     "forwarded_as",

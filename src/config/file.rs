@@ -122,6 +122,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether nothing is written in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Something is wrong with the section as a whole, because something is not there.
     pub(super) fn tell(&self, complaint: Complaint) {
         self.found.tell(complaint.at(self.span.clone()).absent());
@@ -202,6 +207,11 @@ impl<'t> Item<'t> {
     /// The string in it, if it is one; complains of nothing.
     pub(super) fn as_text(&self) -> Option<&'t str> {
         self.value.as_str()
+    }
+
+    /// The flag in it, if it is one; complains of nothing.
+    pub(super) fn as_flag(&self) -> Option<bool> {
+        self.value.as_bool()
     }
 
     /// Whether it is a table; complains of nothing.

@@ -257,6 +257,30 @@ pub const OBJECT_BYTES_MAX: u64 = 10 * 1024 * MIB as u64;
 pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// Worker threads at most.
 pub const WORKERS_MAX: usize = 1024;
+/// Bytes of a route's regular expression as written …
+pub const REGEX_TEXT_BYTES_MAX: usize = 1024;
+/// … and compiled.
+pub const REGEX_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of the target of a redirect or rewrite as written.
+pub const TARGET_TEMPLATE_BYTES_MAX: usize = 2 * KIB;
+/// Variables in one text of the settings: a client's target is repeated no oftener.
+pub const VARIABLES_MAX: usize = 16;
+/// Bytes of a `Location`; beyond it 414.
+pub const LOCATION_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a target that is written anew; beyond it 414.
+pub const REWRITTEN_BYTES_MAX: usize = 16 * KIB;
+/// Redirects of a site.
+pub const REDIRECTS_MAX: usize = 100_000;
+/// Bytes of a page that settings name; it lies in memory.
+pub const PAGE_BYTES_MAX: u64 = MIB as u64;
+/// Fields and cookies in the key of a route beside the URL.
+pub const KEY_PARTS_MAX: usize = 16;
+/// Conditions in a route's `match`.
+pub const CONDITIONS_MAX: usize = 64;
+/// Fields that a route's `request_headers` or `response_headers` may set, add and remove together.
+pub const HEADER_RULES_MAX: usize = 64;
+/// Bytes of one of their values as written.
+pub const HEADER_RULE_BYTES_MAX: usize = 4 * KIB;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
 /// Requests that an origin of a pool with `concurrency = "adaptive"` may have at once before anything is known of it.

@@ -4,12 +4,15 @@
 //! rest of the house sees this type and never TOML. `effective.rs` writes it back as settings.
 
 pub mod access;
+mod answer;
 pub mod check;
+mod condition;
 pub mod countries;
 pub mod effective;
 pub mod encode;
 mod file;
 mod geo;
+mod headers;
 pub mod limits;
 pub mod load;
 pub mod mistake;
@@ -17,8 +20,10 @@ pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
+mod rewrite;
 mod site;
 pub mod steer;
+pub mod template;
 mod tier;
 mod transport;
 pub mod units;
@@ -32,12 +37,18 @@ use std::sync::Arc;
 pub use cache_store::store::MemoryAdmission;
 pub use cache_store::tiers::admit::DiskAdmission;
 
+pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
+pub use condition::{Conditions, Glob, Wanted};
 pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
+pub use headers::HeaderRules;
 pub use limits::Limits;
 pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
-pub use site::{Cookies, Forward, HostPattern, PathPattern, Preset, Query, Route, RoutePolicy, Site};
+pub use rewrite::Rewrite;
+pub use site::{
+    Cookies, Forward, HostPattern, KeyParts, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site,
+};
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
 pub use transport::{ProxyProtocol, Transport};

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 
 use super::encode::{Encode, shared_usual};
-use super::{Cookies, Forward, Preset, Query, RoutePolicy, Steer};
+use super::{
+    Conditions, Cookies, ErrorPages, Forward, HeaderRules, KeyParts, Preset, Query, Rewrite, RoutePolicy,
+    Steer,
+};
 
 impl Preset {
     /// The preset called `name` in settings.
@@ -33,7 +36,7 @@ impl Preset {
     pub fn query(self) -> Query {
         match self {
             Self::Default | Self::Rfc => Query::default(),
-            Self::Static | Self::News => Query { sort: true, remove: boxed(TRACKING_PARAMETERS) },
+            Self::Static | Self::News => Query { sort: true, remove: boxed(TRACKING_PARAMETERS), keep: None },
         }
     }
 
@@ -75,6 +78,16 @@ impl Preset {
             cookies: self.cookies(),
             encode: self.encode(),
             x_cache: false,
+            rewrite: Rewrite::default(),
+            bypass: Conditions::default(),
+            key: KeyParts::default(),
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
+            https_only: false,
+            allow_methods: Vec::new(),
+            maintenance: None,
+            answer: None,
+            error_pages: ErrorPages::default(),
             upgrade: Arc::from([Box::from(UPGRADES)]),
             access: None,
         }

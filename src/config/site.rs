@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use cache_store::rules::Policy;
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::access::Access;
-use super::{Encode, Steer};
+use super::limits::REGEX_BYTES_MAX;
+use super::template::Variable;
+use super::{Answer, Conditions, Encode, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite, Steer};
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// What holds where no route says otherwise.
     pub defaults: Arc<RoutePolicy>,
+    /// In the order written; the first that matches decides. They come before the routes.
+    pub redirects: Vec<(PathPattern, Redirect)>,
     /// In the order written; the first that matches decides.
     pub routes: Vec<Route>,
 }
@@ -39,6 +43,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Which methods; empty: all.
     pub methods: Vec<Method>,
+    /// What else a request must be like; all of it.
+    pub conditions: Conditions,
     /// What holds for them.
     pub policy: Arc<RoutePolicy>,
 }
@@ -53,15 +59,24 @@ impl std::fmt::Display for HostPattern {
     }
 }
 
-/// A path as written in a route: `*` matches any run of characters, also `/`.
+/// A path as written in a route.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PathPattern {
     /// No `*` in it.
     Exact(Box<str>),
     /// One `*` at its end.
     Prefix(Box<str>),
-    /// Anything else, split at its stars.
+    /// Anything else, split at its stars: `*` matches any run of characters, also `/`.
     Glob(Vec<Box<str>>),
+    /// A regular expression over the path in normal form.
+    Regex(PathRegex),
+}
+
+/// A regular expression, compiled; it matches in time linear to the path.
+#[derive(Clone)]
+pub struct PathRegex {
+    text: Box<str>,
+    compiled: regex::bytes::Regex,
 }
 
 /// Everything that a site or route decides.
@@ -88,6 +103,26 @@ pub struct RoutePolicy {
     pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
+    /// What origins are asked for in place of what clients ask; the key is of what clients ask.
+    pub rewrite: Rewrite,
+    /// Goes around the cache what is like one of these.
+    pub bypass: Conditions,
+    /// What the key has beside the URL.
+    pub key: KeyParts,
+    /// What is done to the fields of requests to origins; parents of the tier do it themselves.
+    pub request_headers: HeaderRules,
+    /// What is done to the fields of answers to clients, whatever they come from.
+    pub response_headers: HeaderRules,
+    /// What is asked for without TLS is redirected to the same with it.
+    pub https_only: bool,
+    /// Methods that are taken; empty: all. Others get 405.
+    pub allow_methods: Vec<Method>,
+    /// Closed, but for some.
+    pub maintenance: Option<Arc<Maintenance>>,
+    /// Answered without asking anybody.
+    pub answer: Option<Arc<Answer>>,
+    /// Pages in place of errors.
+    pub error_pages: ErrorPages,
     /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
     /// itself: `h2c` would carry requests past this node.
     pub upgrade: Arc<[Box<str>]>,
@@ -127,6 +162,17 @@ pub struct Query {
     pub sort: bool,
     /// Parameters removed, by exact name or, ending in `*`, by prefix.
     pub remove: Vec<Box<str>>,
+    /// The only ones that stay, in the same way; none: all.
+    pub keep: Option<Vec<Box<str>>>,
+}
+
+/// What tells answers for one URL apart beside what origins name in `Vary`. A purge of the URL takes all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyParts {
+    /// Request fields; they reach the origin.
+    pub headers: Vec<HeaderName>,
+    /// Request cookies, by name; of cookies that are not forwarded these are.
+    pub cookies: Vec<Box<str>>,
 }
 
 /// Which request fields reach the origin on cacheable routes.
@@ -147,12 +193,89 @@ pub enum Cookies {
     PassOn(Vec<Box<str>>),
 }
 
+impl RoutePolicy {
+    /// Whether there is nothing to do beside caching: what a hit is spared.
+    pub fn is_plain(&self) -> bool {
+        let Self { rewrite, bypass, request_headers, response_headers, allow_methods, error_pages, .. } =
+            self;
+        rewrite.is_empty()
+            && bypass.is_empty()
+            && request_headers.is_empty()
+            && response_headers.is_empty()
+            && !self.https_only
+            && allow_methods.is_empty()
+            && self.maintenance.is_none()
+            && self.answer.is_none()
+            && error_pages.is_empty()
+    }
+
+    /// Whether a field of its has the request's name in it.
+    pub fn names_requests(&self) -> bool {
+        let has = |rules: &HeaderRules| !rules.is_empty() && rules.has(Variable::RequestId);
+        has(&self.request_headers) || has(&self.response_headers)
+    }
+}
+
 impl std::fmt::Display for PathPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact(path) => f.write_str(path),
             Self::Prefix(path) => write!(f, "{path}*"),
             Self::Glob(parts) => f.write_str(&parts.join("*")),
+            Self::Regex(regex) => write!(f, "~ {}", regex.text),
         }
+    }
+}
+
+impl PathPattern {
+    /// The names of what it captures, in order: what each star took, or each group of an expression.
+    pub fn captures(&self) -> Vec<Option<Box<str>>> {
+        match self {
+            Self::Exact(_) => Vec::new(),
+            Self::Prefix(_) => vec![None],
+            Self::Glob(parts) => vec![None; parts.len().saturating_sub(1)],
+            Self::Regex(regex) => {
+                regex.compiled.capture_names().skip(1).map(|name| name.map(Box::from)).collect()
+            }
+        }
+    }
+}
+
+impl PathRegex {
+    /// The expression in `text`.
+    ///
+    /// # Errors
+    /// Why it is none, or too large.
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        let compiled = regex::bytes::RegexBuilder::new(text)
+            .unicode(false)
+            .size_limit(REGEX_BYTES_MAX)
+            .dfa_size_limit(REGEX_BYTES_MAX)
+            .build()?;
+        Ok(Self { text: text.into(), compiled })
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Compiled.
+    pub fn compiled(&self) -> &regex::bytes::Regex {
+        &self.compiled
+    }
+}
+
+impl PartialEq for PathRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PathRegex {}
+
+impl std::fmt::Debug for PathRegex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PathRegex({:?})", self.text)
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::limits::NODE_NAME_BYTES_MAX;
+use super::limits::{NODE_NAME_BYTES_MAX, REGEX_TEXT_BYTES_MAX};
 use super::mistake::Complaint;
-use super::{AdminAddress, HostPattern, Network, Origin, PathPattern};
+use super::{AdminAddress, HostPattern, Network, Origin, PathPattern, PathRegex};
 
 /// The node's name: an RFC 9110 token, as `Via` and `CDN-Loop` need it.
 ///
@@ -291,10 +291,16 @@ pub fn path_pattern(text: &str) -> Result<PathPattern, Complaint> {
     let complaint = |label: &str, help: String| {
         Complaint::new("path", format!("`{}` is not a path pattern", text.escape_debug()), label, help)
     };
+    if let Some(expression) = text.strip_prefix('~') {
+        return path_regex(expression.trim());
+    }
     if !text.starts_with(['/', '*']) {
-        let help = match text.strip_prefix("~").map(str::trim_start).or_else(|| text.strip_prefix('^')) {
-            Some(_) => "regular expressions are not known here; `*` matches any run of characters, like \"/img/*.png\"".to_owned(),
-            None => format!("write \"/{text}\"; `*` matches any run of characters"),
+        let help = if text.starts_with('^') {
+            format!(
+                "write \"~ {text}\" for a regular expression; elsewhere `*` matches any run of characters"
+            )
+        } else {
+            format!("write \"/{text}\"; `*` matches any run of characters")
         };
         return Err(complaint("does not begin with `/`", help));
     }
@@ -313,6 +319,34 @@ pub fn path_pattern(text: &str) -> Result<PathPattern, Complaint> {
         [whole] => PathPattern::Exact((*whole).into()),
         [front, ""] => PathPattern::Prefix((*front).into()),
         parts => PathPattern::Glob(parts.iter().map(|part| Box::from(*part)).collect()),
+    })
+}
+
+/// A regular expression that paths in normal form are searched for.
+///
+/// # Errors
+/// It is none, or larger than [`REGEX_TEXT_BYTES_MAX`] or, compiled, [`super::limits::REGEX_BYTES_MAX`].
+pub fn path_regex(text: &str) -> Result<PathPattern, Complaint> {
+    let complaint = |label: String, help: &str| {
+        let message = format!("`{}` is not a regular expression for paths", text.escape_debug());
+        Complaint::new("regex", message, label, help)
+    };
+    if text.len() > REGEX_TEXT_BYTES_MAX {
+        let label = format!("longer than {REGEX_TEXT_BYTES_MAX} bytes");
+        return Err(complaint(label, "write several routes, or paths with `*`"));
+    }
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Err(complaint("not ASCII".to_owned(), REGEX_EXAMPLE));
+    }
+    PathRegex::new(text).map(PathPattern::Regex).map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => {
+            complaint("too large once it is compiled".to_owned(), "repeat less, or write several routes")
+        }
+        error => {
+            let said = error.to_string();
+            let last = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            complaint(last, REGEX_EXAMPLE)
+        }
     })
 }
 
@@ -388,6 +422,24 @@ pub fn name_pattern(text: &str) -> Result<Box<str>, Complaint> {
         ));
     }
     Ok(text.into())
+}
+
+/// A parameter's or cookie's name.
+///
+/// # Errors
+/// It is empty, or has `*`, `=`, `&`, `;` or white space in it.
+pub fn exact_name(text: &str) -> Result<Box<str>, Complaint> {
+    let name = name_pattern(text)?;
+    if name.ends_with('*') || !name.is_ascii() {
+        let message = format!("`{}` is not one name", text.escape_debug());
+        return Err(Complaint::new(
+            "name",
+            message,
+            "not one name",
+            "write a whole name, as it is on the wire",
+        ));
+    }
+    Ok(name)
 }
 
 /// A network, `10.0.0.0/8` or `fd00::/8`, or one address.
@@ -481,6 +533,18 @@ fn first_address(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
+/// Whether a text may stand in a request's target as it is: what a URI may hold, and encodings that are whole.
+pub fn is_target_text(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    bytes.iter().enumerate().all(|(at, byte)| {
+        let encodes = *byte != b'%' || (digit(at + 1) && digit(at + 2));
+        byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(byte) && encodes
+    })
+}
+
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
+
+const REGEX_EXAMPLE: &str = "write one that the crate `regex` takes, like path = { regex = \"^/v[0-9]+/\" }: no look-around, no back-references";

@@ -368,9 +368,48 @@ impl FieldId {
 
 impl cache_store::rules::Fields for Fields {
     fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]> {
-        self.named(name.as_str())
+        let cookie = name.as_str().strip_prefix(OF_COOKIE);
+        let fields = cookie.is_none().then(|| self.named(name.as_str()));
+        fields.into_iter().flatten().chain(cookie.into_iter().flat_map(|name| self.cookies_called(name)))
     }
 }
+
+impl Fields {
+    /// The values of the cookies whose name these digits are.
+    fn cookies_called<'s>(&'s self, digits: &'s str) -> impl Iterator<Item = &'s [u8]> {
+        let pairs = self.all(FieldId::Cookie).flat_map(|line| line.split(|byte| *byte == b';'));
+        pairs.filter_map(move |pair| {
+            let pair = pair.trim_ascii();
+            let at = memchr::memchr(b'=', pair)?;
+            is_in_digits(pair.get(..at)?, digits).then(|| pair.get(at + 1..)).flatten()
+        })
+    }
+}
+
+/// A field that no request has, whose values are those of a cookie: by it a `Vary` can name one cookie of many.
+pub fn of_cookie(name: &str) -> Option<HeaderName> {
+    let mut text = OF_COOKIE.to_owned();
+    for byte in name.bytes() {
+        for nibble in [byte >> 4, byte & 0x0f] {
+            text.push(char::from_digit(nibble.into(), 16)?);
+        }
+    }
+    HeaderName::from_bytes(text.as_bytes()).ok()
+}
+
+/// Whether these hexadecimal digits are those of `name`.
+fn is_in_digits(name: &[u8], digits: &str) -> bool {
+    let nibble = |digit: &u8| char::from(*digit).to_digit(16).unwrap_or(u32::MAX);
+    digits.len() == name.len() * 2
+        && digits.as_bytes().chunks_exact(2).zip(name).all(|(pair, byte)| {
+            let [high, low] = pair else { return false };
+            nibble(high) << 4 | nibble(low) == u32::from(*byte)
+        })
+}
+
+/// What comes before the name of a cookie, in digits. Nothing of the kind ever comes from a client: fields that begin so are the
+/// nodes' own.
+const OF_COOKIE: &str = "tidegate-cookie-";
 
 /// Longest name with an id of its own: `if-unmodified-since`, and some.
 const NAME_BYTES_MAX: usize = 24;

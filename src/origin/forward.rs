@@ -24,9 +24,12 @@ use http::header::{CONNECTION, UPGRADE};
 use super::error::OriginError;
 use super::framing::{is_name, is_text};
 use super::parent::proof::OURS;
+use crate::config::HeaderRules;
 use crate::config::limits::HOPS_MAX;
+use crate::config::template::Values;
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Protocol, Scheme};
+use crate::respond::dress;
 use crate::respond::headers::line;
 
 /// What is forwarded of a request, rendered: lines that every attempt and every walk of it shares.
@@ -109,6 +112,20 @@ impl Forwarded {
         Self { lines, conditions_at: self.conditions_at, client: self.client }
     }
 
+    /// The same as an origin of a route with these rules gets it; conditions are not theirs.
+    pub(crate) fn dressed(&self, rules: &HeaderRules, values: &Values<'_>) -> Self {
+        let (lines, conditions) =
+            self.lines.split_at_checked(self.conditions_at).unwrap_or((&self.lines, &[]));
+        let mut dressed = Vec::with_capacity(self.lines.len());
+        for (_, line) in dress::lines(lines).filter(|(name, _)| !rules.takes_alike(name)) {
+            dressed.extend_from_slice(line);
+        }
+        rules.write(values, &mut dressed);
+        let conditions_at = dressed.len();
+        dressed.extend_from_slice(conditions);
+        Self { lines: dressed, conditions_at, client: self.client }
+    }
+
     /// As a map.
     ///
     /// # Panics
@@ -156,6 +173,12 @@ impl Sent {
     /// The protocols that it offers to go over to.
     pub(crate) fn upgrade(&self) -> Option<&[u8]> {
         self.upgrade.as_deref()
+    }
+
+    /// The same as an origin of a route with these rules gets it.
+    pub(crate) fn dressed(mut self, rules: &HeaderRules, values: &Values<'_>) -> Self {
+        self.forwarded = Arc::new(self.forwarded.dressed(rules, values));
+        self
     }
 
     /// Adds a line; a value that cannot stand in one is left out.

@@ -42,7 +42,10 @@ impl From<RouteRefusal> for Failure {
     fn from(refusal: RouteRefusal) -> Self {
         let status = match refusal {
             RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
-            RouteRefusal::Malformed(_) | RouteRefusal::Nominated => StatusCode::BAD_REQUEST,
+            RouteRefusal::Long => StatusCode::URI_TOO_LONG,
+            RouteRefusal::Malformed(_) | RouteRefusal::Nominated | RouteRefusal::Unwritable => {
+                StatusCode::BAD_REQUEST
+            }
         };
         Self::new(status, refusal.as_str())
     }

@@ -9,6 +9,7 @@
 //! RFC 9110 §13 to §15, RFC 9111 §5.1, RFC 9211.
 
 mod conditional;
+pub(crate) mod dress;
 pub(crate) mod encoding;
 pub mod failure;
 pub mod headers;

@@ -1,12 +1,16 @@
 //! Which site and which of its routes a normalised request belongs to: the settings, compiled for looking up.
 //!
 //! A site is found by its exact host, else by the longest wildcard, else the one that takes any host. Within it the
-//! first route written that matches path and method decides, else the site's defaults. No look-up allocates. Few
+//! first route written that matches path, method and conditions decides, else the site's defaults. No look-up allocates. Few
 //! routes are tried in order; many are indexed, exact paths and prefixes by hash, so that a site with ten thousand
 //! redirected paths costs a request as much as one with ten.
 //!
 //! Patterns are put into the spelling of a normal path first: `/größe/*` matches what a browser sends.
 //! The hash is not keyed: clients look up, only settings insert.
+//!
+//! A route that is chosen by what is not in the URL has a *lane*: a name that goes into the keys of its answers. So what it
+//! brings is never given to a request that another route would have answered, and [`CompiledSite::lanes`] knows every lane of
+//! a URL for whoever purges it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,8 +20,10 @@ use http::Method;
 
 use super::access::{Guard, Guards, SetupError};
 use super::authority::Authority;
-use super::normal::normal_piece;
-use crate::config::{HostPattern, PathPattern, Route, RoutePolicy, Site};
+use super::condition::{Facts, all_hold};
+use super::normal::{Target, normal_piece};
+use super::query;
+use crate::config::{Conditions, HostPattern, PathPattern, Redirect, Route, RoutePolicy, Site};
 use crate::listener::request::Scheme;
 
 /// All sites, by host.
@@ -37,6 +43,8 @@ pub(super) struct CompiledSite {
     /// Its name in metrics.
     pub(super) name: Arc<str>,
     defaults: Arc<RoutePolicy>,
+    is_plain: bool,
+    redirects: Option<Redirects>,
     guard: Option<Arc<Guard>>,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
@@ -47,8 +55,24 @@ pub(super) struct CompiledSite {
 pub(super) struct Matched<'t> {
     pub(super) policy: &'t Arc<RoutePolicy>,
     pub(super) guard: Option<&'t Arc<Guard>>,
-    /// Whether the route was chosen by how the path ends (`*.css`), which an origin may see elsewhere.
+    /// Whether the route was chosen by what stands behind a star (`*.css`), which an origin may see elsewhere.
     pub(super) by_ending: bool,
+    /// What goes into the key beside the URL.
+    pub(super) lane: Option<&'t [u8]>,
+    /// Its place in the site's settings; none: the site itself.
+    pub(super) route: Option<usize>,
+    /// Nothing is to be done beside caching.
+    pub(super) is_plain: bool,
+    /// The route's path.
+    pub(super) pattern: Option<&'t CompiledPath>,
+}
+
+impl Matched<'_> {
+    /// The target as the route keys it.
+    pub(super) fn treat<'a>(&self, target: Target<'a>) -> Target<'a> {
+        let own = self.guard.map_or(&[][..], |guard| guard.own_parameters());
+        query::treat(target, &self.policy.query, own)
+    }
 }
 
 impl Sites {
@@ -86,6 +110,19 @@ impl Sites {
         self.compiled.get(at)
     }
 
+    /// Whether a site has redirects.
+    pub(super) fn redirects(&self, site: u16) -> bool {
+        self.compiled.get(usize::from(site)).is_some_and(|site| site.redirects.is_some())
+    }
+
+    /// The first redirect of a site for a path in normal form.
+    pub(super) fn redirect(&self, site: u16, path: &[u8]) -> Option<(&CompiledPath, &Redirect)> {
+        let Redirects { all, by_path } = self.compiled.get(usize::from(site))?.redirects.as_ref()?;
+        let at =
+            by_path.first(path, |at| all.get(at).is_some_and(|(from, _)| from.matches(path)), |_| true)?;
+        all.get(at).map(|(from, redirect)| (from, redirect))
+    }
+
     fn of_parent(&self, host: &[u8]) -> Option<usize> {
         if self.wildcard.is_empty() {
             return None;
@@ -105,31 +142,97 @@ impl CompiledSite {
     fn new(index: u16, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
         let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
-        let by_path = (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(&routes));
+        let by_path =
+            (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(routes.iter().map(|route| &route.path)));
+        let redirects = (!site.redirects.is_empty()).then(|| Redirects::new(&site.redirects));
         Ok(Self {
             index,
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
+            is_plain: site.defaults.is_plain() && redirects.is_none(),
             guard: guards.of(site.defaults.access.as_ref())?,
+            redirects,
             routes,
             by_path,
         })
     }
 
-    /// What holds for a path in normal form and a method.
-    pub(super) fn route(&self, path: &[u8], method: &Method) -> Matched<'_> {
+    /// What holds for a path in normal form, a method, and the rest of a request.
+    pub(super) fn route(&self, path: &[u8], method: &Method, facts: &Facts<'_>) -> Matched<'_> {
         let found = match &self.by_path {
-            None => self.routes.iter().find(|route| route.matches(path, method)),
-            Some(index) => index.first(&self.routes, path, method),
+            None => self.routes.iter().position(|route| route.matches(path) && route.takes(method, facts)),
+            Some(index) => index.first(
+                path,
+                |at| self.routes.get(at).is_some_and(|route| route.matches(path)),
+                |at| self.routes.get(at).is_some_and(|route| route.takes(method, facts)),
+            ),
         };
-        match found {
+        self.matched(found)
+    }
+
+    /// What may hold for a path in normal form and a method, whatever the rest of the request is.
+    pub(super) fn lanes(&self, path: &[u8], method: &Method) -> Vec<Matched<'_>> {
+        let all = match &self.by_path {
+            None => self
+                .routes
+                .iter()
+                .enumerate()
+                .filter(|(_, route)| route.matches(path))
+                .map(|(at, _)| at)
+                .collect(),
+            Some(index) => index.all(path, |at| self.routes.get(at).is_some_and(|route| route.matches(path))),
+        };
+        let mut lanes = Vec::with_capacity(1);
+        for at in all {
+            let Some(route) = self.routes.get(at).filter(|route| route.takes_method(method)) else {
+                continue;
+            };
+            lanes.push(self.matched(Some(at)));
+            if route.conditions.is_none() {
+                return lanes;
+            }
+        }
+        lanes.push(self.matched(None));
+        lanes
+    }
+
+    fn matched(&self, found: Option<usize>) -> Matched<'_> {
+        match found.and_then(|at| self.routes.get(at)) {
             Some(route) => Matched {
                 policy: &route.policy,
                 guard: route.guard.as_ref(),
                 by_ending: route.path.is_by_ending(),
+                lane: route.lane.as_deref(),
+                route: found,
+                is_plain: route.is_plain && self.redirects.is_none(),
+                pattern: Some(&route.path),
             },
-            None => Matched { policy: &self.defaults, guard: self.guard.as_ref(), by_ending: false },
+            None => Matched {
+                policy: &self.defaults,
+                guard: self.guard.as_ref(),
+                by_ending: false,
+                lane: None,
+                route: None,
+                is_plain: self.is_plain,
+                pattern: None,
+            },
         }
+    }
+}
+
+/// The redirects of a site, by path.
+#[derive(Debug)]
+struct Redirects {
+    all: Vec<(CompiledPath, Redirect)>,
+    by_path: ByPath,
+}
+
+impl Redirects {
+    fn new(redirects: &[(PathPattern, Redirect)]) -> Self {
+        let all: Vec<_> =
+            redirects.iter().map(|(from, redirect)| (CompiledPath::new(from), redirect.clone())).collect();
+        let by_path = ByPath::new(all.iter().map(|(from, _)| from));
+        Self { all, by_path }
     }
 }
 
@@ -137,12 +240,16 @@ impl CompiledSite {
 struct CompiledRoute {
     path: CompiledPath,
     methods: Vec<Method>,
+    conditions: Option<Box<Conditions>>,
+    lane: Option<Box<[u8]>>,
     policy: Arc<RoutePolicy>,
+    is_plain: bool,
     guard: Option<Arc<Guard>>,
 }
 
+/// A path's pattern, in the spelling of paths in normal form.
 #[derive(Debug)]
-enum CompiledPath {
+pub(super) enum CompiledPath {
     Exact(Vec<u8>),
     Prefix(Vec<u8>),
     /// What stands before the first star, between stars, and behind the last.
@@ -151,6 +258,7 @@ enum CompiledPath {
         inner: Vec<Vec<u8>>,
         tail: Vec<u8>,
     },
+    Regex(regex::bytes::Regex),
 }
 
 impl CompiledRoute {
@@ -158,18 +266,38 @@ impl CompiledRoute {
         Ok(Self {
             path: CompiledPath::new(&route.path),
             methods: route.methods.clone(),
+            conditions: (!route.conditions.is_empty()).then(|| Box::new(route.conditions.clone())),
+            lane: lane(route),
             policy: Arc::clone(&route.policy),
+            is_plain: route.policy.is_plain(),
             guard: guards.of(route.policy.access.as_ref())?,
         })
     }
 
-    fn matches(&self, path: &[u8], method: &Method) -> bool {
-        self.path.matches(path) && self.takes(method)
+    fn matches(&self, path: &[u8]) -> bool {
+        self.path.matches(path)
     }
 
-    fn takes(&self, method: &Method) -> bool {
+    fn takes(&self, method: &Method, facts: &Facts<'_>) -> bool {
+        self.takes_method(method)
+            && self.conditions.as_ref().is_none_or(|conditions| all_hold(conditions, facts))
+    }
+
+    fn takes_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
+}
+
+/// What tells the answers of a route from those of others for the same URL. It is the same whatever else stands in the settings,
+/// so that what lies on a disk is found again.
+fn lane(route: &Route) -> Option<Box<[u8]>> {
+    let takes = |method| route.methods.is_empty() || route.methods.contains(&method);
+    // A HEAD is answered from what a GET has stored, and updates it.
+    let (get, head) = (takes(Method::GET), takes(Method::HEAD));
+    if route.conditions.is_empty() && get == head {
+        return None;
+    }
+    Some(format!("route {get} {head} {:?}", route.conditions).into_bytes().into())
 }
 
 impl CompiledPath {
@@ -186,6 +314,7 @@ impl CompiledPath {
                 let head = pieces.remove(0);
                 Self::Glob { head, inner: pieces, tail }
             }
+            PathPattern::Regex(regex) => Self::Regex(regex.compiled().clone()),
         }
     }
 
@@ -202,12 +331,54 @@ impl CompiledPath {
                 }
                 rest.ends_with(tail)
             }
+            Self::Regex(regex) => regex.is_match(path),
         }
     }
 
-    /// Whether the last thing asked of a path is what stands behind its last dot.
+    /// What its stars or groups took of a path that it matches.
+    pub(super) fn captures<'p>(&self, path: &'p [u8]) -> Captures<'p> {
+        let mut taken = Vec::new();
+        match self {
+            Self::Exact(_) => {}
+            Self::Prefix(head) => taken.extend(path.strip_prefix(&head[..])),
+            Self::Glob { head, inner, tail } => {
+                let mut rest = path.strip_prefix(&head[..]).unwrap_or_default();
+                for piece in inner {
+                    let at = memchr::memmem::find(rest, piece).unwrap_or(rest.len());
+                    taken.push(rest.get(..at).unwrap_or_default());
+                    rest = rest.get(at + piece.len()..).unwrap_or_default();
+                }
+                taken.extend(rest.strip_suffix(&tail[..]));
+            }
+            Self::Regex(regex) => {
+                let groups = regex.captures(path);
+                let groups = groups.iter().flat_map(|groups| groups.iter().skip(1));
+                taken.extend(groups.map(|group| group.map_or(&[][..], |group| group.as_bytes())));
+            }
+        }
+        Captures(taken)
+    }
+
+    /// Whether something is asked of a path behind a place where anything may stand: an origin that ends the path there does
+    /// not see it. Nobody knows what an expression asks.
     fn is_by_ending(&self) -> bool {
-        matches!(self, Self::Glob { tail, .. } if tail.contains(&b'.') && !tail.contains(&b'/'))
+        match self {
+            Self::Exact(_) | Self::Prefix(_) => false,
+            Self::Glob { inner, tail, .. } => !tail.is_empty() || inner.iter().any(|piece| !piece.is_empty()),
+            Self::Regex(_) => true,
+        }
+    }
+}
+
+/// What the stars or groups of a pattern took.
+#[derive(Debug, Default)]
+pub(super) struct Captures<'p>(Vec<&'p [u8]>);
+
+impl<'p> Captures<'p> {
+    /// The one with this number, from 1; empty where it took nothing.
+    pub(super) fn of(&self, number: u8) -> &'p [u8] {
+        let at = usize::from(number).checked_sub(1);
+        at.and_then(|at| self.0.get(at)).copied().unwrap_or_default()
     }
 }
 
@@ -218,20 +389,21 @@ struct ByPath {
     prefix: ByBytes<Vec<usize>>,
     /// Lengths that occur among the prefixes.
     prefix_lens: Vec<usize>,
-    globs: Vec<usize>,
+    /// Globs and expressions.
+    others: Vec<usize>,
 }
 
 impl ByPath {
-    fn new(routes: &[CompiledRoute]) -> Self {
+    fn new<'p>(paths: impl Iterator<Item = &'p CompiledPath>) -> Self {
         let mut index = Self::default();
-        for (at, route) in routes.iter().enumerate() {
-            match &route.path {
+        for (at, path) in paths.enumerate() {
+            match path {
                 CompiledPath::Exact(path) => index.exact.entry(path.as_slice().into()).or_default().push(at),
                 CompiledPath::Prefix(path) => {
                     index.prefix.entry(path.as_slice().into()).or_default().push(at);
                     index.prefix_lens.push(path.len());
                 }
-                CompiledPath::Glob { .. } => index.globs.push(at),
+                CompiledPath::Glob { .. } | CompiledPath::Regex(_) => index.others.push(at),
             }
         }
         index.prefix_lens.sort_unstable();
@@ -239,25 +411,38 @@ impl ByPath {
         index
     }
 
-    fn first<'r>(
+    /// The first place for a path that `takes` the rest; `matches` says whether one that is not indexed is for the path.
+    fn first(
         &self,
-        routes: &'r [CompiledRoute],
         path: &[u8],
-        method: &Method,
-    ) -> Option<&'r CompiledRoute> {
-        let takes = |at: &&usize| routes.get(**at).is_some_and(|route| route.takes(method));
+        matches: impl Fn(usize) -> bool,
+        takes: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let takes = |at: &&usize| takes(**at);
         let first_of = |list: Option<&Vec<usize>>| list.and_then(|list| list.iter().find(takes)).copied();
         let mut best = first_of(self.exact.get(path));
         for len in &self.prefix_lens {
             let Some(head) = path.get(..*len) else { break };
             best = earlier(best, first_of(self.prefix.get(head)));
         }
-        let glob = self
-            .globs
+        let other = self
+            .others
             .iter()
             .take_while(|at| best.is_none_or(|best| **at < best))
-            .find(|at| routes.get(**at).is_some_and(|route| route.matches(path, method)));
-        routes.get(earlier(best, glob.copied())?)
+            .find(|at| matches(**at) && takes(at));
+        earlier(best, other.copied())
+    }
+
+    /// All places for a path, in order.
+    fn all(&self, path: &[u8], matches: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut all: Vec<usize> = self.exact.get(path).into_iter().flatten().copied().collect();
+        for len in &self.prefix_lens {
+            let Some(head) = path.get(..*len) else { break };
+            all.extend(self.prefix.get(head).into_iter().flatten());
+        }
+        all.extend(self.others.iter().filter(|at| matches(**at)));
+        all.sort_unstable();
+        all
     }
 }
 

@@ -11,17 +11,21 @@
 //! Deliberately absent: what the response says (`cache_store::rules`), which origin is asked (`origin/`).
 
 pub mod access;
+mod answer;
 mod authority;
+mod condition;
 mod matcher;
 mod normal;
 mod policy;
 mod query;
+mod rewrite;
 mod unkeyed;
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,18 +34,24 @@ use cache_store::purge::Resource;
 use geo::Code;
 use http::Method;
 
+pub(crate) use answer::{Asked, OwnAnswer};
 pub use authority::Authority;
 pub use normal::{Malformed, Normal, Target};
 pub use policy::Bypass;
+pub(crate) use unkeyed::is_alike;
 
 use crate::config::countries::COUNTRIES;
+use crate::config::template::Values;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
+use crate::observe::id::RequestId;
 use crate::observe::metrics::Metrics;
 use access::{Guard, SetupError};
-use matcher::{CompiledSite, Sites};
+use condition::Facts;
+use matcher::{CompiledPath, Matched, Sites};
 use policy::Purpose;
+use rewrite::Unwritable;
 
 /// All sites and routes, compiled from the settings.
 #[derive(Debug)]
@@ -58,19 +68,32 @@ pub struct Route<'t, 'r> {
     pub site_name: &'t Arc<str>,
     /// What the site or route decides.
     pub policy: &'t Arc<RoutePolicy>,
+    /// The route's place in the site's settings; none: the site itself.
+    pub route: Option<usize>,
+    /// Nothing is to be done beside caching.
+    pub is_plain: bool,
     /// Who gets an answer, unless everybody does.
     pub guard: Option<&'t Arc<Guard>>,
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
+    /// The request's name, where the policy writes it into a field.
+    pub id: Option<RequestId>,
     scheme: Scheme,
     authority: Cow<'r, [u8]>,
-    /// What is forwarded.
+    host_len: usize,
+    /// Path and query as clients see them, treated as the route wants.
     target: Cow<'r, [u8]>,
     path_len: usize,
+    /// What is forwarded, where that is not `target`.
+    rewritten: Option<Box<[u8]>>,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
     keyed: Option<Box<[u8]>>,
     /// Which of the answers that the route keeps apart it is about, if it does; see [`arm_key`].
     pub arm: Option<Box<[u8]>>,
+    /// What the key has of the route that was chosen by more than the URL.
+    lane: Option<&'t [u8]>,
+    /// The route's path, which knows what its stars and groups took.
+    pattern: Option<&'t CompiledPath>,
 }
 
 /// Why a request has no route.
@@ -82,6 +105,12 @@ pub enum RouteRefusal {
     /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
     #[error("Connection nominates a field that belongs to the message")]
     Nominated,
+    /// Its path cannot be written anew as the route wants: 400.
+    #[error("the path leads out of where the route writes it to")]
+    Unwritable,
+    /// Its target is too long once it is written anew: 414.
+    #[error("the target is too long once it is written anew")]
+    Long,
     /// No site has this host: 421.
     #[error("no site is configured for this host")]
     NoSite,
@@ -93,6 +122,8 @@ impl RouteRefusal {
         match self {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Nominated => "connection-nominates",
+            Self::Unwritable => "rewrite-path",
+            Self::Long => "rewrite-length",
             Self::NoSite => "no-site",
         }
     }
@@ -127,6 +158,7 @@ impl RouteTable {
             request.authority(),
             request.target(),
             &request.fields,
+            request.client.address.ip(),
         )
     }
 
@@ -141,40 +173,59 @@ impl RouteTable {
         received_authority: &'r [u8],
         received_target: &'r [u8],
         fields: &Fields,
+        client: IpAddr,
     ) -> Result<Route<'_, 'r>, RouteRefusal> {
         refuse_nominations(fields)?;
         let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
-        let matched = site.route(target.path(), method);
-        let bypass = policy::bypass(method, target.path(), matched.by_ending, fields, matched.policy);
+        let facts = Facts { fields, query: target.query(), client };
+        let matched = site.route(target.path(), method, &facts);
+        let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
         let path_len = target.path_len();
         let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
-        let (target, keyed) = if bypass.is_none() {
-            (query::treat(target, &matched.policy.query, own), None)
+        let (target, keyed, lane) = if bypass.is_none() {
+            (query::treat(target, &matched.policy.query, own), None, matched.lane)
         } else {
-            let keyed = keyed(site, &target, &Method::GET);
+            let as_get = site.route(target.path(), &Method::GET, &facts);
+            let keyed = as_get.treat(target.clone());
             let target = query::without(target, own);
             let differs = keyed.as_bytes() != target.as_bytes();
             let keyed = differs.then(|| keyed.as_bytes().into());
-            (target, keyed)
+            (target, keyed, as_get.lane)
         };
+        let mut rewritten = None;
+        // The star of OPTIONS is no path.
+        if !matched.is_plain && !matched.policy.rewrite.is_empty() && target.path() != b"*" {
+            let written = written_anew(&matched, scheme, authority.host(), &target, client)?;
+            if bypass.is_none() && policy::is_unclear(written.path()) {
+                bypass = Some(Bypass::Ambiguous);
+            }
+            rewritten = Some(written.into_bytes().into());
+        }
         Ok(Route {
             site: site.index,
             site_name: &site.name,
             policy: matched.policy,
+            route: matched.route,
+            is_plain: matched.is_plain,
             guard: matched.guard,
             bypass,
+            id: None,
             scheme,
+            host_len: authority.host().len(),
             authority: authority.into_bytes(),
             target: target.into_bytes(),
             path_len,
+            rewritten,
             keyed,
             arm: None,
+            lane,
+            pattern: matched.pattern,
         })
     }
 
-    /// Every key under which an answer for this path and query may be stored: one, or two where `GET` and `HEAD` have
-    /// routes that treat the query differently. None where no site has the host, or the URL has no normal form.
+    /// Every key under which an answer for this path and query may be stored: one, or more where routes are chosen by more than
+    /// the URL. None where no site has the host, or the URL has no normal form.
     pub fn keys_of(&self, keyer: &Keyer, scheme: Scheme, authority: &[u8], target: &[u8]) -> Vec<CacheKey> {
         match Normal::of(scheme, authority, target) {
             Ok(normal) => self.keys(keyer, &normal),
@@ -200,18 +251,25 @@ impl RouteTable {
         let Some(site) = self.sites.of_host(normal.authority.host()) else { return Vec::new() };
         let mut keys = Vec::with_capacity(1);
         for method in [Method::GET, Method::HEAD] {
-            let target = keyed(site, &normal.target, &method);
-            let key = keyer.primary(
-                normal.scheme.as_str(),
-                normal.authority.as_bytes(),
-                target.path(),
-                target.query(),
-            );
-            if !keys.contains(&key) {
-                keys.push(key);
-                // One that is purged is purged on all sides.
-                let matched = site.route(normal.target.path(), &method);
-                keys.extend(arms(matched.policy).map(|arm| keyer.variant(key, &arm)));
+            for matched in site.lanes(normal.target.path(), &method) {
+                let target = matched.treat(normal.target.clone());
+                let key = keyer.primary(
+                    normal.scheme.as_str(),
+                    normal.authority.as_bytes(),
+                    target.path(),
+                    target.query(),
+                );
+                let key = in_lane(keyer, key, matched.lane);
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+                // One that is purged is purged on all sides; lanes of one key may have others.
+                for arm in arms(matched.policy) {
+                    let side = keyer.variant(key, &arm);
+                    if !keys.contains(&side) {
+                        keys.push(side);
+                    }
+                }
             }
         }
         keys
@@ -221,10 +279,8 @@ impl RouteTable {
 impl<'t> Route<'t, '_> {
     /// The same with bytes of its own, for whoever will change the request.
     pub fn detached(self) -> Route<'t, 'static> {
-        let Self { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed, arm } =
-            self;
-        let [authority, target] = [authority, target].map(|part| Cow::Owned(part.into_owned()));
-        Route { site, site_name, policy, guard, bypass, scheme, authority, target, path_len, keyed, arm }
+        let [authority, target] = [self.authority, self.target].map(|part| Cow::Owned(part.into_owned()));
+        Route { authority, target, ..self }
     }
 
     /// Host and port in normal form: for `Host`, the rules, purges and the log.
@@ -237,7 +293,17 @@ impl<'t> Route<'t, '_> {
         std::str::from_utf8(&self.authority).unwrap_or_default()
     }
 
-    /// Path and query as forwarded, as text; it is ASCII.
+    /// The host without its port.
+    pub fn host(&self) -> &[u8] {
+        self.authority.get(..self.host_len).unwrap_or_default()
+    }
+
+    /// Path and query as clients see them, treated as the route wants.
+    pub fn public_target(&self) -> &[u8] {
+        &self.target
+    }
+
+    /// The same as text; it is ASCII.
     pub fn path_str(&self) -> &str {
         std::str::from_utf8(&self.target).unwrap_or_default()
     }
@@ -249,7 +315,12 @@ impl<'t> Route<'t, '_> {
 
     /// What stands in the request line towards the origin.
     pub fn forward_target(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.target)
+        Bytes::copy_from_slice(self.rewritten.as_deref().unwrap_or(&self.target))
+    }
+
+    /// The `Cookie` of a fill, where not all cookies are forwarded.
+    pub fn cookies_for_fill(&self, fields: &Fields) -> Option<Vec<u8>> {
+        policy::cookies(fields, self.policy)
     }
 
     /// The primary key of what the request asks for; of a request that passes, the key that a `GET` for it would have.
@@ -258,6 +329,7 @@ impl<'t> Route<'t, '_> {
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
         let key = keyer.primary(self.scheme.as_str(), &self.authority, path, query);
+        let key = in_lane(keyer, key, self.lane);
         self.arm.as_deref().map_or(key, |arm| keyer.variant(key, arm))
     }
 
@@ -316,11 +388,33 @@ fn arms(policy: &RoutePolicy) -> impl Iterator<Item = Box<[u8]>> {
         .flat_map(move |pool| countries.clone().into_iter().filter_map(move |country| arm_key(pool, country)))
 }
 
-/// The target as the route for `method` keys it.
-fn keyed<'n>(site: &CompiledSite, target: &Target<'n>, method: &Method) -> Target<'n> {
-    let matched = site.route(target.path(), method);
-    let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
-    query::treat(target.clone(), &matched.policy.query, own)
+/// What the origin is asked for instead.
+#[cold]
+fn written_anew(
+    matched: &Matched<'_>,
+    scheme: Scheme,
+    host: &[u8],
+    target: &Target<'_>,
+    client: IpAddr,
+) -> Result<Target<'static>, RouteRefusal> {
+    let values =
+        Values { host, target: target.as_bytes(), path_len: target.path_len(), scheme, client, id: None };
+    rewrite::rewritten(&matched.policy.rewrite, matched.pattern, &values).map_err(|unwritable| {
+        match unwritable {
+            Unwritable::Long => RouteRefusal::Long,
+            Unwritable::Malformed => RouteRefusal::Unwritable,
+        }
+    })
+}
+
+/// The key of a URL in the lane of a route.
+#[inline]
+fn in_lane(keyer: &Keyer, key: CacheKey, lane: Option<&[u8]>) -> CacheKey {
+    match lane {
+        None => key,
+        // What a `Vary` selects begins with a name.
+        Some(lane) => keyer.variant(key, &[&[u8::MAX; 8], lane].concat()),
+    }
 }
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).

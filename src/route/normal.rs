@@ -137,6 +137,25 @@ impl<'a> Target<'a> {
         if is_normal { Ok(Self { bytes: Cow::Borrowed(target), path_len }) } else { Self::rebuilt(target) }
     }
 
+    /// The normal form of a path, and of a query behind it, that were put together of pieces; `None` where there is none, or
+    /// where a segment of the path came out as a dot segment.
+    pub(super) fn composed(target: &[u8], path_len: usize) -> Option<Target<'static>> {
+        let path = target.get(..path_len).filter(|path| path.starts_with(b"/"))?;
+        let mut bytes = Vec::with_capacity(target.len() + 16);
+        normalise(path, Part::Path, &mut bytes).ok()?;
+        // A question mark ends a path.
+        let climbs = |segment: &[u8]| segment == b"." || segment == b"..";
+        if bytes.contains(&b'?') || bytes.split(|byte| *byte == b'/').any(climbs) {
+            return None;
+        }
+        let path_len = bytes.len();
+        if let Some(query) = target.get(path.len()..).and_then(|rest| rest.strip_prefix(b"?")) {
+            bytes.push(b'?');
+            normalise(query, Part::Query, &mut bytes).ok()?;
+        }
+        Some(Target { bytes: Cow::Owned(bytes), path_len })
+    }
+
     /// A target already in normal form, with another query.
     pub(super) fn with_query(&self, query: Option<&[u8]>) -> Target<'static> {
         let mut bytes = self.path().to_vec();
@@ -356,7 +375,8 @@ fn split_scheme(url: &str) -> Option<(Scheme, &str)> {
     }
 }
 
-fn encode(byte: u8, out: &mut Vec<u8>) {
+/// Appends a byte percent-encoded.
+pub(super) fn encode(byte: u8, out: &mut Vec<u8>) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + (nibble - 10) };
     out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 0x0f)]);
 }

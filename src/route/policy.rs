@@ -13,6 +13,8 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::condition::{self, Facts, one_holds};
+use super::matcher::Matched;
 use super::normal::decode;
 use super::unkeyed::is_barred;
 use crate::config::{Cookies, Forward, RoutePolicy};
@@ -31,6 +33,8 @@ pub enum Bypass {
     Session,
     /// Origins differ about what its path means.
     Ambiguous,
+    /// The route's `bypass` says so.
+    Asked,
 }
 
 impl Bypass {
@@ -41,6 +45,7 @@ impl Bypass {
             Self::Method | Self::Trace => "method",
             Self::Session => "session-cookie",
             Self::Ambiguous => "ambiguous-path",
+            Self::Asked => "route-bypass",
         }
     }
 }
@@ -54,15 +59,14 @@ pub(super) enum Purpose {
     Pass,
 }
 
-/// Why the cache cannot answer the request, if so. `path` is in normal form; `by_ending`: its route was chosen by how
-/// it ends.
+/// Why the cache cannot answer the request, if so. `path` is in normal form.
 pub(super) fn bypass(
     method: &Method,
     path: &[u8],
-    by_ending: bool,
-    fields: &Fields,
-    policy: &RoutePolicy,
+    matched: &Matched<'_>,
+    facts: &Facts<'_>,
 ) -> Option<Bypass> {
+    let policy = matched.policy;
     match *method {
         Method::GET | Method::HEAD => {}
         Method::TRACE | Method::CONNECT => return Some(Bypass::Trace),
@@ -71,19 +75,28 @@ pub(super) fn bypass(
     if !policy.cache {
         return Some(Bypass::Off);
     }
-    if is_ambiguous(path, by_ending) {
+    if is_ambiguous(path, matched.by_ending) {
         return Some(Bypass::Ambiguous);
     }
+    if !matched.is_plain && one_holds(&policy.bypass, facts) {
+        return Some(Bypass::Asked);
+    }
     match &policy.cookies {
-        Cookies::PassOn(names) if !names.is_empty() && has_cookie(fields, names) => Some(Bypass::Session),
+        Cookies::PassOn(names) if !names.is_empty() && has_cookie(facts.fields, names) => {
+            Some(Bypass::Session)
+        }
         _ => None,
     }
 }
 
 /// Whether a received field goes to the origin; hop-by-hop fields and framing aside.
 pub(super) fn keeps(line: &FieldLine<'_>, policy: &RoutePolicy, purpose: Purpose) -> bool {
+    // Cookies in the key are written anew by themselves.
+    let is_keyed =
+        || policy.key.headers.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_str().as_bytes()));
     if is_barred(line.name, purpose) {
-        return false;
+        // What is in the key may change the answer.
+        return purpose == Purpose::Fill && !is_barred(line.name, Purpose::Pass) && is_keyed();
     }
     if purpose == Purpose::Pass {
         return true;
@@ -98,8 +111,25 @@ pub(super) fn keeps(line: &FieldLine<'_>, policy: &RoutePolicy, purpose: Purpose
     }
     match &policy.forward {
         Forward::Safe => true,
-        Forward::Only(names) => names.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_bytes())),
+        Forward::Only(names) => {
+            names.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_bytes())) || is_keyed()
+        }
     }
+}
+
+/// The cookies of a fill, where not all of them are forwarded: those in the key.
+pub(super) fn cookies(fields: &Fields, policy: &RoutePolicy) -> Option<Vec<u8>> {
+    if policy.key.cookies.is_empty() || policy.cookies == Cookies::Forward {
+        return None;
+    }
+    let mut line = Vec::new();
+    for name in &policy.key.cookies {
+        for value in condition::cookies(fields, name) {
+            let seam: &[u8] = if line.is_empty() { b"" } else { b"; " };
+            line.extend([seam, name.as_bytes(), b"=", value].concat());
+        }
+    }
+    (!line.is_empty()).then_some(line)
 }
 
 /// Whether one of the request's cookies has one of these names (exact, or by prefix ending in `*`).
@@ -111,6 +141,11 @@ fn has_cookie(fields: &Fields, names: &[Box<str>]) -> bool {
             None => name == pattern.as_bytes(),
         })
     })
+}
+
+/// Whether a path that was written anew is for nobody's rule.
+pub(super) fn is_unclear(path: &[u8]) -> bool {
+    is_ambiguous(path, false)
 }
 
 /// Whether origins are known to differ about what a path in normal form names.

@@ -47,7 +47,8 @@ fn treated(query: &[u8], settings: &Query) -> Treated {
     if query.is_empty() {
         return Treated::Same;
     }
-    let removes = !settings.remove.is_empty() && parameters(query).any(|one| is_removed(one, settings));
+    let removes = (!settings.remove.is_empty() || settings.keep.is_some())
+        && parameters(query).any(|one| is_removed(one, settings));
     let sorts = settings.sort && !parameters(query).is_sorted_by_key(name);
     if !removes && !sorts {
         return Treated::Same;
@@ -62,17 +63,24 @@ fn treated(query: &[u8], settings: &Query) -> Treated {
     if query.is_empty() { Treated::Gone } else { Treated::Other(query) }
 }
 
-fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The parameters of a query, each with its value.
+pub(super) fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
     query.split(|byte| *byte == b'&')
 }
 
-fn name(parameter: &[u8]) -> &[u8] {
+/// What stands before the first `=`.
+pub(super) fn name(parameter: &[u8]) -> &[u8] {
     parameter.split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
 fn is_removed(parameter: &[u8], settings: &Query) -> bool {
     let name = name(parameter);
-    settings.remove.iter().any(|pattern| match pattern.strip_suffix('*') {
+    settings.keep.as_ref().is_some_and(|kept| !is_named(name, kept)) || is_named(name, &settings.remove)
+}
+
+/// Whether a name is one of these: exact, or by prefix ending in `*`.
+pub(super) fn is_named(name: &[u8], patterns: &[Box<str>]) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix.as_bytes()),
         None => name == pattern.as_bytes(),
     })

@@ -30,7 +30,7 @@ pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
 }
 
 /// Whether an origin may take `name` for `known`, which is lower case.
-fn is_alike(name: &[u8], known: &str) -> bool {
+pub(crate) fn is_alike(name: &[u8], known: &str) -> bool {
     name.len() == known.len()
         && name.iter().zip(known.as_bytes()).all(|(byte, known)| {
             let folded = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };

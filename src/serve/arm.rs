@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::pass;
 use super::walk::{Asker, Walk};
-use super::{Edge, Tier, tagged, walk_on};
+use super::{Edge, Finish, Tier, walk_on};
 use crate::config::RoutePolicy;
 use crate::listener::request::{Request, Scheme};
 use crate::listener::service::Served;
@@ -71,8 +71,12 @@ impl Edge {
     }
 
     /// Answers a request whose route keeps clients apart.
-    pub(super) fn serve_apart(self: &Arc<Self>, request: &mut Request, route: Route<'_, 'static>) -> Served {
-        let site = route.site;
+    pub(super) fn serve_apart(
+        self: &Arc<Self>,
+        request: &mut Request,
+        route: Route<'_, 'static>,
+        finish: Finish,
+    ) -> Served {
         let marking = self.marking(request, route.policy);
         let mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
         let route = self.on_its_side(route, request, mark.as_deref());
@@ -85,7 +89,7 @@ impl Edge {
         };
         let mut walk = match walk {
             Ok(walk) => walk,
-            Err(failure) => return Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => return Served::Now(finish.answer(self.failed(request, failure))),
         };
         walk.mark = mark;
         debug_assert!(walk.asker == Asker::Client);
@@ -96,7 +100,7 @@ impl Edge {
                 let looked = walk.look_up();
                 walk_on(walk, looked, Tier::Memory).await
             };
-            tagged(site, marked(response, marking))
+            finish.answer(marked(response, marking))
         }))
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
-use http::{Method, header};
+use http::{HeaderName, Method, header};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::arm::on_the_side_of;
 use super::walk::head;
 use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
-use crate::config::RoutePolicy;
+use crate::config::{KeyParts, RoutePolicy};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 use crate::origin::Surplus;
@@ -23,8 +23,8 @@ use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
-use crate::route::Route;
 use crate::route::access::Asking;
+use crate::route::{Asked, OwnAnswer, Route};
 
 impl Edge {
     /// The decision for a request that is only imagined.
@@ -38,9 +38,10 @@ impl Edge {
         let fields = Fields::pack(lines.iter().copied());
         let target = query.url.target();
         let authority = query.url.authority().as_bytes();
+        let client = query.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let route = self
             .routes
-            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields)
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, client)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
@@ -60,6 +61,7 @@ impl Edge {
             "url": query.url.to_string(),
             "method": query.method.as_str(),
             "site": &**route.site_name,
+            "route": self.told_route(&route),
             "preset": route.policy.preset.as_str(),
             "forwarded_as": String::from_utf8_lossy(&route.forward_target()),
             "host": authority,
@@ -68,6 +70,11 @@ impl Edge {
         if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
+        let KeyParts { headers, cookies } = &route.policy.key;
+        let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
+        answer["key_parts"] = json!(parts.collect::<Vec<_>>());
+        let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
+        let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
         if let Some(guard) = route.guard {
             let country = query.client.and_then(|client| self.place(client)?.country);
@@ -86,6 +93,9 @@ impl Edge {
         }
         let (decision, reason) = if let Some(denied) = denied {
             ("refuse", Some(denied.as_str()))
+        } else if let Some(own) = &own {
+            answer["answer"] = told_answer(own);
+            ("answer", None)
         } else if let Some(bypass) = route.bypass {
             ("pass", Some(bypass.as_str()))
         } else {
@@ -107,6 +117,7 @@ impl Edge {
             }
         };
         if denied.is_none()
+            && own.is_none()
             && route.bypass.is_none()
             && let Some(parents) = &self.parents
         {
@@ -167,6 +178,12 @@ impl Edge {
         })
     }
 
+    /// The path of the route that decides, as the settings have it.
+    fn told_route(&self, route: &Route<'_, '_>) -> Option<String> {
+        let site = self.config.sites.get(usize::from(route.site))?;
+        Some(site.routes.get(route.route?)?.path.to_string())
+    }
+
     /// Every parent in the order of the key, and why it would not be asked.
     fn told_of(
         &self,
@@ -180,7 +197,7 @@ impl Edge {
             method,
             scheme,
             authority: &Bytes::copy_from_slice(route.authority()),
-            target: &route.forward_target(),
+            target: &Bytes::copy_from_slice(route.public_target()),
             key,
             fields: &Sent::default(),
             interim: None,
@@ -199,6 +216,27 @@ impl Edge {
             told
         });
         told.collect()
+    }
+}
+
+/// An answer of the node's own.
+fn told_answer(own: &OwnAnswer<'_>) -> Value {
+    match own {
+        OwnAnswer::Redirect(status, location, why) => {
+            json!({ "why": why, "status": status.as_u16(), "location": String::from_utf8_lossy(location) })
+        }
+        OwnAnswer::Fixed(fixed) => json!({
+            "why": "respond",
+            "status": fixed.status.as_u16(),
+            "content_type": fixed.page.content_type,
+            "bytes": fixed.page.bytes.len(),
+            "file": fixed.page.file,
+        }),
+        OwnAnswer::Maintenance(closed) => json!({ "why": "maintenance", "status": closed.status.as_u16() }),
+        OwnAnswer::NotAllowed(methods) => {
+            json!({ "why": "method", "status": 405, "allow": super::answer::allowed(methods) })
+        }
+        OwnAnswer::TooLong => json!({ "why": "redirect-length", "status": 414 }),
     }
 }
 

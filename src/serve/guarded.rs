@@ -17,7 +17,7 @@ use purge_api::compat::method;
 use serde_json::{Map, Value, json};
 
 use super::walk::Walk;
-use super::{Edge, Tier, pass, tagged, walk_on};
+use super::{Edge, Finish, Tier, pass, walk_on};
 use crate::listener::request::Request;
 use crate::listener::service::Served;
 use crate::respond::failure::Failure;
@@ -60,15 +60,15 @@ impl Edge {
         told(guard, refusal.denied, page)
     }
 
-    /// Answers a request once what it shows is verified.
+    /// Answers a request once what it shows is verified; by what the route answers itself, where it does.
     pub(super) fn serve_verified(
         self: &Arc<Self>,
         request: &mut Request,
         route: &Route<'_, '_>,
-        guard: &Arc<Guard>,
-        verification: Verification,
+        (guard, verification): (&Arc<Guard>, Verification),
+        (finish, own): (Finish, Option<Response>),
     ) -> Served {
-        let (site, bypass) = (route.site, route.bypass);
+        let bypass = route.bypass;
         let walk = match bypass {
             Some(Bypass::Trace) => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
             Some(_) => Walk::pass(self, request, route),
@@ -76,11 +76,15 @@ impl Edge {
         };
         let walk = match walk {
             Ok(walk) => walk,
-            Err(failure) => return Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => return Served::Now(finish.answer(self.failed(request, failure))),
         };
         let guard = Arc::clone(guard);
         Served::Later(Box::pin(async move {
-            let answer = match (verification.run().await, bypass) {
+            let verified = verification.run().await;
+            if let (Ok(()), Some(own)) = (&verified, own) {
+                return finish.dressed(own);
+            }
+            let answer = match (verified, bypass) {
                 (Err(denied), _) => told(&guard, denied, walk.failed(denied.into())),
                 (Ok(()), Some(reason)) => pass::pass(walk, reason.as_str()).await,
                 (Ok(()), None) => {
@@ -88,7 +92,7 @@ impl Edge {
                     walk_on(walk, looked, Tier::Memory).await
                 }
             };
-            tagged(site, answer)
+            finish.answer(answer)
         }))
     }
 }

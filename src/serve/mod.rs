@@ -17,6 +17,7 @@
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod answer;
 mod arm;
 mod child;
 mod explain;
@@ -60,11 +61,11 @@ use purge_api::compat::method;
 use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, RoutePolicy};
 use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Request, Upgrade};
+use crate::listener::request::{Client, Request, Scheme, Upgrade};
 use crate::listener::service::Served;
 use crate::listener::stats::ListenerStats;
 use crate::observe::id::RequestIds;
@@ -72,6 +73,7 @@ use crate::origin::OriginPools;
 use crate::origin::parent::Parents;
 use crate::origin::parent::proof::Children;
 use crate::places::Places;
+use crate::respond::dress::Dress;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
@@ -137,6 +139,7 @@ impl Edge {
     }
 
     /// Answers a request, or promises to.
+    #[allow(clippy::too_many_lines)] // the one place that branches
     pub fn serve(self: &Arc<Self>, request: &mut Request) -> Served {
         if let Some(children) = &self.children
             && let Some(child) = children.admit(request, &self.clock)
@@ -144,29 +147,49 @@ impl Edge {
             return self.serve_child(request, child);
         }
         let spare = std::mem::take(&mut request.spare);
-        let route = match self.routes.route(request) {
+        let mut route = match self.routes.route(request) {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
         if let Some(guard) = route.guard {
+            // A password is asked for, and an address told of, where nobody reads along.
+            let is_purge = method::is_purge(request.method.as_str());
+            if route.policy.https_only && request.scheme == Scheme::Http && !is_purge {
+                let finish = self.finish(&mut route, request);
+                if let Some(answer) = self.own_answer(&route, request, &finish) {
+                    return Served::Now(finish.dressed(answer));
+                }
+            }
             match self.ask(guard, request, &route) {
                 Ok(Admission { after, held }) => {
                     if let Some(held) = held {
                         request.held.get_or_init(|| held);
                     }
                     if let Some(verification) = after {
-                        return self.serve_verified(request, &route.detached(), guard, verification);
+                        let finish = self.finish(&mut route, request);
+                        let own = self.own_answer(&route, request, &finish);
+                        let route = route.detached();
+                        return self.serve_verified(request, &route, (guard, verification), (finish, own));
                     }
                 }
                 Err(refusal) => {
-                    return Served::Now(tagged(route.site, self.denied(request, guard, &refusal)));
+                    let denied = self.denied(request, guard, &refusal);
+                    return Served::Now(self.finish(&mut route, request).answer(denied));
                 }
             }
         }
         if method::is_purge(request.method.as_str()) {
             return self.purge_by_method(request, route.site);
         }
-        let site = route.site;
+        let finish = if route.is_plain {
+            Finish::plain(route.site)
+        } else {
+            let finish = self.finish(&mut route, request);
+            if let Some(answer) = self.own_answer(&route, request, &finish) {
+                return Served::Now(finish.dressed(answer));
+            }
+            finish
+        };
         if request.upgrade != Upgrade::No
             && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
         {
@@ -175,15 +198,16 @@ impl Edge {
         match route.bypass {
             None => {}
             Some(Bypass::Trace) => {
-                return Served::Now(
-                    self.failed(request, Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
-                );
+                let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method");
+                return Served::Now(finish.answer(self.failed(request, failure)));
             }
-            Some(_) if arm::is_apart(route.policy) => return self.serve_apart(request, route.detached()),
-            Some(reason) => return self.pass(request, &route.detached(), reason.as_str()),
+            Some(_) if arm::is_apart(route.policy) => {
+                return self.serve_apart(request, route.detached(), finish);
+            }
+            Some(reason) => return self.pass(request, &route.detached(), finish, reason.as_str()),
         }
         if arm::is_apart(route.policy) {
-            return self.serve_apart(request, route.detached());
+            return self.serve_apart(request, route.detached(), finish);
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
@@ -199,7 +223,7 @@ impl Edge {
                 Lookup::Fresh(hit) => {
                     let occasion = self.occasion(&head, &route, key, tier, now);
                     match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
-                        Ok(response) => return Served::Now(tagged(site, from(tier, response))),
+                        Ok(response) => return Served::Now(finish.answer(from(tier, response))),
                         Err(AskOrigin) => None,
                     }
                 }
@@ -215,24 +239,26 @@ impl Edge {
                         refresh::begin(walk, fill, is_purged);
                     }
                     return match answer {
-                        Ok(response) => Served::Now(tagged(site, from(tier, response))),
-                        Err(AskOrigin) => self.pass(request, &route, "precondition"),
+                        Ok(response) => Served::Now(finish.answer(from(tier, response))),
+                        Err(AskOrigin) => self.pass(request, &route, finish, "precondition"),
                     };
                 }
                 other => Some((other, tier)),
             }
         };
         let route = route.detached();
-        let Some((looked, tier)) = looked else { return self.pass(request, &route, "precondition") };
+        let Some((looked, tier)) = looked else {
+            return self.pass(request, &route, finish, "precondition");
+        };
         match Walk::fill(self, request, &route, key) {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
                 Served::Later(Box::pin(async move {
-                    tagged(site, marked(walk_on(walk, looked, tier).await, marking))
+                    finish.answer(marked(walk_on(walk, looked, tier).await, marking))
                 }))
             }
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 
@@ -262,17 +288,31 @@ impl Edge {
         (looked, tier)
     }
 
-    fn pass(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, reason: &'static str) -> Served {
-        let site = route.site;
+    #[cold]
+    fn finish(&self, route: &mut Route<'_, '_>, request: &Request) -> Finish {
+        if route.policy.names_requests() {
+            route.id = Some(self.ids.draw());
+        }
+        let pages = (!route.policy.error_pages.is_empty()).then(|| Arc::clone(route.policy));
+        Finish { site: route.site, dress: Dress::of(route, request), pages }
+    }
+
+    fn pass(
+        self: &Arc<Self>,
+        request: &mut Request,
+        route: &Route<'_, '_>,
+        finish: Finish,
+        reason: &'static str,
+    ) -> Served {
         match Walk::pass(self, request, route) {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
                 Served::Later(Box::pin(async move {
-                    tagged(site, marked(pass::pass(walk, reason).await, marking))
+                    finish.answer(marked(pass::pass(walk, reason).await, marking))
                 }))
             }
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 
@@ -511,6 +551,44 @@ fn from(tier: Tier, mut response: Response) -> Response {
         response.outcome.tier = Some("disk");
     }
     response
+}
+
+/// What is done to every answer of a route before it goes to a client.
+struct Finish {
+    site: u16,
+    dress: Option<Dress>,
+    /// Has pages in place of errors.
+    pages: Option<Arc<RoutePolicy>>,
+}
+
+impl Finish {
+    #[inline]
+    const fn plain(site: u16) -> Self {
+        Self { site, dress: None, pages: None }
+    }
+
+    /// An answer that came by the walk.
+    #[inline]
+    fn answer(self, mut response: Response) -> Response {
+        self.in_place(&mut response);
+        self.dressed(response)
+    }
+
+    /// Puts a page in place of an error.
+    #[inline]
+    fn in_place(&self, response: &mut Response) {
+        if let Some(policy) = &self.pages {
+            answer::in_place(&policy.error_pages, response);
+        }
+    }
+
+    #[inline]
+    fn dressed(self, mut response: Response) -> Response {
+        if let Some(dress) = &self.dress {
+            dress.put_on(&mut response);
+        }
+        tagged(self.site, response)
+    }
 }
 
 fn tagged(site: u16, mut response: Response) -> Response {

@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 
 use super::Edge;
 use crate::config::RoutePolicy;
+use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
+use crate::observe::id::RequestId;
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
@@ -38,8 +40,10 @@ pub(super) struct Walk {
     pub(super) scheme: Scheme,
     /// Normalised host and port.
     pub(super) authority: Bytes,
-    /// Normalised path and query.
+    /// Path and query in normal form, as clients see them.
     pub(super) target: Bytes,
+    /// As an origin is asked.
+    forwarded: Bytes,
     /// The fields as received.
     pub(super) fields: Fields,
     /// The fields to forward; shared, for they may be many and a client can make hundreds of requests wait.
@@ -53,6 +57,9 @@ pub(super) struct Walk {
     pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
+    /// The request's name, where the route writes it into a field.
+    id: Option<RequestId>,
+    host_len: usize,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
     /// The body, until it is taken.
@@ -138,6 +145,9 @@ impl Walk {
             forward.push("accept-encoding", accepted.among(encode.set()).asking().as_bytes());
         }
         if fills {
+            if let Some(cookies) = route.cookies_for_fill(&request.fields) {
+                forward.push("cookie", &cookies);
+            }
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
         }
@@ -151,7 +161,8 @@ impl Walk {
             method: request.method.clone(),
             scheme: request.scheme,
             authority: Bytes::copy_from_slice(route.authority()),
-            target: route.forward_target(),
+            target: Bytes::copy_from_slice(route.public_target()),
+            forwarded: route.forward_target(),
             fields: request.fields.clone(),
             forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
@@ -160,6 +171,8 @@ impl Walk {
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
+            id: route.id,
+            host_len: route.host().len(),
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -275,6 +288,7 @@ impl Walk {
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
+        let fields = if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) };
         let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
         let body = std::mem::take(&mut *self.body.lock());
         let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
@@ -327,7 +341,7 @@ impl Walk {
             pool,
             method: self.method.clone(),
             authority: self.authority.clone(),
-            target: self.target.clone(),
+            target: self.forwarded.clone(),
             fields,
             body,
             // Only a parent may say what is between nodes.
@@ -336,6 +350,19 @@ impl Walk {
             stuck,
             surplus: self.surplus(),
         }
+    }
+
+    /// The fields as the route's origins get them.
+    fn dressed(&self, fields: Sent) -> Sent {
+        let values = Values {
+            host: self.authority.get(..self.host_len).unwrap_or_default(),
+            target: &self.target,
+            path_len: self.target.iter().position(|byte| *byte == b'?').unwrap_or(self.target.len()),
+            scheme: self.scheme,
+            client: self.client,
+            id: self.id,
+        };
+        fields.dressed(&self.policy.request_headers, &values)
     }
 
     fn surplus(&self) -> Surplus {
@@ -351,7 +378,7 @@ impl Walk {
             failure,
             &self.edge.config.node,
             self.fields.first(FieldId::Accept),
-            self.edge.ids.draw(),
+            self.id.unwrap_or_else(|| self.edge.ids.draw()),
         )
     }
 }

@@ -112,8 +112,12 @@ async fn a_route_keeps_of_its_site_what_it_does_not_name_and_other_routes_are_op
                 ..RoutePolicy::clone(&site.defaults)
             };
             let path = value::path_pattern("/admin/*").expect("a path");
-            site.routes =
-                vec![tidegate::config::Route { path, methods: Vec::new(), policy: Arc::new(closed) }];
+            site.routes = vec![tidegate::config::Route {
+                path,
+                methods: Vec::new(),
+                conditions: tidegate::config::Conditions::default(),
+                policy: Arc::new(closed),
+            }];
             site.defaults = open;
         })
         .start()

@@ -29,7 +29,12 @@ async fn a_route_changes_and_what_is_stored_stays() {
             let mut policy = (*site.defaults).clone();
             policy.cache = false;
             let path = PathPattern::Prefix("/api/".into());
-            site.routes.push(Route { path, methods: Vec::new(), policy: Arc::new(policy) });
+            site.routes.push(Route {
+                path,
+                methods: Vec::new(),
+                conditions: tidegate::config::Conditions::default(),
+                policy: Arc::new(policy),
+            });
         })
         .await
         .expect("there is nothing wrong");

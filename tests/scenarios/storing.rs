@@ -163,6 +163,7 @@ async fn a_route_that_is_off_is_never_stored() {
             site.routes.push(Route {
                 path: PathPattern::Prefix("/api/".into()),
                 methods: Vec::new(),
+                conditions: tidegate::config::Conditions::default(),
                 policy: std::sync::Arc::new(off),
             });
         })

@@ -44,6 +44,8 @@ pub struct Policy {
     pub surrogate_device: Option<Box<str>>,
     /// Names in `Vary` that do not tell responses apart here, lower case.
     pub vary_ignored: Vec<HeaderName>,
+    /// Names that tell responses apart whether or not they are in `Vary`.
+    pub vary_always: Vec<HeaderName>,
     /// Whether a stored response in the one language a request likes best answers it, although the two
     /// `Accept-Language` differ (RFC 9111 §4.1 allows it; an origin may negotiate otherwise).
     pub select_by_language: bool,
@@ -156,6 +158,7 @@ impl Default for Policy {
             surrogate_device: None,
             authorization_ends_here: false,
             vary_ignored: Vec::new(),
+            vary_always: Vec::new(),
             select_by_language: false,
             codings: Codings::NONE,
             short_part: ShortPart::Refuse,

@@ -48,7 +48,7 @@ pub enum Match {
 }
 
 impl VarySpec {
-    /// Reads a response's `Vary` and, from the request that fetched it, the fields it names. `None`: it has a `*`, or
+    /// Reads a response's `Vary` and, from the request that fetched it, the fields it names and those that the policy adds. `None`: it has a `*`, or
     /// names something that is no field, or more than [`NAMES_MAX`]; it answers no other request.
     pub fn of<F: Fields>(response: &HeaderMap, request: &F, policy: &Policy) -> Option<Self> {
         let mut names = Vec::new();
@@ -66,6 +66,7 @@ impl VarySpec {
                 }
             }
         }
+        names.extend(policy.vary_always.iter().cloned());
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         let coding = match coding_of(response) {

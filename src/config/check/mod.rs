@@ -9,14 +9,18 @@
 //! same.
 
 mod access;
+mod answers;
+mod conditions;
 mod counts;
 mod encode;
 mod geo;
+mod headers;
 mod limits;
 mod listener;
 mod policy;
 mod pool;
 mod purge;
+mod rewrite;
 mod site;
 mod steer;
 mod tier;
@@ -66,6 +70,8 @@ pub struct Surroundings {
     pub base: PathBuf,
     /// Why a file that the settings name cannot be read, if it cannot.
     pub unreadable: fn(&Path) -> Option<String>,
+    /// The bytes of a page that the settings name, or why they cannot be had.
+    pub page: fn(&Path) -> Result<Vec<u8>, String>,
     /// Why a certificate and a key, both readable, cannot be used together, if they cannot.
     pub unfit: fn(&Path, &Path) -> Option<String>,
     /// What is wrong with a file that access rules name, if something is.
@@ -89,14 +95,9 @@ impl Surroundings {
             unreadable: |path| match File::open(path) {
                 Ok(_) if path.is_dir() => Some("is a directory".to_owned()),
                 Ok(_) => None,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    Some("does not exist".to_owned())
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    Some("may not be read by this user".to_owned())
-                }
-                Err(error) => Some(format!("cannot be read: {error}")),
+                Err(error) => Some(why_unreadable(&error)),
             },
+            page: answers::bytes_of,
             no_list: crate::route::access::mistake_in,
             no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
         }
@@ -279,6 +280,14 @@ fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
         item.tell(Complaint::new("file", message, why, help));
     }
     Some(path)
+}
+
+fn why_unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
 }
 
 /// The tables of a `[[name]]`, whose last part is `key`.

@@ -9,10 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_store::rules::policy::{Heuristic, RequestDirectives, SetCookie, ShortPart};
+use http::HeaderName;
 
 use super::super::file::{Item, Section};
-use super::super::{Cookies, Forward, RoutePolicy, value};
-use super::encode;
+use super::super::limits::KEY_PARTS_MAX;
+use super::super::mistake::Complaint;
+use super::super::{Cookies, Forward, KeyParts, RoutePolicy, value};
+use super::answers::{self, WrittenPages};
+use super::headers::{Side, Written, headers};
+use super::rewrite::rewrite;
+use super::{Surroundings, conditions, encode};
+use crate::listener::fields;
 
 /// Keys that were written, as what they do to a policy.
 #[derive(Clone, Default)]
@@ -105,7 +112,11 @@ fn lifetimes(section: &Section<'_>, changes: &mut Changes) {
 }
 
 /// Keys of what happens to a request: in a site or a route.
-pub(super) fn handling(section: &Section<'_>) -> Changes {
+pub(super) fn handling(
+    section: &Section<'_>,
+    captures: &[Option<Box<str>>],
+    around: &Surroundings,
+) -> Changes {
     let mut changes = Changes::default();
     let cache = section.item("cache").and_then(|item| item.word(&[("on", true), ("off", false)]));
     changes.note(cache, |policy, cache| policy.cache = *cache);
@@ -125,6 +136,38 @@ pub(super) fn handling(section: &Section<'_>) -> Changes {
     changes.note(section.item("forward").and_then(|item| forward(&item)), |policy, forward| {
         policy.forward.clone_from(forward);
     });
+    changes.note(
+        headers(section, "request_headers", Side::Request),
+        |policy, Written { remove, set, add }| {
+            policy.request_headers = std::mem::take(&mut policy.request_headers).overlaid(remove, set, add);
+        },
+    );
+    changes.note(
+        headers(section, "response_headers", Side::Response),
+        |policy, Written { remove, set, add }| {
+            policy.response_headers = std::mem::take(&mut policy.response_headers).overlaid(remove, set, add);
+        },
+    );
+    changes.note(rewrite(section, captures), |policy, rewrite| policy.rewrite.clone_from(rewrite));
+    changes.note(conditions::bypass(section), |policy, bypass| policy.bypass.clone_from(bypass));
+    changes.note(key(section), |policy, key| {
+        policy.key.clone_from(key);
+        policy.rules.vary_always.clone_from(&key.headers);
+        policy.rules.vary_always.extend(key.cookies.iter().filter_map(|name| fields::of_cookie(name)));
+    });
+    let https_only = section.item("https_only").and_then(|item| item.flag());
+    changes.note(https_only, |policy, flag| policy.https_only = *flag);
+    let methods = section.item("allow_methods");
+    let methods =
+        methods.and_then(|item| item.list_of("write allow_methods = [\"GET\", \"HEAD\"]", value::method));
+    changes.note(methods, |policy, methods| policy.allow_methods.clone_from(methods));
+    let answer = answers::answer(section, captures, around).map(|answer| answer.map(Arc::new));
+    changes.note(answer, |policy, answer| policy.answer.clone_from(answer));
+    let maintenance = answers::maintenance(section, around).map(|closed| closed.map(Arc::new));
+    changes.note(maintenance, |policy, maintenance| policy.maintenance.clone_from(maintenance));
+    changes.note(answers::error_pages(section, around), |policy, WrittenPages { pages, intercept }| {
+        policy.error_pages = std::mem::take(&mut policy.error_pages).overlaid(pages, *intercept);
+    });
     changes
 }
 
@@ -135,7 +178,60 @@ fn query(section: Section<'_>, changes: &mut Changes) {
     let help = "write a list of names, like [\"utm_*\", \"fbclid\"]";
     let remove = section.item("remove").and_then(|item| item.list_of(help, value::name_pattern));
     changes.note(remove, |policy, names| policy.query.remove.clone_from(names));
+    let keep = section.item("keep").and_then(|item| match item.as_text() {
+        Some("all") => Some(None),
+        _ => item.list_of(help, value::name_pattern).map(Some),
+    });
+    changes.note(keep, |policy, names| policy.query.keep.clone_from(names));
     section.close();
+}
+
+/// `key`: what the key has beside the URL.
+fn key(section: &Section<'_>) -> Option<KeyParts> {
+    let item = section.item("key")?;
+    let section = item.section("`key`".to_owned())?;
+    let headers = section.item("headers").and_then(|item| item.list_of(KEY_EXAMPLE, key_field));
+    let cookies = section.item("cookies").and_then(|item| item.list_of(KEY_EXAMPLE, value::exact_name));
+    section.not_yet("host", "give the site one host and redirect the others to it: redirect = { to = \"https://www.example.com$uri\" }");
+    section.not_yet(
+        "query",
+        "write query = { keep = [\"page\"] } of the route: what is not in the key is not forwarded",
+    );
+    section.close();
+    let mut key = KeyParts { headers: headers.unwrap_or_default(), cookies: cookies.unwrap_or_default() };
+    key.headers.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    key.headers.dedup();
+    key.cookies.sort();
+    key.cookies.dedup();
+    let count = key.headers.len() + key.cookies.len();
+    if count > KEY_PARTS_MAX {
+        let message = format!("`key` has {count} parts");
+        item.tell(Complaint::new("range", message, "too many", format!("write at most {KEY_PARTS_MAX}")));
+    }
+    Some(key)
+}
+
+/// A field that tells answers apart. One that says who a client is, or differs with every request, is none.
+fn key_field(text: &str) -> Result<HeaderName, Complaint> {
+    let name = value::field_name(text)?;
+    let why = match name.as_str() {
+        "cookie" => "name the cookies: key = { cookies = [\"lang\"] }",
+        "authorization" | "proxy-authorization" => {
+            "answers to who is logged in are not shared; write bypass or cache = \"off\""
+        }
+        other
+            if conditions::UNSEEN.contains(&other)
+                || crate::route::is_alike(other.as_bytes(), "x-forwarded-for")
+                || other.starts_with("x-forwarded-")
+                || other == "forwarded"
+                || other.starts_with("tidegate-") =>
+        {
+            "origins never see it as the client sent it; choose another field"
+        }
+        _ => return Ok(name),
+    };
+    let message = format!("`{name}` cannot be a part of the key");
+    Err(Complaint::new("field", message, "not a part of keys", why))
 }
 
 fn cookies(item: &Item<'_>) -> Option<Cookies> {
@@ -217,6 +313,7 @@ pub(in super::super) const DIRECTIVES: [(&str, RequestDirectives); 7] = [
     ("stale-if-error", RequestDirectives::STALE_IF_ERROR),
 ];
 
+const KEY_EXAMPLE: &str = "write key = { headers = [\"x-device\"], cookies = [\"lang\"] }";
 const HEURISTIC_EXAMPLE: &str = "write heuristic = { percent = 10, max = \"1d\" }, or \"off\"";
 /// Up to ten years, beyond which nobody means what they write.
 const LIFETIME_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 3653);

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
-use super::super::{HostPattern, Preset, Route, Site, Steer, value};
+use super::super::{HostPattern, PathPattern, Preset, Route, Site, Steer, value};
 use super::access::{self, Ground};
+use super::answers::redirects;
+use super::conditions::conditions;
 use super::counts::Counted;
 use super::policy::{self, Changes};
 use super::pool::Pools;
@@ -50,8 +52,9 @@ fn site(
     let steer = steer(&section, pools).or_else(|| only_pool(&section, pools));
     let mut changes = defaults.clone();
     changes.extend(policy::rules(&section));
-    changes.extend(policy::handling(&section));
+    changes.extend(policy::handling(&section, &[], ground.around));
     changes.extend(access::access(&section, &place, ground));
+    let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     needs_database(&section, pools);
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
@@ -59,7 +62,7 @@ fn site(
     let mut paths = Places::new();
     for (item, section) in tables(&section, "route", "site.route") {
         let Some(route) = route(section, preset, &steer, pools, &changes, &place, ground) else { continue };
-        let same = format!("{} {:?}", route.path, route.methods);
+        let same = format!("{} {:?} {:?}", route.path, route.methods, route.conditions);
         if let Some(first) = paths.get(&same) {
             let message = format!("a route for `{}` stands above already", route.path);
             let help = "remove one of the two: the first that matches decides";
@@ -75,7 +78,7 @@ fn site(
     }
     section.close();
     let hosts = hosts?;
-    Some(Site { name: hosts.first()?.to_string().into(), hosts, defaults, routes })
+    Some(Site { name: hosts.first()?.to_string().into(), hosts, defaults, redirects, routes })
 }
 
 fn hosts(item: &Item<'_>, places: &mut Places) -> Option<Vec<HostPattern>> {
@@ -113,24 +116,41 @@ fn route(
     ground: &Ground<'_>,
 ) -> Option<Route> {
     let path = section.required("path", PATH_EXAMPLE);
-    let path = path.and_then(|item| item.parsed(PATH_EXAMPLE, value::path_pattern));
+    let path = path.and_then(|item| self::path(&item));
     let methods = section.item("methods");
     let methods = methods.and_then(|item| item.list_of("write methods = [\"GET\", \"HEAD\"]", value::method));
+    let conditions = conditions(&section);
     let place = {
         let path = path.as_ref().map_or_else(String::new, ToString::to_string);
         let methods = methods.iter().flatten().fold(String::new(), |all, method| all + " " + method.as_str());
-        format!("{site} {path}{methods}")
+        if conditions.is_empty() {
+            format!("{site} {path}{methods}")
+        } else {
+            format!("{site} {path}{methods} {conditions:?}")
+        }
     };
     let own = self::preset(&section);
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
     changes.extend(policy::rules(&section));
-    changes.extend(policy::handling(&section));
+    let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
+    changes.extend(policy::handling(&section, &captures, ground.around));
     changes.extend(access::access(&section, &place, ground));
     needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
-    Some(Route { path: path?, methods: methods.unwrap_or_default(), policy })
+    Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })
+}
+
+/// A pattern as text, or `{ regex = "…" }`.
+pub(super) fn path(item: &Item<'_>) -> Option<PathPattern> {
+    if !item.is_table() {
+        return item.parsed(PATH_EXAMPLE, value::path_pattern);
+    }
+    let section = item.section("`path`".to_owned())?;
+    let regex = section.required("regex", PATH_EXAMPLE);
+    section.close();
+    regex?.parsed("write path = { regex = \"^/v[0-9]+/\" }", value::path_regex)
 }
 
 /// `vary_by = "country"` without a country to be had.

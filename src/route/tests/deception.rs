@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::super::{Bypass, Route, RouteRefusal};
-use super::{RoutePolicy, any_host, config, pattern, policy, routed};
+use super::{Conditions, RoutePolicy, any_host, config, pattern, policy, routed};
 
 /// What origins and their frameworks are known to end a path at, or to cut a segment at.
 const DELIMITERS: [&str; 18] = [
@@ -103,7 +103,12 @@ fn without_rules_an_ending_changes_nothing() {
 
 fn forced() -> (super::RouteTable, Arc<RoutePolicy>) {
     let forced = Arc::new(RoutePolicy { x_cache: true, ..policy() });
-    let rule = |path| config::Route { path: pattern(path), methods: vec![], policy: Arc::clone(&forced) };
+    let rule = |path| config::Route {
+        path: pattern(path),
+        methods: vec![],
+        conditions: Conditions::default(),
+        policy: Arc::clone(&forced),
+    };
     let rules =
         ["/static/*", "/assets/*", "*.css", "*.js", "*.png", "*.txt", "/robots.txt"].map(rule).to_vec();
     (any_host(policy(), rules), forced)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::super::RouteRefusal;
-use super::{HostPattern, RouteTable, config, pattern, policy, routed, site};
+use super::{Conditions, HostPattern, RouteTable, config, pattern, policy, routed, site};
 use crate::config::{Preset, RoutePolicy, Steer};
 
 fn exact(host: &str) -> HostPattern {
@@ -49,7 +49,12 @@ fn the_most_particular_site_answers() {
 /// A route marked by the name of its pool.
 fn marked(mark: &str, path: &str, methods: &[Method]) -> config::Route {
     let policy = RoutePolicy { steer: Steer::Pool(mark.into()), preset: Preset::Default, ..policy() };
-    config::Route { path: pattern(path), methods: methods.to_vec(), policy: Arc::new(policy) }
+    config::Route {
+        path: pattern(path),
+        methods: methods.to_vec(),
+        conditions: Conditions::default(),
+        policy: Arc::new(policy),
+    }
 }
 
 fn mark(policy: &RoutePolicy) -> &str {

@@ -11,14 +11,18 @@ use cache_store::key::Keyer;
 use http::Method;
 
 use super::super::{Normal, RouteTable};
-use super::{Query, RoutePolicy, any_host, policy};
+use super::{CLIENT, Query, RoutePolicy, any_host, policy};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 
 /// `SplitMix64`: small, and the seed replays.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -37,10 +41,10 @@ impl Random {
 }
 
 #[derive(Clone, Debug)]
-struct Sample {
-    scheme: Scheme,
-    authority: Vec<u8>,
-    target: Vec<u8>,
+pub(super) struct Sample {
+    pub(super) scheme: Scheme,
+    pub(super) authority: Vec<u8>,
+    pub(super) target: Vec<u8>,
 }
 
 const AUTHORITIES: &[&str] = &[
@@ -67,7 +71,7 @@ const PIECES: &[&str] = &[
     "fbclid", "%66bclid",
 ];
 
-fn sample(random: &mut Random) -> Sample {
+pub(super) fn sample(random: &mut Random) -> Sample {
     let mut target = b"/".to_vec();
     for _ in 0..random.below(7) {
         if random.below(40) == 0 {
@@ -87,7 +91,7 @@ fn sample(random: &mut Random) -> Sample {
 }
 
 /// The same request in another spelling, or nearly the same.
-fn respelled(sample: &Sample, random: &mut Random) -> Sample {
+pub(super) fn respelled(sample: &Sample, random: &mut Random) -> Sample {
     let mut other = sample.clone();
     if other.target.is_empty() {
         other.target.push(b'/');
@@ -155,7 +159,7 @@ type Forward = (Scheme, Vec<u8>, Vec<u8>);
 fn keyed(table: &RouteTable, keyer: &Keyer, sample: &Sample) -> Option<(u128, Forward)> {
     let (authority, target) = (Bytes::from(sample.authority.clone()), Bytes::from(sample.target.clone()));
     let fields = Fields::default();
-    let route = table.route_parts(&Method::GET, sample.scheme, &authority, &target, &fields).ok()?;
+    let route = table.route_parts(&Method::GET, sample.scheme, &authority, &target, &fields, CLIENT).ok()?;
     let forward = (sample.scheme, route.authority().to_vec(), route.forward_target().to_vec());
     // What passes is forwarded whole, and its key is only for forgetting.
     if route.bypass.is_some() {
@@ -217,15 +221,15 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(super) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn tables() -> Vec<RouteTable> {
     let queries = [
         Query::default(),
-        Query { sort: true, remove: vec![] },
-        Query { sort: true, remove: vec!["utm_*".into(), "fbclid".into()] },
+        Query { sort: true, ..Query::default() },
+        Query { sort: true, remove: vec!["utm_*".into(), "fbclid".into()], keep: None },
     ];
     queries.map(|query| any_host(RoutePolicy { query, ..policy() }, vec![])).into()
 }

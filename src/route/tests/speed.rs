@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::super::RouteTable;
-use super::{HostPattern, fields, policy, site};
+use super::{CLIENT, HostPattern, fields, policy, site};
 use crate::clock::Clock;
 use crate::listener::request::Scheme;
 
@@ -27,8 +27,14 @@ fn a_request_in_normal_form_is_routed_and_its_cost_is_printed() {
     let started = clock.micros();
     let mut routed = 0_u32;
     for _ in 0..ROUNDS {
-        let route =
-            table.route_parts(&Method::GET, Scheme::Http, black_box(&authority), black_box(&target), &fields);
+        let route = table.route_parts(
+            &Method::GET,
+            Scheme::Http,
+            black_box(&authority),
+            black_box(&target),
+            &fields,
+            CLIENT,
+        );
         routed += u32::from(black_box(route).is_ok_and(|route| route.site == 42));
     }
     let micros = clock.micros() - started;

@@ -6,12 +6,14 @@ use cache_store::key::Keyer;
 use http::Method;
 
 use super::super::{Bypass, RouteRefusal};
-use super::{Cookies, Forward, Query, RoutePolicy, any_host, config, fields, pattern, policy, routed};
+use super::{
+    Conditions, Cookies, Forward, Query, RoutePolicy, any_host, config, fields, pattern, policy, routed,
+};
 
 const HOST: &[u8] = b"a.example";
 
 fn query(sort: bool, remove: &[&str]) -> Query {
-    Query { sort, remove: remove.iter().map(|name| (*name).into()).collect() }
+    Query { sort, remove: remove.iter().map(|name| (*name).into()).collect(), keep: None }
 }
 
 #[test]
@@ -69,6 +71,7 @@ fn a_purge_knows_the_keys_of_all_routes_a_url_is_stored_by() {
     let head_only = config::Route {
         path: pattern("/*"),
         methods: vec![Method::HEAD],
+        conditions: Conditions::default(),
         policy: Arc::new(RoutePolicy { query: query(true, &[]), ..policy() }),
     };
     let table = any_host(policy(), vec![head_only]);

@@ -15,6 +15,7 @@ pub(crate) mod peer;
 pub(crate) mod region;
 pub(crate) mod reply;
 pub(crate) mod settings;
+pub(crate) mod site;
 pub(crate) mod wire;
 
 use std::future::Future;
@@ -270,6 +271,19 @@ impl Builder {
     /// Changes the site's caching rules.
     pub(crate) fn rules(self, change: impl FnOnce(&mut Policy)) -> Self {
         self.policy(|policy| change(&mut policy.rules))
+    }
+
+    /// The site as these settings have it: keys of `[[site]]`, and `[[site.route]]` behind them. Each origin is a pool
+    /// of its own name, too.
+    pub(crate) fn site(self, text: &str) -> Self {
+        let (text, names) = (text.to_owned(), self.origins.clone());
+        self.config(move |config, addresses| {
+            for (name, address) in names.iter().zip(addresses) {
+                let pool = settings::pool(name, &[*address]);
+                config.pools.insert(std::sync::Arc::clone(&pool.name), pool);
+            }
+            config.sites = vec![site::site(&text, &names)];
+        })
     }
 
     /// Changes the settings; the second argument is the origins' addresses in the order named.

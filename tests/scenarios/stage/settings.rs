@@ -31,6 +31,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
             name: HOST.into(),
             hosts: vec![HostPattern::Exact(HOST.into())],
             defaults: Arc::new(policy),
+            redirects: Vec::new(),
             routes: Vec::new(),
         }],
         purge: Purge { method_from: vec![local], ..Purge::default() },

@@ -18,6 +18,7 @@ pub fn config_text(data: &[u8]) {
         base: PathBuf::from("/etc/tidegate"),
         no_list: |_, _| None,
         unreadable: |path| path.to_string_lossy().contains("missing").then(|| "does not exist".to_owned()),
+        page: |_| Ok(Vec::new()),
         no_database: |_| None,
     };
     match check("fuzz.toml", text, &around) {

@@ -1,5 +1,6 @@
 //! URLs to keys: `route/normal.rs`, `route/authority.rs`, `route/query.rs`, and the keys of `cache-store`.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -56,7 +57,7 @@ fn keyed(
     target: &Bytes,
     fields: &Fields,
 ) -> Option<(u128, Forward)> {
-    let route = match table.route_parts(&Method::GET, scheme, authority, target, fields) {
+    let route = match table.route_parts(&Method::GET, scheme, authority, target, fields, CLIENT) {
         Ok(route) => route,
         Err(refusal) => {
             reached(refusal.as_str());
@@ -86,12 +87,15 @@ fn keyed(
     }
     let normal_authority = Bytes::copy_from_slice(route.authority());
     let again = table
-        .route_parts(&Method::GET, scheme, &normal_authority, &forward, fields)
+        .route_parts(&Method::GET, scheme, &normal_authority, &forward, fields, CLIENT)
         .unwrap_or_else(|refusal| panic!("{} is refused a second time: {refusal}", forward.escape_ascii()));
     assert_eq!(again.key(&KEYER), key, "a normal form is its own");
     assert_eq!((again.authority(), again.forward_target()), (route.authority(), forward.clone()));
     Some((key.bits(), (scheme, route.authority().to_vec(), forward.to_vec())))
 }
+
+/// Who asks.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Queries kept, sorted, and with parameters removed.
 static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
@@ -107,7 +111,8 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 cores: 1,
                 base: PathBuf::new(),
                 no_list: |_, _| None,
-        unreadable: |_| None,
+                unreadable: |_| None,
+                page: |_| Ok(Vec::new()),
         no_database: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
