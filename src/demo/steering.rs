@@ -13,8 +13,8 @@ use std::sync::Arc;
 use geo::{Code, Coordinates};
 
 use crate::config::{
-    By, Config, Geo, GeoLayout, GeoPaths, PathPattern, PlaceRule, Pool, Route, RoutePolicy, Shares, Steer,
-    Steering,
+    By, Conditions, Config, Geo, GeoLayout, GeoPaths, PathPattern, PlaceRule, Pool, Route, RoutePolicy,
+    Shares, Steer, Steering,
 };
 
 /// A directory with the database, removed when this is dropped.
@@ -69,8 +69,15 @@ impl Atlas {
             let steering = Steering { by, fallback: vec![QUAY.into(), PIER.into()], split: false };
             let steer = Steer::By(Arc::new(steering));
             let policy = Arc::new(RoutePolicy { steer, ..RoutePolicy::clone(&site.defaults) });
-            site.routes
-                .insert(0, Route { path: PathPattern::Exact(path.into()), methods: Vec::new(), policy });
+            site.routes.insert(
+                0,
+                Route {
+                    path: PathPattern::Exact(path.into()),
+                    methods: Vec::new(),
+                    conditions: Conditions::default(),
+                    policy,
+                },
+            );
         }
     }
 }

@@ -359,7 +359,7 @@ impl Walk {
             target: &self.target,
             path_len: self.target.iter().position(|byte| *byte == b'?').unwrap_or(self.target.len()),
             scheme: self.scheme,
-            client: self.client,
+            client: self.client.address.ip(),
             id: self.id,
         };
         fields.dressed(&self.policy.request_headers, &values)
