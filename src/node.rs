@@ -208,20 +208,21 @@ impl Edge {
                 running.admin = Some(workers.start(move |_| service.clone())?);
             }
         }
-        attend(&current, &shared, clock);
+        attend(&current, &running.observe, &shared, clock);
         running.shared = Some(shared);
         Ok(running)
     }
 }
 
 /// Starts what looks after the node while it runs.
-fn attend(current: &Arc<Current>, shared: &Runtime, clock: Clock) {
-    let (swept, edge) = (Arc::clone(current), current.load_full());
+fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
+    let (swept, edge, observe) = (Arc::clone(current), current.load_full(), Arc::clone(observe));
     let fleet = Arc::clone(&edge.fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
             swept.load().origins.sweep();
+            observe.log.tend();
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }

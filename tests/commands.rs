@@ -122,7 +122,7 @@ fn help_shows_examples_and_only_what_works() {
     let (code, out, _) = tidegate(&["--help"]);
     assert_eq!(code, 0);
     assert!(out.contains("tidegate proxy --to http://127.0.0.1:3000"), "{out}");
-    for later in ["  upgrade", "  top ", "  log "] {
+    for later in ["  upgrade", "  top "] {
         assert!(!out.contains(later), "{later} is listed: {out}");
     }
     let (_, out, _) = tidegate(&["proxy", "--help"]);
@@ -238,6 +238,48 @@ fn settings_are_planned_reloaded_and_refused() {
     assert!(node.says("HUP: reloaded").contains("1 need a restart"));
     let (_, out, _) = at_node(&["plan", &path]);
     assert_eq!(out, "[cache]: memory: 256MiB → 32MiB  (needs a restart)\n");
+}
+
+#[test]
+fn requests_are_watched_as_they_end_also_where_no_log_is_written() {
+    let file = tempfile("watched").join("tidegate.toml");
+    let text = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"off\"\n\
+                [pool.main]\norigins = [\"http://127.0.0.1:1\"]\n[[site]]\nhosts = [\"*\"]\n";
+    std::fs::write(&file, text).expect("it can be written");
+    let node = Node::start(&["run", "--config", file.to_str().expect("a plain path")]);
+    let watch = |words: &[&str], until: &str| {
+        let mut watching = command(&[words, &["--admin", &node.admin]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command starts");
+        let lines = BufReader::new(watching.stdout.take().expect("it is a pipe")).lines();
+        let (says, said) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
+        let mut seen = Vec::new();
+        // Whoever watches sees what ends from then on.
+        for _ in 0..300 {
+            node.get("/news/1");
+            node.get("/other");
+            while let Ok(line) = said.recv_timeout(Duration::from_millis(100)) {
+                seen.push(line);
+            }
+            if seen.iter().any(|line| line.contains(until)) {
+                break;
+            }
+        }
+        let _ = watching.kill();
+        let _ = watching.wait();
+        assert!(seen.iter().any(|line| line.contains(until)), "{until} is not in {seen:?}");
+        seen
+    };
+    let lines = watch(&["log", "--path", "/news/*", "--status", "5xx"], "/news/1 (connect)");
+    assert!(lines.iter().all(|line| line.contains("/news/1") && line.contains(" 502 ")), "{lines:?}");
+    let lines = watch(&["log", "--json", "--path", "/other"], "\"path\":\"/other\"");
+    assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{lines:?}");
+    watch(&["stat", "--watch"], "requests/s");
+    let (code, _, err) = tidegate(&["log", "--status", "6xx", "--admin", &node.admin]);
+    assert!(code == 2 && err.contains("404 or 5xx"), "{code} {err}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(crate) mod purge;
 mod query;
 mod settings;
 mod steer;
+mod stream;
 pub(crate) mod tokens;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use purge_api::ledger::Ledger;
 use purge_api::log::LogQuery;
 use purge_api::{Problem, Purger, Reply};
 use serde_json::{Value, json};
+use stream::{Events, Wanted};
 use tokio::sync::Semaphore;
 
 pub use query::ExplainQuery;
@@ -55,7 +57,7 @@ use crate::observe::gauges::Gauges;
 use crate::observe::id::{RequestId, RequestIds};
 use crate::observe::{Observe, render};
 use crate::reload::Reloader;
-use crate::respond::response::{Body, Lines, Outcome, Response};
+use crate::respond::response::{Body, Lines, Outcome, Response, Stream};
 
 /// What the admin calls need of the node.
 pub trait Node: Send + Sync + 'static {
@@ -156,6 +158,8 @@ fn read(settings: &config::Admin) -> io::Result<Door> {
 enum Answering {
     Now(Reply),
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// Events without an end.
+    Live(Box<Events>),
 }
 
 impl AdminService {
@@ -182,6 +186,15 @@ impl Service for AdminService {
             Ok(Answering::Now(reply)) => Served::Now(respond(reply, head, id)),
             Ok(Answering::Later(reply)) => {
                 Served::Later(Box::pin(async move { respond(reply.await, head, id) }))
+            }
+            Ok(Answering::Live(events)) => {
+                let reply = Reply { content_type: "text/event-stream", ..text("", "") };
+                let mut response = respond(reply, head, id);
+                if !head {
+                    response.body =
+                        Body::Stream { length: None, source: Pin::from(events as Box<dyn Stream>) };
+                }
+                Served::Now(response)
             }
             Err(problem) => {
                 let reply = calls::refused(path_of(request.target()).0, problem);
@@ -215,6 +228,10 @@ impl Inner {
         let (path, query) = path_of(request.target());
         let later: Pin<Box<dyn Future<Output = Reply> + Send>> = match (call.route, bearer) {
             (Route::Receipt, Some(bearer)) => Box::pin(inner.receipt(history::sequence_of(varied)?, bearer)),
+            (Route::Stream, _) => {
+                let events = Events::begin(self, Wanted::parse(query)?)?;
+                return Ok(Answering::Live(Box::new(events)));
+            }
             (Route::Reload, _) => Box::pin(inner.reload()),
             (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
             (Route::Steer, Some(bearer)) => {
@@ -264,18 +281,22 @@ impl Inner {
         Ok((call, varied, Some(bearer)))
     }
 
+    /// All counters.
+    fn stat(&self) -> Value {
+        let node = self.node();
+        let mut stat = self.observe.stat(&node.gauges(), &self.clock);
+        if let Value::Object(members) = &mut stat {
+            members.insert("ready".into(), node.ready().is_ok().into());
+        }
+        stat
+    }
+
     fn answer(&self, route: Route, query: &[u8]) -> Result<Reply, Problem> {
         Ok(match route {
             Route::Explain => {
                 Reply::json(StatusCode::OK, &self.node().explain(&ExplainQuery::parse(query)?)?)
             }
-            Route::Stat => {
-                let mut stat = self.observe.stat(&self.node().gauges(), &self.clock);
-                if let Value::Object(members) = &mut stat {
-                    members.insert("ready".into(), self.node().ready().is_ok().into());
-                }
-                Reply::json(StatusCode::OK, &stat)
-            }
+            Route::Stat => Reply::json(StatusCode::OK, &self.stat()),
             Route::Pools => self.pools(),
             Route::Steerings => self.steerings(),
             Route::Stop => {
@@ -311,6 +332,7 @@ impl Inner {
             | Route::Deploy
             | Route::Reload
             | Route::Plan
+            | Route::Stream
             | Route::ZonePurge
             | Route::KeyPurge
             | Route::KeysPurge

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -68,16 +68,15 @@ impl Node {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Ended> {
-        let answer = self.ask(method, path, body).map_err(|error| {
-            talk.complain(&error.to_string(), error.help());
-            match error {
-                CallError::Address(_) | CallError::Token { .. } => Ended::Usage,
-                _ => Ended::Failed,
-            }
-        })?;
+        let answer = self.ask(method, path, body).map_err(|error| failed(talk, &error))?;
         if answer.status < 300 {
             return Ok(answer.body);
         }
+        Err(self.refused(talk, &answer))
+    }
+
+    /// Shows why the node did not do it.
+    fn refused(&self, talk: Talk, answer: &Answer) -> Ended {
         if self.json {
             talk.json(&answer.body);
         }
@@ -95,21 +94,62 @@ impl Node {
             talk.say(mistakes);
         }
         talk.complain(&what, help);
-        Err(if matches!(answer.status, 400 | 422) { Ended::Usage } else { Ended::Failed })
+        if matches!(answer.status, 400 | 422) { Ended::Usage } else { Ended::Failed }
+    }
+
+    /// Asks for events, and shows what goes wrong; how the command ended, then.
+    pub(super) fn events(&self, talk: Talk, path: &str) -> Result<Events, Ended> {
+        match self.begin_events(path) {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(answer)) => Err(self.refused(talk, &answer)),
+            Err(error) => Err(failed(talk, &error)),
+        }
+    }
+
+    fn begin_events(&self, path: &str) -> Result<Result<Events, Answer>, CallError> {
+        let address = self.address();
+        let mut socket = connect(&address)?;
+        let call = |source| CallError::Call { address: address.clone(), source };
+        // Of HTTP/1.0: what has no end ends with the connection, and is not cut into chunks.
+        let request = self.head(&address, "GET", path, "1.0")? + "\r\n";
+        socket.write_all(request.as_bytes()).map_err(call)?;
+        let mut lines = BufReader::new(socket);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = lines
+                .by_ref()
+                .take(ADMIN_CLIENT_BYTES_MAX as u64)
+                .read_until(b'\n', &mut head)
+                .map_err(call)?;
+            if read == 0 || head.len() > ADMIN_CLIENT_BYTES_MAX {
+                return Err(CallError::NotANode { address });
+            }
+        }
+        if is_event_stream(&head) {
+            return Ok(Ok(Events { lines }));
+        }
+        let read = lines.take(ADMIN_CLIENT_BYTES_MAX as u64).read_to_end(&mut head);
+        read.map_err(call)?;
+        parse(&head).map(Err).ok_or(CallError::NotANode { address })
+    }
+
+    /// The head of a call but for the empty line.
+    fn head(&self, address: &str, method: &str, path: &str, version: &str) -> Result<String, CallError> {
+        let host = address.strip_prefix("unix:").map_or(address, |_| "localhost");
+        let mut request = format!(
+            "{method} {path} HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\nAccept: application/json\r\n"
+        );
+        if let Some(token) = self.token()? {
+            let _ = write!(request, "Authorization: Bearer {token}\r\n");
+        }
+        Ok(request)
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {
         let address = self.address();
-        let token = self.token()?;
+        let mut request = self.head(&address, method, path, "1.1")?;
         let mut socket = connect(&address)?;
         let call = |source| CallError::Call { address: address.clone(), source };
-        let host = address.strip_prefix("unix:").map_or(address.as_str(), |_| "localhost");
-        let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAccept: application/json\r\n"
-        );
-        if let Some(token) = token {
-            let _ = write!(request, "Authorization: Bearer {token}\r\n");
-        }
         if let Some(body) = body {
             let body = body.to_string();
             let length = body.len();
@@ -170,6 +210,54 @@ impl CallError {
             Self::NotANode { .. } => "name the node's admin listener, not a listener for clients",
         }
     }
+}
+
+/// Events as the node sends them.
+pub(super) struct Events {
+    lines: BufReader<Box<dyn Socket>>,
+}
+
+impl Iterator for Events {
+    type Item = (String, String);
+
+    /// The next one's name and data; none when the node has ended, or says nothing for long.
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut name, mut data) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            let read = self.lines.by_ref().take(ADMIN_CLIENT_BYTES_MAX as u64).read_line(&mut line);
+            if read.is_err() || !line.ends_with('\n') {
+                return None;
+            }
+            let line = line.trim_end();
+            if let Some(text) = line.strip_prefix("event: ") {
+                text.clone_into(&mut name);
+            } else if let Some(text) = line.strip_prefix("data: ") {
+                text.clone_into(&mut data);
+            } else if line.is_empty() && !name.is_empty() {
+                return Some((name, data));
+            }
+        }
+    }
+}
+
+/// Shows why there is no answer.
+fn failed(talk: Talk, error: &CallError) -> Ended {
+    talk.complain(&error.to_string(), error.help());
+    match error {
+        CallError::Address(_) | CallError::Token { .. } => Ended::Usage,
+        _ => Ended::Failed,
+    }
+}
+
+/// Whether a head begins events.
+fn is_event_stream(head: &[u8]) -> bool {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(_)) = response.parse(head) else { return false };
+    let is_type = |field: &httparse::Header<'_>| field.name.eq_ignore_ascii_case("content-type");
+    response.code == Some(200)
+        && response.headers.iter().any(|field| is_type(field) && field.value == b"text/event-stream")
 }
 
 trait Socket: Read + Write {}

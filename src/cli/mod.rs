@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod log;
 mod plan;
 mod port;
 mod proxy;
@@ -83,6 +84,8 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Show a running node's requests as they end.
+    Log(log::Log),
     /// Make a running node take up what its settings file says now.
     Reload(reload::Reload),
     /// Tell what a settings file would change in a running node.
@@ -128,6 +131,7 @@ impl Command {
             Self::Explain(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),

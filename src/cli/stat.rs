@@ -13,15 +13,21 @@ use crate::config::units::{duration_text, size_text};
 /// Print a running node's counters.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate stat\n  tidegate stat --admin 10.0.0.5:9180 --token-file token\n  tidegate stat --json | jq .hit_ratio"
+    after_help = "Examples:\n  tidegate stat\n  tidegate stat --watch\n  tidegate stat --admin 10.0.0.5:9180 --token-file token\n  tidegate stat --json | jq .hit_ratio"
 )]
 pub(crate) struct Stat {
+    /// A line a second: what happened in it.
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     node: Node,
 }
 
 impl Stat {
     pub(super) fn carry_out(self, talk: Talk) -> Ended {
+        if self.watch {
+            return watch(&self.node, talk);
+        }
         match self.node.call(talk, "GET", "/v1/stat", None) {
             Ok(stat) if self.node.json => talk.json(&stat),
             Ok(stat) => talk.result(&text(&stat)),
@@ -29,6 +35,64 @@ impl Stat {
         }
     }
 }
+
+/// A line a second until the node ends, or whoever reads.
+fn watch(node: &Node, talk: Talk) -> Ended {
+    let events = match node.events(talk, "/v1/stream?only=stat") {
+        Ok(events) => events,
+        Err(ended) => return ended,
+    };
+    let mut before: Option<Value> = None;
+    let mut shown = 0_u32;
+    for (_, data) in events {
+        if node.json {
+            if talk.result(&data) != Ended::Done {
+                return Ended::Failed;
+            }
+            continue;
+        }
+        let Ok(now) = serde_json::from_str::<Value>(&data) else { continue };
+        if let Some(before) = before.replace(now.clone()) {
+            if shown.is_multiple_of(HEADED_EVERY) && talk.result(HEADING) != Ended::Done {
+                return Ended::Failed;
+            }
+            shown = shown.wrapping_add(1);
+            if talk.result(&second(&before, &now)) != Ended::Done {
+                return Ended::Failed;
+            }
+        }
+    }
+    talk.say("the node has ended");
+    Ended::Done
+}
+
+/// What happened between two answers a second apart.
+fn second(before: &Value, now: &Value) -> String {
+    let of = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    let rise = |path: &str| of(now, path).saturating_sub(of(before, path));
+    let requests = rise("/requests");
+    let from_cache = ["hit", "stale", "collapsed", "revalidated"]
+        .iter()
+        .map(|name| rise(&format!("/cache/{name}")))
+        .sum::<u64>();
+    let ratio = (from_cache * 1000).checked_div(requests);
+    let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{}.{}%", ratio / 10, ratio % 10));
+    let memory = list(now, "tiers").next().and_then(|tier| number(tier, "bytes")).unwrap_or_default();
+    format!(
+        "{requests:>10} {ratio:>8} {:>10} {:>8} {:>8} {:>8} {:>10} {:>9}",
+        bytes(rise("/bytes")),
+        rise("/origin_requests"),
+        rise("/status/5xx"),
+        rise("/purges/count"),
+        bytes(memory),
+        of(now, "/duration_us/p99"),
+    )
+}
+
+/// Over what [`second`] tells; the last column is of all requests since the start.
+const HEADING: &str = "requests/s     hits     sent/s origin/s    5xx/s purges/s     memory    p99 µs";
+/// Lines between two headings.
+const HEADED_EVERY: u32 = 20;
 
 /// The counters for people. Whatever a node of another version does not tell is left out.
 fn text(stat: &Value) -> String {

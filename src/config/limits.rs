@@ -227,6 +227,16 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Who may watch the access log live at once.
+pub const LOG_TAPS_MAX: usize = 16;
+/// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
+pub const LOG_TAP_BLOCKS: usize = 32;
+/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted.
+pub const LOG_TAP_LINES_A_SECOND: u64 = 20_000;
+/// Lines that are sent to one of them in a second; likewise.
+pub const LOG_TAP_SENT_A_SECOND: u64 = 2_000;
+/// How often who watches is told the counters.
+pub const STREAM_TICK: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.

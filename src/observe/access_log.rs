@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use super::calendar::SecondText;
 use super::id::RequestId;
 use super::line::Line;
+use super::tap::{Tap, Taps};
 use crate::clock::Clock;
 use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
 use crate::config::{Log, LogFormat, LogTarget};
@@ -44,6 +45,7 @@ struct Shared {
     version: AtomicU64,
     /// What the writer takes up before the next block, in place of what it writes to.
     next: Mutex<Option<Sink>>,
+    taps: Taps,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
@@ -55,10 +57,12 @@ struct Shared {
 #[derive(Clone, Debug)]
 struct Manner {
     target: LogTarget,
-    /// `None` when the log is off.
+    /// `None` when the log is off and nobody watches.
     queue: Option<SyncSender<Message>>,
     format: LogFormat,
     mask_client: bool,
+    /// Somebody watches, and the lines of the log are not what they are to be given.
+    apart: bool,
 }
 
 /// What lines are written to.
@@ -72,6 +76,11 @@ impl std::fmt::Debug for Sink {
 
 enum Message {
     Block {
+        text: Vec<u8>,
+        lines: u64,
+    },
+    /// For who watches only.
+    Apart {
         text: Vec<u8>,
         lines: u64,
     },
@@ -94,11 +103,13 @@ impl AccessLog {
             queue: None,
             format: log.format.clone(),
             mask_client: log.mask_client,
+            apart: false,
         };
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             version: AtomicU64::new(0),
             next: Mutex::default(),
+            taps: Taps::default(),
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
@@ -131,6 +142,44 @@ impl AccessLog {
         }
         manner.format = log.format.clone();
         manner.mask_client = log.mask_client;
+        self.attend(&mut manner)
+    }
+
+    /// Lines as JSON from now on, live; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
+    /// many watch as may.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn watch(&self) -> io::Result<Option<Tap>> {
+        let mut manner = self.shared.manner.lock();
+        let tap = self.shared.taps.add();
+        self.attend(&mut manner)?;
+        Ok(tap)
+    }
+
+    /// For a tick: does nothing any more for those who do not watch any more.
+    pub fn tend(&self) {
+        let mut manner = self.shared.manner.lock();
+        let for_them = manner.apart || manner.target == LogTarget::Off && manner.queue.is_some();
+        if for_them && !self.shared.taps.any() {
+            // Only starting can fail.
+            drop(self.attend(&mut manner));
+        }
+    }
+
+    /// Sees to it that who watches is given JSON, and that nothing is done for nobody.
+    fn attend(&self, manner: &mut Manner) -> io::Result<()> {
+        let watched = self.shared.taps.any();
+        if manner.target == LogTarget::Off {
+            match (&manner.queue, watched) {
+                (Some(_), false) => manner.queue = None,
+                (None, true) => {
+                    manner.queue = Some(start_writer(Arc::clone(&self.shared), Box::new(io::sink()))?);
+                }
+                _ => {}
+            }
+        }
+        manner.apart = watched && manner.format != LogFormat::Json;
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -156,6 +205,7 @@ impl AccessLog {
             shared: Arc::clone(&self.shared),
             version,
             manner,
+            apart: Vec::new(),
             block,
             lines: 0,
             time: SecondText::new(),
@@ -206,6 +256,8 @@ pub struct LogBuffer {
     /// Of `manner`.
     version: u64,
     manner: Manner,
+    /// Lines of JSON for who watches, where those of the log are not.
+    apart: Vec<u8>,
     block: Vec<u8>,
     lines: u64,
     time: SecondText,
@@ -231,6 +283,9 @@ impl LogBuffer {
         match self.manner.format {
             LogFormat::Json => line.json(&mut self.time, &mut self.block),
             LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+        }
+        if self.manner.apart {
+            line.json(&mut self.time, &mut self.apart);
         }
         self.lines += 1;
         if self.block.len() >= LOG_BLOCK_BYTES {
@@ -259,6 +314,10 @@ impl LogBuffer {
     fn hand_over(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         let Some(queue) = &self.manner.queue else { return };
+        if !self.apart.is_empty() {
+            // A full queue costs who watches, not the log.
+            let _ = queue.try_send(Message::Apart { text: std::mem::take(&mut self.apart), lines });
+        }
         let empty = self.shared.spare.lock().pop().unwrap_or_else(new_block);
         let text = std::mem::replace(&mut self.block, empty);
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
@@ -330,7 +389,12 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Mes
             }
         }
         match message {
+            Message::Apart { text, lines } => shared.taps.tell(&text, lines),
             Message::Block { text, lines } => {
+                // JSON begins so, and no other line does.
+                if text.first() == Some(&b'{') {
+                    shared.taps.tell(&text, lines);
+                }
                 if let Err(error) = sink.write_all(&text) {
                     // Said once: a full disk would otherwise fill the error log with itself.
                     if shared.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {

@@ -16,6 +16,7 @@ pub(crate) mod line;
 pub mod metrics;
 pub mod render;
 mod stat;
+pub mod tap;
 
 #[cfg(test)]
 mod tests;

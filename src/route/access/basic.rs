@@ -44,7 +44,7 @@ pub(super) struct BasicRule {
     /// Of field values that were verified, whether they were right.
     known: RwLock<HashMap<u128, bool>>,
     secret: [u8; 32],
-    verifying: Semaphore,
+    verifying: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
@@ -77,7 +77,7 @@ impl BasicRule {
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", rule.realm).into(),
             known: RwLock::default(),
             secret,
-            verifying: Semaphore::new(ACCESS_VERIFICATIONS_MAX),
+            verifying: Arc::new(Semaphore::new(ACCESS_VERIFICATIONS_MAX)),
             waiting: AtomicUsize::new(0),
         })
     }
@@ -132,7 +132,8 @@ impl BasicRule {
 }
 
 impl Verification {
-    /// Whether the credentials are right. Cancel by dropping: a verification begun on its thread ends there, unheard.
+    /// Whether the credentials are right. Cancel by dropping: a verification that has begun ends on its thread, is remembered, and
+    /// counts among those at once until then, so nobody makes more of them by going away.
     ///
     /// # Errors
     /// [`Denied`]: they are not, or too many others wait to be verified.
@@ -140,20 +141,24 @@ impl Verification {
         let Self { rule, hash, exists, password, digest } = self;
         let waiting = Waiting::enter(&rule.waiting).ok_or(Denied::CredentialsBusy)?;
         // Never closed.
-        let permit = rule.verifying.acquire().await.map_err(|_| Denied::CredentialsBusy)?;
+        let permit =
+            Arc::clone(&rule.verifying).acquire_owned().await.map_err(|_| Denied::CredentialsBusy)?;
         drop(waiting);
         // Whoever sent the same may have been before.
         let known = rule.known.read().get(&digest).copied();
         let right = if let Some(right) = known {
-            right
+            Ok(right)
         } else {
-            let verified = tokio::task::spawn_blocking(move || hash.verify(&password)).await;
-            let right = verified.map_err(|_| Denied::CredentialsBusy)? && exists;
-            rule.remember(digest, right);
-            right
+            let verifying = Arc::clone(&rule);
+            let verified = tokio::task::spawn_blocking(move || {
+                let right = hash.verify(&password) && exists;
+                verifying.remember(digest, right);
+                drop(permit);
+                right
+            });
+            verified.await.map_err(|_| Denied::CredentialsBusy)
         };
-        drop(permit);
-        if right { Ok(()) } else { Err(Denied::CredentialsWrong) }
+        if right? { Ok(()) } else { Err(Denied::CredentialsWrong) }
     }
 }
 
@@ -290,6 +295,21 @@ mod tests {
         assert!(matches!(rule.look(&known), Shown::Known(Ok(()))));
         drop(waiting);
         assert_eq!(rule.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_makes_no_room_for_more_verifications_than_are_allowed() {
+        let rule = rule();
+        let shown = fields(&basic("ali:guess"));
+        let Shown::Unknown(verification) = rule.look(&shown) else { panic!("not yet") };
+        let mut running = Box::pin(verification.run());
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(running.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        drop(running);
+        // Its place is free when it has been remembered, and not before.
+        let every = u32::try_from(ACCESS_VERIFICATIONS_MAX).expect("few");
+        let _all = rule.verifying.acquire_many(every).await.expect("never closed");
+        assert!(matches!(rule.look(&shown), Shown::Known(Err(Denied::CredentialsWrong))));
     }
 
     #[test]
