@@ -237,6 +237,11 @@ fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, cloc
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
 async fn tend(edge: Arc<Edge>) {
     let mut known = None;
+    let looking = Arc::clone(&edge);
+    // Nobody waits for it but a dry run that wants to know all.
+    drop(tokio::task::spawn_blocking(move || {
+        looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving);
+    }));
     loop {
         edge.clock.sleep(STORE_TICK).await;
         if let Some(disk) = edge.store.disk() {

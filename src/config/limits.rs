@@ -393,6 +393,10 @@ pub const FLEET_RETRY: Duration = Duration::from_millis(250);
 pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
 /// A node that has not been heard of for so long is no longer waited for.
 pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
+/// Calls of one child that wait for a purge at the same time: it makes one, and those of connections that broke end by themselves.
+pub const FLEET_POLLS_A_CHILD: usize = 4;
+/// …and of all children.
+pub const FLEET_POLLS: usize = 1024;
 /// How long a purge that asks for it waits for the fleet.
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.

@@ -228,7 +228,8 @@ impl Edge {
                     }
                 }
                 Lookup::Stale(hit, fill) => {
-                    let is_purged = hit.stored.purged() != Purged::No;
+                    // Also what counts as purged for the time being, because purges may have been missed.
+                    let is_purged = self.store.purged(&hit.stored, &route.resource(key)) != Purged::No;
                     let occasion = self.occasion(&head, &route, key, tier, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
                     let route = route.detached();
@@ -370,7 +371,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
                 return walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "purged"));
             }
             Lookup::Stale(hit, fill) => {
-                let is_purged = hit.stored.purged() != Purged::No;
+                let is_purged = walk.edge.store.purged(&hit.stored, &walk.resource()) != Purged::No;
                 if let Some(fill) = fill
                     && !(is_purged && walk.edge.refreshes.count(walk.key))
                 {
