@@ -80,6 +80,7 @@ pub struct PathRegex {
 }
 
 /// Everything that a site or route decides.
+#[allow(clippy::struct_excessive_bools)] // independent settings, not states
 #[derive(Clone, Debug)]
 pub struct RoutePolicy {
     /// The preset it started from.
