@@ -229,9 +229,9 @@ pub(super) fn spelled(path: &[u8]) -> Vec<u8> {
         match (byte, decoded) {
             (b'%', Some(decoded)) => {
                 if is_unreserved(decoded) {
-                    out.push(decoded)
+                    out.push(decoded);
                 } else {
-                    encode(decoded, &mut out)
+                    encode(decoded, &mut out);
                 }
                 rest = behind.get(2..).unwrap_or_default();
             }
