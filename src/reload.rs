@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Everything that can fail comes before anything takes effect. Requests under way end under the settings they began with; connections
-//! and the cache know nothing of it. A pool whose settings are the same is the same pool, with its connections and its health.
+//! and the cache know nothing of it. A pool whose settings are the same is the same pool, with its connections and its health,
+//! and an access rule that says the same goes on with what it has counted.
 //!
 //! Invariant: the settings in force are those of the last reload that succeeded, but for what it said needs a restart: that is as
 //! it was at the start, and told again by the next one.
@@ -30,7 +31,6 @@ use crate::node::{all_pools, named};
 use crate::observe::Observe;
 use crate::origin::{PoolSetupError, Renewed};
 use crate::places::{self, Places};
-use crate::route::RouteTable;
 use crate::route::access::SetupError;
 use crate::serve::{Current, Edge};
 
@@ -159,7 +159,7 @@ impl Reloader {
         let config = Arc::new(kept(config, &old.config));
         let Renewed { pools, fresh } = old.origins.renewed(&all_pools(&config), &old.clock)?;
         let places = renewed_places(&config, &old)?;
-        let routes = RouteTable::counted(&config.sites, &self.observe.metrics)?;
+        let routes = old.routes.renewed(&config.sites, &self.observe.metrics)?;
         let mut shown = Vec::new();
         for (listener, certificates) in &self.certificates {
             let files = config.listeners.iter().find(|now| now.address == listener.address);

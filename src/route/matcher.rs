@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::access::{Guard, Guards, SetupError, readings};
+use super::access::{Guard, Guards, Made, SetupError, readings};
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
 use super::normal::{Target, normal_piece};
@@ -33,6 +33,8 @@ pub(super) struct Sites {
     exact: ByBytes<usize>,
     wildcard: ByBytes<usize>,
     any: Option<usize>,
+    /// What their access rules have counted, for the settings after.
+    made: Made,
 }
 
 /// One site.
@@ -78,14 +80,19 @@ impl Matched<'_> {
 }
 
 impl Sites {
-    /// `place_of` says where a site's counters are, by its place in the settings.
-    pub(super) fn new(sites: &[Site], place_of: impl Fn(usize, &Site) -> u16) -> Result<Self, SetupError> {
-        let mut guards = Guards::default();
+    /// `place_of` says where a site's counters are, by its place in the settings. `before` are the sites of the settings before.
+    pub(super) fn new(
+        sites: &[Site],
+        place_of: impl Fn(usize, &Site) -> u16,
+        before: Option<&Self>,
+    ) -> Result<Self, SetupError> {
+        let mut guards = Guards::after(before.map(|before| before.made.clone()).unwrap_or_default());
         let mut all = Self {
             compiled: Vec::with_capacity(sites.len()),
             exact: HashMap::default(),
             wildcard: HashMap::default(),
             any: None,
+            made: Made::default(),
         };
         for (at, site) in sites.iter().enumerate() {
             for host in &site.hosts {
@@ -103,6 +110,7 @@ impl Sites {
             }
             all.compiled.push(CompiledSite::new(place_of(at, site), site, &mut guards)?);
         }
+        all.made = guards.made();
         Ok(all)
     }
 

@@ -140,7 +140,7 @@ impl RouteTable {
     /// # Errors
     /// [`SetupError`]
     pub fn new(sites: &[Site]) -> Result<Self, SetupError> {
-        Ok(Self { sites: Sites::new(sites, |at, _| u16::try_from(at).unwrap_or(u16::MAX))? })
+        Ok(Self { sites: Sites::new(sites, |at, _| u16::try_from(at).unwrap_or(u16::MAX), None)? })
     }
 
     /// The same with the places of `metrics`.
@@ -148,7 +148,16 @@ impl RouteTable {
     /// # Errors
     /// [`SetupError`]
     pub fn counted(sites: &[Site], metrics: &Metrics) -> Result<Self, SetupError> {
-        Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name))? })
+        Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name), None)? })
+    }
+
+    /// The table of other settings, which goes on with what this one's access rules have counted, and whom they know, where they
+    /// say the same.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn renewed(&self, sites: &[Site], metrics: &Metrics) -> Result<Self, SetupError> {
+        Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name), Some(&self.sites))? })
     }
 
     /// The route of a request.

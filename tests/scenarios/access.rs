@@ -286,6 +286,63 @@ async fn a_clock_that_jumps_gives_nobody_more() {
 }
 
 #[tokio::test]
+async fn a_reload_gives_nobody_more() {
+    let rule = Access {
+        concurrency: Some(Arc::new(Concurrency { name: "c".into(), requests: 1, dry_run: false })),
+        ..rates(&[rate(1, 3)])
+    };
+    let mut stage = guarded(rule, |_| ()).await;
+    let gate = Gate::shut();
+    stage.origin("a").on("/slow", [reply(200).cache_control("no-store").body("slow").head_after(&gate)]);
+    stage.origin("a").answers("/x", |_| reply(200).cache_control("max-age=600").body("page"));
+    stage.client().get("/x").await.expect(200, "page");
+    let slow = stage.client().get("/slow");
+    stage.until(|count| count.requests == 2).await;
+    // Said again, beside something else.
+    let again = |config: &mut tidegate::config::Config| {
+        let site = Arc::make_mut(&mut config.sites[0].defaults);
+        let access = site.access.as_deref().expect("it has rules");
+        let rates = access.rates.iter().flat_map(|rates| rates.iter());
+        let rates = rates.map(|rate| Arc::new(Rate::clone(rate))).collect();
+        let concurrency = access.concurrency.as_deref().cloned().map(Arc::new);
+        site.access =
+            Some(Arc::new(Access { rates: Some(Arc::new(rates)), concurrency, ..Access::default() }));
+        site.x_cache = !site.x_cache;
+    };
+    stage.reload(again).await.expect("there is nothing wrong");
+    stage.client().get("/x").await.expect_status(429).cache_status_has("detail=concurrency-limited");
+    gate.open();
+    slow.await.expect(200, "slow");
+    stage.client().get("/x").await.expect_status(429).cache_status_has("detail=rate-limited");
+    let other = |config: &mut tidegate::config::Config| {
+        let site = Arc::make_mut(&mut config.sites[0].defaults);
+        site.access = Some(Arc::new(rates(&[rate(1, 2)])));
+    };
+    stage.reload(other).await.expect("there is nothing wrong");
+    // Another rule has counted nothing yet.
+    stage.client().get("/x").await.expect(200, "page");
+}
+
+#[tokio::test]
+async fn who_is_no_longer_among_the_users_is_known_no_longer_after_a_reload() {
+    let users = Users::new();
+    let mut stage = guarded(users.asked_for(false), |_| ()).await;
+    stage.origin("a").answers("/x", |_| reply(200).cache_control("max-age=600").body("page"));
+    let asked = |stage: &Stage, who| stage.client().header("authorization", who).get("/x");
+    for who in [RIGHT, OTHER] {
+        asked(&stage, who).await.expect(200, "page");
+    }
+    stage.reload(|_| ()).await.expect("there is nothing wrong");
+    for who in [RIGHT, OTHER] {
+        asked(&stage, who).await.expect(200, "page");
+    }
+    std::fs::write(users.0.path().join("users"), format!("bob:{SWORDFISH}\n")).expect("it is written");
+    stage.reload(|_| ()).await.expect("there is nothing wrong");
+    asked(&stage, RIGHT).await.expect_status(401);
+    asked(&stage, OTHER).await.expect(200, "page");
+}
+
+#[tokio::test]
 async fn rates_count_by_route_and_by_field_and_each_must_agree() {
     let by = |by, requests| Rate { by, ..rate(requests, requests) };
     let field = by(RateBy::Field("x-api-key".into()), 2);

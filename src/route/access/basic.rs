@@ -103,6 +103,11 @@ impl BasicRule {
         }
     }
 
+    /// Whether they are the users of another rule, with the same passwords.
+    pub(super) fn has_users_of(&self, other: &Self) -> bool {
+        self.users == other.users
+    }
+
     /// Whether the field ends here.
     pub(super) const fn consumes(&self) -> bool {
         !self.forward

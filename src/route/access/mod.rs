@@ -12,6 +12,8 @@
 //! A child node that has been proven to be one is not asked again: it asks its own rules of its own clients, and what it
 //! fetches may be for many. `PURGE` is asked for the address alone; who may purge is `purge.method_from`'s to say.
 //!
+//! What is counted and who is known outlives a reload wherever the rule says the same after it, and its users are the same.
+//!
 //! Invariant: a route without rules has no guard, and costs one branch. A guard that cannot be built keeps the node from starting.
 
 mod addresses;
@@ -184,31 +186,62 @@ pub enum SetupError {
 pub(super) struct Guards {
     guards: Vec<(Arc<Access>, Arc<Guard>)>,
     made: Made,
+    /// Of the settings before.
+    before: Made,
 }
 
-/// What several guards share.
-#[derive(Debug, Default)]
-struct Made {
+/// What several guards share, and what outlives them: counts, and who is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Made {
     basic: Vec<(Arc<Basic>, Arc<BasicRule>)>,
     rates: Vec<(Arc<Rate>, Arc<Limiter>)>,
     under_way: Vec<(Arc<Concurrency>, Arc<UnderWay>)>,
 }
 
 impl Guards {
+    /// Guards that go on with what was made for the settings before.
+    pub(super) fn after(before: Made) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// What was made for them.
+    pub(super) fn made(self) -> Made {
+        self.made
+    }
+
     /// The guard of these rules.
     ///
     /// # Errors
     /// [`SetupError`]
     pub(super) fn of(&mut self, access: Option<&Arc<Access>>) -> Result<Option<Arc<Guard>>, SetupError> {
         let Some(access) = access else { return Ok(None) };
-        shared(&mut self.guards, access, |access| Guard::new(access, &mut self.made)).map(Some)
+        shared(&mut self.guards, access, |access| Guard::new(access, &mut self.made, &self.before)).map(Some)
     }
 }
 
 impl Made {
-    /// The users of a rule: who is known at one route is known at another.
-    fn basic(&mut self, rule: &Arc<Basic>) -> Result<Arc<BasicRule>, SetupError> {
-        shared(&mut self.basic, rule, |rule| BasicRule::of(rule))
+    /// The users of a rule: who is known at one route is known at another, and after a reload. Who is no longer in the file, or has
+    /// another password, is not: it is read each time, and one that says something else begins anew.
+    fn basic(&mut self, rule: &Arc<Basic>, before: &Self) -> Result<Arc<BasicRule>, SetupError> {
+        shared(&mut self.basic, rule, |rule| {
+            let new = BasicRule::of(rule)?;
+            let old = known(&before.basic, rule).filter(|old| old.has_users_of(&new));
+            Ok(old.unwrap_or_else(|| Arc::new(new)))
+        })
+    }
+
+    /// What a rate has counted: of one name, what is counted is counted together.
+    fn rate(&mut self, rule: &Arc<Rate>, before: &Self) -> Result<Arc<Limiter>, SetupError> {
+        shared(&mut self.rates, rule, |rule| {
+            Ok(known(&before.rates, rule).unwrap_or_else(|| Arc::new(Limiter::of(rule))))
+        })
+    }
+
+    /// Who has how much under way, in the same way.
+    fn under_way(&mut self, rule: &Arc<Concurrency>, before: &Self) -> Result<Arc<UnderWay>, SetupError> {
+        shared(&mut self.under_way, rule, |rule| {
+            Ok(known(&before.under_way, rule).unwrap_or_else(|| Arc::new(UnderWay::of(rule))))
+        })
     }
 }
 
@@ -216,37 +249,37 @@ impl Made {
 fn shared<R: PartialEq, T>(
     made: &mut Vec<(Arc<R>, Arc<T>)>,
     rule: &Arc<R>,
-    make: impl FnOnce(&Arc<R>) -> Result<T, SetupError>,
+    make: impl FnOnce(&Arc<R>) -> Result<Arc<T>, SetupError>,
 ) -> Result<Arc<T>, SetupError> {
-    let known = made.iter().find(|(known, _)| Arc::ptr_eq(known, rule) || known == rule);
-    if let Some((_, known)) = known {
-        return Ok(Arc::clone(known));
+    if let Some(known) = known(made, rule) {
+        return Ok(known);
     }
-    let new = Arc::new(make(rule)?);
+    let new = make(rule)?;
     made.push((Arc::clone(rule), Arc::clone(&new)));
     Ok(new)
 }
 
+/// What was made of a rule that says the same.
+fn known<R: PartialEq, T>(made: &[(Arc<R>, Arc<T>)], rule: &Arc<R>) -> Option<Arc<T>> {
+    let known = made.iter().find(|(known, _)| Arc::ptr_eq(known, rule) || known == rule);
+    known.map(|(_, known)| Arc::clone(known))
+}
+
 impl Guard {
-    fn new(access: &Access, made: &mut Made) -> Result<Self, SetupError> {
+    fn new(access: &Access, made: &mut Made, before: &Made) -> Result<Arc<Self>, SetupError> {
         let Access { addresses, countries, rates, concurrency, referers, signed, basic } = access;
-        // Of one name, what is counted is counted together.
-        let mut limiter = |rate| shared(&mut made.rates, rate, |rate| Ok(Limiter::of(rate)));
         let rates = rates.iter().flat_map(|rates| rates.iter());
-        let rates = rates.map(&mut limiter).collect::<Result<Box<[_]>, _>>()?;
-        let under_way = concurrency
-            .as_ref()
-            .map(|rule| shared(&mut made.under_way, rule, |rule| Ok(UnderWay::of(rule))))
-            .transpose()?;
-        Ok(Self {
+        let rates = rates.map(|rule| made.rate(rule, before)).collect::<Result<_, _>>()?;
+        let under_way = concurrency.as_ref().map(|rule| made.under_way(rule, before)).transpose()?;
+        Ok(Arc::new(Self {
             rates,
             under_way,
             addresses: addresses.as_deref().map(AddressTable::of).transpose()?,
             countries: countries.as_deref().map(CountryRule::of),
             referers: referers.as_deref().map(RefererRule::of),
             signed: signed.as_deref().map(SignedRule::of).transpose()?,
-            basic: basic.as_ref().map(|basic| made.basic(basic)).transpose()?,
-        })
+            basic: basic.as_ref().map(|basic| made.basic(basic, before)).transpose()?,
+        }))
     }
 
     /// Whether the request may be answered, as far as that is known at once.

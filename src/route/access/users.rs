@@ -19,7 +19,7 @@ use crate::config::limits::{
 };
 
 /// Who may come in.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(super) struct Users {
     by_name: HashMap<Box<[u8]>, Hash>,
     /// Verified where a name is not known: how long that takes tells nobody which names are.
@@ -27,7 +27,7 @@ pub(super) struct Users {
 }
 
 /// What a password is verified against.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Hash {
     Bcrypt(Box<str>),
     ShaCrypt(Box<str>),
