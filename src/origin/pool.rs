@@ -158,11 +158,10 @@ impl Pool {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let whole = outgoing.attempt();
             let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
                 Ok(answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
-                    if !may_ask_again(whole, &tried, left, &self.budget) {
+                    if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
                         return Ok(answer);
                     }
                     origin.counters.moved_on();
@@ -577,7 +576,8 @@ impl Outgoing {
 
     /// The body, whose rest may be sent while the response comes.
     fn take_upload(&mut self) -> Upload {
-        std::mem::take(&mut self.upload)
+        let left = if self.upload.is_none() { Upload::default() } else { Upload::gone() };
+        std::mem::replace(&mut self.upload, left)
     }
 
     /// What is known before anything is sent.
