@@ -207,6 +207,15 @@ impl OriginPools {
         Ok(Renewed { pools: renewed, fresh })
     }
 
+    /// `next` have taken their place: what is not among them is not checked any more.
+    pub(crate) fn retire(&self, next: &Self) {
+        for (name, pool) in &self.pools {
+            if !next.pools.get(name).is_some_and(|next| Arc::ptr_eq(next, pool)) {
+                pool.retire();
+            }
+        }
+    }
+
     fn with_resolver(
         pools: &BTreeMap<Arc<str>, config::Pool>,
         clock: &Clock,

@@ -49,6 +49,8 @@ pub(crate) struct Pool {
     origins: Vec<Origin>,
     tls: Option<Tls>,
     pub(crate) tunnels: Arc<Tunnels>,
+    /// No new request comes: other settings have taken its place.
+    retired: AtomicBool,
     pub(super) clock: Clock,
 }
 
@@ -127,7 +129,8 @@ impl Pool {
         let sticky = Sticky::of(&settings);
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, clock })
+        let retired = AtomicBool::new(false);
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, retired, clock })
     }
 
     /// A request as it goes out.
@@ -388,6 +391,16 @@ impl Pool {
         }
     }
 
+    /// It ends with what is under way.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told so.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
     /// A tunnel is ended when nothing moves in it for so long.
     pub(crate) fn tunnel_timeout(&self) -> Duration {
         self.settings.transport.tunnel_timeout
@@ -546,9 +559,10 @@ impl Outgoing {
         Ok(Switched { protocol, place })
     }
 
-    /// Whether it may be asked of two origins at once.
+    /// Whether it may be asked of two origins at once: the later of the two may be carried out when the client has had its
+    /// answer and done something else, so it must change nothing.
     pub(super) fn may_be_hedged(&self) -> bool {
-        !self.is_on_top && self.may_be_held()
+        !self.is_on_top && self.method.is_safe() && self.may_be_held()
     }
 
     /// Whether its answer may wait for its own end.
