@@ -307,16 +307,16 @@ fn a_purge_names_what_it_takes_and_a_deploy_finds_it() {
             &["purge", "--soft", "--host", "127.0.0.1"],
             "made stale what is stored under 1 host; purge 2\n",
         ),
-        ("tags", &["purge", "--tag", "a", "--tag", "b"], "forgot 0 stored responses under 2 tags; purge 3\n"),
+        ("tags", &["purge", "--tag", "a", "--tag", "b"], "forgot what is stored under 2 tags; purge 3\n"),
         (
             "kinds mixed",
             &["purge", &site, "--tag", "a"],
-            "forgot 0 stored responses under 1 URL, 1 tag; purge 4\n",
+            "forgot what is stored under 1 URL, 1 tag; purge 4\n",
         ),
         (
             "everything",
             &["purge", "--everything", "--wait", "fleet"],
-            "forgot 0 stored responses under everything; purge 5\n",
+            "forgot what is stored under everything; purge 5\n",
         ),
         (
             "a dry run",
@@ -326,7 +326,10 @@ fn a_purge_names_what_it_takes_and_a_deploy_finds_it() {
     ] {
         let (code, out, err) = ask(arguments);
         assert_eq!((code, err.as_str()), (0, ""), "{claim}");
-        assert!(out.starts_with(told), "{claim}: {out}");
+        // A broad purge counts what it takes, one such purge a second; here it is nothing.
+        let uncounted = out.replace("forgot 0 stored responses", "forgot what is stored");
+        let uncounted = uncounted.replace("made stale 0 stored responses", "made stale what is stored");
+        assert!(uncounted.starts_with(told), "{claim}: {out}");
         assert_eq!(out.contains("applied after"), !arguments.contains(&"--dry-run"), "{claim}: {out}");
     }
     let told = "audit: purged";

@@ -94,6 +94,8 @@ fn the_effective_settings_leave_nothing_out() {
         "region",
         "latitude",
         "longitude",
+        "location",
+        "proxy_protocol",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(

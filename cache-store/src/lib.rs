@@ -19,6 +19,7 @@ pub mod large;
 pub mod lookup;
 pub mod purge;
 pub mod rules;
+mod stock;
 pub mod store;
 pub mod tiers;
 pub mod timestamp;

@@ -22,6 +22,7 @@ use crate::rules::partial::requested;
 use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::{Coding, Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
+use crate::stock::{Address, Item, Stock};
 use crate::tiers::disk::Disk;
 pub use crate::tiers::objects::MemoryAdmission;
 use crate::tiers::objects::{Inserted, Objects, Slot};
@@ -48,6 +49,7 @@ pub struct CacheStore {
     disk: Option<Arc<Disk>>,
     flights: Flights,
     purges: Arc<Purges>,
+    stock: Stock,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -111,6 +113,7 @@ impl CacheStore {
             purges: disk
                 .as_ref()
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
+            stock: Stock::new(disk.is_none()),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -150,7 +153,7 @@ impl CacheStore {
         match find(self, &resource, request, &control, now) {
             Found::Usable(hit @ Hit { stale: None, .. }) => {
                 if let Some(disk) = &self.disk {
-                    self.spare(disk, primary, &hit.stored, now);
+                    self.spare(disk, &resource, &hit.stored, now);
                 }
                 return Lookup::Fresh(hit);
             }
@@ -379,20 +382,45 @@ impl CacheStore {
         self.disk.as_ref()
     }
 
+    /// What is known of URLs.
+    pub(crate) const fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    /// Whether a key leads to something in either tier.
+    pub(crate) fn holds(&self, key: CacheKey) -> bool {
+        self.objects.peek(key).is_some() || self.is_on_disk(key)
+    }
+
+    /// Learns the URLs of what a disk had at the start, until `goes_on` says no. Once, beside everything else: it reads up to 16,384
+    /// records. Blocks.
+    pub fn take_stock(&self, goes_on: impl Fn() -> bool) {
+        let Some(disk) = &self.disk else { return };
+        let share = self.stock.prepare(disk.usage().objects);
+        let is_held = |key| self.holds(key);
+        let whole = disk.each_item(share, |key, item| {
+            self.stock.note_found(key, item, is_held);
+            goes_on()
+        });
+        if whole {
+            self.stock.whole();
+        }
+    }
+
     pub(crate) fn is_on_disk(&self, key: CacheKey) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.holds(key))
     }
 
     /// Keeps a slot in memory, on disk, or in both, as each takes it; `false` if none does, and then none has anything. The shard
     /// is locked.
-    fn keep(&self, key: CacheKey, slot: Slot) -> bool {
+    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot) -> bool {
         let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
         let kept = self.objects.insert(key, slot.clone());
         // What memory can never take could not come back from there either.
         // The chunks of a large body are there already: without its record they are found by nobody after a restart.
         let is_large = matches!(&slot, Slot::Response(stored) if stored.on_disk().is_some());
         if kept != Inserted::TooHeavy && (is_large || disk.wants(key)) {
-            disk.write(key, &slot);
+            disk.write(resource, key, &slot);
             return true;
         }
         disk.forget(key);
@@ -404,10 +432,11 @@ impl CacheStore {
 
     /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
     #[inline]
-    fn spare(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>, now: Timestamp) {
+    fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
+        let primary = resource.key;
         disk.asked(primary, stored, true);
         if stored.is_owed() {
-            self.pay(disk, primary, stored);
+            self.pay(disk, resource, stored);
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
             disk.touch(primary, self.own_key(primary, stored));
             if let Some(large) = stored.on_disk()
@@ -420,24 +449,25 @@ impl CacheStore {
 
     /// Writes what memory holds to disk: it was asked for a second time.
     #[cold]
-    fn pay(&self, disk: &Disk, primary: CacheKey, stored: &Arc<StoredResponse>) {
-        let _shard = self.flights.shard(primary);
-        let key = self.own_key(primary, stored);
+    fn pay(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>) {
+        let _shard = self.flights.shard(resource.key);
+        let key = self.own_key(resource.key, stored);
         // Under the lock it is known whether it still stands, so that neither a purge nor a newer one is overtaken.
         if stored.take_owed()
             && stored.purged() != Purged::Hard
             && matches!(self.objects.find(key), Some(Slot::Response(now)) if now.is_same(stored))
         {
-            disk.write(key, &Slot::Response(Arc::clone(stored)));
+            disk.write(resource, key, &Slot::Response(Arc::clone(stored)));
         }
     }
 
     /// Keeps the list of a resource's variants: without it none of them is found, so it is never refused but for its weight.
-    fn keep_variants(&self, primary: CacheKey, variants: Variants) -> bool {
+    fn keep_variants(&self, resource: &Resource<'_>, variants: Variants) -> bool {
+        let primary = resource.key;
         let slot = Slot::Variants(Arc::new(variants));
         let kept = self.objects.admit(primary, slot.clone());
         match &self.disk {
-            Some(disk) if kept => disk.write(primary, &slot),
+            Some(disk) if kept => disk.write(resource, primary, &slot),
             Some(disk) => disk.forget(primary),
             None => {}
         }
@@ -447,12 +477,13 @@ impl CacheStore {
     /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).
     pub fn head_answered(
         &self,
-        primary: CacheKey,
+        resource: &Resource<'_>,
         stored: &Arc<StoredResponse>,
         head: &ResponseHead<'_>,
         updated: impl FnOnce() -> Option<Parts>,
         now: Timestamp,
     ) {
+        let primary = resource.key;
         let mut fields = stored.fields();
         let length = stored.held().map_or(Some(stored.body_len()), crate::rules::partial::Held::complete);
         if let Some(length) = length {
@@ -466,7 +497,7 @@ impl CacheStore {
                     let flight = detached(primary, primary, epoch);
                     let updated = self.pack(Parts { epoch, ..parts });
                     updated.purge(stored.purged());
-                    self.insert_response(&flight, primary, updated, Some(stored));
+                    self.insert_response(&flight, resource, updated, Some(stored));
                 }
             }
             HeadEffect::Invalidate => {
@@ -525,16 +556,17 @@ impl CacheStore {
         stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
-        self.insert_response(&fill.flight, fill.primary, stored, base)
+        self.insert_response(&fill.flight, &fill.resource(), stored, base)
     }
 
     pub(crate) fn insert_response(
         &self,
         flight: &Arc<Flight>,
-        primary: CacheKey,
+        resource: &Resource<'_>,
         mut stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
+        let primary = resource.key;
         if let Some(base) = base {
             // Confirmed: what was encoded once is not encoded again.
             let standing = self.standing(primary, base);
@@ -553,13 +585,17 @@ impl CacheStore {
         }
         shard.forget_hit_for_miss(flight.key);
         shard.forget_failure(primary);
+        let key = self.own_key(primary, &stored);
         let kept = if stored.varies() {
-            self.insert_variant(primary, &stored)
+            self.insert_variant(resource, key, &stored)
         } else {
-            self.keep(primary, Slot::Response(Arc::clone(&stored)))
+            self.keep(resource, key, Slot::Response(Arc::clone(&stored)))
         };
         drop(shard);
         if kept {
+            if self.stock.takes(key) {
+                self.stock.note(key, Item::of(resource, &stored), |key| self.holds(key));
+            }
             self.counters.stored.fetch_add(1, Ordering::Relaxed);
         }
         stored
@@ -591,8 +627,8 @@ impl CacheStore {
     }
 
     /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
-    fn insert_variant(&self, primary: CacheKey, stored: &Arc<StoredResponse>) -> bool {
-        let key = self.own_key(primary, stored);
+    fn insert_variant(&self, resource: &Resource<'_>, key: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+        let primary = resource.key;
         let known = match self.objects.find(primary) {
             Some(Slot::Variants(variants)) => variants,
             // A response that answered everything does so no longer: the origin now varies.
@@ -605,7 +641,7 @@ impl CacheStore {
                 disk.forget(dropped);
             }
         }
-        self.keep(key, Slot::Response(Arc::clone(stored))) && self.keep_variants(primary, variants)
+        self.keep(resource, key, Slot::Response(Arc::clone(stored))) && self.keep_variants(resource, variants)
     }
 
     /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.
@@ -706,7 +742,8 @@ impl CacheStore {
             }
         }
         candidates.retain(|stored| has_validator(&stored.fields()));
-        Fill { store: Arc::clone(self), flight, primary, stored, candidates, why, shared }
+        let address = Address::of(&resource);
+        Fill { store: Arc::clone(self), flight, primary, address, stored, candidates, why, shared }
     }
 }
 

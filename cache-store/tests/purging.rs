@@ -284,6 +284,29 @@ proptest! {
     }
 }
 
+/// A start may find that the log's file is longer than it needs be.
+#[test]
+fn a_power_loss_right_after_a_start_costs_no_purge() {
+    let page = |page, soft| Step::Purge { what: What::Page(page), soft };
+    let steps = [
+        Step::Begin { page: 0, stale: false },
+        page(1, false),
+        page(1, false),
+        page(0, true),
+        Step::End { nth: 0 },
+        page(1, false),
+        Step::Purge { what: What::Everything, soft: false },
+        page(0, true),
+        page(0, true),
+        Step::Stop,
+        Step::Kill { power: true },
+        Step::Look { page: 0 },
+    ];
+    for seed in 0..20 {
+        run(|| follow(Some(Torn::new(seed)), &steps));
+    }
+}
+
 #[test]
 fn a_purge_costs_a_record_and_a_record_is_not_written_twice() {
     run(|| {

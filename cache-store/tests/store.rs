@@ -273,7 +273,7 @@ async fn a_head_does_not_undo_a_purge_that_came_while_it_was_answered() {
         let head = ResponseHead { status: StatusCode::OK, fields: &news };
         // It was found before the purge was applied, and asked about when that had its number.
         let parts = Parts { epoch: store.epoch(), ..hit.stored.to_parts() };
-        store.head_answered(key, &hit.stored, &head, || Some(parts), NOW);
+        store.head_answered(&page(key), &hit.stored, &head, || Some(parts), NOW);
         let found = look(&store, key, &asked, NOW);
         assert!(!matches!(found, Lookup::Fresh(_)), "soft: {soft}: {found:?}");
     }

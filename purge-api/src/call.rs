@@ -36,10 +36,17 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, request: &PurgeRequest) ->
     let counted = order.selectors.iter().all(|selector| selector.scope().is_counted());
     let mut receipt = Receipt::of(order, call.id);
     if request.dry_run {
-        let Matched { objects, bytes } = purger.matched(order)?;
-        let (matched, bytes) = if counted { (Some(objects), Some(bytes)) } else { (None, None) };
-        return Ok(Receipt { matched, bytes, dry_run: true, ..receipt });
+        let Matched { objects, bytes, margin, is_partial } = purger.matched(order)?;
+        receipt.margin = (margin > 0).then_some(margin);
+        return Ok(Receipt {
+            matched: Some(objects),
+            bytes: Some(bytes),
+            partial: is_partial,
+            dry_run: true,
+            ..receipt
+        });
     }
+    let beforehand = if counted { None } else { purger.beforehand(order) };
     let started = (call.millis)();
     let Applied { sequence, matched } = purger.purge(order)?;
     let ms = (call.millis)().saturating_sub(started);
@@ -49,7 +56,14 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, request: &PurgeRequest) ->
         receipt.id = entry.id;
     }
     receipt.nodes.push(NodeReceipt { node: call.node.into(), sequence, ms });
-    Ok(Receipt { sequence: Some(sequence), matched: counted.then_some(matched), ..receipt })
+    if let Some(Matched { objects, margin, is_partial, .. }) = beforehand {
+        receipt.margin = (margin > 0).then_some(margin);
+        (receipt.matched, receipt.partial) = (Some(objects), is_partial);
+    }
+    if counted {
+        receipt.matched = Some(matched);
+    }
+    Ok(Receipt { sequence: Some(sequence), ..receipt })
 }
 
 /// The receipt with what the rest of the fleet says, where that is waited for.
@@ -87,7 +101,7 @@ mod tests {
         let request =
             request(&[(Scope::Url, "http://a/x"), (Scope::Prefix, "https://a/news/"), (Scope::Host, "b")]);
         let receipt = ask(&purger, &request).unwrap();
-        assert_eq!((receipt.sequence, receipt.matched, receipt.scope), (Some(1), None, "mixed"));
+        assert_eq!((receipt.sequence, receipt.matched, receipt.scope), (Some(1), Some(3), "mixed"));
         assert_eq!(receipt.id, "e1");
         assert_eq!(receipt.nodes, [NodeReceipt { node: "n1".into(), sequence: 1, ms: 0 }]);
         assert_eq!(purger.orders(), [request.order]);
@@ -96,15 +110,18 @@ mod tests {
     #[test]
     fn what_cannot_be_counted_is_not_told_to_be_nothing() {
         let purger = Fake::holding(&["http://a/x"]);
-        for (selectors, matched) in [
-            (&[(Scope::Url, "http://a/x")][..], Some(1)),
-            (&[(Scope::Tag, "t")], Some(0)),
-            (&[(Scope::Host, "a")], None),
-            (&[(Scope::Url, "http://a/x"), (Scope::Prefix, "http://a/n")], None),
+        for (selectors, matched, in_haste) in [
+            (&[(Scope::Url, "http://a/x")][..], 1, Some(1)),
+            (&[(Scope::Tag, "t")], 0, None),
+            (&[(Scope::Host, "a")], 1, None),
+            (&[(Scope::Url, "http://a/x"), (Scope::Prefix, "http://a/n")], 1, None),
         ] {
-            for dry_run in [false, true] {
+            for (hurried, dry_run, expected) in
+                [(false, false, Some(matched)), (true, false, in_haste), (true, true, Some(matched))]
+            {
+                purger.hurry(hurried);
                 let receipt = ask(&purger, &PurgeRequest { dry_run, ..request(selectors) }).unwrap();
-                assert_eq!(receipt.matched, matched, "{selectors:?}");
+                assert_eq!(receipt.matched, expected, "{selectors:?}");
             }
         }
     }

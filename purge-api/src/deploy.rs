@@ -4,13 +4,19 @@
 //! static servers give it: `a/index.html` is also `a/` and `a`, `x.html` also `x`. A path that is new is purged too, because its
 //! 404 may be stored. The first deploy of a site, and one that changes more than one call may name, takes the whole site.
 //!
+//! Manifests are a node's own, deploys of one site may not be: what another node was told since is not in this one's manifest, and
+//! a file that was changed there and is changed back here would differ in nothing. The purges of that deploy are in the log,
+//! though, on every node; so what others have purged of the site since is purged again, and where that is not a list of URLs, or
+//! not known any more, the whole site ([`Others`]).
+//!
 //! Invariant: the manifest is replaced only after its purge has been applied. When that fails, or the node ends in between, the
 //! next deploy compares with the older one and takes at least as much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::call::{self, Call};
@@ -19,6 +25,7 @@ use crate::limits::{
     DEPLOY_FILES_MAX, DEPLOY_PATHS_TOLD_MAX, ENTRIES_MAX, FILE_HASH_BYTES_MAX, FILE_PATH_BYTES_MAX,
     MISTAKES_MAX,
 };
+use crate::log::PURGES_MAX;
 use crate::order::{HostName, Order, Scope, Selector};
 use crate::request::{Members, Normalise, PurgeRequest, Wait, flag, pointer};
 use crate::url::ResourceUrl;
@@ -55,6 +62,31 @@ pub struct Difference {
     pub removed: Vec<String>,
     /// The same as before.
     pub unchanged: usize,
+    /// What other nodes have purged of the site since.
+    pub others: Others,
+}
+
+/// What other nodes have purged of a site since its last deploy at this one: what lies there now may be another build's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// These URLs; mostly none.
+    Urls(Vec<ResourceUrl>),
+    /// More than URLs, or it is not known any more.
+    Site,
+}
+
+/// What is remembered of a deploy.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// The last purge that was known then.
+    sequence: u64,
+    files: Manifest,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self::Urls(Vec::new())
+    }
 }
 
 impl DeployRequest {
@@ -120,6 +152,21 @@ impl DeployRequest {
         }
     }
 
+    /// Whether a purge takes something of the site. Deploys name no tags.
+    fn is_met_by(&self, selector: &Selector) -> bool {
+        let of_site = |url: &ResourceUrl| url.authority() == self.site.authority();
+        match selector {
+            Selector::Url(url) => of_site(url) && url.target().starts_with(&*self.site.target()),
+            Selector::Prefix(url) => {
+                let (site, prefix) = (self.site.target(), url.target());
+                of_site(url) && (prefix.starts_with(&*site) || site.starts_with(&*prefix))
+            }
+            Selector::Host(host) => host.as_str() == self.site.host(),
+            Selector::Tag(_) => false,
+            Selector::Everything => true,
+        }
+    }
+
     /// The URLs that a file stands for.
     fn urls_of(&self, path: &str) -> Vec<ResourceUrl> {
         let scheme = if self.site.is_https() { "https" } else { "http" };
@@ -159,8 +206,11 @@ impl Difference {
 
     /// What must be purged: nothing, the URLs of what differs, or the whole site.
     fn selectors(&self, deploy: &DeployRequest) -> Vec<Selector> {
+        let Others::Urls(others) = &self.others else { return vec![deploy.whole()] };
         let paths = self.added.iter().chain(&self.changed).chain(&self.removed);
-        let urls: Vec<_> = paths.flat_map(|path| deploy.urls_of(path)).take(ENTRIES_MAX + 1).collect();
+        let mut urls: Vec<_> = paths.flat_map(|path| deploy.urls_of(path)).take(ENTRIES_MAX + 1).collect();
+        let mut known: HashSet<_> = urls.iter().cloned().collect();
+        urls.extend(others.iter().filter(|url| known.insert((*url).clone())).cloned());
         if self.first || urls.len() > ENTRIES_MAX {
             return vec![deploy.whole()];
         }
@@ -190,8 +240,13 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, deploy: &DeployRequest) ->
         return Err(Refusal::OutOfScope { token: call.bearer.name().into(), what: whole.told() });
     }
     let name = deploy.note_name();
-    let before = purger.note(&name)?.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-    let difference = Difference::between(before.as_ref(), &deploy.files);
+    // What comes from now on is looked at by the next deploy.
+    let sequence = purger.sequence();
+    let before = purger.note(&name)?.and_then(|bytes| Note::read(&bytes));
+    let mut difference = Difference::between(before.as_ref().map(|note| &note.files), &deploy.files);
+    if let Some(Note { sequence: since, .. }) = &before {
+        difference.others = Others::since(purger, deploy, *since, sequence)?;
+    }
     let order = Order { selectors: difference.selectors(deploy), soft: deploy.soft };
     if order.selectors.is_empty() {
         let receipt = Receipt { dry_run: deploy.dry_run, ..Receipt::of(&order, call.id) };
@@ -201,16 +256,67 @@ pub fn carry_out(purger: &dyn Purger, call: Call<'_>, deploy: &DeployRequest) ->
     let receipt = call::carry_out(purger, call, &request)?;
     if !deploy.dry_run {
         // Text keys and values always serialise.
-        let note = serde_json::to_vec(&deploy.files).unwrap_or_default();
+        let note = Note { sequence, files: deploy.files.clone() };
+        let note = serde_json::to_vec(&note).unwrap_or_default();
         purger.write_note(&name, &note)?;
     }
     Ok(Deployed { difference, order: Some(request.order), receipt })
 }
 
+impl Note {
+    /// Also as it was written before it knew of others: then all of the log is looked at.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let bare = || serde_json::from_slice(bytes).ok().map(|files| Self { sequence: 0, files });
+        serde_json::from_slice(bytes).ok().or_else(bare)
+    }
+}
+
+impl Others {
+    /// What the log says from `since` up to `sequence`.
+    fn since(
+        purger: &dyn Purger,
+        deploy: &DeployRequest,
+        since: u64,
+        sequence: u64,
+    ) -> Result<Self, Refusal> {
+        let mut urls = Vec::new();
+        let mut at = since;
+        while at < sequence {
+            let entries = purger.purges(at, PURGES_MAX)?;
+            if entries.is_empty() {
+                return Ok(Self::Site);
+            }
+            for entry in entries {
+                at += 1;
+                if entry.sequence != at {
+                    // The log does not go back so far, or has a hole.
+                    return Ok(Self::Site);
+                }
+                let selectors = entry.order.selectors.into_iter().filter(|_| entry.elsewhere);
+                for selector in selectors {
+                    if !deploy.is_met_by(&selector) {
+                        continue;
+                    }
+                    let Selector::Url(url) = selector else { return Ok(Self::Site) };
+                    urls.push(url);
+                    if urls.len() > ENTRIES_MAX {
+                        return Ok(Self::Site);
+                    }
+                }
+            }
+        }
+        Ok(Self::Urls(urls))
+    }
+}
+
 impl Deployed {
     /// The receipt, with what differs beside it; lists end at [`DEPLOY_PATHS_TOLD_MAX`].
     pub fn answer(&self, deploy: &DeployRequest) -> Value {
-        let Difference { first, added, changed, removed, unchanged } = &self.difference;
+        let Difference { first, added, changed, removed, unchanged, others } = &self.difference;
+        let elsewhere = match others {
+            Others::Urls(urls) => urls.len(),
+            Others::Site => 0,
+        };
         let told = |paths: &[String]| paths.iter().take(DEPLOY_PATHS_TOLD_MAX).cloned().collect::<Vec<_>>();
         let whole = self.order.as_ref().is_some_and(|order| order.selectors == [deploy.whole()]);
         let mut answer = serde_json::to_value(&self.receipt).unwrap_or_default();
@@ -219,10 +325,12 @@ impl Deployed {
                 ("site".to_owned(), json!(deploy.site.to_string())),
                 ("first".to_owned(), json!(first)),
                 ("whole_site".to_owned(), json!(whole)),
+                ("elsewhere".to_owned(), json!(*others == Others::Site)),
                 (
                     "counts".to_owned(),
                     json!({
                         "added": added.len(), "changed": changed.len(), "removed": removed.len(), "unchanged": unchanged,
+                        "elsewhere": elsewhere,
                     }),
                 ),
                 ("added".to_owned(), json!(told(added))),

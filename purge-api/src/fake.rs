@@ -26,6 +26,8 @@ struct State {
     notes: BTreeMap<String, Vec<u8>>,
     waiting: Vec<Waker>,
     failing: bool,
+    elsewhere: bool,
+    hurried: bool,
 }
 
 impl Fake {
@@ -45,6 +47,16 @@ impl Fake {
     /// From now on nothing can be recorded, or again everything.
     pub fn fail(&self, failing: bool) {
         self.state().failing = failing;
+    }
+
+    /// From now on it has no time to count what a purge takes, or again has.
+    pub fn hurry(&self, hurried: bool) {
+        self.state().hurried = hurried;
+    }
+
+    /// From now on another node orders what is ordered, or again this one.
+    pub fn elsewhere(&self, elsewhere: bool) {
+        self.state().elsewhere = elsewhere;
     }
 
     /// What was ordered.
@@ -77,10 +89,16 @@ impl Purger for Fake {
             return Err(PurgeError::Unavailable("the disk is full".into()));
         }
         let sequence = state.entries.len() as u64 + 1;
-        let entry = Entry { sequence, id: format!("e{sequence}"), order: order.clone(), at_millis: 1_000 };
+        let id = format!("e{sequence}");
+        let elsewhere = state.elsewhere;
+        let entry = Entry { sequence, id, order: order.clone(), at_millis: 1_000, elsewhere };
         state.entries.push(entry);
         state.waiting.drain(..).for_each(Waker::wake);
         Ok(Applied { sequence, matched })
+    }
+
+    fn beforehand(&self, order: &Order) -> Option<Matched> {
+        if self.state().hurried { None } else { self.matched(order).ok() }
     }
 
     fn matched(&self, order: &Order) -> Result<Matched, PurgeError> {
@@ -95,7 +113,7 @@ impl Purger for Fake {
         }
         let taken = |url: &&ResourceUrl| order.selectors.iter().any(|selector| Self::takes(selector, url));
         let objects = self.held.iter().filter(taken).count() as u64;
-        Ok(Matched { objects, bytes: objects * 1024 })
+        Ok(Matched { objects, bytes: objects * 1024, ..Matched::default() })
     }
 
     fn purges(&self, since: u64, max: usize) -> Result<Vec<Entry>, PurgeError> {
@@ -136,6 +154,6 @@ impl Purger for Fake {
 
     fn fleet_applied<'a>(&'a self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>> {
         let nodes = vec![NodeReceipt { node: "n1".into(), sequence: self.sequence().min(sequence), ms: 0 }];
-        Box::pin(async move { FleetReceipt { nodes, late: self.late.clone() } })
+        Box::pin(async move { FleetReceipt { nodes, late: self.late.clone(), ..FleetReceipt::default() } })
     }
 }

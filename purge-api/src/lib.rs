@@ -58,6 +58,10 @@ pub trait Purger: Send + Sync {
     /// As [`Purger::purge`].
     fn matched(&self, order: &Order) -> Result<Matched, PurgeError>;
 
+    /// The same for an order that is about to be applied, where it can be told without holding that up: what it may cost the
+    /// origin.
+    fn beforehand(&self, order: &Order) -> Option<Matched>;
+
     /// The purges after number `since`, newest last, at most `max`: the oldest of them where there are more. Those older than
     /// anything that may still be stored are gone.
     ///
@@ -100,4 +104,6 @@ pub struct Entry {
     pub order: Order,
     /// When, milliseconds since 1970.
     pub at_millis: u64,
+    /// It was ordered at another node.
+    pub elsewhere: bool,
 }

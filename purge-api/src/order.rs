@@ -145,9 +145,9 @@ impl Scope {
         }
     }
 
-    /// Whether a store can say how many responses it takes: it knows a response by its key and tags, not by its URL.
+    /// Whether applying it says how many responses it takes: those of all but URLs are found when they are asked for.
     pub const fn is_counted(self) -> bool {
-        !matches!(self, Self::Prefix | Self::Host)
+        matches!(self, Self::Url)
     }
 
     /// One entry of it, as a noun.

@@ -16,13 +16,20 @@ pub struct Receipt {
     pub scope: &'static str,
     /// Made stale rather than forgotten.
     pub soft: bool,
-    /// Stored responses it touched, or would have; `None` where something in it cannot be counted ([`Scope::is_counted`]).
+    /// Stored responses it took, or would take: so many may be fetched anew. `None` where it named more than URLs and could not be
+    /// held up to count ([`Scope::is_counted`]).
     ///
     /// [`Scope::is_counted`]: crate::Scope::is_counted
     pub matched: Option<u64>,
-    /// Bytes of their bodies; of a dry run that could be counted.
+    /// Bytes of their heads and bodies; of a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Where `matched` is an estimate: so many responses it may be off, in 19 of 20 cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<u64>,
+    /// Shortly after a start: there may be more, for not all that is on disk is known yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// Nothing was changed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -31,6 +38,9 @@ pub struct Receipt {
     /// Who was waited for, and has not said so in time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<Box<str>>,
+    /// Who gets it as well and was not waited for, in words: nodes that this one does not hear of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_waited_for: Vec<Box<str>>,
 }
 
 /// One node's part in it.
@@ -51,6 +61,8 @@ pub struct FleetReceipt {
     pub nodes: Vec<NodeReceipt>,
     /// Names of those that are known and have not said so in time.
     pub late: Vec<Box<str>>,
+    /// [`Receipt::not_waited_for`].
+    pub not_waited_for: Vec<Box<str>>,
 }
 
 impl Receipt {
@@ -69,5 +81,6 @@ impl Receipt {
             }
         }
         self.late = fleet.late;
+        self.not_waited_for = fleet.not_waited_for;
     }
 }

@@ -168,7 +168,7 @@ pub(super) fn audit(
             tracing::info!(
                 target: "audit",
                 at, by = who, %client, via = by.via, call = by.id, purge = receipt.id, sequence = receipt.sequence,
-                soft = receipt.soft, dry_run = receipt.dry_run, matched = receipt.matched, what, "audit: purged"
+                soft = receipt.soft, dry_run = receipt.dry_run, matched = receipt.matched, margin = receipt.margin, what, "audit: purged"
             );
             if let Some(sequence) = receipt.sequence {
                 let (client, matched) = (client.ip().to_string().into(), receipt.matched);

@@ -186,19 +186,29 @@ fn text(told: &Value) -> String {
     let count = |name: &str| told.get("counts").and_then(|counts| number(counts, name)).unwrap_or_default();
     let is = |name: &str| told.get(name).and_then(Value::as_bool).unwrap_or_default();
     let [added, changed, removed, unchanged] = ["added", "changed", "removed", "unchanged"].map(count);
-    if added + changed + removed == 0 {
+    let elsewhere = count("elsewhere");
+    if added + changed + removed + elsewhere == 0 && !is("elsewhere") {
         return format!("nothing to purge: {} unchanged\n", plural(unchanged, "file"));
     }
     let mut out = format!("{added} new, {changed} changed, {removed} gone, {unchanged} unchanged\n");
     let site = told.get("site").and_then(Value::as_str).unwrap_or("the site");
     let what = if is("first") {
         format!("all of {site}: the first deploy that this node has seen of it")
+    } else if is("elsewhere") {
+        format!("all of {site}: it was purged by way of another node since the last deploy here")
     } else if is("whole_site") {
         format!("all of {site}: more files changed than one purge may name")
     } else {
         format!("{}'s files", site.trim_end_matches('/'))
     };
     out += &receipt::purged(told, &what);
+    if elsewhere > 0 {
+        let urls = receipt::plural(elsewhere, "URL");
+        let _ = writeln!(
+            out,
+            "  {urls} that were purged by way of another node since the last deploy here among them"
+        );
+    }
     if !is("first") {
         for (mark, list) in [('+', "added"), ('~', "changed"), ('-', "removed")] {
             for path in paths(told, list).take(PATHS_SHOWN_MAX) {
@@ -273,6 +283,13 @@ mod tests {
                     "sequence": 3, "site": "https://a/", "added": ["x", "y"] }),
                 "2 new, 0 changed, 0 gone, 9 unchanged\n\
                  made stale 7 stored responses under all of https://a/: the first deploy that this node has seen of it; purge 3\n",
+            ),
+            (
+                "what another node was told is told",
+                json!({ "counts": { "added": 0, "changed": 0, "removed": 0, "unchanged": 9, "elsewhere": 2 }, "soft": true,
+                    "matched": 2, "sequence": 5, "site": "https://a/" }),
+                "0 new, 0 changed, 0 gone, 9 unchanged\nmade stale 2 stored responses under https://a's files; purge 5\n\
+                 \x20 2 URLs that were purged by way of another node since the last deploy here among them\n",
             ),
             (
                 "the next takes what differs, and shows it",

@@ -9,9 +9,12 @@ use super::talk::Talk;
 
 /// The receipt of a purge of `what`.
 pub(super) fn purged(receipt: &Value, what: &str) -> String {
-    let matched = match number(receipt, "matched") {
-        Some(matched) => plural(matched, "stored response"),
-        None => "what is stored".to_owned(),
+    let matched = match (number(receipt, "matched"), number(receipt, "margin")) {
+        (Some(matched), None) => plural(matched, "stored response"),
+        (Some(matched), Some(margin)) => {
+            format!("about {}, give or take {margin},", plural(matched, "stored response"))
+        }
+        (None, _) => "what is stored".to_owned(),
     };
     let size = number(receipt, "bytes").map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
     let mut text = format!("{} {matched}{size} under {what}", done(receipt));
@@ -19,6 +22,11 @@ pub(super) fn purged(receipt: &Value, what: &str) -> String {
         let _ = write!(text, "; purge {sequence}");
     }
     text.push('\n');
+    if receipt.get("partial").and_then(Value::as_bool).unwrap_or_default() {
+        text.push_str(
+            "  there may be more: the node has just started, and is still reading what its disk has\n",
+        );
+    }
     text + &nodes(receipt)
 }
 
@@ -32,6 +40,9 @@ pub(super) fn nodes(receipt: &Value) -> String {
         rows.push((name, format!("applied after {ms} ms")));
     }
     rows.extend(late(receipt).map(|name| (name, "late".to_owned())));
+    rows.extend(
+        list("not_waited_for").filter_map(Value::as_str).map(|who| (who, "not waited for".to_owned())),
+    );
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for (name, told) in rows {
@@ -125,9 +136,24 @@ mod tests {
                 "would forget 3 stored responses (1.5 MiB) under 2 URLs\n",
             ),
             (
+                "an estimate is told to be one",
+                json!({ "matched": 12_800, "bytes": 1_600_000, "margin": 950, "dry_run": true, "nodes": [] }),
+                "would forget about 12800 stored responses, give or take 950, (1.5 MiB) under 2 URLs\n",
+            ),
+            (
+                "a node that has just started says that it may not know all",
+                json!({ "matched": 1, "bytes": 5, "partial": true, "dry_run": true, "nodes": [] }),
+                "would forget 1 stored response (5 B) under 2 URLs\n  there may be more: the node has just started, and is still reading what its disk has\n",
+            ),
+            (
                 "what cannot be counted is not told to be nothing",
                 json!({ "sequence": 7, "matched": null, "nodes": [] }),
                 "forgot what is stored under 2 URLs; purge 7\n",
+            ),
+            (
+                "who was not waited for is told",
+                json!({ "sequence": 7, "matched": 0, "nodes": [], "not_waited_for": ["other nodes below lon-1 and above it"] }),
+                "forgot 0 stored responses under 2 URLs; purge 7\n  other nodes below lon-1 and above it  not waited for\n",
             ),
             (
                 "who is late is told",

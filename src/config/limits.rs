@@ -241,6 +241,8 @@ pub const STREAM_TICK: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that moves shares, bytes.
+pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.
 pub const AUDIT_SELECTORS_MAX: usize = 3;
 /// Body of a deploy, bytes: two hundred thousand files.
@@ -391,6 +393,10 @@ pub const FLEET_RETRY: Duration = Duration::from_millis(250);
 pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
 /// A node that has not been heard of for so long is no longer waited for.
 pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
+/// Calls of one child that wait for a purge at the same time: it makes one, and those of connections that broke end by themselves.
+pub const FLEET_POLLS_A_CHILD: usize = 4;
+/// …and of all children.
+pub const FLEET_POLLS: usize = 1024;
 /// How long a purge that asks for it waits for the fleet.
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
@@ -401,6 +407,10 @@ pub const WARM_RATE: u32 = 20;
 pub const WARM_FAILURES_MAX: usize = 10;
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// What a peer that is not served still may send while it is told why, bytes.
+pub const TURNED_AWAY_BYTES_MAX: u64 = 64 * KIB as u64;
+/// And for how long it is told.
+pub const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often idle connections to origins are looked over.
 pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
 /// Keys whose last response was not stored that `explain` remembers.

@@ -16,6 +16,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Its origins; at least one.
     pub origins: Vec<Origin>,
+    /// Where it is on the globe, for steering to the nearest.
+    pub location: Option<geo::Coordinates>,
     /// The `Host` sent; none: as the client named it.
     pub host: Option<Arc<str>>,
     /// Name for SNI and certificate check; none: the host sent.
@@ -76,6 +78,7 @@ impl Pool {
         Self {
             name: Arc::clone(name),
             origins,
+            location: None,
             host: None,
             server_name: None,
             verify: true,

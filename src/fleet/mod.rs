@@ -13,6 +13,7 @@
 //! may, what it holds is not served as fresh, unless the settings say so.
 
 mod parents;
+mod polls;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use purge_api::bus::{
 use purge_api::{FleetReceipt, NodeReceipt};
 use tokio::sync::watch;
 
+use self::polls::{Polls, Waits};
 use crate::clock::Clock;
 use crate::config::limits::{
     FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
@@ -44,6 +46,8 @@ pub struct Fleet {
     store: Arc<CacheStore>,
     standing: Arc<Standing>,
     members: Members,
+    /// Children that wait for a purge here.
+    polls: Polls,
     unsynced: Unsynced,
     unsynced_after: Duration,
     /// The logs that are followed, in the order of the settings.
@@ -76,6 +80,7 @@ impl Fleet {
             store: Arc::clone(store),
             standing: Arc::clone(standing),
             members: Members::default(),
+            polls: Polls::default(),
             unsynced: config.purge.unsynced,
             unsynced_after: config.purge.unsynced_after,
             links: Mutex::default(),
@@ -189,7 +194,11 @@ impl Fleet {
             // Who is late is told by name.
             let _ = self.clock.timeout(FLEET_RECEIPT_WAIT, all).await;
             let late = self.late(sequence, &mut receipt);
-            FleetReceipt { nodes: receipt.nodes, late }
+            let parents = self.links.lock();
+            let parents = parents.iter().filter(|link| &*link.name != STREAM);
+            // They say how far they are to the parent alone.
+            let beyond = parents.map(|link| format!("other nodes below {} and above it", link.name).into());
+            FleetReceipt { nodes: receipt.nodes, late, not_waited_for: beyond.collect() }
         })
     }
 
@@ -227,6 +236,11 @@ impl Fleet {
     /// Another node says how far it is.
     pub(crate) fn hear(&self, status: Status) {
         self.members.hear(status, self.clock.now());
+    }
+
+    /// A place among the children that wait for a purge; `None` where there is none left.
+    pub(crate) fn wait_for_child(&self, node: &str) -> Option<Waits<'_>> {
+        self.polls.begin(node)
     }
 
     fn begin_link(&self, name: &str) {

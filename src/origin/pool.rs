@@ -25,7 +25,7 @@ use super::hedge::{Heard, Slow};
 use super::limiter::Limiter;
 use super::pulse::Pulse;
 use super::response::Received;
-use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again};
+use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::sticky::Sticky;
 use super::tunnel::{Place, Tunnels};
@@ -348,6 +348,11 @@ impl Pool {
     /// What it is set to.
     pub(crate) fn settings(&self) -> &config::Pool {
         &self.settings
+    }
+
+    /// Whether a request without a body that failed here may go to another pool.
+    pub(crate) fn may_fall_over(&self, error: OriginError, method: &Method) -> bool {
+        may_fall_over(error, idempotent(method), &self.budget)
     }
 
     /// The origin that the client of a request was given to.

@@ -639,7 +639,7 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
     }
     let head = ResponseHead { status: answer.status, fields: &described };
     walk.edge.store.head_answered(
-        walk.key,
+        &walk.resource(),
         stored,
         &head,
         || {

@@ -47,6 +47,8 @@ impl Edge {
         let status = Status { node: query.node.clone(), position, sequence: query.since };
         self.fleet.hear(status);
         if !query.wait.is_zero() && log.sequence() <= query.since {
+            // Refused it comes again later, as after any failure; answered at once it would ask at once.
+            let _waits = self.fleet.wait_for_child(&query.node)?;
             let mut passed = log.watch();
             // That nothing came is an answer, too.
             let _ = self.clock.timeout(query.wait, passed.wait_for(|passed| *passed > query.since)).await;

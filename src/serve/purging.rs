@@ -21,14 +21,19 @@ use crate::listener::request::Scheme;
 use crate::observe::gauges;
 use crate::route::Normal;
 
-/// Purges ordered, by scope and softness.
+/// Purges ordered.
 #[derive(Debug, Default)]
-pub struct Purging([[AtomicU64; 2]; SCOPES]);
+pub struct Purging {
+    /// By scope and softness.
+    applied: [[AtomicU64; 2]; SCOPES],
+    /// When it was last counted what one would take, microseconds.
+    counted: AtomicU64,
+}
 
 impl Purging {
     /// Purges by scope and softness.
     pub(super) fn applied(&self) -> Vec<gauges::Applied> {
-        let scopes = purge_api::Scope::ALL.into_iter().zip(&self.0);
+        let scopes = purge_api::Scope::ALL.into_iter().zip(&self.applied);
         let both = scopes.flat_map(|(scope, counts)| [(scope, false, &counts[0]), (scope, true, &counts[1])]);
         both.map(|(scope, soft, count)| gauges::Applied {
             scope: scope.as_str(),
@@ -41,11 +46,24 @@ impl Purging {
     fn count(&self, order: &Order) {
         for selector in &order.selectors {
             let place = purge_api::Scope::ALL.into_iter().position(|scope| scope == selector.scope());
-            if let Some([hard, soft]) = place.and_then(|place| self.0.get(place)) {
+            if let Some([hard, soft]) = place.and_then(|place| self.applied.get(place)) {
                 let count = if order.soft { soft } else { hard };
                 count.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+impl Purging {
+    /// Whether counting what a purge takes is due: it costs milliseconds, which one purge a second may be held up for.
+    fn may_count(&self, now_micros: u64) -> bool {
+        let before = self.counted.load(Ordering::Relaxed);
+        let is_due = before == 0 || now_micros.saturating_sub(before) >= PURGE_COUNT_EVERY_MICROS;
+        is_due
+            && self
+                .counted
+                .compare_exchange(before, now_micros.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }
 
@@ -133,14 +151,13 @@ impl Purger for Edge {
         Ok(applied)
     }
 
+    fn beforehand(&self, order: &Order) -> Option<Matched> {
+        self.purges.may_count(self.clock.micros()).then(|| self.matched(order).ok()).flatten()
+    }
+
     fn matched(&self, order: &Order) -> Result<Matched, PurgeError> {
-        let mut matched = Matched::default();
-        for selector in &order.selectors {
-            let Matched { objects, bytes } = self.store.matched(&self.scope_of(selector)?);
-            matched.objects += objects;
-            matched.bytes += bytes;
-        }
-        Ok(matched)
+        let scopes = order.selectors.iter().map(|selector| self.scope_of(selector));
+        Ok(self.store.matched(&scopes.collect::<Result<Vec<_>, _>>()?))
     }
 
     fn purges(&self, since: u64, max: usize) -> Result<Vec<Entry>, PurgeError> {
@@ -182,9 +199,15 @@ impl Purger for Edge {
 
 /// A record as whoever reads the log sees it.
 fn entry(logged: Logged) -> Entry {
-    let Logged { sequence, purge: Purge { id, at, soft, scopes }, .. } = logged;
+    let Logged { sequence, via, purge: Purge { id, at, soft, scopes }, .. } = logged;
     let selectors = scopes.iter().filter_map(Selector::of_scope).collect();
-    Entry { sequence, id: format!("{id:032x}"), order: Order { selectors, soft }, at_millis: at.as_millis() }
+    Entry {
+        sequence,
+        id: format!("{id:032x}"),
+        order: Order { selectors, soft },
+        at_millis: at.as_millis(),
+        elsewhere: !via.is_empty(),
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
@@ -192,5 +215,7 @@ fn unavailable(error: io::Error) -> PurgeError {
     PurgeError::Unavailable(error.to_string())
 }
 
+/// What purges take is counted before they are applied at most so often.
+const PURGE_COUNT_EVERY_MICROS: u64 = 1_000_000;
 /// Kinds of selectors.
 const SCOPES: usize = purge_api::Scope::ALL.len();

@@ -241,7 +241,7 @@ pub(super) async fn bring(walk: &Walk, mut body: OriginBody, mut writing: SliceW
         // What does not get there in time is a hole again.
         let _ = walk.edge.clock.timeout(DISK_PATIENCE, writing.stored()).await;
     }
-    walk.edge.store.note_chunks(walk.key, writing.large());
+    walk.edge.store.note_chunks(&walk.resource(), writing.large());
 }
 
 /// Waits until more may come; `false` when nobody wants it.

@@ -5,6 +5,7 @@ use tidegate::config::{DiskAdmission, DiskCache};
 use crate::stage::directory::Directory;
 use crate::stage::origin::Seen;
 use crate::stage::reply::{Reply, reply};
+use crate::stage::settings::HOST;
 use crate::stage::{Builder, Stage, secs};
 
 #[tokio::test]
@@ -100,6 +101,29 @@ async fn a_soft_purge_outlasts_a_restart() {
         stage.client().get(target).await.expect(200, "old").cache_status_has("detail=stale-while-revalidate");
         stage.until(|count| count.stored == nth as u64 + 1).await;
         stage.client().get(target).await.expect(200, "new");
+    }
+}
+
+/// What a dry run counts by URL is known after a restart, before anybody has asked for it.
+#[tokio::test]
+async fn what_lies_under_a_prefix_is_counted_after_a_restart() {
+    let directory = Directory::new();
+    let mut stage = on_disk(&directory).start().await;
+    for target in ["/news/1", "/news/2", "/other"] {
+        stage.origin("a").on(target, [page("body")]);
+        stage.client().get(target).await.expect(200, "body");
+    }
+    stage.until(|count| count.stored == 3).await;
+    stage.restart().await;
+    let dry = format!(r#"{{"prefixes":["http://{HOST}/news/"],"dry_run":true}}"#);
+    loop {
+        let told = stage.operator().post("/v1/purge", &dry).await;
+        if told.text().contains("\"partial\":true") {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        assert!(told.text().contains("\"matched\":2,"), "{}", told.text());
+        return;
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cache_store::coalesce::Writing;
 use cache_store::key::CacheKey;
 use cache_store::large::{Large, Slice};
+use cache_store::purge::Resource;
 use cache_store::store::CacheStore;
 
 /// Writes a body of `size` bytes; `zeros` are at least so many.
@@ -66,7 +67,7 @@ pub(crate) async fn read(
             }
             writing.complete();
             writing.stored().await;
-            store.note_chunks(key, large);
+            store.note_chunks(&Resource { key, authority: b"trace", target: b"/" }, large);
         }
     }
 }

@@ -17,8 +17,10 @@ use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::key::CacheKey;
 use crate::large::{self, SPILL_BYTES, Slice, Spill};
 use crate::lookup::Why;
+use crate::purge::Resource;
 use crate::rules::partial::Held;
 use crate::rules::validator::strong_validator;
+use crate::stock::Address;
 use crate::store::{CacheStore, Reservation};
 use crate::tiers::shelf::LARGE_BYTES_MIN;
 use crate::timestamp::Timestamp;
@@ -29,6 +31,8 @@ pub struct Fill {
     pub(crate) store: Arc<CacheStore>,
     pub(crate) flight: Arc<Flight>,
     pub(crate) primary: CacheKey,
+    /// Its URL.
+    pub(crate) address: Address,
     /// What is stored and answers the request but for its age, or in part.
     pub stored: Option<Arc<StoredResponse>>,
     /// Everything stored for the URI that the origin may confirm, `stored` first.
@@ -72,6 +76,11 @@ enum ToDisk {
 }
 
 impl Fill {
+    /// What is fetched.
+    pub(crate) fn resource(&self) -> Resource<'_> {
+        self.address.resource(self.primary)
+    }
+
     /// The purge epoch in which the fetch began.
     pub fn epoch(&self) -> Epoch {
         self.flight.epoch

@@ -14,6 +14,7 @@ use super::Large;
 use crate::coalesce::{Fill, Flight, Phase, Shard};
 use crate::entry::{Parts, StoredResponse};
 use crate::key::CacheKey;
+use crate::purge::Resource;
 use crate::rules::{Fields, Purged, RequestHead};
 use crate::store::CacheStore;
 use crate::tiers::manifest::BODY_BYTES_MAX;
@@ -54,16 +55,17 @@ impl CacheStore {
         {
             parts.large = Some(Arc::clone(large));
         }
-        self.insert_response(&fill.flight, fill.primary, self.pack(parts), None)
+        self.insert_response(&fill.flight, &fill.resource(), self.pack(parts), None)
     }
 
     /// A large body has more chunks than when it was written down: writes its list of them anew.
-    pub fn note_chunks(&self, primary: CacheKey, large: &Arc<Large>) {
+    pub fn note_chunks(&self, resource: &Resource<'_>, large: &Arc<Large>) {
         let Some(disk) = self.disk() else { return };
+        let primary = resource.key;
         let _shard = self.flights().shard(primary);
         for (key, stored) in self.of_body(primary, large) {
             if stored.purged() != Purged::Hard {
-                disk.write(key, &Slot::Response(stored));
+                disk.write(resource, key, &Slot::Response(stored));
             }
         }
     }

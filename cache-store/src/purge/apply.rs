@@ -14,9 +14,10 @@ use std::sync::Arc;
 use super::log::{Opened, PurgeLog, Source, new_id};
 use super::{Broad, Purge, Recent, Scope};
 use crate::atomic::{AtomicU64, Ordering};
-use crate::entry::{Epoch, StoredResponse};
+use crate::entry::Epoch;
 use crate::key::CacheKey;
 use crate::rules::Purged;
+use crate::stock::Item;
 use crate::store::CacheStore;
 use crate::tiers::files::Files;
 use crate::tiers::objects::Slot;
@@ -48,8 +49,12 @@ pub struct Applied {
 pub struct Matched {
     /// Responses.
     pub objects: u64,
-    /// Their weight in bytes.
+    /// Bytes of their heads and bodies.
     pub bytes: u64,
+    /// So many responses it may be off, in 19 of 20 cases; zero where they were counted.
+    pub margin: u64,
+    /// Not all that the disk had at the start is known yet: there may be more.
+    pub is_partial: bool,
 }
 
 /// A purge that could not be written down. It holds while the process runs.
@@ -282,36 +287,65 @@ impl CacheStore {
         matched
     }
 
-    /// What a purge of this scope would reach now. For a URL what is in memory or on disk, the bytes of what is in memory; for
-    /// the others what is in memory, which is walked through.
-    pub fn matched(&self, scope: &Scope) -> Matched {
-        let mut matched = Matched::default();
-        let mut count = |stored: &StoredResponse| {
-            matched.objects += 1;
-            matched.bytes += stored.body_len() + stored.lines().len() as u64;
-        };
-        let Scope::Url { keys, .. } = scope else {
-            self.objects().for_each(|stored| {
-                if stored.purged() != Purged::Hard && scope.takes(stored) {
-                    count(stored);
-                }
-            });
-            return matched;
-        };
-        let mut on_disk = 0;
-        let mut look = |key: CacheKey| match self.objects().find(key) {
-            Some(Slot::Response(stored)) => count(&stored),
-            Some(Slot::Variants(_)) => {}
-            None => on_disk += u64::from(self.is_on_disk(key)),
-        };
-        for key in keys {
-            match self.objects().find(*key) {
-                Some(Slot::Variants(variants)) => variants.iter().for_each(|variant| look(variant.key)),
-                Some(Slot::Response(_)) | None => look(*key),
+    /// What a purge of these scopes would reach now, in memory and on disk. What URLs name is counted; of the rest all while
+    /// little is stored, a sample once much is ([`crate::stock`]), which costs a look at 16,384 entries at most.
+    pub fn matched(&self, scopes: &[Scope]) -> Matched {
+        let mut named: Vec<CacheKey> = Vec::new();
+        for scope in scopes {
+            if let Scope::Url { keys, .. } = scope {
+                named.extend_from_slice(keys);
             }
         }
-        matched.objects += on_disk;
+        named.sort_unstable();
+        named.dedup();
+        let mut matched = Matched::default();
+        for key in &named {
+            self.match_url(*key, &mut matched);
+        }
+        if scopes.iter().any(Scope::is_broad) {
+            let broadly = self.stock().count(|key, item| {
+                named.binary_search(&item.primary).is_err()
+                    && scopes
+                        .iter()
+                        .any(|scope| scope.takes(&item.address.resource(item.primary), &item.tags))
+                    && self.is_whole(key, item)
+            });
+            matched.objects = matched.objects.saturating_add(broadly.objects);
+            matched.bytes = matched.bytes.saturating_add(broadly.bytes);
+            matched.margin = broadly.margin;
+            matched.is_partial = !self.stock().is_whole();
+        }
         matched
+    }
+
+    /// Whether a response is still there, and no purge has taken it.
+    fn is_whole(&self, key: CacheKey, item: &Item) -> bool {
+        let epoch = match self.objects().peek(key) {
+            Some(Slot::Response(stored)) if stored.purged() == Purged::Hard => return false,
+            Some(Slot::Response(stored)) => stored.epoch(),
+            None if self.is_on_disk(key) => item.epoch,
+            Some(Slot::Variants(_)) | None => return false,
+        };
+        let resource = item.address.resource(item.primary);
+        self.purges().broad.since(&resource, &item.tags, epoch) != Purged::Hard
+    }
+
+    fn match_url(&self, primary: CacheKey, matched: &mut Matched) {
+        let mut look = |key: CacheKey| {
+            let bytes = match self.objects().peek(key) {
+                Some(Slot::Response(stored)) => Some(stored.body_len() + stored.lines().len() as u64),
+                Some(Slot::Variants(_)) => None,
+                None => self.disk().and_then(|disk| disk.bytes_of(key)),
+            };
+            if let Some(bytes) = bytes {
+                matched.objects += 1;
+                matched.bytes = matched.bytes.saturating_add(bytes);
+            }
+        };
+        match self.objects().peek(primary) {
+            Some(Slot::Variants(variants)) => variants.iter().for_each(|variant| look(variant.key)),
+            Some(Slot::Response(_)) | None => look(primary),
+        }
     }
 }
 

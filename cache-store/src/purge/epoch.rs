@@ -129,6 +129,11 @@ impl Broad {
         }
     }
 
+    /// What became of a response with these tags that was whole at `epoch`.
+    pub(crate) fn since(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Purged {
+        if epoch >= self.last() { Purged::No } else { self.scopes.read().since(resource, tags, epoch) }
+    }
+
     /// Whether a purge since `epoch` may have taken what a fetch for the resource brings, whatever its tags will be.
     pub(crate) fn may_take(&self, resource: &Resource<'_>, epoch: Epoch) -> bool {
         if epoch >= self.last() {

@@ -140,7 +140,9 @@ impl StorageBackend for Backing {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.write_head()?;
-        self.file.set_length(len)
+        // Never shorter: it is cut behind the commit that no longer needs the rest, so nothing waits for the cut to be durable, and a
+        // power failure may leave any length between the two, which the database takes for damage. What it had it grows into again.
+        if len > self.file.length()? { self.file.set_length(len) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -24,7 +24,7 @@ mod log;
 mod recent;
 mod record;
 
-use crate::entry::{Epoch, StoredResponse};
+use crate::entry::Epoch;
 use crate::key::CacheKey;
 use crate::rules::Purged;
 use crate::timestamp::Timestamp;
@@ -107,12 +107,16 @@ impl Scope {
         }
     }
 
-    /// Whether it takes a stored response, for those that can be told by what it carries.
-    pub(crate) fn takes(&self, stored: &StoredResponse) -> bool {
+    /// Whether it takes what is stored of a resource with these tags.
+    pub(crate) fn takes(&self, resource: &Resource<'_>, tags: &[Box<str>]) -> bool {
         match self {
-            Self::Tag(tag) => stored.tags().contains(tag),
+            Self::Url { keys, .. } => keys.contains(&resource.key),
+            Self::Prefix { authority, path } => {
+                authority.as_bytes() == resource.authority && resource.target.starts_with(path.as_bytes())
+            }
+            Self::Host(host) => host.as_bytes() == resource.host(),
+            Self::Tag(tag) => tags.contains(tag),
             Self::Everything => true,
-            Self::Url { .. } | Self::Prefix { .. } | Self::Host(_) => false,
         }
     }
 

@@ -39,8 +39,9 @@ use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settin
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
-use crate::purge::Purges;
+use crate::purge::{Purges, Resource};
 use crate::rules::Purged;
+use crate::stock::Item;
 use crate::timestamp::Timestamp;
 
 /// The disk tier.
@@ -308,16 +309,30 @@ impl Disk {
     }
 
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
-    pub(crate) fn write(&self, key: CacheKey, slot: &Slot) {
+    pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) {
         if let Slot::Response(stored) = slot
             && stored.body_len() >= LARGE_BYTES_MIN
             && stored.on_disk().is_none()
         {
             return self.forget(key);
         }
-        let mut bytes = Vec::with_capacity(record::encoded_bytes(slot));
-        record::encode(slot, &mut bytes);
+        let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
+        record::encode(resource, slot, &mut bytes);
         self.append(key.bits(), &bytes);
+    }
+
+    /// Shows the responses whose key's low half is not above `upto` with their keys, as long as `each` says so; `false` where it was
+    /// ended before its end. Reads them. Blocks.
+    pub(crate) fn each_item(&self, upto: u64, mut each: impl FnMut(CacheKey, Item) -> bool) -> bool {
+        self.log.segments.each_upto(upto, |key, payload| {
+            let Some(item) = record::item(payload) else { return true };
+            each(CacheKey::from_bits(key), item)
+        })
+    }
+
+    /// Bytes of a key's record.
+    pub(crate) fn bytes_of(&self, key: CacheKey) -> Option<u64> {
+        self.log.segments.locate(key.bits()).map(|location| location.record_bytes())
     }
 
     /// Spares the record once when its segment makes room, and the mark of its resource, without which it would be forgotten.
@@ -494,6 +509,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+    fn here(key: CacheKey) -> Resource<'static> {
+        Resource { key, authority: b"a", target: b"/" }
+    }
+
     fn key(number: u128) -> CacheKey {
         CacheKey::from_bits(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
     }
@@ -519,14 +538,14 @@ mod tests {
         let disk = Disk::over(&files, 16 << 20, Handle::current(), NOW).expect("an empty disk");
         let purged: Vec<_> = (1..=1000).map(key).collect();
         for key in &purged {
-            disk.write(*key, &page(10));
+            disk.write(&here(*key), *key, &page(10));
         }
         for key in &purged {
             assert!(matches!(disk.load(*key, *key, None), Loaded::Found(..)));
             assert!(disk.mark_soft(*key, NOW));
         }
         for number in 1..4000 {
-            disk.write(key(10_000 + number), &page(16 * 1024));
+            disk.write(&here(key(10_000 + number)), key(10_000 + number), &page(16 * 1024));
             if number.is_multiple_of(32) {
                 disk.settle().expect("a disk that is well");
                 for key in &purged {

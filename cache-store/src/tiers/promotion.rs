@@ -202,6 +202,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+    fn here(key: CacheKey) -> Resource<'static> {
+        Resource { key, authority: b"a", target: b"/" }
+    }
+
     fn page(body: impl Into<Bytes>) -> Slot {
         Slot::Response(Arc::new(StoredResponse::new(Parts {
             status: StatusCode::OK,
@@ -248,7 +252,7 @@ mod tests {
     async fn a_full_memory_lets_what_the_page_cache_has_pass_by_and_now_and_then_in() {
         let store = full_over(&(Arc::new(Torn::new(1)) as Arc<dyn Files>));
         let key = CacheKey::from_bits(7);
-        store.disk().expect("it has one").write(key, &page("body"));
+        store.disk().expect("it has one").write(&here(key), key, &page("body"));
         for millis in 1..GLANCES {
             let now = NOW.plus(Duration::from_millis(millis));
             let Lookup::FreshOnDisk(hit) = look_at(&store, key, now) else { panic!("it may be sent") };
@@ -266,7 +270,7 @@ mod tests {
         let disk = store.disk().expect("it has one");
         let (soft, hard, stale) = (CacheKey::from_bits(7), CacheKey::from_bits(8), CacheKey::from_bits(9));
         for key in [soft, hard, stale] {
-            disk.write(key, &page("body"));
+            disk.write(&here(key), key, &page("body"));
         }
         let order =
             |scope, soft| Purge { id: new_id().expect("randomness"), at: NOW, soft, scopes: vec![scope] };
@@ -290,7 +294,7 @@ mod tests {
         let files = Arc::new(Torn::new(1));
         let store = full_over(&(Arc::clone(&files) as Arc<dyn Files>));
         let (key, disk) = (CacheKey::from_bits(7), store.disk().expect("it has one"));
-        disk.write(key, &page("body"));
+        disk.write(&here(key), key, &page("body"));
         disk.settle().expect("a disk that is well");
         files.faults(Faults { cold: true, ..Faults::default() });
         let Lookup::OnDisk(promotion) = look_at(&store, key, NOW.plus(Duration::from_millis(1))) else {
@@ -316,13 +320,13 @@ mod tests {
             let store = CacheStore::over(&settings, Some(disk));
             let disk = store.disk().expect("it has one");
             let key = CacheKey::from_bits(7);
-            disk.write(key, &page("old"));
+            disk.write(&here(key), key, &page("old"));
             let Lookup::OnDisk(promotion) = look(&store, key) else { panic!("it is on disk") };
             let loaded = disk.load(key, key, None);
             if forgotten {
                 disk.forget(key);
             } else {
-                disk.write(key, &page("new"));
+                disk.write(&here(key), key, &page("new"));
             }
             promotion.end(loaded);
             assert!(store.objects().find(key).is_none(), "the older one is not in memory");
@@ -356,12 +360,12 @@ mod tests {
         };
         let store = CacheStore::over(&settings, Some(disk));
         let (key, disk) = (CacheKey::from_bits(7), store.disk().expect("it has one"));
-        disk.write(key, &page("body"));
+        disk.write(&here(key), key, &page("body"));
         for bytes in [1 << 16, 1 << 8, 1] {
             let dropped = disk.usage().dropped;
             let others = (1..).map(|number: u128| CacheKey::from_bits(number << 96 | bytes as u128));
             for other in others.take_while(|_| disk.usage().dropped == dropped) {
-                disk.write(other, &page(vec![b'x'; bytes]));
+                disk.write(&here(other), other, &page(vec![b'x'; bytes]));
             }
         }
         let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
@@ -381,7 +385,7 @@ mod tests {
         let store = full_over(&(Arc::new(Torn::new(1)) as Arc<dyn Files>));
         let disk = Arc::clone(store.disk().expect("it has one"));
         let key = CacheKey::from_bits(7);
-        disk.write(key, &page("body"));
+        disk.write(&here(key), key, &page("body"));
         let flight = detached(key, key, store.epoch() + 1);
         let promotion =
             Promotion { store: Arc::clone(&store), disk, flight, primary: key, key, now: NOW, waits: false };
@@ -411,7 +415,7 @@ mod tests {
         let (key, variant) = (CacheKey::from_bits(7), CacheKey::from_bits(8));
         let list = Variants::from_list(vec![Variant { key: variant, vary: VarySpec::default() }]);
         let disk = store.disk().expect("it has one");
-        disk.write(key, &Slot::Variants(Arc::new(list)));
+        disk.write(&here(key), key, &Slot::Variants(Arc::new(list)));
         assert!(store.objects().admit(variant, page("body")));
         let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
         let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };

@@ -1,7 +1,7 @@
 //! What a key leads to, as bytes on a disk, and back.
 //!
 //! ```text
-//! format kind │ response: status times epoch purged vary tags held lines-length │ lines CRLF body
+//! format kind │ response: primary-key authority target status times epoch purged vary tags held lines-length │ lines CRLF body
 //!             │ large: as a response, the manifest in place of the body
 //!             │ variants: (key, vary) …
 //! ```
@@ -30,17 +30,22 @@ use crate::entry::{Packed, StoredResponse};
 use crate::key::CacheKey;
 use crate::large::Large;
 use crate::lookup::{Variant, Variants};
+use crate::purge::Resource;
 use crate::rules::freshness::Windows;
 use crate::rules::partial::{Held, Span};
 use crate::rules::{Freshness, VarySpec};
+use crate::stock::{Address, Item};
 use crate::timestamp::Timestamp;
 
 /// Appends a slot. Costs one copy of head and body.
-pub(crate) fn encode(slot: &Slot, out: &mut Vec<u8>) {
+pub(crate) fn encode(resource: &Resource<'_>, slot: &Slot, out: &mut Vec<u8>) {
     out.put_u8(FORMAT);
     match slot {
         Slot::Response(stored) => {
             out.put_u8(if stored.on_disk().is_some() { LARGE } else { RESPONSE });
+            out.put_u128_le(resource.key.bits());
+            text(resource.authority, out);
+            text(resource.target, out);
             response(stored, out);
         }
         Slot::Variants(variants) => {
@@ -55,14 +60,15 @@ pub(crate) fn encode(slot: &Slot, out: &mut Vec<u8>) {
 }
 
 /// About how long [`encode`] makes a slot: what to reserve.
-pub(crate) fn encoded_bytes(slot: &Slot) -> usize {
+pub(crate) fn encoded_bytes(resource: &Resource<'_>, slot: &Slot) -> usize {
     match slot {
         Slot::Response(stored) => {
             let body = match stored.on_disk() {
                 Some(large) => large.weight(),
                 None => usize::try_from(stored.body_len()).unwrap_or(usize::MAX),
             };
-            body.saturating_add(stored.lines().len()).saturating_add(128)
+            let url = resource.authority.len() + resource.target.len();
+            body.saturating_add(stored.lines().len()).saturating_add(url + 160)
         }
         Slot::Variants(variants) => variants.weight(),
     }
@@ -76,10 +82,14 @@ pub(crate) fn decode(record: &Bytes, arena: Option<&Arc<Arena>>, shelf: Option<&
     }
     match from.u8()? {
         RESPONSE => {
+            skip_url(&mut from)?;
             let packed = read_response(&mut from, record)?;
             Some(Slot::Response(StoredResponse::from_packed(packed, arena)?.into()))
         }
-        LARGE => Some(Slot::Response(read_large(&mut from, record, shelf?)?.into())),
+        LARGE => {
+            skip_url(&mut from)?;
+            Some(Slot::Response(read_large(&mut from, record, shelf?)?.into()))
+        }
         VARIANTS => {
             let mut variants = Vec::new();
             for _ in 0..from.u16()? {
@@ -90,6 +100,32 @@ pub(crate) fn decode(record: &Bytes, arena: Option<&Arc<Arena>>, shelf: Option<&
         }
         _ => None,
     }
+}
+
+/// What the stock is to know of a response that was written down; `None` where the record is none.
+pub(crate) fn item(record: &Bytes) -> Option<Item> {
+    let mut from = Cursor::new(record);
+    if from.u8()? != FORMAT {
+        return None;
+    }
+    let kind = from.u8()?;
+    if kind != RESPONSE && kind != LARGE {
+        return None;
+    }
+    let key = CacheKey::from_bits(from.u128()?);
+    let (authority, target) = (from.text()?, from.text()?);
+    let address = Address::of(&Resource { key, authority, target });
+    let Packed { blob, lines_len, tags, epoch, .. } = read_response(&mut from, record)?;
+    let body = blob.get((lines_len as usize).checked_add(2)?..)?;
+    let body_len = if kind == LARGE { Manifest::decode(body).ok()?.length()? } else { body.len() as u64 };
+    let bytes = u64::from(lines_len).saturating_add(body_len);
+    Some(Item { primary: key, address, tags, bytes, epoch })
+}
+
+fn skip_url(from: &mut Cursor<'_>) -> Option<()> {
+    from.u128()?;
+    from.text()?;
+    from.text().map(drop)
 }
 
 fn response(stored: &StoredResponse, out: &mut Vec<u8>) {
@@ -221,7 +257,7 @@ fn read_maybe<'a>(from: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
 }
 
 /// Changes with every change of what is written.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
 const LARGE: u8 = 3;
@@ -265,9 +301,11 @@ mod tests {
         })
     }
 
+    const HERE: Resource<'_> = Resource { key: CacheKey::from_bits(5), authority: b"a", target: b"/x" };
+
     fn there_and_back(slot: &Slot) -> Slot {
         let mut bytes = Vec::new();
-        encode(slot, &mut bytes);
+        encode(&HERE, slot, &mut bytes);
         decode(&Bytes::from(bytes), None, None).expect("what was written is read")
     }
 
@@ -290,6 +328,17 @@ mod tests {
             assert_eq!(after.purged(), before.purged());
             assert_eq!(after.epoch(), 9);
         }
+    }
+
+    #[test]
+    fn a_response_is_known_by_its_url_again() {
+        let stored = stored(b"the body", true);
+        let mut bytes = Vec::new();
+        encode(&HERE, &Slot::Response(stored.into()), &mut bytes);
+        let item = item(&Bytes::from(bytes)).expect("what was written is read");
+        assert_eq!(item.address.resource(item.primary), HERE);
+        assert_eq!((&*item.tags[1], item.epoch), ("b c", 9));
+        assert_eq!(item.bytes, "content-type: text/plain\r\nx-a: 1\r\nx-a: 2\r\n".len() as u64 + 8);
     }
 
     #[test]
@@ -321,19 +370,23 @@ mod tests {
                 *format = FORMAT;
                 *kind = 1 + *kind % 2;
             }
-            let _ = decode(&Bytes::from(bytes), None, None);
+            let bytes = Bytes::from(bytes);
+            let _ = item(&bytes);
+            let _ = decode(&bytes, None, None);
         }
 
         #[test]
         fn a_record_cut_or_changed_anywhere_does_not_panic(at in 0_usize..400, bit in 0_u8..8, cut in any::<bool>()) {
             let mut bytes = Vec::new();
-            encode(&Slot::Response(stored(b"the body", true).into()), &mut bytes);
+            encode(&HERE, &Slot::Response(stored(b"the body", true).into()), &mut bytes);
             if cut {
                 bytes.truncate(at);
             } else if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << bit;
             }
-            if let Some(Slot::Response(stored)) = decode(&Bytes::from(bytes), None, None) {
+            let bytes = Bytes::from(bytes);
+            let _ = item(&bytes);
+            if let Some(Slot::Response(stored)) = decode(&bytes, None, None) {
                 let body: u64 = stored.body().map(|piece| piece.len() as u64).sum();
                 prop_assert_eq!(body, stored.body_len());
                 prop_assert!(stored.held().is_none_or(|held| held.spans().iter().map(|span| span.length()).sum::<u64>() == body));

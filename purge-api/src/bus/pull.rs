@@ -128,7 +128,8 @@ impl PullQuery {
         }
         let wait = Duration::from_millis(wait.unwrap_or(0)).min(WAIT_MAX);
         let max = max.unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX);
-        Some(Self { since: since?, max, wait, node: node?.into() })
+        let node = node.filter(|node| super::status::is_name(node))?;
+        Some(Self { since: since?, max, wait, node: node.into() })
     }
 }
 

@@ -50,10 +50,7 @@ impl Status {
     pub fn from_json(text: &[u8]) -> Option<Self> {
         let Written { node, position, sequence } = serde_json::from_slice(text).ok()?;
         let position = position.parse().ok()?;
-        let spelled = !node.is_empty()
-            && node.len() <= NODE_BYTES_MAX
-            && node.bytes().all(|byte| byte.is_ascii_graphic());
-        spelled.then(|| Self { node: node.into(), position, sequence })
+        is_name(&node).then(|| Self { node: node.into(), position, sequence })
     }
 }
 
@@ -88,6 +85,11 @@ impl Members {
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
+}
+
+/// Whether a node may be called so.
+pub(super) fn is_name(node: &str) -> bool {
+    (1..=NODE_BYTES_MAX).contains(&node.len()) && node.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Nodes remembered.

@@ -189,3 +189,41 @@ proptest! {
         let _ = DeployRequest::parse(&body, &|url| Ok(url.clone()));
     }
 }
+
+/// Changed there, changed back here: nothing differs, and what is stored is the other build's.
+#[test]
+fn what_another_node_has_purged_of_the_site_since_is_purged_again() {
+    let purger = Fake::default();
+    let run =
+        |hash| carry_out(&purger, by(&Bearer::Loopback), &deploy("https://a/w", &[("x.css", hash)])).unwrap();
+    let there = |selectors: &[(Scope, &str)]| {
+        let selectors =
+            selectors.iter().map(|(scope, text)| Selector::parse(*scope, text).unwrap()).collect();
+        purger.elsewhere(true);
+        purger.purge(&Order { selectors, soft: true }).unwrap();
+        purger.elsewhere(false);
+    };
+    run("1");
+    there(&[(Scope::Url, "https://a/w/x.css"), (Scope::Url, "https://a/other"), (Scope::Tag, "t")]);
+    assert_eq!(told(&run("1")), ["url:https://a/w/x.css"], "and not what lies outside");
+    assert_eq!(told(&run("1")), Vec::<String>::new(), "once");
+    there(&[(Scope::Host, "b"), (Scope::Prefix, "https://a/x")]);
+    assert_eq!(told(&run("1")), Vec::<String>::new(), "another site is no reason");
+    for whole in [(Scope::Host, "a"), (Scope::Prefix, "https://a/w/y/"), (Scope::Everything, "")] {
+        there(&[whole]);
+        let deployed = run("1");
+        assert_eq!(told(&deployed), ["prefix:https://a/w/"], "{whole:?}");
+        assert_eq!(deployed.difference.others, Others::Site);
+    }
+    purger.purge(&Order { selectors: vec![Selector::Everything], soft: true }).unwrap();
+    assert_eq!(told(&run("1")), Vec::<String>::new(), "what was ordered here is known here");
+}
+
+#[test]
+fn a_manifest_as_it_was_written_before_is_read() {
+    let note = Note::read(br#"{"index.html":"1"}"#).unwrap();
+    assert_eq!((note.sequence, note.files.len()), (0, 1));
+    let written = serde_json::to_vec(&Note { sequence: 7, files: note.files }).unwrap();
+    assert_eq!(Note::read(&written).unwrap().sequence, 7);
+    assert!(Note::read(b"[]").is_none());
+}

@@ -238,7 +238,10 @@ async fn a_deploy_purges_what_differs_from_the_one_before() {
         (&second["sequence"], &second["scope"], &second["soft"]),
         (&json!(2), &json!("url"), &json!(false))
     );
-    assert_eq!(second["counts"], json!({ "added": 1, "changed": 1, "removed": 1, "unchanged": 0 }));
+    assert_eq!(
+        second["counts"],
+        json!({ "added": 1, "changed": 1, "removed": 1, "unchanged": 0, "elsewhere": 0 })
+    );
     let same = send(r#"{"index.html":"2","b.css":"1"}"#, "").await;
     assert_eq!(
         (same.status, &same.json()["sequence"], &same.json()["counts"]["unchanged"]),

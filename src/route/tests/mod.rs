@@ -32,6 +32,7 @@ fn policy() -> RoutePolicy {
         cache: true,
         rules: cache_store::rules::Policy::default(),
         steer: Steer::Pool("origin".into()),
+        vary_by_country: false,
         query: Query::default(),
         forward: Forward::Safe,
         cookies: Cookies::Forward,

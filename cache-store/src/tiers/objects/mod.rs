@@ -158,6 +158,11 @@ impl Objects {
         slot
     }
 
+    /// What is under `key`, which counts as no use of it.
+    pub(crate) fn peek(&self, key: CacheKey) -> Option<Slot> {
+        self.shards.get(shard_of(key))?.0.read().find(key)?.value().cloned()
+    }
+
     /// Keeps `slot` under `key`, replacing what was there; if it is not kept, nothing is left there.
     pub(crate) fn insert(&self, key: CacheKey, slot: Slot) -> Inserted {
         self.insert_if(key, slot, self.tuner.is_none())

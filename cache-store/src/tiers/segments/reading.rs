@@ -71,6 +71,34 @@ impl Segments {
         }
     }
 
+    /// Shows the records of the keys whose low half is not above `upto`, one read each, as long as `show` says so; `false` where it did
+    /// not. What is appended or forgotten meanwhile is among them or not. Waits for the disk; counts as no use of them.
+    pub fn each_upto(&self, upto: u64, mut show: impl FnMut(u128, &Bytes) -> bool) -> bool {
+        let mut places = Vec::new();
+        self.index.each(|tag, entry| {
+            if tag <= upto && !entry.place.is_tombstone() {
+                places.push(entry.place);
+            }
+        });
+        for place in places {
+            let Some(segment) = self.segment_of(place) else { continue };
+            let Ok(length) = usize::try_from(place.length()) else { continue };
+            let mut bytes = vec![0; length];
+            // What cannot be read is found out about by whoever asks for it.
+            if !matches!(self.load(&segment, place, &mut bytes, true), Ok(true)) {
+                continue;
+            }
+            let bytes = Bytes::from(bytes);
+            let Some(header) = self.verify(&bytes, &segment) else { continue };
+            let meta_bytes = usize::try_from(header.meta_bytes).unwrap_or(usize::MAX);
+            let from = HEADER_BYTES.saturating_add(meta_bytes).min(HEADER_BYTES + header.body_bytes());
+            if !show(header.key, &bytes.slice(from..HEADER_BYTES + header.body_bytes())) {
+                return false;
+            }
+        }
+        true
+    }
+
     fn fetch(&self, location: &Location, wait: bool) -> Read {
         let place = location.place;
         let Some(segment) = self.segment_of(place) else { return Read::Miss };
