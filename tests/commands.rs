@@ -140,6 +140,41 @@ fn the_effective_settings_can_be_checked_and_say_the_same_again() {
 }
 
 #[test]
+fn a_signed_url_says_until_when_and_what_cannot_be_signed_is_told() {
+    let directory = tempfile("sign");
+    let key = directory.join("key");
+    std::fs::write(&key, "0123456789abcdef\n").expect("it is written");
+    let key = key.to_str().expect("a plain path");
+    let url = "http://www.example.com/video.mp4?a=1&b=2";
+    let (code, out, _) =
+        tidegate(&["sign", url, "--key-file", key, "--key-id", "2026", "--until", "1793611200"]);
+    // What openssl makes of the documented text.
+    let signature = "5D3oWLIwnG9r8MdPYRbbEgLnoTtY56GPoSoKDNSlGrc";
+    assert_eq!((code, out), (0, format!("{url}&expires=1793611200&signature={signature}&key_id=2026\n")));
+    let (code, out, _) = tidegate(&["sign", url, "--key-file", key, "--for", "1h"]);
+    assert!(code == 0 && out.contains("&expires=") && out.contains("&signature="), "{out}");
+    for (claim, arguments, said) in [
+        ("no end", &["sign", url, "--key-file", key][..], "--for"),
+        ("an end that is none", &["sign", url, "--key-file", key, "--for", "soon"], "soon"),
+        ("no key", &["sign", url, "--key-file", "/no/such/key", "--for", "1h"], "/no/such/key"),
+        ("no URL", &["sign", "www.example.com/x", "--key-file", key, "--for", "1h"], "http://"),
+        (
+            "signed already",
+            &["sign", "http://a/?signature=x", "--key-file", key, "--for", "1h"],
+            "`signature` already",
+        ),
+        (
+            "a key's name that no URL holds",
+            &["sign", url, "--key-file", key, "--for", "1h", "--key-id", "a b"],
+            "a b",
+        ),
+    ] {
+        let (code, out, told) = tidegate(arguments);
+        assert!(code == 2 && out.is_empty() && told.contains(said), "{claim}: {code}, {out}, {told}");
+    }
+}
+
+#[test]
 fn mistakes_can_be_had_as_json() {
     let (code, out, err) = tidegate(&["check", "--json", &settings("bad/pool_unknown.toml")]);
     let list: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");

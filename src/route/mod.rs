@@ -105,6 +105,9 @@ pub enum RouteRefusal {
     /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
     #[error("Connection nominates a field that belongs to the message")]
     Nominated,
+    /// An origin may read its path as another that has other access rules: 403.
+    #[error("the path may be read as another, which has other access rules")]
+    Disputed,
     /// Its path cannot be written anew as the route wants: 400.
     #[error("the path leads out of where the route writes it to")]
     Unwritable,
@@ -122,6 +125,7 @@ impl RouteRefusal {
         match self {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Nominated => "connection-nominates",
+            Self::Disputed => "path-disputed",
             Self::Unwritable => "rewrite-path",
             Self::Long => "rewrite-length",
             Self::NoSite => "no-site",
@@ -180,6 +184,9 @@ impl RouteTable {
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let facts = Facts { fields, query: target.query(), client };
         let matched = site.route(target.path(), method, &facts);
+        if site.is_disputed(target.path(), method, &facts, matched.guard) {
+            return Err(RouteRefusal::Disputed);
+        }
         let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
         let path_len = target.path_len();
         let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());

@@ -3,6 +3,7 @@
 mod answers;
 mod conditions;
 mod deception;
+mod guarding;
 mod matching;
 mod normal;
 mod property;
