@@ -216,8 +216,8 @@ impl Edge {
 
 /// Starts what looks after the node while it runs.
 fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
-    let (swept, edge, observe) = (Arc::clone(current), current.load_full(), Arc::clone(observe));
-    let fleet = Arc::clone(&edge.fleet);
+    let (swept, tended, observe) = (Arc::clone(current), Arc::clone(current), Arc::clone(observe));
+    let fleet = Arc::clone(&current.load().fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
@@ -229,21 +229,24 @@ fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, cloc
     });
     {
         let _shared = shared.enter();
-        edge.origins.watch();
+        current.load().origins.watch();
     }
-    shared.spawn(tend(edge));
+    shared.spawn(tend(tended));
 }
 
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
-async fn tend(edge: Arc<Edge>) {
+async fn tend(current: Arc<Current>) {
     let mut known = None;
-    let looking = Arc::clone(&edge);
+    let clock = current.load().clock.clone();
+    let looking = current.load_full();
     // Nobody waits for it but a dry run that wants to know all.
     drop(tokio::task::spawn_blocking(move || {
         looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving);
     }));
     loop {
-        edge.clock.sleep(STORE_TICK).await;
+        clock.sleep(STORE_TICK).await;
+        // The store is always the same; an edge held on to would keep the pools of its settings.
+        let edge = current.load_full();
         if let Some(disk) = edge.store.disk() {
             disk.tend();
         }

@@ -57,7 +57,7 @@ pub struct Pool {
     /// Statuses that count as failures of their origin. Where it is safe, another origin is asked instead. Default: none; an answer
     /// is an answer.
     pub fail_status: Statuses,
-    /// When a request that may be repeated and waits for its first byte is asked of another origin as well. Default: when its
+    /// When a request that changes nothing and waits for its first byte is asked of another origin as well. Default: when its
     /// origin has been silent to everybody for two seconds.
     pub hedge_after: HedgeAfter,
     /// What is asked of each origin to see whether it is well. Default: nothing; only what becomes of requests counts.

@@ -184,7 +184,7 @@ impl OriginPools {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
     }
 
-    /// Pools by other settings. One whose settings are the same is the same pool, with its connections; the others take over what is known
+    /// Pools by other settings. One whose settings are the same, and the certificates they name, is the same pool, with its connections; the others take over what is known
     /// of their origins, and what is under way to what they were ends as it will.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl OriginPools {
         let mut renewed = Self { pools: BTreeMap::new(), turns: Turns::default() };
         let mut others = BTreeMap::new();
         for (name, settings) in pools {
-            match self.pools.get(name).filter(|pool| pool.settings() == settings) {
+            match self.pools.get(name).filter(|pool| pool.is_set_to(settings)) {
                 Some(pool) => drop(renewed.pools.insert(Arc::clone(name), Arc::clone(pool))),
                 None => drop(others.insert(Arc::clone(name), settings.clone())),
             }
@@ -206,6 +206,15 @@ impl OriginPools {
         fresh.adopt(self);
         renewed.pools.extend(fresh.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))));
         Ok(Renewed { pools: renewed, fresh })
+    }
+
+    /// `next` have taken their place: what is not among them is not checked any more.
+    pub(crate) fn retire(&self, next: &Self) {
+        for (name, pool) in &self.pools {
+            if !next.pools.get(name).is_some_and(|next| Arc::ptr_eq(next, pool)) {
+                pool.retire();
+            }
+        }
     }
 
     fn with_resolver(

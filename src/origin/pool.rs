@@ -48,7 +48,11 @@ pub(crate) struct Pool {
     pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
+    /// Of what that was set up from.
+    files: [u8; 32],
     pub(crate) tunnels: Arc<Tunnels>,
+    /// No new request comes: other settings have taken its place.
+    retired: AtomicBool,
     pub(super) clock: Clock,
 }
 
@@ -101,6 +105,8 @@ impl Pool {
         resolver: &Arc<dyn Resolve>,
         clock: Clock,
     ) -> Result<Self, TlsSetupError> {
+        // Before they are read: what changes meanwhile has changed.
+        let files = connect::mark_of_files(files(&settings));
         let encrypted = settings.origins.iter().any(|origin| origin.tls);
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
@@ -127,7 +133,8 @@ impl Pool {
         let sticky = Sticky::of(&settings);
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, clock })
+        let retired = AtomicBool::new(false);
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, files, tunnels, retired, clock })
     }
 
     /// A request as it goes out.
@@ -158,11 +165,10 @@ impl Pool {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let whole = outgoing.attempt();
             let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
                 Ok(answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
-                    if !may_ask_again(whole, &tried, left, &self.budget) {
+                    if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
                         return Ok(answer);
                     }
                     origin.counters.moved_on();
@@ -343,9 +349,9 @@ impl Pool {
         Ok(socket)
     }
 
-    /// What it is set to.
-    pub(crate) fn settings(&self) -> &config::Pool {
-        &self.settings
+    /// Whether it is what it would be by these settings: they are the same, and so are the files that they name.
+    pub(super) fn is_set_to(&self, settings: &config::Pool) -> bool {
+        self.settings == *settings && self.files == connect::mark_of_files(files(settings))
     }
 
     /// Whether a request without a body that failed here may go to another pool.
@@ -392,6 +398,16 @@ impl Pool {
                 origin.counters.go_on_from(&theirs.counters.read());
             }
         }
+    }
+
+    /// It ends with what is under way.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told so.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// A tunnel is ended when nothing moves in it for so long.
@@ -552,9 +568,10 @@ impl Outgoing {
         Ok(Switched { protocol, place })
     }
 
-    /// Whether it may be asked of two origins at once.
+    /// Whether it may be asked of two origins at once: the later of the two may be carried out when the client has had its
+    /// answer and done something else, so it must change nothing.
     pub(super) fn may_be_hedged(&self) -> bool {
-        !self.is_on_top && self.may_be_held()
+        !self.is_on_top && self.method.is_safe() && self.may_be_held()
     }
 
     /// Whether its answer may wait for its own end.
@@ -582,7 +599,8 @@ impl Outgoing {
 
     /// The body, whose rest may be sent while the response comes.
     fn take_upload(&mut self) -> Upload {
-        std::mem::take(&mut self.upload)
+        let left = if self.upload.is_none() { Upload::default() } else { Upload::gone() };
+        std::mem::replace(&mut self.upload, left)
     }
 
     /// What is known before anything is sent.
@@ -596,6 +614,12 @@ impl Outgoing {
             held: false,
         }
     }
+}
+
+/// What TLS to a pool's origins is set up from.
+fn files(pool: &config::Pool) -> impl Iterator<Item = &Path> {
+    let identity = pool.transport.client_cert.iter().flat_map(|pair| [&*pair.cert, &*pair.key]);
+    pool.ca.as_deref().into_iter().chain(identity)
 }
 
 /// `www.example.com:8443` → `www.example.com`; `[::1]:80` → `::1`.

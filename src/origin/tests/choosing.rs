@@ -225,6 +225,24 @@ async fn a_5xx_is_an_answer_and_a_redirect_is_not_followed() {
     }
 }
 
+/// The body went to the origin that failed: what another would get is a request without one.
+#[tokio::test]
+async fn a_status_that_counts_as_a_failure_sends_nobody_elsewhere_whose_body_has_gone() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+    for (body, expected, asked) in [
+        (body_of(&["ab", "c"]), (503, "busy".to_owned()), 0),
+        (RequestBody::Empty, (200, "ok".to_owned()), 1),
+    ] {
+        let (busy, well) = (Scripted::always(BUSY).await, Scripted::always(OK).await);
+        let mut settings = settings(vec![at(busy.port), at(well.port)]);
+        settings.fail_status = crate::config::Statuses(vec![500..=599]);
+        let pools = pools(settings, &Clock::system());
+        let put = Ask { body, ..ask(Method::PUT, "/") };
+        assert_eq!(fetch(&pools, put).await, Ok(expected));
+        assert_eq!(well.seen().requests.len(), asked, "{:?}", well.seen().requests);
+    }
+}
+
 /// FAULTS F3: a pool whose origins read and die is not asked more than a tenth on top, once its savings are spent.
 #[tokio::test]
 async fn requests_that_reached_an_origin_are_repeated_within_a_budget() {
