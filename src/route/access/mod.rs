@@ -184,7 +184,7 @@ pub enum SetupError {
 /// Builds guards, and gives the same to whoever rules the same.
 #[derive(Debug, Default)]
 pub(super) struct Guards {
-    guards: Vec<(Arc<Access>, Arc<Guard>)>,
+    built: Vec<(Arc<Access>, Arc<Guard>)>,
     made: Made,
     /// Of the settings before.
     before: Made,
@@ -215,7 +215,7 @@ impl Guards {
     /// [`SetupError`]
     pub(super) fn of(&mut self, access: Option<&Arc<Access>>) -> Result<Option<Arc<Guard>>, SetupError> {
         let Some(access) = access else { return Ok(None) };
-        shared(&mut self.guards, access, |access| Guard::new(access, &mut self.made, &self.before)).map(Some)
+        shared(&mut self.built, access, |access| Guard::new(access, &mut self.made, &self.before)).map(Some)
     }
 }
 
