@@ -58,6 +58,8 @@ pub(super) struct Walk {
     /// The request's name, where the route writes it into a field.
     id: Option<RequestId>,
     host_len: usize,
+    /// A parent would choose another route by what it is sent: it is not asked.
+    is_past_parents: bool,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
     /// The body, until it is taken.
@@ -146,7 +148,12 @@ impl Walk {
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
         }
+        let is_past_parents = fills && edge.parents.is_some() && {
+            let client = request.client.address.ip();
+            !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
+        };
         Ok(Self {
+            is_past_parents,
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
@@ -253,6 +260,7 @@ impl Walk {
         // A child that goes around this node's store must not be given a parent's.
         if let Some(parents) = &self.edge.parents
             && self.asker != (Asker::Node { around: true })
+            && !self.is_past_parents
         {
             let wanted = Wanted {
                 method: &self.method,
