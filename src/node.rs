@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::admin::{AdminDoor, AdminService, NodeNow};
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
-use crate::config::{AdminAddress, Config, DiskCache, Listener, ListenerProtocol, Pool};
+use crate::config::{AdminAddress, By, Config, DiskCache, Listener, ListenerProtocol, Pool};
 use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::{self, Workers};
@@ -216,8 +216,8 @@ impl Edge {
 
 /// Starts what looks after the node while it runs.
 fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
-    let (swept, edge, observe) = (Arc::clone(current), current.load_full(), Arc::clone(observe));
-    let fleet = Arc::clone(&edge.fleet);
+    let (swept, tended, observe) = (Arc::clone(current), Arc::clone(current), Arc::clone(observe));
+    let fleet = Arc::clone(&current.load().fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
@@ -229,21 +229,24 @@ fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, cloc
     });
     {
         let _shared = shared.enter();
-        edge.origins.watch();
+        current.load().origins.watch();
     }
-    shared.spawn(tend(edge));
+    shared.spawn(tend(tended));
 }
 
 /// Looks after the store once a second: has what waits written, tries again what failed, drops what is of no use any more.
-async fn tend(edge: Arc<Edge>) {
+async fn tend(current: Arc<Current>) {
     let mut known = None;
-    let looking = Arc::clone(&edge);
+    let clock = current.load().clock.clone();
+    let looking = current.load_full();
     // Nobody waits for it but a dry run that wants to know all.
     drop(tokio::task::spawn_blocking(move || {
         looking.store.take_stock(|| looking.shutdown.phase() == crate::shutdown::Phase::Serving);
     }));
     loop {
-        edge.clock.sleep(STORE_TICK).await;
+        clock.sleep(STORE_TICK).await;
+        // The store is always the same; an edge held on to would keep the pools of its settings.
+        let edge = current.load_full();
         if let Some(disk) = edge.store.disk() {
             disk.tend();
         }
@@ -267,9 +270,25 @@ fn node_now(current: &Arc<Current>) -> NodeNow {
 fn places(config: &Config) -> Result<Option<Arc<Places>>, StartError> {
     let Some(settings) = &config.geo else { return Ok(None) };
     match Places::open(settings) {
-        Ok(places) => Ok(Some(Arc::new(places))),
+        Ok(places) => {
+            if !places.has_points() && steers_to_the_nearest(config) {
+                tracing::warn!(
+                    "the geo database knows no points on the globe: steering to the nearest pool takes `otherwise` for everybody; take a city database"
+                );
+            }
+            Ok(Some(Arc::new(places)))
+        }
         Err(source) => Err(StartError::Geo { path: settings.database.clone(), source }),
     }
+}
+
+fn steers_to_the_nearest(config: &Config) -> bool {
+    let policies = config
+        .sites
+        .iter()
+        .flat_map(|site| site.routes.iter().map(|route| &route.policy).chain([&site.defaults]));
+    let mut all = policies.filter_map(|policy| policy.steer.steering());
+    all.any(|steering| matches!(steering.by, By::Nearest { .. }))
 }
 
 /// The pools of the settings, and one for each parent.
@@ -321,6 +340,7 @@ fn admin_config(config: &Config, address: SocketAddr) -> Config {
         tls: Vec::new(),
         protocols: vec![ListenerProtocol::Http11],
         trusted_proxies: Vec::new(),
+        proxy_protocol: None,
     }];
     settings.workers = 1;
     settings.limits.connections_max = ADMIN_CONNECTIONS_MAX;

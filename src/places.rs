@@ -142,6 +142,11 @@ impl Places {
         }
     }
 
+    /// Whether it knows points on the globe, as steering to the nearest pool needs them.
+    pub fn has_points(&self) -> bool {
+        self.geo.has_points()
+    }
+
     /// Figures for metrics; `wall` is the time by the wall.
     pub fn usage(&self, wall: Timestamp) -> PlacesUsage {
         PlacesUsage {

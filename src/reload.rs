@@ -117,12 +117,15 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`]: everything is as before.
     pub fn reload(&self) -> Result<Vec<Change>, ReloadError> {
+        // Before the file is read: of two reloads at once, the one that has read it last is to be the last.
+        let one = self.one.lock();
         let reloaded = match &self.path {
             Some(path) => {
-                load(Some(path)).map_err(ReloadError::from).and_then(|loaded| self.apply(loaded.config))
+                load(Some(path)).map_err(ReloadError::from).and_then(|loaded| self.take_up(loaded.config))
             }
-            None => self.apply(Config::clone(&self.current.load().config)),
+            None => self.take_up(Config::clone(&self.current.load().config)),
         };
+        drop(one);
         match &reloaded {
             Ok(changes) => {
                 tracing::info!(changes = changes.len(), "settings reloaded");
@@ -153,6 +156,11 @@ impl Reloader {
     /// As [`Reloader::reload`].
     pub fn apply(&self, config: Config) -> Result<Vec<Change>, ReloadError> {
         let _one = self.one.lock();
+        self.take_up(config)
+    }
+
+    /// As [`Reloader::apply`], by who holds the lock.
+    fn take_up(&self, config: Config) -> Result<Vec<Change>, ReloadError> {
         let old = self.current.load_full();
         let config = named(config);
         let changes = plan(&old.config, &config);
@@ -180,6 +188,7 @@ impl Reloader {
             let _shared = self.shared.enter();
             fresh.watch();
         }
+        old.origins.retire(&pools);
         old.refreshes.limit(config.purge.refresh_per_second);
         let is_watched = match (&places, &old.places) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before),

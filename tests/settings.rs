@@ -94,6 +94,8 @@ fn the_effective_settings_leave_nothing_out() {
         "region",
         "latitude",
         "longitude",
+        "location",
+        "proxy_protocol",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
@@ -172,6 +174,43 @@ fn what_is_different_is_told_and_what_is_the_same_is_not() {
             .collect();
         assert_eq!(told, expected, "{claim}");
     }
+}
+
+#[test]
+fn tls_is_switched_by_a_restart_and_other_certificates_are_shown_without() {
+    let every = good(&Path::new(DIRECTORY).join("good/every_key.toml"));
+    let with = |change: &dyn Fn(&mut tidegate::config::Listener)| {
+        let mut config = every.clone();
+        config.listeners.iter_mut().filter(|listener| !listener.tls.is_empty()).for_each(change);
+        config
+    };
+    let off = with(&|listener| listener.tls.clear());
+    let other = with(&|listener| listener.tls.iter_mut().for_each(|pair| pair.cert = "/other.pem".into()));
+    for (claim, from, to, restart) in [
+        ("off", &every, &off, true),
+        ("on", &off, &every, true),
+        ("other certificates", &every, &other, false),
+    ] {
+        let changes = plan(from, to);
+        assert!(!changes.is_empty(), "{claim}");
+        assert!(changes.iter().all(|one| one.restart == restart), "{claim}: {changes:?}");
+    }
+}
+
+/// A reload is told in logs, and to whoever may ask for one.
+#[test]
+fn what_is_different_does_not_tell_secrets() {
+    let with = |secret: &str| {
+        let text = format!(
+            "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[purge]\n\
+             bus = {{ nats = \"nats://node:{secret}@broker:4222\" }}\n[[site]]\nhosts = \"a\"\n\
+             request_headers = {{ set = {{ x-node-key = \"{secret}\" }} }}\n[[site.route]]\npath = \"/*\"\n"
+        );
+        check("t", &text, &around()).unwrap_or_else(|wrong| panic!("{text}\n{}", wrong.render(false)))
+    };
+    let changes = plan(&with("opensesame1"), &with("opensesame2"));
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    assert!(changes.iter().all(|change| !change.what.contains("opensesame")), "{changes:?}");
 }
 
 #[test]

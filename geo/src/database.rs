@@ -4,12 +4,14 @@
 //! copies another over (`cp`, `rsync --inplace`) ends the process at its next look-up. Everything in it is verified
 //! before it is used (all nodes, all records), and what cannot be read at a look-up all the same counts as unknown.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
 
-use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
+use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader, WithinOptions};
+use serde::de::IgnoredAny;
 
 use crate::error::GeoError;
 use crate::place::{Code, Coordinates, Place};
@@ -87,9 +89,9 @@ impl Database {
     /// Opens and verifies; reads the whole file once. The first of `layouts` that has a country is its layout.
     pub(crate) fn open(path: &Path, layouts: &[Layout]) -> Result<Self, GeoError> {
         let reader = Reader::from_source(read(path)?).map_err(GeoError::Damaged)?;
-        reader.verify().map_err(GeoError::Damaged)?;
-        if let Some(layout) = layouts.iter().find(|layout| has_a_country(&reader, layout)) {
-            return Ok(Self { layout: layout.clone(), reader });
+        verify(&reader).map_err(GeoError::Damaged)?;
+        if let Some(layout) = layouts.iter().find_map(|layout| fitted(&reader, layout)) {
+            return Ok(Self { reader, layout });
         }
         let places: Vec<_> = layouts.iter().map(|layout| described(&layout.country)).collect();
         Err(GeoError::NoCountry { kind: reader.metadata().database_type.clone(), path: places.join(" or ") })
@@ -104,6 +106,11 @@ impl Database {
 
     pub(crate) fn built_at_secs(&self) -> u64 {
         self.reader.metadata().build_epoch
+    }
+
+    /// Whether it knows where on the globe anything is.
+    pub(crate) const fn has_points(&self) -> bool {
+        !self.layout.latitude.is_empty()
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -124,10 +131,58 @@ fn read(path: &Path) -> Result<Vec<u8>, GeoError> {
     Ok(bytes)
 }
 
-/// Whether the layout fits: a wrong one would silently locate nobody.
-fn has_a_country(reader: &Reader<Vec<u8>>, layout: &Layout) -> bool {
-    let Ok(networks) = reader.networks(WithinOptions::default()) else { return false };
-    networks.flatten().any(|found| code(&found, &layout.country).is_some())
+/// Reads the whole tree and every record in it. Not the library's own `verify`: that refuses databases without a description, and
+/// DB-IP's mirrors have none.
+fn verify(reader: &Reader<Vec<u8>>) -> Result<(), MaxMindDbError> {
+    let damaged = |what: &str| Err(MaxMindDbError::invalid_database(what));
+    // Each node has two sides, and one that leads back would be walked for ever.
+    let sides_max = u64::from(reader.metadata().node_count).saturating_mul(3);
+    let mut sides = 0_u64;
+    let mut seen = HashSet::new();
+    for found in reader.networks(WithinOptions::default().include_networks_without_data())? {
+        let found = found?;
+        sides = sides.saturating_add(1);
+        if sides > sides_max {
+            return damaged("its tree runs in a circle");
+        }
+        // Many networks share a record.
+        if found.offset().is_some_and(|offset| seen.insert(offset)) {
+            found.decode::<IgnoredAny>()?;
+        }
+    }
+    if seen.is_empty() {
+        return damaged("no address is in it");
+    }
+    Ok(())
+}
+
+/// The layout without the paths that lead nowhere in this database, so that a look-up does not go them each time; `None` where it
+/// does not fit, for a wrong one would silently locate nobody.
+fn fitted(reader: &Reader<Vec<u8>>, layout: &Layout) -> Option<Layout> {
+    let mut fits = Place::default();
+    let mut seen = HashSet::new();
+    for found in reader.networks(WithinOptions::default()).ok()?.flatten() {
+        if !found.offset().is_some_and(|offset| seen.insert(offset)) {
+            continue;
+        }
+        let place = place(&found, layout).unwrap_or_default();
+        fits.country = fits.country.or(place.country);
+        fits.continent = fits.continent.or(place.continent);
+        fits.region = fits.region.or(place.region);
+        fits.coordinates = fits.coordinates.or(place.coordinates);
+        if fits.country.and(fits.continent).and(fits.region).is_some() && fits.coordinates.is_some() {
+            break;
+        }
+    }
+    fits.country?;
+    let kept = |path: &Vec<PathStep>, fits: bool| if fits { path.clone() } else { Vec::new() };
+    Some(Layout {
+        country: layout.country.clone(),
+        continent: kept(&layout.continent, fits.continent.is_some()),
+        region: kept(&layout.region, fits.region.is_some()),
+        latitude: kept(&layout.latitude, fits.coordinates.is_some()),
+        longitude: kept(&layout.longitude, fits.coordinates.is_some()),
+    })
 }
 
 fn place(found: &LookupResult<'_, Vec<u8>>, layout: &Layout) -> Option<Place> {
@@ -136,7 +191,7 @@ fn place(found: &LookupResult<'_, Vec<u8>>, layout: &Layout) -> Option<Place> {
         continent: code(found, &layout.continent),
         region: code(found, &layout.region),
         coordinates: number(found, &layout.latitude)
-            .zip(number(found, &layout.longitude))
+            .and_then(|latitude| Some((latitude, number(found, &layout.longitude)?)))
             .and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude)),
     })
 }

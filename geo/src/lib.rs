@@ -81,6 +81,11 @@ impl Geo {
         self.database.load().built_at_secs()
     }
 
+    /// Whether the database in use knows where on the globe anything is; one of countries does not.
+    pub fn has_points(&self) -> bool {
+        self.database.load().has_points()
+    }
+
     /// What the database in use calls itself.
     pub fn kind(&self) -> String {
         self.database.load().kind().to_owned()

@@ -98,6 +98,15 @@ fn a_database_of_either_layout_is_understood_where_both_are_looked_for_also_when
 
 /// `cp` over the file in use: a mapped one would end the process.
 #[test]
+fn a_database_that_does_not_describe_itself_is_one() {
+    let folder = Folder::new("undescribed");
+    let mut writer = Writer::builder("").build();
+    writer.insert_value("81.2.69.0/24".parse::<IpNet>().unwrap(), flat("GB")).unwrap();
+    let geo = Geo::open(&folder.put("x.mmdb", &writer.to_bytes().unwrap()), Layout::flat()).unwrap();
+    assert_eq!(country(&geo, "81.2.69.1").as_deref(), Some("GB"));
+}
+
+#[test]
 fn a_file_that_is_overwritten_in_place_harms_nobody() {
     let folder = Folder::new("in-place");
     let path = folder.put("x.mmdb", &database(&[("81.2.69.0/24", flat("GB"))]));

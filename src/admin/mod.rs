@@ -19,6 +19,7 @@ mod pools;
 pub(crate) mod purge;
 mod query;
 mod settings;
+mod steer;
 mod stream;
 pub(crate) mod tokens;
 
@@ -48,8 +49,8 @@ use tokio::sync::Semaphore;
 pub use query::ExplainQuery;
 
 use crate::clock::Clock;
-use crate::config;
 use crate::config::limits::ADMIN_BODIES_MAX;
+use crate::config::{self, Site};
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
@@ -86,6 +87,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// What ails a node that serves all the same, a line each; empty where nothing does.
     fn ailments(&self) -> Vec<String>;
+
+    /// The sites of the settings.
+    fn sites(&self) -> &[Site];
 
     /// Begins to drain and stop; returns at once.
     fn stop(&self);
@@ -230,6 +234,11 @@ impl Inner {
             }
             (Route::Reload, _) => Box::pin(inner.reload()),
             (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
+            (Route::Steer, Some(bearer)) => {
+                let site = steer::site_of(varied)?;
+                let body = std::mem::take(&mut request.body);
+                Box::pin(inner.steer(site, bearer, body))
+            }
             (Route::Purges, _) => Box::pin(inner.purges(LogQuery::parse(query)?)),
             (route, Some(bearer)) if call.needs == calls::PURGE => {
                 let asked = Asked::new(call, route, varied, request, bearer, id);
@@ -289,6 +298,7 @@ impl Inner {
             }
             Route::Stat => Reply::json(StatusCode::OK, &self.stat()),
             Route::Pools => self.pools(),
+            Route::Steerings => self.steerings(),
             Route::Stop => {
                 self.node().stop();
                 Reply::json(StatusCode::OK, &json!({"stopping": true}))
@@ -328,6 +338,7 @@ impl Inner {
             | Route::KeysPurge
             | Route::ServicePurge
             | Route::Receipt
+            | Route::Steer
             | Route::Purges => Problem::from(purge_api::Refusal::Empty).into(),
         })
     }

@@ -115,6 +115,8 @@ mod tests {
                 "url=http://a/&header=Accept:+x&header=a%3Ab",
                 Ok(r#"GET http://a/ [("accept", "x"), ("a", "b")]"#),
             ),
+            ("a client has an address", "url=http://a/&client=nobody", Err("`client` is not an address")),
+            ("one client", "url=http://a/&client=::1&client=::1", Err("`client` twice")),
             ("a URL must be there", "method=GET", Err("`url` is missing")),
             ("one URL", "url=http://a/&url=http://b/", Err("`url` twice")),
             ("a path is no URL", "url=/a", Err("`url` is not an absolute URL")),

@@ -61,6 +61,14 @@ impl Demo {
             .into_iter()
             .filter_map(|here| Network::new(here, if here.is_ipv4() { 32 } else { 128 }))
             .collect();
+        let atlas = match demo::Atlas::write() {
+            Ok(atlas) => atlas,
+            Err(error) => {
+                talk.complain(&format!("cannot write the geo database of the demo: {error}"), "");
+                return Ended::Failed;
+            }
+        };
+        atlas.steer(&mut config);
         let program = std::env::args_os().next().map_or_else(
             || env!("CARGO_PKG_NAME").to_owned(),
             |program| program.to_string_lossy().into_owned(),

@@ -14,7 +14,7 @@ use super::talk::Talk;
 /// Tell what a running node would do with a request, and why.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate explain https://www.example.com/\n  tidegate explain -H 'Accept-Language: de' -H 'Cookie: session=1' https://www.example.com/\n  tidegate explain --json https://www.example.com/ | jq .decision"
+    after_help = "Examples:\n  tidegate explain https://www.example.com/\n  tidegate explain -H 'Accept-Language: de' -H 'Cookie: session=1' https://www.example.com/\n  tidegate explain --client 81.2.69.7 https://www.example.com/\n  tidegate explain --json https://www.example.com/ | jq .decision"
 )]
 pub(crate) struct Explain {
     /// The URL, as clients ask for it.
@@ -25,7 +25,7 @@ pub(crate) struct Explain {
     /// A field of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     fields: Vec<String>,
-    /// The address of whoever asks, for routes and rules that look at it.
+    /// The address of whoever asks, for routes and rules that look at it and for steering by place.
     #[arg(long, value_name = "ADDR")]
     client: Option<IpAddr>,
     #[command(flatten)]
@@ -49,6 +49,9 @@ impl Explain {
         }
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
+        }
+        if let Some(client) = self.client {
+            let _ = write!(path, "&client={}", percent_encoded(&client.to_string()));
         }
         match self.node.call(talk, "GET", &path, None) {
             Ok(answer) if self.node.json => talk.json(&answer),
@@ -124,7 +127,7 @@ const DECISIONS: [(&str, &str); 7] = [
     ("refuse", "is not answered: an access rule forbids it"),
     ("pass", "goes to the origin and is not stored"),
 ];
-const FIRST: [&str; 12] = [
+const FIRST: [&str; 13] = [
     "answer",
     "reason",
     "url",
@@ -135,6 +138,7 @@ const FIRST: [&str; 12] = [
     "host",
     "forwarded_as",
     "pools",
+    "steering",
     "key",
     "stored",
 ];

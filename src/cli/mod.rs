@@ -20,6 +20,7 @@ mod reload;
 mod run;
 mod sign;
 mod stat;
+mod steer;
 mod stop;
 mod talk;
 mod warm;
@@ -89,6 +90,8 @@ enum Command {
     Reload(reload::Reload),
     /// Tell what a settings file would change in a running node.
     Plan(plan::Plan),
+    /// Show how a running node shares requests among pools, or move the shares.
+    Steer(steer::Steer),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -131,6 +134,7 @@ impl Command {
             Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
+            Self::Steer(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

@@ -155,7 +155,8 @@ pub enum SignedQuery {
 
 /// Basic authentication (RFC 7617): who has no name and password of the file is asked for them.
 ///
-/// What is stored is given to all who are admitted and to nobody else. Over plain HTTP passwords can be read on the way.
+/// What is stored is given to all who are admitted and to nobody else; so do caches between here and a client (RFC 9111 §3.5), unless the
+/// response calls itself `public` or names an `s-maxage`. Over plain HTTP passwords can be read on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Basic {
     /// Users and their hashed passwords, as `htpasswd -B` (or `-2`, `-5`) writes them; Argon2 is taken as well.

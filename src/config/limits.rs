@@ -241,6 +241,8 @@ pub const STREAM_TICK: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that moves shares, bytes.
+pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.
 pub const AUDIT_SELECTORS_MAX: usize = 3;
 /// Body of a deploy, bytes: two hundred thousand files.
@@ -405,6 +407,10 @@ pub const WARM_RATE: u32 = 20;
 pub const WARM_FAILURES_MAX: usize = 10;
 /// Connections to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// What a peer that is not served still may send while it is told why, bytes.
+pub const TURNED_AWAY_BYTES_MAX: u64 = 64 * KIB as u64;
+/// And for how long it is told.
+pub const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often idle connections to origins are looked over.
 pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
 /// Keys whose last response was not stored that `explain` remembers.

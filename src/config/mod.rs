@@ -7,6 +7,7 @@ pub mod access;
 mod answer;
 pub mod check;
 mod condition;
+pub mod countries;
 pub mod effective;
 pub mod encode;
 mod file;
@@ -21,6 +22,7 @@ pub mod presets;
 mod purge;
 mod rewrite;
 mod site;
+pub mod steer;
 pub mod template;
 mod tier;
 mod transport;
@@ -46,8 +48,8 @@ pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
 pub use site::{
     Cookies, Forward, HostPattern, KeyParts, PathPattern, PathRegex, Preset, Query, Route, RoutePolicy, Site,
-    Steer,
 };
+pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
 pub use transport::{ProxyProtocol, Transport};
 
@@ -91,6 +93,9 @@ pub struct Listener {
     pub protocols: Vec<ListenerProtocol>,
     /// Peers whose `X-Forwarded-For` or `Forwarded` names the client.
     pub trusted_proxies: Vec<Network>,
+    /// Peers that begin each connection with the PROXY protocol (version 1 or 2) and so name the client; nobody else is served.
+    /// None: it is not spoken.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What a listener can speak.

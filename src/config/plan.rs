@@ -173,12 +173,17 @@ fn compare(place: &Place, from: &Table, to: &Table, changes: &mut Vec<Change>) {
         } else {
             format!("{key}: {} → {}", plain(was), is.map_or_else(|| "none".to_owned(), plain))
         };
-        changes.push(Change::of(place, Some(key), what));
+        let mut change = Change::of(place, Some(key), what);
+        // Other certificates are shown; TLS is not switched off.
+        change.restart |= is.is_none() && matches!(place, Place::Listener(_));
+        changes.push(change);
     }
     for (key, is) in to.iter().filter(|(key, _)| !from.contains_key(*key)) {
         let what =
             if is_secret(key) { format!("{key} is new") } else { format!("{key}: none → {}", plain(is)) };
-        changes.push(Change::of(place, Some(key), what));
+        let mut change = Change::of(place, Some(key), what);
+        change.restart |= matches!(place, Place::Listener(_));
+        changes.push(change);
     }
 }
 
@@ -186,9 +191,10 @@ fn in_both<'p>(of: &'p Parts, other: &Parts) -> Vec<&'p Place> {
     of.order.iter().filter(|place| other.parts.contains_key(place)).collect()
 }
 
-/// Whether what stands there is nobody's to see; `parents` may hold keys.
+/// Whether what stands there is nobody's to see; `parents` may hold keys, `bus` a password, `request_headers` what a node proves
+/// itself to origins by.
 fn is_secret(key: &str) -> bool {
-    ["key", "parents", "secret", "users", "keys", "password"].contains(&key)
+    ["key", "parents", "bus", "request_headers", "secret", "users", "keys", "password"].contains(&key)
 }
 
 fn table(value: Value) -> Option<Table> {

@@ -16,6 +16,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Its origins; at least one.
     pub origins: Vec<Origin>,
+    /// Where it is on the globe, for steering to the nearest.
+    pub location: Option<geo::Coordinates>,
     /// The `Host` sent; none: as the client named it.
     pub host: Option<Arc<str>>,
     /// Name for SNI and certificate check; none: the host sent.
@@ -55,7 +57,7 @@ pub struct Pool {
     /// Statuses that count as failures of their origin. Where it is safe, another origin is asked instead. Default: none; an answer
     /// is an answer.
     pub fail_status: Statuses,
-    /// When a request that may be repeated and waits for its first byte is asked of another origin as well. Default: when its
+    /// When a request that changes nothing and waits for its first byte is asked of another origin as well. Default: when its
     /// origin has been silent to everybody for two seconds.
     pub hedge_after: HedgeAfter,
     /// What is asked of each origin to see whether it is well. Default: nothing; only what becomes of requests counts.
@@ -76,6 +78,7 @@ impl Pool {
         Self {
             name: Arc::clone(name),
             origins,
+            location: None,
             host: None,
             server_name: None,
             verify: true,

@@ -72,6 +72,7 @@ impl Preset {
             cache: true,
             rules: self.rules(),
             steer,
+            vary_by_country: false,
             query: self.query(),
             forward: self.forward(),
             cookies: self.cookies(),

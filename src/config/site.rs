@@ -5,11 +5,10 @@ use std::sync::Arc;
 use cache_store::rules::Policy;
 use http::{HeaderName, Method};
 
-use super::Encode;
 use super::access::Access;
 use super::limits::REGEX_BYTES_MAX;
 use super::template::Variable;
-use super::{Answer, Conditions, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite};
+use super::{Answer, Conditions, Encode, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite, Steer};
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -81,6 +80,7 @@ pub struct PathRegex {
 }
 
 /// Everything that a site or route decides.
+#[allow(clippy::struct_excessive_bools)] // independent settings, not states
 #[derive(Clone, Debug)]
 pub struct RoutePolicy {
     /// The preset it started from.
@@ -91,6 +91,8 @@ pub struct RoutePolicy {
     pub rules: Policy,
     /// The pools to ask.
     pub steer: Steer,
+    /// Whether answers are kept apart by the client's country, which origins are told of in `X-Country-Code`.
+    pub vary_by_country: bool,
     /// What happens to the query before it is routed, keyed and forwarded.
     pub query: Query,
     /// Which request fields reach the origin.
@@ -152,15 +154,6 @@ impl Preset {
             Self::Rfc => "rfc",
         }
     }
-}
-
-/// Which pool is asked.
-#[derive(Clone, Debug)]
-pub enum Steer {
-    /// Always this one.
-    Pool(Arc<str>),
-    /// One of these by weight, each request anew.
-    Weight(Vec<(Arc<str>, u32)>),
 }
 
 /// Query handling; the same for route, key and forward.

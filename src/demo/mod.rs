@@ -9,6 +9,7 @@ mod articles;
 mod io;
 mod page;
 mod site;
+mod steering;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::config::limits::DEMO_CONNECTIONS_MAX;
 use site::{Ask, Site};
+pub use steering::Atlas;
 
 /// The running site; dropping it stops it.
 #[derive(Debug)]
@@ -210,8 +212,17 @@ const TO_TRY: &[(&str, &[&str])] = &[
         "look NODE/harbour/the-gate-holds",
         "curl -X PURGE NODE/harbour/the-gate-holds",
     ]),
-    ("A failover: one of the two origins goes dark, the other answers", &[
-        "curl -s NODE/outage/quay; look NODE/town/an-anchor-with-no-ship",
+    ("Steering by place: 127.0.0.2 is in America here, whose readers go to the pier", &[
+        "look NODE/where; look --interface 127.0.0.2 NODE/where",
+        "TIDEGATE explain --admin ADMIN --client 127.0.0.2 NODE/where",
+    ]),
+    ("A canary: the pier has 5 % of these requests, then half, and nothing is restarted", &[
+        "share() { for i in $(seq 40); do curl -so /dev/null -D - NODE/canary; done | grep -i x-berth | sort | uniq -c; }; share",
+        "TIDEGATE steer --admin ADMIN '*' quay=50 pier=50; share",
+    ]),
+    ("A failover: one of the two origins goes dark, the other answers, also for Germany's readers", &[
+        "curl -s NODE/outage/quay; look NODE/town/an-anchor-with-no-ship; look NODE/where",
+        "curl -s NODE/outage/off",
     ]),
     ("An outage: both origins answer 503, readers still get what is stored", &[
         "curl -s NODE/outage/off; look NODE/flaky",

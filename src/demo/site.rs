@@ -8,6 +8,7 @@
 //! | `/slow` | 30 s | one fetch for many waiters |
 //! | `/flaky` | 1 s, 5 min if the origin fails | stale if error |
 //! | `/welcome` | 5 min | variants by `Accept-Language` |
+//! | `/where`, `/canary` | never | steering by place and by weight |
 //! | `/account` | never | `private` |
 //! | `/assets/…`, `/pictures/…` | a day to a year | validation, `immutable` |
 //! | `/outage/on`, `/off`, `/quay` | never | the switches |
@@ -116,6 +117,9 @@ impl Site {
                     .cached(WELCOME)
                     .field("vary", "Accept-Language")
                     .field("content-language", language)
+            }
+            super::steering::WHERE | super::steering::CANARY => {
+                Answer::text(StatusCode::OK, "Which berth printed this? See X-Berth.\n").cached(NEVER)
             }
             "/account" => Answer::html(frame.notice(ACCOUNT.0, ACCOUNT.1))
                 .cached("private, no-store")

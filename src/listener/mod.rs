@@ -6,7 +6,7 @@
 //! the caller made for the worker. Work that blocks belongs on the shared runtime whose handle each worker gets.
 //!
 //! ```text
-//! socket ── accept.rs ──> door.rs ──(tls.rs)──> h1/ or h2/ ── guard.rs ──> Service
+//! socket ── accept.rs ──> door.rs ──(proxy_protocol.rs)──(tls.rs)──> h1/ or h2/ ── guard.rs ──> Service
 //! ```
 //!
 //! Invariant: everything a connection costs is bounded (`config/limits.rs`), and all of it is dropped with its task.
@@ -34,6 +34,7 @@ mod guard;
 pub mod h1;
 pub(crate) mod h2;
 pub(crate) mod proxied;
+mod proxy_protocol;
 pub mod request;
 pub mod service;
 mod sever;
@@ -145,6 +146,7 @@ impl Workers<'_> {
                     stats: Arc::clone(&stats),
                     tls: tls.clone(),
                     trusted_proxies: listener.trusted_proxies.as_slice().into(),
+                    proxy_protocol: listener.proxy_protocol.as_deref().map(Into::into),
                 });
             }
         }

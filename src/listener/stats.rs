@@ -25,6 +25,8 @@ pub struct ListenerStats {
     pub accept_failures: AtomicU64,
     /// TLS handshakes that failed or ran out of time.
     pub handshake_failures: AtomicU64,
+    /// Connections that did not begin with a PROXY protocol header, or came from where none is trusted.
+    pub unproxied: AtomicU64,
     /// HTTP/2 connections closed for what they cost: floods, stalls, too slow.
     pub overspent: AtomicU64,
     /// HTTP/2 requests refused before they reached the walk: malformed or above a limit.
@@ -51,6 +53,7 @@ impl ListenerStats {
             displaced: AtomicU64::new(0),
             accept_failures: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),
+            unproxied: AtomicU64::new(0),
             overspent: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             panics: AtomicU64::new(0),

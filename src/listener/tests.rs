@@ -125,6 +125,7 @@ fn listener(tls: Vec<Certificate>) -> Listener {
         tls,
         protocols: vec![ListenerProtocol::Http11, ListenerProtocol::H2],
         trusted_proxies: Vec::new(),
+        proxy_protocol: None,
     }
 }
 

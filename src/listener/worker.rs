@@ -29,6 +29,7 @@ pub(super) struct Opening {
     pub(super) stats: Arc<ListenerStats>,
     pub(super) tls: Option<TlsDoor>,
     pub(super) trusted_proxies: Arc<[Network]>,
+    pub(super) proxy_protocol: Option<Arc<[Network]>>,
 }
 
 /// What a worker's thread starts with.
@@ -82,7 +83,7 @@ impl WorkerThread {
         let date = Rc::new(DateLine::default());
         let buffers = Rc::new(Buffers::default());
         let lending = Rc::new(Lending::default());
-        for Opening { socket, stats, tls, trusted_proxies } in doors {
+        for Opening { socket, stats, tls, trusted_proxies, proxy_protocol } in doors {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
                 Err(error) => {
@@ -105,6 +106,7 @@ impl WorkerThread {
                 deadlines: deadlines.clone(),
                 drain: drain.clone(),
                 stats,
+                proxy_protocol,
                 tls,
                 h2: h2.clone(),
                 date: Rc::clone(&date),

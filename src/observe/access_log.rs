@@ -126,9 +126,12 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
     pub fn change(&self, log: &Log) -> io::Result<()> {
+        // Without the lock: a pipe that nobody reads is opened when somebody does.
+        let is_other = self.shared.manner.lock().target != log.target;
+        let opened = if is_other { open(&log.target)? } else { None };
         let mut manner = self.shared.manner.lock();
-        if manner.target != log.target {
-            match (open(&log.target)?, &manner.queue) {
+        if is_other {
+            match (opened, &manner.queue) {
                 // The writer ends with its last sender.
                 (None, _) => manner.queue = None,
                 (Some(sink), None) => manner.queue = Some(start_writer(Arc::clone(&self.shared), sink)?),

@@ -225,12 +225,13 @@ fn listeners(page: &mut Page, gauges: &Gauges) {
             page.sample("tidegate_connections", &labels, one.open(protocol) as u64);
         }
     }
-    let families: [ListenerFamily; 8] = [
+    let families: [ListenerFamily; 9] = [
         ("accepted", "Connections accepted.", |one| &one.accepted),
         ("refused", "Connections closed at once because the node was full.", |one| &one.refused),
         ("displaced", "Idle connections closed to make room.", |one| &one.displaced),
         ("accept_failures", "Failures to accept a connection.", |one| &one.accept_failures),
         ("handshake_failures", "TLS handshakes that failed or took too long.", |one| &one.handshake_failures),
+        ("unproxied", "Connections refused for want of a PROXY protocol header.", |one| &one.unproxied),
         ("overspent", "HTTP/2 connections closed for what they cost.", |one| &one.overspent),
         ("malformed", "HTTP/2 requests refused as malformed or above a limit.", |one| &one.malformed),
         ("panics", "Connections lost to a fault of this program.", |one| &one.panics),

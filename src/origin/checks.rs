@@ -39,7 +39,8 @@ pub(crate) enum Unfit {
 }
 
 impl OriginPools {
-    /// Begins to check the origins of the pools that say so, on the tokio runtime that this is called on. Ends with the pools.
+    /// Begins to check the origins of the pools that say so, on the tokio runtime that this is called on. Ends with the pools,
+    /// and when they are retired.
     pub fn watch(&self) {
         for pool in self.pools.values().filter(|pool| pool.settings.health.is_some()) {
             tokio::spawn(watch(Arc::downgrade(pool)));
@@ -50,7 +51,8 @@ impl OriginPools {
 async fn watch(pool: Weak<Pool>) {
     loop {
         let (clock, pause) = {
-            let Some(pool) = pool.upgrade() else { return };
+            // A pool that was replaced lives on where a worker has had no request since.
+            let Some(pool) = pool.upgrade().filter(|pool| !pool.is_retired()) else { return };
             let Some(health) = &pool.settings.health else { return };
             let began_at = pool.clock.now();
             pool.check_all(health).await;

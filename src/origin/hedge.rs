@@ -1,6 +1,6 @@
 //! Waiting for a head, and not for ever at one origin alone.
 //!
-//! Where a request may be repeated (idempotent, without a body) and its origin lets it wait too long, another origin is asked as
+//! Where a request changes nothing (a safe method, without a body) and its origin lets it wait too long, another origin is asked as
 //! well, and the first head counts. How long that is says the pool's `hedge_after`. By default only silence counts: an
 //! origin that has sent no head to anybody since it was asked ([`ORIGIN_PATIENCE`]). So a machine that takes requests
 //! and does nothing with them costs its clients two seconds instead of the deadline, and a page that merely takes long

@@ -32,7 +32,7 @@ struct State {
     average: Option<f64>,
     /// The same with little under way.
     unloaded: f64,
-    /// Answers since the limit fell last.
+    /// Requests that ended since the limit fell last.
     since_fall: u32,
 }
 
@@ -77,7 +77,9 @@ impl Limiter {
 
     /// No head came.
     pub(crate) fn failed(&self) {
-        self.fall(&mut self.state.lock());
+        let mut state = self.state.lock();
+        state.since_fall = state.since_fall.saturating_add(1);
+        self.fall(&mut state);
     }
 
     /// Once for what a round of requests has to say.
@@ -157,6 +159,16 @@ mod tests {
             limiter.failed();
         }
         assert_eq!(limiter.allowed(), CONCURRENCY_MIN as usize);
+    }
+
+    #[test]
+    fn an_origin_that_answers_nobody_is_given_less_and_less() {
+        let limiter = Limiter::new(200);
+        let most = limiter.allowed();
+        for _ in 0..10_000 {
+            limiter.failed();
+        }
+        assert_eq!(limiter.allowed(), CONCURRENCY_MIN as usize, "from {most}");
     }
 
     #[test]

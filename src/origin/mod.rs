@@ -1,6 +1,6 @@
 //! 5 miss -> origin response.
 //!
-//! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::steer`] named, and gets an
+//! `serve` builds an [`Ask`] (its fields by [`forward`]) for a pool that [`OriginPools::itinerary`] named, and gets an
 //! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
 //! `pool.rs` leads a request through `choose/`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
 //! `connection.rs` is our own HTTP/1.1 client on one socket (`wire.rs`): it writes the request, with `upload.rs` for a body,
@@ -31,6 +31,7 @@ mod pulse;
 mod response;
 mod retry;
 mod stats;
+pub mod steer;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,6 @@ use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
 
 pub use self::body::OriginBody;
-use self::choose::Spread;
 pub use self::choose::Stands;
 pub use self::connect::TlsSetupError;
 pub(crate) use self::connect::unfit_identity;
@@ -59,6 +59,7 @@ use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
 pub use self::stats::{Counts, DURATION_BOUNDS_MICROS, OriginStats};
+use self::steer::{Itinerary, Turns, Visitor};
 pub use self::tunnel::{Tunnel, TunnelStats};
 use crate::clock::Clock;
 use crate::config::{self, Steer};
@@ -69,7 +70,7 @@ use crate::listener::request::{InterimSink, RequestBody};
 #[derive(Debug)]
 pub struct OriginPools {
     pools: BTreeMap<Arc<str>, Arc<Pool>>,
-    spread: Spread,
+    turns: Turns,
 }
 
 /// A request to a pool.
@@ -193,7 +194,7 @@ impl OriginPools {
         pools: &BTreeMap<Arc<str>, config::Pool>,
         clock: &Clock,
     ) -> Result<Renewed, PoolSetupError> {
-        let mut renewed = Self { pools: BTreeMap::new(), spread: Spread::default() };
+        let mut renewed = Self { pools: BTreeMap::new(), turns: Turns::default() };
         let mut others = BTreeMap::new();
         for (name, settings) in pools {
             match self.pools.get(name).filter(|pool| pool.settings() == settings) {
@@ -205,6 +206,15 @@ impl OriginPools {
         fresh.adopt(self);
         renewed.pools.extend(fresh.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))));
         Ok(Renewed { pools: renewed, fresh })
+    }
+
+    /// `next` have taken their place: what is not among them is not checked any more.
+    pub(crate) fn retire(&self, next: &Self) {
+        for (name, pool) in &self.pools {
+            if !next.pools.get(name).is_some_and(|next| Arc::ptr_eq(next, pool)) {
+                pool.retire();
+            }
+        }
     }
 
     fn with_resolver(
@@ -219,21 +229,23 @@ impl OriginPools {
                 Err(source) => Err(PoolSetupError { pool: Arc::clone(name), source }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { pools, spread: Spread::default() })
+        Ok(Self { pools, turns: Turns::default() })
     }
 
-    /// The pool that a route's next request goes to: by weight over those with an origin that is not ejected, over all
-    /// of them when there is none.
-    pub fn steer<'s>(&self, steer: &'s Steer) -> Option<&'s Arc<str>> {
-        match steer {
-            Steer::Pool(pool) => Some(pool),
-            Steer::Weight(pools) => {
-                let all: Vec<_> = pools.iter().map(|(pool, weight)| (pool, *weight)).collect();
-                let available: Vec<_> =
-                    all.iter().copied().filter(|(pool, _)| self.available(pool)).collect();
-                self.spread.choose(&available).or_else(|| self.spread.choose(&all))
-            }
-        }
+    /// The pools that a request goes to, in order; see [`steer`].
+    pub fn itinerary(&self, steer: &Steer, visitor: &Visitor<'_>) -> Option<Itinerary> {
+        let turn = if steer.steering().is_some() { self.turns.next() } else { 0 };
+        steer::itinerary(steer, visitor, turn, &|pool| self.available(pool))
+    }
+
+    /// The same for a request that is only imagined.
+    pub fn imagined(&self, steer: &Steer, visitor: &Visitor<'_>) -> Option<Itinerary> {
+        steer::itinerary(steer, visitor, self.turns.coming(), &|pool| self.available(pool))
+    }
+
+    /// Whether a request without a body that failed at `pool` may be sent to another pool.
+    pub(crate) fn may_fall_over(&self, pool: &str, error: OriginError, method: &Method) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.may_fall_over(error, method))
     }
 
     /// The origin of the pool that the client with these fields was given to.

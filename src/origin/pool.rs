@@ -25,7 +25,7 @@ use super::hedge::{Heard, Slow};
 use super::limiter::Limiter;
 use super::pulse::Pulse;
 use super::response::Received;
-use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again};
+use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::sticky::Sticky;
 use super::tunnel::{Place, Tunnels};
@@ -49,6 +49,8 @@ pub(crate) struct Pool {
     origins: Vec<Origin>,
     tls: Option<Tls>,
     pub(crate) tunnels: Arc<Tunnels>,
+    /// No new request comes: other settings have taken its place.
+    retired: AtomicBool,
     pub(super) clock: Clock,
 }
 
@@ -127,7 +129,8 @@ impl Pool {
         let sticky = Sticky::of(&settings);
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, clock })
+        let retired = AtomicBool::new(false);
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, retired, clock })
     }
 
     /// A request as it goes out.
@@ -158,11 +161,10 @@ impl Pool {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
             let began_micros = self.clock.micros();
-            let whole = outgoing.attempt();
             let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
                 Ok(answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
-                    if !may_ask_again(whole, &tried, left, &self.budget) {
+                    if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
                         return Ok(answer);
                     }
                     origin.counters.moved_on();
@@ -348,6 +350,11 @@ impl Pool {
         &self.settings
     }
 
+    /// Whether a request without a body that failed here may go to another pool.
+    pub(crate) fn may_fall_over(&self, error: OriginError, method: &Method) -> bool {
+        may_fall_over(error, idempotent(method), &self.budget)
+    }
+
     /// The origin that the client of a request was given to.
     pub(crate) fn stuck(&self, fields: &Fields) -> Option<usize> {
         self.sticky.as_ref()?.named_by(fields)
@@ -387,6 +394,16 @@ impl Pool {
                 origin.counters.go_on_from(&theirs.counters.read());
             }
         }
+    }
+
+    /// It ends with what is under way.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told so.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// A tunnel is ended when nothing moves in it for so long.
@@ -547,9 +564,10 @@ impl Outgoing {
         Ok(Switched { protocol, place })
     }
 
-    /// Whether it may be asked of two origins at once.
+    /// Whether it may be asked of two origins at once: the later of the two may be carried out when the client has had its
+    /// answer and done something else, so it must change nothing.
     pub(super) fn may_be_hedged(&self) -> bool {
-        !self.is_on_top && self.may_be_held()
+        !self.is_on_top && self.method.is_safe() && self.may_be_held()
     }
 
     /// Whether its answer may wait for its own end.
@@ -577,7 +595,8 @@ impl Outgoing {
 
     /// The body, whose rest may be sent while the response comes.
     fn take_upload(&mut self) -> Upload {
-        std::mem::take(&mut self.upload)
+        let left = if self.upload.is_none() { Upload::default() } else { Upload::gone() };
+        std::mem::replace(&mut self.upload, left)
     }
 
     /// What is known before anything is sent.

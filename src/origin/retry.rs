@@ -99,6 +99,22 @@ pub(crate) fn may_ask_again(attempt: Attempt, tried: &Tried, left: Left, budget:
     tried.has_room() && attempt.body_whole && attempt.idempotent && left == Left::Well && budget.withdraw()
 }
 
+/// Whether a request without a body that failed in one pool may go to another: nothing of it was sent, or it may be repeated and the pool's budget
+/// has one more. Where a pool has no room, another may.
+pub(crate) fn may_fall_over(error: OriginError, idempotent: bool, budget: &Budget) -> bool {
+    match error {
+        OriginError::NoOrigin
+        | OriginError::QueueFull
+        | OriginError::QueueTimeout
+        | OriginError::Overload => true,
+        _ => match error.reach() {
+            Reach::Unsent => true,
+            Reach::Sent => idempotent && budget.withdraw(),
+            Reach::Answered | Reach::Nowhere => false,
+        },
+    }
+}
+
 /// Whether repeating the method has the effect of sending it once.
 pub(crate) fn idempotent(method: &Method) -> bool {
     method.is_idempotent()

@@ -18,7 +18,7 @@ use crate::listener::request::{BodyError, RequestBody};
 use crate::listener::trailers;
 
 /// A body, and how much of it went out; none by default.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Upload {
     body: RequestBody,
     framing: Framing,
@@ -41,7 +41,18 @@ enum Framing {
     Chunked,
 }
 
+impl Default for Upload {
+    fn default() -> Self {
+        Self::new(RequestBody::Empty)
+    }
+}
+
 impl Upload {
+    /// In place of one that has gone with an answer: nobody else can be sent it.
+    pub(crate) fn gone() -> Self {
+        Self { touched: true, ..Self::default() }
+    }
+
     /// Nothing taken yet.
     pub(crate) fn new(body: RequestBody) -> Self {
         let framing = match body.size_hint().exact() {

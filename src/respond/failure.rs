@@ -42,6 +42,7 @@ impl From<RouteRefusal> for Failure {
     fn from(refusal: RouteRefusal) -> Self {
         let status = match refusal {
             RouteRefusal::NoSite => StatusCode::MISDIRECTED_REQUEST,
+            RouteRefusal::Disputed => StatusCode::FORBIDDEN,
             RouteRefusal::Long => StatusCode::URI_TOO_LONG,
             RouteRefusal::Malformed(_) | RouteRefusal::Nominated | RouteRefusal::Unwritable => {
                 StatusCode::BAD_REQUEST

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::access::{Guard, Guards, SetupError};
+use super::access::{Guard, Guards, SetupError, readings};
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
 use super::normal::{Target, normal_piece};
@@ -46,6 +46,8 @@ pub(super) struct CompiledSite {
     is_plain: bool,
     redirects: Option<Redirects>,
     guard: Option<Arc<Guard>>,
+    /// Whether a route has other access rules than the site.
+    is_mixed: bool,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
     /// Fields that its routes are chosen by.
@@ -150,6 +152,7 @@ impl CompiledSite {
     fn new(index: u16, site: &Site, guards: &mut Guards) -> Result<Self, SetupError> {
         let routes = site.routes.iter().map(|route| CompiledRoute::new(route, guards));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
+        let guard = guards.of(site.defaults.access.as_ref())?;
         let by_path =
             (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(routes.iter().map(|route| &route.path)));
         let redirects = (!site.redirects.is_empty()).then(|| Redirects::new(&site.redirects));
@@ -164,11 +167,33 @@ impl CompiledSite {
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
             is_plain: site.defaults.is_plain() && redirects.is_none(),
-            guard: guards.of(site.defaults.access.as_ref())?,
             redirects,
+            is_mixed: routes.iter().any(|route| !is_same(route.guard.as_ref(), guard.as_ref())),
+            guard,
             routes,
             by_path,
         })
+    }
+
+    /// Whether an origin may read a path in normal form as one that has rules which are not asked: those of `guard` are.
+    #[inline]
+    pub(super) fn is_disputed(
+        &self,
+        path: &[u8],
+        method: &Method,
+        facts: &Facts<'_>,
+        guard: Option<&Arc<Guard>>,
+    ) -> bool {
+        let is_asked = |other: &[u8], facts: &Facts<'_>| {
+            let rules = self.route(other, method, facts).guard;
+            rules.is_none() || is_same(rules, guard)
+        };
+        self.is_mixed
+            && !readings::all(path, |other, query| {
+                // A route may be chosen by a parameter that an origin sees where we see a path.
+                is_asked(other, facts)
+                    && query.is_none_or(|query| is_asked(other, &Facts { query: Some(query), ..*facts }))
+            })
     }
 
     /// What holds for a path in normal form, a method, and the rest of a request.
@@ -235,6 +260,15 @@ impl CompiledSite {
                 has_conditions: self.has_conditions,
             },
         }
+    }
+}
+
+/// Whether two places have the same access rules.
+fn is_same(one: Option<&Arc<Guard>>, other: Option<&Arc<Guard>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache_store::key::{CacheKey, Keyer};
 use cache_store::purge::Resource;
+use geo::Code;
 use http::{HeaderName, Method};
 
 pub(crate) use answer::{Asked, OwnAnswer};
@@ -39,6 +40,7 @@ pub use normal::{Malformed, Normal, Target};
 pub use policy::Bypass;
 pub(crate) use unkeyed::is_alike;
 
+use crate::config::countries::COUNTRIES;
 use crate::config::template::Values;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
@@ -86,6 +88,8 @@ pub struct Route<'t, 'r> {
     rewritten: Option<Box<[u8]>>,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
     keyed: Option<Box<[u8]>>,
+    /// Which of the answers that the route keeps apart it is about, if it does; see [`arm_key`].
+    pub arm: Option<Box<[u8]>>,
     /// What the key has of the route that was chosen by more than the URL.
     lane: Option<&'t [u8]>,
     /// The route's path, which knows what its stars and groups took.
@@ -105,6 +109,9 @@ pub enum RouteRefusal {
     /// `Connection` names a field that is not the connection's (FAULTS S12): 400.
     #[error("Connection nominates a field that belongs to the message")]
     Nominated,
+    /// An origin may read its path as another that has other access rules: 403.
+    #[error("the path may be read as another, which has other access rules")]
+    Disputed,
     /// Its path cannot be written anew as the route wants: 400.
     #[error("the path leads out of where the route writes it to")]
     Unwritable,
@@ -122,6 +129,7 @@ impl RouteRefusal {
         match self {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Nominated => "connection-nominates",
+            Self::Disputed => "path-disputed",
             Self::Unwritable => "rewrite-path",
             Self::Long => "rewrite-length",
             Self::NoSite => "no-site",
@@ -180,6 +188,9 @@ impl RouteTable {
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
         let facts = Facts { fields, query: target.query(), client };
         let matched = site.route(target.path(), method, &facts);
+        if site.is_disputed(target.path(), method, &facts, matched.guard) {
+            return Err(RouteRefusal::Disputed);
+        }
         let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
         let path_len = target.path_len();
         let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
@@ -218,6 +229,7 @@ impl RouteTable {
             path_len,
             rewritten,
             keyed,
+            arm: None,
             lane,
             pattern: matched.pattern,
             chosen_by: matched.chosen_by,
@@ -279,6 +291,13 @@ impl RouteTable {
                 if !keys.contains(&key) {
                     keys.push(key);
                 }
+                // One that is purged is purged on all sides; lanes of one key may have others.
+                for arm in arms(matched.policy) {
+                    let side = keyer.variant(key, &arm);
+                    if !keys.contains(&side) {
+                        keys.push(side);
+                    }
+                }
             }
         }
         keys
@@ -338,7 +357,8 @@ impl<'t> Route<'t, '_> {
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
         let key = keyer.primary(self.scheme.as_str(), &self.authority, path, query);
-        in_lane(keyer, key, self.lane)
+        let key = in_lane(keyer, key, self.lane);
+        self.arm.as_deref().map_or(key, |arm| keyer.variant(key, arm))
     }
 
     /// What the request is about, under its key, as the store finds it.
@@ -372,6 +392,38 @@ impl<'t> Route<'t, '_> {
             is_alike(name, known.as_str()) && !name.eq_ignore_ascii_case(known.as_str().as_bytes())
         })
     }
+}
+
+/// What the key of an answer has beside its URL where a route keeps pools or countries apart; `None` where it does neither. A
+/// country that is not in [`COUNTRIES`] counts as unknown: what can be purged is finite.
+pub fn arm_key(pool: Option<&str>, country: Option<Option<Code>>) -> Option<Box<[u8]>> {
+    let country = country.map(|country| {
+        let known = country.filter(|code| COUNTRIES.binary_search(&code.as_str()).is_ok());
+        known.map_or_else(|| UNKNOWN_COUNTRY.to_owned(), |code| code.to_string())
+    });
+    if pool.is_none() && country.is_none() {
+        return None;
+    }
+    // A pool's name has no line feed; without a country there is none.
+    Some(format!("arm\n{}\n{}", country.unwrap_or_default(), pool.unwrap_or_default()).into_bytes().into())
+}
+
+/// Every side that a route's answers may be on.
+fn arms(policy: &RoutePolicy) -> impl Iterator<Item = Box<[u8]>> {
+    let pools: Vec<Option<&str>> = if policy.steer.splits() {
+        policy.steer.pools().into_iter().map(|pool| Some(&**pool)).collect()
+    } else {
+        vec![None]
+    };
+    let countries: Vec<Option<Option<Code>>> = if policy.vary_by_country {
+        let known = COUNTRIES.iter().map(|code| Some(Code::new(code)));
+        known.chain([Some(None)]).collect()
+    } else {
+        vec![None]
+    };
+    pools
+        .into_iter()
+        .flat_map(move |pool| countries.clone().into_iter().filter_map(move |country| arm_key(pool, country)))
 }
 
 /// What the origin is asked for instead.
@@ -416,6 +468,9 @@ fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
     }
     Ok(())
 }
+
+/// In the key of who comes from nowhere known.
+const UNKNOWN_COUNTRY: &str = "ZZ";
 
 /// Well-known fields that `Connection` may name. Every other well-known one is the message's.
 const fn is_of_the_connection(id: FieldId) -> bool {

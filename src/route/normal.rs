@@ -219,6 +219,29 @@ pub(super) fn normal_piece(piece: &str) -> Vec<u8> {
     }
 }
 
+/// A path that somebody else has decoded, in the spelling of a normal path: what is to be looked up. Dot segments stay.
+pub(super) fn spelled(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let decoded = behind.first().zip(behind.get(1)).and_then(|(high, low)| decode(*high, *low));
+        rest = behind;
+        match (byte, decoded) {
+            (b'%', Some(decoded)) => {
+                if is_unreserved(decoded) {
+                    out.push(decoded);
+                } else {
+                    encode(decoded, &mut out);
+                }
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            _ if matches!(class(byte), Class::Plain | Class::Dot) => out.push(byte),
+            _ => encode(byte, &mut out),
+        }
+    }
+    out
+}
+
 /// Where a byte stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {

@@ -186,7 +186,7 @@ fn slashes(path: &[u8]) -> usize {
 }
 
 /// The path with each `%XX` decoded once; `None` where there is none.
-fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decoded(path: &[u8]) -> Option<Vec<u8>> {
     memchr::memchr(b'%', path)?;
     let mut out = Vec::with_capacity(path.len());
     let mut changed = false;
@@ -212,4 +212,4 @@ fn decoded(path: &[u8]) -> Option<Vec<u8>> {
 const BODY: [&str; 5] =
     ["content-type", "content-encoding", "content-language", "content-location", "content-disposition"];
 /// How often a path may be decoded before nothing is left to decode.
-const READINGS_MAX: usize = 4;
+pub(super) const READINGS_MAX: usize = 4;

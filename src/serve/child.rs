@@ -60,6 +60,7 @@ impl Edge {
             let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method");
             return Served::Now(marked(tagged(site, self.failed(request, failure))));
         }
+        let route = self.on_its_side(route, request, None);
         let key = route.key(self.store.keyer());
         let walk = match route.bypass {
             Some(_) => Walk::pass(self, request, &route),

@@ -11,15 +11,17 @@ use http::{HeaderName, Method, header};
 use purge_api::Problem;
 use serde_json::{Value, json};
 
+use super::arm::on_the_side_of;
 use super::walk::head;
 use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
-use crate::config::{KeyParts, Steer};
+use crate::config::{KeyParts, RoutePolicy};
 use crate::listener::fields::Fields;
 use crate::listener::request::Scheme;
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
+use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
 use crate::route::access::Asking;
 use crate::route::{Asked, OwnAnswer, Route};
@@ -48,14 +50,13 @@ impl Edge {
                     "no answer would be looked for: the request is refused",
                 )
             })?;
+        let visitor = self.imagined_visitor(query, &fields, route.policy);
+        let route = on_the_side_of(&visitor, route);
         let key = route.key(self.store.keyer());
         let (authority, path) = (route.authority_str(), route.path_str());
         let request = head(&query.method, scheme, authority, path, &fields);
         let now = self.clock.now();
-        let pools: Vec<&str> = match &route.policy.steer {
-            Steer::Pool(pool) => vec![pool.as_ref()],
-            Steer::Weight(pools) => pools.iter().map(|(pool, _)| &**pool).collect(),
-        };
+        let pools: Vec<&str> = route.policy.steer.pools().into_iter().map(|pool| &**pool).collect();
         let mut answer = json!({
             "url": query.url.to_string(),
             "method": query.method.as_str(),
@@ -66,6 +67,9 @@ impl Edge {
             "host": authority,
             "pools": pools,
         });
+        if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
+            answer["steering"] = self.steered(query, &visitor, route.policy);
+        }
         let KeyParts { headers, cookies } = &route.policy.key;
         let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
         answer["key_parts"] = json!(parts.collect::<Vec<_>>());
@@ -129,6 +133,51 @@ impl Edge {
 }
 
 impl Edge {
+    /// Who would ask: the client that the query names, or nobody who is anywhere.
+    fn imagined_visitor<'f>(
+        &self,
+        query: &ExplainQuery,
+        fields: &'f Fields,
+        policy: &RoutePolicy,
+    ) -> Visitor<'f> {
+        let address = query.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let looks = policy.steer.asks_for_place() || policy.vary_by_country;
+        let place = looks.then(|| self.place(address)).flatten();
+        Visitor { address, place, fields, mark: None }
+    }
+
+    /// Where the client is, which pool it is sent to and why, and who comes next.
+    fn steered(&self, query: &ExplainQuery, visitor: &Visitor<'_>, policy: &RoutePolicy) -> Value {
+        let code = |code: Option<geo::Code>| code.map(|code| code.to_string());
+        let itinerary = self.origins.imagined(&policy.steer, visitor);
+        let (first, why, others, passed_over) = itinerary.map_or_else(
+            || ("".into(), "no pool".to_owned(), Vec::new(), Vec::new()),
+            |it| (it.first, it.why.to_string(), it.others, it.passed_over),
+        );
+        let names = |pools: &[Arc<str>]| pools.iter().map(|pool| json!(&**pool)).collect::<Vec<_>>();
+        let split = policy.steer.steering().is_some_and(|steering| steering.split);
+        json!({
+            "client": query.client.map(|client| client.to_string()),
+            "place": visitor.place.map(|place| json!({
+                "country": code(place.country),
+                "continent": code(place.continent),
+                "region": code(place.region),
+                "latitude": place.coordinates.map(|at| at.latitude()),
+                "longitude": place.coordinates.map(|at| at.longitude()),
+            })),
+            "pool": &*first,
+            "why": why,
+            "then": names(&others),
+            "not_available": names(&passed_over),
+            "kept_apart_by": match (split, policy.vary_by_country) {
+                (true, true) => Some("pool and country"),
+                (true, false) => Some("pool"),
+                (false, true) => Some("country"),
+                (false, false) => None,
+            },
+        })
+    }
+
     /// The path of the route that decides, as the settings have it.
     fn told_route(&self, route: &Route<'_, '_>) -> Option<String> {
         let site = self.config.sites.get(usize::from(route.site))?;

@@ -18,6 +18,7 @@
 //! `rules::reuse`.
 
 mod answer;
+mod arm;
 mod child;
 mod explain;
 mod fetch;
@@ -81,6 +82,7 @@ use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
+use arm::marked;
 use fetch::Led;
 use walk::Walk;
 
@@ -199,7 +201,13 @@ impl Edge {
                 let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method");
                 return Served::Now(finish.answer(self.failed(request, failure)));
             }
+            Some(_) if arm::is_apart(route.policy) => {
+                return self.serve_apart(request, route.detached(), finish);
+            }
             Some(reason) => return self.pass(request, &route.detached(), finish, reason.as_str()),
+        }
+        if arm::is_apart(route.policy) {
+            return self.serve_apart(request, route.detached(), finish);
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
@@ -244,8 +252,12 @@ impl Edge {
             return self.pass(request, &route, finish, "precondition");
         };
         match Walk::fill(self, request, &route, key) {
-            Ok(walk) => {
-                Served::Later(Box::pin(async move { finish.answer(walk_on(walk, looked, tier).await) }))
+            Ok(mut walk) => {
+                let marking = self.marking(request, route.policy);
+                walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+                Served::Later(Box::pin(async move {
+                    finish.answer(marked(walk_on(walk, looked, tier).await, marking))
+                }))
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -294,7 +306,13 @@ impl Edge {
         reason: &'static str,
     ) -> Served {
         match Walk::pass(self, request, route) {
-            Ok(walk) => Served::Later(Box::pin(async move { finish.answer(pass::pass(walk, reason).await) })),
+            Ok(mut walk) => {
+                let marking = self.marking(request, route.policy);
+                walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+                Served::Later(Box::pin(async move {
+                    finish.answer(marked(pass::pass(walk, reason).await, marking))
+                }))
+            }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }

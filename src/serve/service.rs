@@ -21,6 +21,7 @@ use super::guarded::beside;
 use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
+use crate::config::Site;
 use crate::config::limits::NOT_STORED_REMEMBERED_MAX;
 use crate::encode::Encodings;
 use crate::listener::Worker;
@@ -309,6 +310,10 @@ impl Node for Edge {
         let disk = trouble.map(|trouble| format!("disk: {trouble}; serving from memory and origins"));
         let places = self.places.as_ref().and_then(|places| places.ailment());
         disk.into_iter().chain(places).chain(self.fleet.ailments()).collect()
+    }
+
+    fn sites(&self) -> &[Site] {
+        &self.config.sites
     }
 
     fn stop(&self) {

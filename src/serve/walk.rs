@@ -3,7 +3,6 @@
 //! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,11 +19,12 @@ use super::Edge;
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{InterimSink, Request, RequestBody, Scheme};
+use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
 use crate::observe::id::RequestId;
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
+use crate::origin::steer::{Itinerary, Visitor};
 use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
 use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
@@ -51,8 +51,10 @@ pub(super) struct Walk {
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) key: CacheKey,
     pub(super) interim: Option<InterimSink>,
-    /// Where the client is.
-    client: IpAddr,
+    /// The client.
+    pub(super) client: Arc<Client>,
+    /// The cookie that it is being given, if so.
+    pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
     /// The request's name, where the route writes it into a field.
@@ -129,6 +131,9 @@ impl Walk {
             route.policy.encode.as_ref().filter(|_| fills && request.fields.has(FieldId::AcceptEncoding));
         let is_kept = Cell::new(false);
         let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
+            if route.policy.vary_by_country && line.name.eq_ignore_ascii_case(COUNTRY.as_bytes()) {
+                return false;
+            }
             let keeps = if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) };
             if asked.is_some() && line.id == FieldId::AcceptEncoding {
                 is_kept.set(keeps);
@@ -148,6 +153,11 @@ impl Walk {
             let node = edge.config.node.as_bytes();
             forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
         }
+        if route.policy.vary_by_country
+            && let Some(country) = edge.place_of(&request.client).and_then(|place| place.country)
+        {
+            forward.push(COUNTRY, country.as_str().as_bytes());
+        }
         let is_past_parents = fills && edge.parents.is_some() && {
             let client = request.client.address.ip();
             !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
@@ -165,7 +175,8 @@ impl Walk {
             policy: Arc::clone(route.policy),
             key,
             interim: request.interims.sink(),
-            client: request.client.address.ip(),
+            client: Arc::clone(&request.client),
+            mark: None,
             asker: Asker::Client,
             id: route.id,
             host_len: route.host().len(),
@@ -246,7 +257,7 @@ impl Walk {
     pub(super) fn has_origin(&self) -> bool {
         let origins = &self.edge.origins;
         self.edge.parents.is_some()
-            || origins.steer(&self.policy.steer).is_some_and(|pool| origins.available(pool))
+            || self.imagined().is_some_and(|itinerary| origins.available(&itinerary.first))
     }
 
     /// By what the coding of an answer is chosen; a node of the tier encodes for itself. `makes`: what is missing is made.
@@ -258,7 +269,10 @@ impl Walk {
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
     pub(super) async fn ask(&self, fields: Sent) -> Result<Answer, Failed> {
         // A child that goes around this node's store must not be given a parent's.
+        // Nor would one know which side of a split it is asked for.
         if let Some(parents) = &self.edge.parents
+            && !self.policy.vary_by_country
+            && !self.policy.steer.splits()
             && self.asker != (Asker::Node { around: true })
             && !self.is_past_parents
         {
@@ -279,26 +293,71 @@ impl Walk {
         self.ask_origin(fields).await
     }
 
-    /// Asks an origin of the route's pool, with these fields.
+    /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
+    /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
         let fields = if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) };
-        let pool = self.edge.origins.steer(&self.policy.steer).ok_or(OriginError::NoOrigin)?;
-        let ask = Ask {
-            pool: Arc::clone(pool),
+        let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
+        let body = std::mem::take(&mut *self.body.lock());
+        let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
+            self.edge.origins.ask(self.asking(itinerary.first, fields, body)).await?
+        } else {
+            // Boxed: few routes have more than one pool.
+            Box::pin(self.ask_one_after_another(itinerary, fields)).await?
+        };
+        remove_ours(&mut answer.fields);
+        Ok(answer)
+    }
+
+    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Answer, Failed> {
+        let mut pool = itinerary.first;
+        let mut others = itinerary.others.into_iter();
+        loop {
+            let asking = self.asking(Arc::clone(&pool), fields.clone(), RequestBody::Empty);
+            let failed = match self.edge.origins.ask(asking).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if !self.edge.origins.may_fall_over(&pool, failed.cause, &self.method) {
+                return Err(failed);
+            }
+            let Some(next) = others.next() else { return Err(failed) };
+            tracing::debug!(from = %pool, to = %next, cause = failed.cause.as_str(), "another pool is asked");
+            pool = next;
+        }
+    }
+
+    /// The pools to ask.
+    fn itinerary(&self) -> Option<Itinerary> {
+        self.edge.origins.itinerary(&self.policy.steer, &self.visitor())
+    }
+
+    /// The pools that would be asked.
+    fn imagined(&self) -> Option<Itinerary> {
+        self.edge.origins.imagined(&self.policy.steer, &self.visitor())
+    }
+
+    fn visitor(&self) -> Visitor<'_> {
+        let steer = &self.policy.steer;
+        let place = steer.asks_for_place().then(|| self.edge.place_of(&self.client)).flatten();
+        Visitor { address: self.client.address.ip(), place, fields: &self.fields, mark: self.mark.as_deref() }
+    }
+
+    fn asking(&self, pool: Arc<str>, fields: Sent, body: RequestBody) -> Ask {
+        let stuck = self.edge.origins.stuck(&pool, &self.fields);
+        Ask {
+            pool,
             method: self.method.clone(),
             authority: self.authority.clone(),
             target: self.forwarded.clone(),
             fields,
-            body: std::mem::take(&mut *self.body.lock()),
+            body,
             // Only a parent may say what is between nodes.
             interim: self.interim.clone().map(|sink| sink.through(remove_ours)),
-            client: Some(self.client),
-            stuck: self.edge.origins.stuck(pool, &self.fields),
+            client: Some(self.client.address.ip()),
+            stuck,
             surplus: self.surplus(),
-        };
-        let mut answer = self.edge.origins.ask(ask).await?;
-        remove_ours(&mut answer.fields);
-        Ok(answer)
+        }
     }
 
     /// The fields as the route's origins get them.
@@ -308,7 +367,7 @@ impl Walk {
             target: &self.target,
             path_len: self.target.iter().position(|byte| *byte == b'?').unwrap_or(self.target.len()),
             scheme: self.scheme,
-            client: self.client,
+            client: self.client.address.ip(),
             id: self.id,
         };
         fields.dressed(&self.policy.request_headers, &values)
@@ -357,3 +416,5 @@ pub(super) fn head<'a>(
 
 /// Edge Architecture Specification (W3C Note 2001): tells an origin that `Surrogate-Control` is understood here.
 const SURROGATE_CAPABILITY: &str = "surrogate-capability";
+/// Tells an origin the country by which answers are kept apart.
+const COUNTRY: &str = "x-country-code";

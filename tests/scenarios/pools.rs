@@ -37,7 +37,7 @@ async fn pools_are_asked_by_their_weight() {
             }
             let site = &mut config.sites[0];
             let mut policy = tidegate::config::RoutePolicy::clone(&site.defaults);
-            policy.steer = Steer::Weight(vec![("main".into(), 3), ("other".into(), 1)]);
+            policy.steer = Steer::weight(vec![("main".into(), 3), ("other".into(), 1)]);
             site.defaults = Arc::new(policy);
         })
         .start()

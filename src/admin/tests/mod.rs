@@ -27,6 +27,7 @@ struct Remembers {
     stopped: AtomicBool,
     not_ready: AtomicBool,
     explained: AtomicUsize,
+    sites: Vec<Site>,
 }
 
 impl Node for Remembers {
@@ -57,6 +58,10 @@ impl Node for Remembers {
 
     fn ailments(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn sites(&self) -> &[Site] {
+        &self.sites
     }
 
     fn stop(&self) {

@@ -63,6 +63,7 @@ async fn its_examples_are_calls() {
                 Route::Purge => PurgeRequest::parse(bytes, &as_written).err(),
                 Route::ZonePurge => zones::parse(bytes, &as_written).err(),
                 Route::KeysPurge => service::keys(None, bytes, false).err(),
+                Route::Steer => steer::Move::parse(bytes).err().map(|_| purge_api::Refusal::Empty),
                 Route::Deploy => DeployRequest::parse(bytes, &as_written).err(),
                 _ => panic!("{} has no body", call.path),
             };

@@ -248,3 +248,21 @@ async fn a_token_that_is_used_too_often_is_told_when_to_come_again() {
     assert_eq!(stage.send(purge()).await.status, 200);
     assert_eq!(stage.node.purges.sequence(), 2);
 }
+
+#[tokio::test]
+async fn shares_are_moved_only_by_who_may_control_the_node() {
+    let stage = stage();
+    // `ops` may, and is told that this node has no such site.
+    for (token, status) in [("abc", 404), ("nobody", 401)] {
+        let bearer = format!("Bearer {token}");
+        let lines = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let answer = stage.send(post("/v1/steer/a", &lines, r#"{"shares": {"b": 1}}"#)).await;
+        assert_eq!(answer.status, status, "{token}");
+    }
+    for may in [Permission::Read, Permission::Purge] {
+        let stage = Stage::with_token(&[may]);
+        let lines = [("authorization", "Bearer abc"), ("content-type", "application/json")];
+        let answer = stage.send(post("/v1/steer/a", &lines, r#"{"shares": {"b": 1}}"#)).await;
+        assert_eq!(answer.status, 403, "{may:?}");
+    }
+}

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
-use super::super::{AdminAddress, Certificate, Listener, ListenerProtocol, value};
+use super::super::{AdminAddress, Certificate, Listener, ListenerProtocol, Network, value};
 use super::{NETWORKS_EXAMPLE, Surroundings, file, tables};
 
 /// Each with the place of its address.
@@ -32,9 +32,25 @@ fn listener<'t>(section: Section<'t>, around: &Surroundings) -> Option<(Item<'t>
     let trusted = section.item("trusted_proxies");
     let trusted_proxies =
         trusted.and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network)).unwrap_or_default();
-    section.not_yet("proxy_protocol", "remove it; use trusted_proxies if the balancer sends X-Forwarded-For");
+    let proxy_protocol = section.item("proxy_protocol").and_then(|item| proxy_protocol(&item));
     section.close();
-    Some((item?, Listener { address: address?, tls: tls.unwrap_or_default(), protocols, trusted_proxies }))
+    let tls = tls.unwrap_or_default();
+    Some((item?, Listener { address: address?, tls, protocols, trusted_proxies, proxy_protocol }))
+}
+
+/// Whose connections begin with it; it has no other setting.
+fn proxy_protocol(item: &Item<'_>) -> Option<Vec<Network>> {
+    let section = item.section("`proxy_protocol`".to_owned())?;
+    let trust = section.required("trust", PROXY_EXAMPLE);
+    let networks = trust.as_ref().and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network));
+    if let Some(item) = trust.filter(|item| item.is_list() && networks.as_ref().is_some_and(Vec::is_empty))
+        && item.list(NETWORKS_EXAMPLE).is_some_and(|list| list.is_empty())
+    {
+        let message = "`trust` names nobody: no connection would be served";
+        item.tell(Complaint::new("empty", message, "empty", PROXY_EXAMPLE));
+    }
+    section.close();
+    networks
 }
 
 fn certificates(section: &Section<'_>, around: &Surroundings) -> Option<Vec<Certificate>> {
@@ -150,6 +166,8 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || all(one.ip()) || all(other.ip()))
 }
 
+const PROXY_EXAMPLE: &str =
+    "write proxy_protocol = { trust = [\"10.0.0.0/8\"] }, with the addresses of your balancers";
 const ADDRESS_EXAMPLE: &str = "write address = \"0.0.0.0:80\"";
 const CERTIFICATE_EXAMPLE: &str = "write { cert = \"www.pem\", key = \"www.key\" }";
 const TLS_EXAMPLE: &str = "tls = [ { cert = \"www.pem\", key = \"www.key\" } ]";

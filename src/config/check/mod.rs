@@ -34,6 +34,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
+pub(super) use policy::VARY_BY;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 pub(super) use pool::transport::PROXY_PROTOCOL;
 pub(super) use purge::UNSYNCED;
@@ -148,7 +149,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         .section("cache")
         .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
-    let sites = site::sites(&root, &pools.names, &defaults, around);
+    let sites = site::sites(&root, &pools, &defaults, around);
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
@@ -162,7 +163,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         admin,
         cache,
         geo,
-        pools: pools.pools,
+        pools: pools.by_name,
         sites,
         purge,
         tier,

@@ -122,6 +122,8 @@ pub(super) fn handling(
     changes.note(cache, |policy, cache| policy.cache = *cache);
     let x_cache = section.item("x_cache").and_then(|item| item.flag());
     changes.note(x_cache, |policy, flag| policy.x_cache = *flag);
+    let vary_by = section.item("vary_by").and_then(|item| item.word(&VARY_BY));
+    changes.note(vary_by, |policy, by_country| policy.vary_by_country = *by_country);
     changes.note(section.item("upgrade").and_then(|item| upgrade(&item)), |policy, names| {
         policy.upgrade = Arc::clone(names);
     });
@@ -298,6 +300,8 @@ pub(in super::super) const SET_COOKIE: [(&str, SetCookie); 3] =
 /// Names of the choices for `short_part`.
 pub(in super::super) const SHORT_PART: [(&str, ShortPart); 2] =
     [("refuse", ShortPart::Refuse), ("trust-framing", ShortPart::TrustFraming)];
+/// Names of the choices for `vary_by`.
+pub(in super::super) const VARY_BY: [(&str, bool); 2] = [("off", false), ("country", true)];
 /// Names of the directives a client's `Cache-Control` may have.
 pub(in super::super) const DIRECTIVES: [(&str, RequestDirectives); 7] = [
     ("no-cache", RequestDirectives::NO_CACHE),

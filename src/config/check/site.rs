@@ -10,13 +10,14 @@ use super::answers::redirects;
 use super::conditions::conditions;
 use super::counts::Counted;
 use super::policy::{self, Changes};
+use super::pool::Pools;
 use super::steer::{only_pool, steer};
 use super::{Places, Surroundings, tables};
 
 /// All sites; at least one.
 pub(super) fn sites(
     root: &Section<'_>,
-    pools: &[Arc<str>],
+    pools: &Pools,
     defaults: &Changes,
     around: &Surroundings,
 ) -> Vec<Site> {
@@ -40,7 +41,7 @@ pub(super) fn sites(
 
 fn site(
     section: Section<'_>,
-    pools: &[Arc<str>],
+    pools: &Pools,
     defaults: &Changes,
     ground: &Ground<'_>,
     places: &mut Places,
@@ -55,6 +56,7 @@ fn site(
     changes.extend(access::access(&section, &place, ground));
     let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
+    needs_database(&section, pools);
     let defaults = Arc::new(changes.over(preset.policy(steer.clone())));
     let mut routes: Vec<Route> = Vec::new();
     let mut paths = Places::new();
@@ -108,7 +110,7 @@ fn route(
     section: Section<'_>,
     preset: Preset,
     steer: &Steer,
-    pools: &[Arc<str>],
+    pools: &Pools,
     changes: &Changes,
     site: &str,
     ground: &Ground<'_>,
@@ -134,6 +136,7 @@ fn route(
     let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
     changes.extend(policy::handling(&section, &captures, ground.around));
     changes.extend(access::access(&section, &place, ground));
+    needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })
@@ -148,6 +151,16 @@ pub(super) fn path(item: &Item<'_>) -> Option<PathPattern> {
     let regex = section.required("regex", PATH_EXAMPLE);
     section.close();
     regex?.parsed("write path = { regex = \"^/v[0-9]+/\" }", value::path_regex)
+}
+
+/// `vary_by = "country"` without a country to be had.
+fn needs_database(section: &Section<'_>, pools: &Pools) {
+    if let Some(item) = section.item("vary_by").filter(|item| !pools.geo && item.as_text() == Some("country"))
+    {
+        let message = "telling countries apart needs a geo database";
+        let help = "write [geo] and below it database = \"/var/lib/tidegate/country.mmdb\"";
+        item.tell(Complaint::new("no-geo", message, "no [geo] in the file", help));
+    }
 }
 
 fn preset(section: &Section<'_>) -> Option<Preset> {

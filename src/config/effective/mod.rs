@@ -6,6 +6,7 @@ mod access;
 mod geo;
 mod pool;
 mod site;
+mod steer;
 mod transport;
 
 use std::fmt::Write as _;
@@ -103,6 +104,9 @@ impl Page {
         };
         self.line("protocols", &strings(listener.protocols.iter().map(name)));
         self.line("trusted_proxies", &strings(listener.trusted_proxies.iter()));
+        if let Some(trust) = &listener.proxy_protocol {
+            self.line("proxy_protocol", &format!("{{ trust = {} }}", strings(trust.iter())));
+        }
     }
 
     fn tier(&mut self, tier: &Tier) {

@@ -15,6 +15,9 @@ impl Page {
         }
         self.0.push_str("]\n");
         self.line("balance", &quoted(pool.balance.as_str()));
+        if let Some(at) = &pool.location {
+            self.line("location", &format!("[{:?}, {:?}]", at.latitude(), at.longitude()));
+        }
         if let Some(host) = &pool.host {
             self.line("host", &quoted(host));
         }

@@ -3,10 +3,10 @@
 use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
-use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART};
+use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART, VARY_BY};
 use super::super::{
     Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
-    Redirect, Rewrite, RoutePolicy, Site, Steer, Wanted,
+    Redirect, Rewrite, RoutePolicy, Site, Wanted,
 };
 use super::{Page, named, or_off, quoted, size, strings, time};
 
@@ -48,14 +48,8 @@ impl Page {
     fn policy(&mut self, policy: &RoutePolicy) {
         self.line("preset", &quoted(policy.preset.as_str()));
         self.line("cache", &quoted(if policy.cache { "on" } else { "off" }));
-        match &policy.steer {
-            Steer::Pool(pool) => self.line("pool", &quoted(pool)),
-            Steer::Weight(pools) => {
-                let shares: Vec<_> =
-                    pools.iter().map(|(pool, weight)| format!("{} = {weight}", quoted(pool))).collect();
-                self.line("steer", &format!("{{ by = \"weight\", pools = {{ {} }} }}", shares.join(", ")));
-            }
-        }
+        self.steer(&policy.steer);
+        self.line("vary_by", &named(&VARY_BY, &policy.vary_by_country));
         self.rules(&policy.rules);
         let (sort, remove) = (policy.query.sort, strings(policy.query.remove.iter()));
         let keep = policy.query.keep.as_ref().map_or_else(|| quoted("all"), |names| strings(names.iter()));

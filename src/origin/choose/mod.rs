@@ -1,10 +1,10 @@
-//! Which origin of a pool is asked next, and which pool of a route.
+//! Which origin of a pool is asked next.
 //!
 //! Within a pool the origins that may be asked are graded, and one of the best grade is chosen by the pool's `balance`:
 //! by weight (`weight.rs`), by what is under way, by the time to the first byte (`latency.rs`), or by a hash of the client or the
 //! URL (`hash.rs`). One that is silent is passed over while another talks, one whose connections are all taken while
 //! another has room; backups are asked only when no other origin is available. When every origin is ejected, ejection says
-//! nothing any more and all are tried (panic). One drained by hand is never asked. Among pools: by weight, each request anew.
+//! nothing any more and all are tried (panic). One drained by hand is never asked.
 //!
 //! An origin is silent when it was asked [`ORIGIN_SILENT_AFTER`] ago or longer and no head has come from it since, whatever else
 //! is under way there: a machine that takes connections and does nothing with them. It is nothing that has to be
@@ -17,8 +17,6 @@ mod hash;
 mod latency;
 mod weight;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_store::timestamp::Timestamp;
@@ -370,30 +368,6 @@ fn ejected_max(pool: &config::Pool) -> usize {
 /// The origins of this grade in the choice under way, with their places.
 fn of_grade(standings: &[Standing], grade: u8) -> impl Iterator<Item = (usize, &Standing)> {
     standings.iter().enumerate().filter(move |(_, origin)| origin.view.grade == Some(grade))
-}
-
-/// Spreads requests over pools by weight without remembering anything of a route.
-///
-/// Multiples of the golden ratio fill the circle evenly whatever stride a route sees of them, so each route gets
-/// its weights to within a few requests although all routes share one counter.
-#[derive(Debug, Default)]
-pub(crate) struct Spread(AtomicU64);
-
-impl Spread {
-    /// One of `pools` by its weight; `None` when the weights add up to nothing.
-    pub(crate) fn choose<'p>(&self, pools: &[(&'p Arc<str>, u32)]) -> Option<&'p Arc<str>> {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let total: u64 = pools.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let turn = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
-        let mut point = u64::try_from((u128::from(turn) * u128::from(total)) >> 64).unwrap_or(0);
-        for (pool, weight) in pools {
-            match point.checked_sub(u64::from(*weight)) {
-                Some(rest) => point = rest,
-                None => return Some(pool),
-            }
-        }
-        None
-    }
 }
 
 /// A weight of one.

@@ -146,6 +146,27 @@ async fn checks_end_with_their_pools() {
     assert!(origin.seen().requests.len() <= 3, "{}", origin.seen().requests.len());
 }
 
+/// A worker that has had no request since a reload still holds the pools from before.
+#[tokio::test]
+async fn checks_end_with_the_settings_of_their_pools() {
+    let origin = Scripted::new(vec![vec![Play::Read, write(UP)]; 50]).await;
+    let (old, clock) = checked(&origin, Health::default());
+    until(&clock, || origin.seen().requests.len() >= 2).await;
+    let same = BTreeMap::from([("p".into(), old.pools.get("p").unwrap().settings().clone())]);
+    let renewed = old.renewed(&same, &clock).unwrap();
+    old.retire(&renewed.pools);
+    let seen = origin.seen().requests.len();
+    until(&clock, || origin.seen().requests.len() >= seen + 2).await;
+    old.retire(&old.renewed(&BTreeMap::new(), &clock).unwrap().pools);
+    let seen = origin.seen().requests.len();
+    for _ in 0..40 {
+        clock.advance(Duration::from_secs(1));
+        let turn = std::future::pending::<()>();
+        let _ = tokio::time::timeout(Duration::from_millis(1), turn).await;
+    }
+    assert!(origin.seen().requests.len() <= seen + 1, "{} after {seen}", origin.seen().requests.len());
+}
+
 #[test]
 fn an_origin_whose_checks_fail_is_asked_only_when_all_are_down() {
     let three = three(|pool| pool.health = Some(Health { unhealthy_after: 1, ..Health::default() }));

@@ -180,6 +180,32 @@ async fn an_origin_that_does_not_answer_is_given_up_after_first_byte_timeout_and
 }
 
 /// A TLS handshake that never comes counts as connecting.
+/// The second may be carried out when the client has had the first one's answer and has made anew what it deletes.
+#[tokio::test]
+async fn what_changes_something_is_never_asked_of_two_origins_at_once() {
+    for (method, on_top) in [(Method::GET, 1), (Method::DELETE, 0)] {
+        let gate = Arc::new(Notify::new());
+        let silent = Scripted::new(vec![vec![Play::Read, Play::Wait(Arc::clone(&gate))]]).await;
+        let well = Scripted::always(OK).await;
+        let clock = manual();
+        let mut settings = settings(vec![at(silent.port), at(well.port)]);
+        settings.hedge_after = crate::config::HedgeAfter::Time(Duration::from_millis(200));
+        let pools = pools(settings, &clock);
+        let asking = tokio::spawn({
+            let pools = Arc::clone(&pools);
+            async move { fetch(&pools, ask(method, "/")).await.is_ok() }
+        });
+        silent.until(|seen| seen.requests.len() == 1).await;
+        while !asking.is_finished() {
+            clock.advance(Duration::from_millis(100));
+            let turn = std::future::pending::<()>();
+            let _ = tokio::time::timeout(Duration::from_millis(1), turn).await;
+        }
+        assert_eq!(asking.await.unwrap(), on_top == 1);
+        assert_eq!(well.seen().requests.len(), on_top);
+    }
+}
+
 #[tokio::test]
 async fn a_silent_tls_origin_is_given_up_after_connect_timeout() {
     let origin = Scripted::new(vec![vec![Play::Wait(Arc::default())]]).await;

@@ -10,6 +10,7 @@ mod connecting;
 mod forwarding;
 mod framing;
 mod pooling;
+mod steering;
 mod transport;
 mod truncation;
 

@@ -20,6 +20,7 @@ mod clients;
 mod concurrency;
 mod countries;
 mod rate;
+pub(super) mod readings;
 mod referers;
 pub mod signed;
 mod users;

@@ -60,7 +60,7 @@ fn marked(mark: &str, path: &str, methods: &[Method]) -> config::Route {
 fn mark(policy: &RoutePolicy) -> &str {
     match &policy.steer {
         Steer::Pool(name) => name,
-        Steer::Weight(_) => "not marked",
+        Steer::By(_) => "not marked",
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod conditions;
 mod deception;
+mod guarding;
 mod matching;
 mod normal;
 mod property;
@@ -32,6 +33,7 @@ fn policy() -> RoutePolicy {
         cache: true,
         rules: cache_store::rules::Policy::default(),
         steer: Steer::Pool("origin".into()),
+        vary_by_country: false,
         query: Query::default(),
         forward: Forward::Safe,
         cookies: Cookies::Forward,

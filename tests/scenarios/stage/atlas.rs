@@ -14,6 +14,19 @@ pub(crate) fn countries(networks: &[(&str, &str)]) -> Vec<u8> {
     written(records)
 }
 
+/// A database in which these networks are at these points, degrees north and east, in some country.
+pub(crate) fn points(networks: &[(&str, f64, f64)]) -> Vec<u8> {
+    let records = networks.iter().map(|(network, north, east)| {
+        let record = [
+            ("country_code", Value::String("XK".to_owned())),
+            ("latitude", Value::Double(*north)),
+            ("longitude", Value::Double(*east)),
+        ];
+        (*network, record.map(|(key, value)| (key.to_owned(), value)).into())
+    });
+    written(records)
+}
+
 fn written<'n>(records: impl Iterator<Item = (&'n str, BTreeMap<String, Value>)>) -> Vec<u8> {
     let mut writer = Writer::builder("Test").description(&[("en", "made by a test")]).build();
     for (network, record) in records {

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2::SendRequest;
 use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::AsyncWriteExt;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -65,6 +66,11 @@ impl Drop for Identity {
 
 impl H2Client {
     pub(crate) async fn connect(address: SocketAddr, identity: &Identity) -> Self {
+        Self::connect_after(address, identity, b"").await
+    }
+
+    /// The same where these bytes go before the handshake.
+    pub(crate) async fn connect_after(address: SocketAddr, identity: &Identity, first: &[u8]) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(identity.der.clone()).expect("our own certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -73,7 +79,8 @@ impl H2Client {
         let mut config =
             config.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = within(TcpStream::connect(address)).await.expect("the node listens");
+        let mut stream = within(TcpStream::connect(address)).await.expect("the node listens");
+        stream.write_all(first).await.expect("a new connection takes a few bytes");
         let name = ServerName::try_from(HOST).expect("a host name");
         let stream =
             within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("a handshake");

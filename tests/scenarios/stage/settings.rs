@@ -79,6 +79,7 @@ fn plain() -> Listener {
         tls: Vec::new(),
         protocols: vec![ListenerProtocol::Http11],
         trusted_proxies: Vec::new(),
+        proxy_protocol: None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::geo::Coordinates;
+
 use super::limits::{count, timeout};
 use super::{Places, Surroundings, file};
 use crate::config::file::{Item, Section};
@@ -19,14 +21,16 @@ pub(super) mod transport;
 /// The pools of a file.
 pub(super) struct Pools {
     /// Those that could be read.
-    pub(super) pools: BTreeMap<Arc<str>, Pool>,
+    pub(super) by_name: BTreeMap<Arc<str>, Pool>,
     /// The names of all, so that a mistake in one is not told again where it is used.
     pub(super) names: Vec<Arc<str>>,
+    /// Whether a database says where clients are.
+    pub(super) geo: bool,
 }
 
 /// All pools; at least one.
 pub(super) fn pools(root: &Section<'_>, around: &Surroundings) -> Pools {
-    let mut all = Pools { pools: BTreeMap::new(), names: Vec::new() };
+    let mut all = Pools { by_name: BTreeMap::new(), names: Vec::new(), geo: root.item("geo").is_some() };
     let named = root.section("pool").map(|section| section.named()).unwrap_or_default();
     if named.is_empty() {
         root.tell(Complaint::new(
@@ -50,7 +54,7 @@ pub(super) fn pools(root: &Section<'_>, around: &Surroundings) -> Pools {
         }
         let Some(section) = item.section(format!("[pool.{name}]")) else { continue };
         if let Some(pool) = pool(section, &name, around) {
-            all.pools.insert(name, pool);
+            all.by_name.insert(name, pool);
         }
     }
     all
@@ -70,6 +74,10 @@ fn pool(section: Section<'_>, name: &Arc<str>, around: &Surroundings) -> Option<
     pool.host = section
         .item("host")
         .and_then(|item| item.parsed("write host = \"www.example.com\"", value::host_field));
+    pool.location = section.item("location").and_then(|item| {
+        // A place that a mistake was told about is a place.
+        location(&item).or_else(|| Coordinates::new(0.0, 0.0))
+    });
     tls(&section, &mut pool, around);
     count(&section, "connections_max", &mut pool.connections_max, 1..=65_535);
     if let Some(concurrency) = section.item("concurrency").and_then(|item| item.word(&Concurrency::WORDS)) {
@@ -213,6 +221,17 @@ fn balance(section: &Section<'_>, origins: &[Origin]) -> Option<Balance> {
     Some(balance)
 }
 
+/// Degrees north and east.
+fn location(item: &Item<'_>) -> Option<Coordinates> {
+    let list = item.list(LOCATION_EXAMPLE)?;
+    let [north, east] = list.as_slice() else {
+        item.tell(Complaint::new("location", "`location` is two numbers", "not two", LOCATION_EXAMPLE));
+        return None;
+    };
+    let (north, east) = (north.degrees(90, LOCATION_EXAMPLE), east.degrees(180, LOCATION_EXAMPLE));
+    Coordinates::new(north?, east?)
+}
+
 fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
     let name = section.item("server_name");
     let verify = section.item("verify");
@@ -233,6 +252,7 @@ fn tls(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
 
 const ORIGINS_EXAMPLE: &str =
     "write origins = [\"http://10.0.0.1:3000\"] or [ { url = \"http://10.0.0.1:3000\", weight = 3 } ]";
+const LOCATION_EXAMPLE: &str = "write degrees north and east, like location = [50.1, 8.7]";
 const STICKY_EXAMPLE: &str = "write sticky = { cookie = \"tidegate-origin\" }: letters, digits, `-` and `_`";
 /// Bytes of a cookie's name.
 const COOKIE_NAME_BYTES_MAX: usize = 64;
