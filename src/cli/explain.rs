@@ -50,9 +50,6 @@ impl Explain {
         for field in &self.fields {
             let _ = write!(path, "&header={}", percent_encoded(field));
         }
-        if let Some(client) = self.client {
-            let _ = write!(path, "&client={}", percent_encoded(&client.to_string()));
-        }
         match self.node.call(talk, "GET", &path, None) {
             Ok(answer) if self.node.json => talk.json(&answer),
             Ok(answer) => talk.result(&text(&answer)),

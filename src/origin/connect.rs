@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use cache_store::timestamp::Timestamp;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
@@ -240,6 +241,18 @@ impl Tls {
         config.alpn_protocols = vec![if needs_h2 { H2 } else { b"http/1.1" }.to_vec()];
         Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)), needs_h2 })
     }
+}
+
+/// A mark of what the files hold that a pool's TLS is set up from: they are renewed under the names they have.
+pub(crate) fn mark_of_files<'p>(files: impl Iterator<Item = &'p Path>) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for file in files {
+        // One that cannot be read is told when it is to be used.
+        let bytes = std::fs::read(file).unwrap_or_default();
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(&bytes);
+    }
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

@@ -184,7 +184,7 @@ impl OriginPools {
         Self::with_resolver(pools, clock, &(Arc::new(SystemResolver::new()) as Arc<dyn Resolve>))
     }
 
-    /// Pools by other settings. One whose settings are the same is the same pool, with its connections; the others take over what is known
+    /// Pools by other settings. One whose settings are the same, and the certificates they name, is the same pool, with its connections; the others take over what is known
     /// of their origins, and what is under way to what they were ends as it will.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl OriginPools {
         let mut renewed = Self { pools: BTreeMap::new(), turns: Turns::default() };
         let mut others = BTreeMap::new();
         for (name, settings) in pools {
-            match self.pools.get(name).filter(|pool| pool.settings() == settings) {
+            match self.pools.get(name).filter(|pool| pool.is_set_to(settings)) {
                 Some(pool) => drop(renewed.pools.insert(Arc::clone(name), Arc::clone(pool))),
                 None => drop(others.insert(Arc::clone(name), settings.clone())),
             }

@@ -48,6 +48,8 @@ pub(crate) struct Pool {
     pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
+    /// Of what that was set up from.
+    files: [u8; 32],
     pub(crate) tunnels: Arc<Tunnels>,
     /// No new request comes: other settings have taken its place.
     retired: AtomicBool,
@@ -103,6 +105,8 @@ impl Pool {
         resolver: &Arc<dyn Resolve>,
         clock: Clock,
     ) -> Result<Self, TlsSetupError> {
+        // Before they are read: what changes meanwhile has changed.
+        let files = connect::mark_of_files(files(&settings));
         let encrypted = settings.origins.iter().any(|origin| origin.tls);
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
@@ -130,7 +134,7 @@ impl Pool {
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
         let retired = AtomicBool::new(false);
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tunnels, retired, clock })
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, files, tunnels, retired, clock })
     }
 
     /// A request as it goes out.
@@ -345,9 +349,9 @@ impl Pool {
         Ok(socket)
     }
 
-    /// What it is set to.
-    pub(crate) fn settings(&self) -> &config::Pool {
-        &self.settings
+    /// Whether it is what it would be by these settings: they are the same, and so are the files that they name.
+    pub(super) fn is_set_to(&self, settings: &config::Pool) -> bool {
+        self.settings == *settings && self.files == connect::mark_of_files(files(settings))
     }
 
     /// Whether a request without a body that failed here may go to another pool.
@@ -610,6 +614,12 @@ impl Outgoing {
             held: false,
         }
     }
+}
+
+/// What TLS to a pool's origins is set up from.
+fn files(pool: &config::Pool) -> impl Iterator<Item = &Path> {
+    let identity = pool.transport.client_cert.iter().flat_map(|pair| [&*pair.cert, &*pair.key]);
+    pool.ca.as_deref().into_iter().chain(identity)
 }
 
 /// `www.example.com:8443` → `www.example.com`; `[::1]:80` → `::1`.

@@ -152,7 +152,7 @@ async fn checks_end_with_the_settings_of_their_pools() {
     let origin = Scripted::new(vec![vec![Play::Read, write(UP)]; 50]).await;
     let (old, clock) = checked(&origin, Health::default());
     until(&clock, || origin.seen().requests.len() >= 2).await;
-    let same = BTreeMap::from([("p".into(), old.pools.get("p").unwrap().settings().clone())]);
+    let same = BTreeMap::from([("p".into(), old.pools.get("p").unwrap().settings.clone())]);
     let renewed = old.renewed(&same, &clock).unwrap();
     old.retire(&renewed.pools);
     let seen = origin.seen().requests.len();

@@ -219,6 +219,40 @@ async fn an_origin_that_asks_for_a_certificate_is_shown_the_pools_and_resumes_it
     }
 }
 
+/// Certificates are renewed under the name they had.
+#[tokio::test]
+async fn a_pool_whose_certificates_have_changed_on_disk_is_another_one() {
+    let made = || rcgen::generate_simple_self_signed(["node-1.example.com".to_owned()]).unwrap();
+    let (ca, identity) = (made(), made());
+    let ca = Place::holding(&ca.cert.pem());
+    let (cert, key) =
+        (Place::holding(&identity.cert.pem()), Place::holding(&identity.signing_key.serialize_pem()));
+    let client_cert = Some(Certificate { cert: cert.0.clone(), key: key.0.clone() });
+    let settings = PoolSettings {
+        ca: Some(ca.0.clone()),
+        transport: Transport { client_cert, ..Transport::default() },
+        ..settings(vec![Origin { tls: true, ..at(1) }])
+    };
+    let clock = Clock::system();
+    let map = BTreeMap::from([("p".into(), settings)]);
+    let pools = OriginPools::new(&map, &clock).unwrap();
+    let is_same = |pools: &OriginPools, next: &OriginPools| {
+        Arc::ptr_eq(pools.pools.get("p").unwrap(), next.pools.get("p").unwrap())
+    };
+    let same = pools.renewed(&map, &clock).unwrap();
+    assert!(is_same(&pools, &same.pools), "nothing has changed");
+    std::fs::write(&ca.0, made().cert.pem()).unwrap();
+    let next = pools.renewed(&map, &clock).unwrap();
+    assert!(!is_same(&pools, &next.pools), "other roots");
+    let other = made();
+    std::fs::write(&cert.0, other.cert.pem()).unwrap();
+    assert!(next.pools.renewed(&map, &clock).is_err(), "half of a pair is none, and what was there stays");
+    std::fs::write(&key.0, other.signing_key.serialize_pem()).unwrap();
+    let last = next.pools.renewed(&map, &clock).unwrap();
+    assert!(!is_same(&next.pools, &last.pools), "another identity");
+    assert!(is_same(&last.pools, &last.pools.renewed(&map, &clock).unwrap().pools));
+}
+
 #[tokio::test]
 async fn an_origin_is_told_of_the_client_first_and_its_connection_serves_that_one_alone() {
     for version in [ProxyProtocol::V1, ProxyProtocol::V2] {

@@ -4,7 +4,7 @@
 //! quick to guess (plain text, `crypt`, MD5, SHA-1) is refused by name. How much one verification may cost is bounded when the file
 //! is read, so that no request can be made to cost more.
 //!
-//! Invariant: a [`Hash`] is one that can be verified, within the bounds.
+//! Invariant: a [`enum@Hash`] is one that can be verified, within the bounds.
 
 use std::collections::HashMap;
 
