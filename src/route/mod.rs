@@ -380,9 +380,8 @@ impl<'t> Route<'t, '_> {
     fn keeps(&self, line: &FieldLine<'_>, purpose: Purpose) -> bool {
         let ends_here = line.id == FieldId::Authorization
             && self.guard.is_some_and(|guard| guard.consumes_authorization());
-        !ends_here
-            && !(purpose == Purpose::Fill && self.is_disguised(line.name))
-            && policy::keeps(line, self.policy, purpose)
+        let is_disguised = || purpose == Purpose::Fill && self.is_disguised(line.name);
+        !ends_here && !is_disguised() && policy::keeps(line, self.policy, purpose)
     }
 
     /// Whether an origin may take a field for one that tells answers apart here, and that this one is not.

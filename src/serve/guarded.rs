@@ -71,7 +71,7 @@ impl Edge {
         let bypass = route.bypass;
         let offered = match request.upgrade {
             Upgrade::No => None,
-            _ => upgrade::offered(&request.fields, &route.policy.upgrade),
+            Upgrade::Connection => upgrade::offered(&request.fields, &route.policy.upgrade),
         };
         let walk = match bypass {
             _ if offered.is_some() => Walk::pass(self, request, route),
