@@ -380,8 +380,9 @@ impl Fields {
         let pairs = self.all(FieldId::Cookie).flat_map(|line| line.split(|byte| *byte == b';'));
         pairs.filter_map(move |pair| {
             let pair = pair.trim_ascii();
-            let at = memchr::memchr(b'=', pair)?;
-            is_in_digits(pair.get(..at)?, digits).then(|| pair.get(at + 1..)).flatten()
+            // A name alone is sent on with an empty value.
+            let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+            is_in_digits(pair.get(..at)?, digits).then(|| pair.get(at + 1..).unwrap_or_default())
         })
     }
 }

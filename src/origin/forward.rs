@@ -95,6 +95,15 @@ impl Forwarded {
         self.lines.extend_from_slice(&conditions);
     }
 
+    /// What is always sent, as whoever gets it reads it.
+    pub(crate) fn as_fields(&self) -> Fields {
+        let lines = dress::lines(self.lines.get(..self.conditions_at).unwrap_or_default());
+        let values = lines.map(|(name, line)| {
+            (name, line.get(name.len().saturating_add(1)..).unwrap_or_default().trim_ascii())
+        });
+        Fields::pack(values)
+    }
+
     /// It is this client's.
     pub(crate) fn of_client(self, client: SocketAddr) -> Self {
         Self { client: Some(client), ..self }

@@ -113,7 +113,7 @@ impl HeaderRules {
 }
 
 /// Name and whole line of each line.
-pub(crate) fn lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     lines.split_inclusive(|byte| *byte == b'\n').map(|line| {
         let end = memchr::memchr(b':', line).unwrap_or(line.len());
         (line.get(..end).unwrap_or_default(), line)

@@ -58,7 +58,7 @@ impl RouteTable {
             || policy.maintenance.is_some()
             || !policy.allow_methods.is_empty()
             || policy.answer.is_some()
-            || self.sites.redirects(route.site);
+            || self.sites.redirects(route.host());
         if !answers {
             return None;
         }
@@ -86,7 +86,7 @@ impl RouteTable {
         if !policy.allow_methods.is_empty() && !policy.allow_methods.contains(asked.method) {
             return Some(OwnAnswer::NotAllowed(&policy.allow_methods));
         }
-        if let Some((path, redirect)) = self.sites.redirect(route.site, whole.path()) {
+        if let Some((path, redirect)) = self.sites.redirect(route.host(), whole.path()) {
             return Some(redirected(redirect, Some(path), &values));
         }
         match policy.answer.as_deref()? {

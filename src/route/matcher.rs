@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::access::{Guard, Guards, Made, SetupError, readings};
 use super::authority::Authority;
@@ -52,6 +52,10 @@ pub(super) struct CompiledSite {
     is_mixed: bool,
     routes: Vec<CompiledRoute>,
     by_path: Option<ByPath>,
+    /// Fields that its routes are chosen by.
+    chosen_by: Box<[HeaderName]>,
+    /// Whether a route is chosen by what is not in the URL.
+    has_conditions: bool,
 }
 
 /// What matched.
@@ -69,6 +73,10 @@ pub(super) struct Matched<'t> {
     pub(super) is_plain: bool,
     /// The route's path.
     pub(super) pattern: Option<&'t CompiledPath>,
+    /// Fields that the site's routes are chosen by.
+    pub(super) chosen_by: &'t [HeaderName],
+    /// Whether the site has routes that are chosen by what is not in the URL.
+    pub(super) has_conditions: bool,
 }
 
 impl Matched<'_> {
@@ -120,14 +128,14 @@ impl Sites {
         self.compiled.get(at)
     }
 
-    /// Whether a site has redirects.
-    pub(super) fn redirects(&self, site: u16) -> bool {
-        self.compiled.get(usize::from(site)).is_some_and(|site| site.redirects.is_some())
+    /// Whether the site of a host has redirects.
+    pub(super) fn redirects(&self, host: &[u8]) -> bool {
+        self.of_host(host).is_some_and(|site| site.redirects.is_some())
     }
 
-    /// The first redirect of a site for a path in normal form.
-    pub(super) fn redirect(&self, site: u16, path: &[u8]) -> Option<(&CompiledPath, &Redirect)> {
-        let Redirects { all, by_path } = self.compiled.get(usize::from(site))?.redirects.as_ref()?;
+    /// The first redirect of a host's site for a path in normal form.
+    pub(super) fn redirect(&self, host: &[u8], path: &[u8]) -> Option<(&CompiledPath, &Redirect)> {
+        let Redirects { all, by_path } = self.of_host(host)?.redirects.as_ref()?;
         let at =
             by_path.first(path, |at| all.get(at).is_some_and(|(from, _)| from.matches(path)), |_| true)?;
         all.get(at).map(|(from, redirect)| (from, redirect))
@@ -156,8 +164,14 @@ impl CompiledSite {
         let by_path =
             (routes.len() > LINEAR_ROUTES_MAX).then(|| ByPath::new(routes.iter().map(|route| &route.path)));
         let redirects = (!site.redirects.is_empty()).then(|| Redirects::new(&site.redirects));
+        let chosen_by = site.routes.iter().flat_map(|route| &route.conditions.header);
+        let mut chosen_by: Vec<_> = chosen_by.map(|(name, _)| name.clone()).collect();
+        chosen_by.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        chosen_by.dedup();
         Ok(Self {
             index,
+            chosen_by: chosen_by.into(),
+            has_conditions: site.routes.iter().any(|route| !route.conditions.is_empty()),
             name: Arc::clone(&site.name),
             defaults: Arc::clone(&site.defaults),
             is_plain: site.defaults.is_plain() && redirects.is_none(),
@@ -239,6 +253,8 @@ impl CompiledSite {
                 route: found,
                 is_plain: route.is_plain && self.redirects.is_none(),
                 pattern: Some(&route.path),
+                chosen_by: &self.chosen_by,
+                has_conditions: self.has_conditions,
             },
             None => Matched {
                 policy: &self.defaults,
@@ -248,6 +264,8 @@ impl CompiledSite {
                 route: None,
                 is_plain: self.is_plain,
                 pattern: None,
+                chosen_by: &self.chosen_by,
+                has_conditions: self.has_conditions,
             },
         }
     }

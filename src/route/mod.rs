@@ -32,7 +32,7 @@ use bytes::Bytes;
 use cache_store::key::{CacheKey, Keyer};
 use cache_store::purge::Resource;
 use geo::Code;
-use http::Method;
+use http::{HeaderName, Method};
 
 pub(crate) use answer::{Asked, OwnAnswer};
 pub use authority::Authority;
@@ -94,6 +94,10 @@ pub struct Route<'t, 'r> {
     lane: Option<&'t [u8]>,
     /// The route's path, which knows what its stars and groups took.
     pattern: Option<&'t CompiledPath>,
+    /// Fields that the site's routes are chosen by.
+    chosen_by: &'t [HeaderName],
+    /// Whether the site has routes that are chosen by what is not in the URL.
+    has_conditions: bool,
 }
 
 /// Why a request has no route.
@@ -237,7 +241,24 @@ impl RouteTable {
             arm: None,
             lane,
             pattern: matched.pattern,
+            chosen_by: matched.chosen_by,
+            has_conditions: matched.has_conditions,
         })
+    }
+
+    /// Whether a node that is asked for the same with these fields chooses the same route: not all that a route is chosen by goes on
+    /// with a request.
+    pub(crate) fn is_chosen_too(
+        &self,
+        route: &Route<'_, '_>,
+        method: &Method,
+        fields: &Fields,
+        client: IpAddr,
+    ) -> bool {
+        let chosen =
+            || self.route_parts(method, route.scheme, &route.authority, &route.target, fields, client);
+        !route.has_conditions
+            || chosen().is_ok_and(|there| there.route == route.route && there.bypass.is_none())
     }
 
     /// Every key under which an answer for this path and query may be stored: one, or more where routes are chosen by more than
@@ -368,7 +389,16 @@ impl<'t> Route<'t, '_> {
     fn keeps(&self, line: &FieldLine<'_>, purpose: Purpose) -> bool {
         let ends_here = line.id == FieldId::Authorization
             && self.guard.is_some_and(|guard| guard.consumes_authorization());
-        !ends_here && policy::keeps(line, self.policy, purpose)
+        let is_disguised = || purpose == Purpose::Fill && self.is_disguised(line.name);
+        !ends_here && !is_disguised() && policy::keeps(line, self.policy, purpose)
+    }
+
+    /// Whether an origin may take a field for one that tells answers apart here, and that this one is not.
+    fn is_disguised(&self, name: &[u8]) -> bool {
+        let bypass = self.policy.bypass.header.iter().map(|(known, _)| known);
+        self.policy.key.headers.iter().chain(bypass).chain(self.chosen_by).any(|known| {
+            is_alike(name, known.as_str()) && !name.eq_ignore_ascii_case(known.as_str().as_bytes())
+        })
     }
 }
 

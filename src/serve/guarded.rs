@@ -17,8 +17,8 @@ use purge_api::compat::method;
 use serde_json::{Map, Value, json};
 
 use super::walk::Walk;
-use super::{Edge, Finish, Tier, pass, walk_on};
-use crate::listener::request::Request;
+use super::{Edge, Finish, Tier, pass, upgrade, walk_on};
+use crate::listener::request::{Request, Upgrade};
 use crate::listener::service::Served;
 use crate::respond::failure::Failure;
 use crate::respond::response::Response;
@@ -69,7 +69,12 @@ impl Edge {
         (finish, own): (Finish, Option<Response>),
     ) -> Served {
         let bypass = route.bypass;
+        let offered = match request.upgrade {
+            Upgrade::No => None,
+            Upgrade::Connection => upgrade::offered(&request.fields, &route.policy.upgrade),
+        };
         let walk = match bypass {
+            _ if offered.is_some() => Walk::pass(self, request, route),
             Some(Bypass::Trace) => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
             Some(_) => Walk::pass(self, request, route),
             None => Walk::fill(self, request, route, route.key(self.store.keyer())),
@@ -84,10 +89,11 @@ impl Edge {
             if let (Ok(()), Some(own)) = (&verified, own) {
                 return finish.dressed(own);
             }
-            let answer = match (verified, bypass) {
-                (Err(denied), _) => told(&guard, denied, walk.failed(denied.into())),
-                (Ok(()), Some(reason)) => pass::pass(walk, reason.as_str()).await,
-                (Ok(()), None) => {
+            let answer = match (verified, offered, bypass) {
+                (Err(denied), ..) => told(&guard, denied, walk.failed(denied.into())),
+                (Ok(()), Some(offered), _) => upgrade::upgrade(walk, offered).await,
+                (Ok(()), None, Some(reason)) => pass::pass(walk, reason.as_str()).await,
+                (Ok(()), None, None) => {
                     let looked = walk.look_up();
                     walk_on(walk, looked, Tier::Memory).await
                 }

@@ -60,6 +60,8 @@ pub(super) struct Walk {
     /// The request's name, where the route writes it into a field.
     id: Option<RequestId>,
     host_len: usize,
+    /// A parent would choose another route by what it is sent: it is not asked.
+    is_past_parents: bool,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
     /// The body, until it is taken.
@@ -156,7 +158,12 @@ impl Walk {
         {
             forward.push(COUNTRY, country.as_str().as_bytes());
         }
+        let is_past_parents = fills && edge.parents.is_some() && {
+            let client = request.client.address.ip();
+            !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
+        };
         Ok(Self {
+            is_past_parents,
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
@@ -267,6 +274,7 @@ impl Walk {
             && !self.policy.vary_by_country
             && !self.policy.steer.splits()
             && self.asker != (Asker::Node { around: true })
+            && !self.is_past_parents
         {
             let wanted = Wanted {
                 method: &self.method,

@@ -61,6 +61,8 @@ async fn a_field_in_the_key_reaches_the_origin_and_a_purge_takes_all_that_it_tol
     let all = [
         ("", "", "|"),
         ("phone", "", "phone|"),
+        // A name without a value reaches the origin, so it is in the key.
+        ("", "lang", "|lang="),
         ("", "a=1; lang=de; sid=secret", "|lang=de"),
         ("phone", "lang=de", "phone|lang=de"),
         ("phone", "lang=", "phone|lang="),

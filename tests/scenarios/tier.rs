@@ -1,6 +1,10 @@
 //! The regional tier: one fetch for a region, and everything that a child needs goes from node to node (PEERS rows 13, 29).
 
-use tidegate::config::{Cookies, DiskAdmission, DiskCache};
+use std::sync::Arc;
+
+use tidegate::config::{
+    Conditions, Cookies, DiskAdmission, DiskCache, PathPattern, Route, RoutePolicy, Wanted,
+};
 
 use crate::stage::client::gather;
 use crate::stage::directory::Directory;
@@ -309,4 +313,32 @@ async fn parents_have_parents() {
     let before = region.origin("a").seen_for("/x").len();
     region.client("c").get("/x").await.expect(200, "new");
     region.origin("a").saw(before, "/x");
+}
+
+/// What a route is chosen by does not always go on to a parent, which would choose another.
+#[tokio::test]
+async fn a_route_that_a_parent_would_not_choose_is_asked_for_at_the_origin() {
+    let region = Region::build()
+        .node("p", &[])
+        .node("c", &["p"])
+        .policy(|policy| policy.cookies = Cookies::PassOn(Vec::new()))
+        .config(|_, config| {
+            let site = &mut config.sites[0];
+            let mut beta = RoutePolicy::clone(&site.defaults);
+            beta.rewrite.add_prefix = Some("/beta".into());
+            let cookie = vec![("beta".into(), Wanted::Present)];
+            site.routes.push(Route {
+                path: PathPattern::Prefix("/*".into()),
+                methods: Vec::new(),
+                conditions: Conditions { cookie, ..Conditions::default() },
+                policy: Arc::new(beta),
+            });
+        })
+        .start()
+        .await;
+    region.follow_all();
+    region.origin("a").answers("*", |seen| reply(200).cache_control("max-age=60").body(seen.target()));
+    region.client("c").get("/x").await.expect(200, "/x");
+    region.client("c").header("cookie", "beta=1").get("/x").await.expect(200, "/beta/x");
+    assert_eq!(region.edge("p").store.usage().fills, 1, "for the others it is still asked");
 }

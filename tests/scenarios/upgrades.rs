@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::stage::client::{Connection, within};
+use crate::stage::directory::Directory;
 use crate::stage::peer::Peer;
 use crate::stage::settings::{self, HOST};
 use crate::stage::wire::{End, Head};
 use crate::stage::{Stage, secs};
 use tidegate::config::Config;
+use tidegate::config::access::{Access, Basic};
 
 #[tokio::test]
 async fn both_sides_speak_once_the_origin_has_gone_over() {
@@ -379,6 +381,27 @@ async fn more_tunnels_than_are_allowed_are_refused_and_requests_go_on() {
     drop(second);
 }
 
+/// FAULTS S11 behind a password: the first request that shows one is no other than those behind it.
+#[tokio::test]
+async fn an_upgrade_whose_password_is_still_to_be_verified_is_one() {
+    let directory = Directory::new();
+    let users = directory.path().join("users");
+    std::fs::write(&users, format!("ann:{SWORDFISH}\n")).expect("it is written");
+    let basic = Basic { users, realm: "staging".into(), forward: false };
+    let access = Arc::new(Access { basic: Some(Arc::new(basic)), ..Access::default() });
+    let (stage, peer) =
+        stage(move |config| change(config, |policy| policy.access = Some(access.clone()))).await;
+    stage.client().raw(asking("Authorization: Basic YW5uOnN3b3Jk\r\n")).await.expect_status(401);
+    for claim in ["to be verified", "known"] {
+        let mut client = stage.client().connect().await;
+        client.write(&asking("Authorization: Basic YW5uOnN3b3JkZmlzaA==\r\n")).await;
+        let mut origin = peer.taken().await;
+        assert_eq!(origin.head().await.field("upgrade").as_deref(), Some("WebSocket"), "{claim}");
+        origin.write(GOES_OVER).await;
+        assert_eq!(client.head().await.start, "HTTP/1.1 101 Switching Protocols", "{claim}");
+    }
+}
+
 async fn stage(change: impl FnOnce(&mut Config) + 'static) -> (Stage, Peer) {
     let peer = Peer::open().await;
     let address = peer.address();
@@ -418,3 +441,5 @@ fn request(method: &str, version: &str, lines: &str, body: &str) -> Vec<u8> {
 
 const GOES_OVER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+/// Of `swordfish`.
+const SWORDFISH: &str = "$2b$04$abcdefghijklmnopqrstuugIEnm3ZbWF6xb2GcoE3L1CoGJFMKtu.";

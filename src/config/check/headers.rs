@@ -67,12 +67,17 @@ pub(super) fn fields(section: &Section<'_>, key: &'static str, side: Side) -> Ve
     let Some(section) = item.section(format!("`{key}`")) else { return Vec::new() };
     let mut fields = Vec::new();
     for (written, item) in section.named() {
-        let name = value::field_name(written.get_ref()).and_then(|name| match refusal(&name, side, false) {
+        let refusal = |name: &HeaderName| match key {
+            "headers" if *name == http::header::CONTENT_TYPE => Some(twice_told(name)),
+            _ => refusal(name, side, false),
+        };
+        let name = value::field_name(written.get_ref()).and_then(|name| match refusal(&name) {
             None => Ok(name),
             Some(complaint) => Err(complaint),
         });
         let values = match key {
             "set" => item.parsed(FIELD_EXAMPLE, template).map(|value| vec![value]),
+            "headers" => item.list_of(FIELD_EXAMPLE, constant),
             _ => item.list_of(FIELD_EXAMPLE, template),
         };
         match name {
@@ -85,6 +90,15 @@ pub(super) fn fields(section: &Section<'_>, key: &'static str, side: Side) -> Ve
 
 /// A field's value.
 fn template(text: &str) -> Result<Template, Complaint> {
+    filled(text, &VARIABLES)
+}
+
+/// One that is the same for every request.
+fn constant(text: &str) -> Result<Template, Complaint> {
+    filled(text, &[])
+}
+
+fn filled(text: &str, variables: &[Variable]) -> Result<Template, Complaint> {
     let complaint = |label: &str, help: String| {
         Complaint::new(
             "field-value",
@@ -101,7 +115,12 @@ fn template(text: &str) -> Result<Template, Complaint> {
         let help = "write printable ASCII without white space at its ends; anything else would end or split the line";
         return Err(complaint("not printable ASCII", help.to_owned()));
     }
-    Template::parse(text, &VARIABLES, &[])
+    Template::parse(text, variables, &[])
+}
+
+fn twice_told(name: &HeaderName) -> Complaint {
+    let message = format!("`{name}` cannot be written here");
+    Complaint::new("field", message, "not for this table", "write `content_type` beside the body")
 }
 
 /// Why a field is not the operator's to write, or to remove.

@@ -1,10 +1,13 @@
 //! What routes answer themselves, and where redirects may lead.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::super::{Asked, OwnAnswer};
-use super::{CLIENT, RouteTable, fields, settings};
+use super::{CLIENT, RouteTable, checked, fields, settings};
 use crate::listener::request::Scheme;
+use crate::observe::metrics::Metrics;
 
 /// What is answered to a request for `target`, as text.
 fn told(table: &RouteTable, method: &str, scheme: Scheme, target: &[u8]) -> String {
@@ -192,4 +195,23 @@ fn a_route_takes_back_what_its_site_answers() {
     );
     assert_eq!(told(&table, "GET", Scheme::Http, b"/x"), "302 https://www.b.test/x");
     assert_eq!(told(&table, "GET", Scheme::Http, b"/.well-known/x"), "nothing");
+}
+
+/// The counters of a site stay where they were when the settings change, so its place among them says nothing about its place
+/// among the sites.
+#[test]
+fn a_site_has_its_own_redirects_wherever_its_counters_are() {
+    let sites = checked(
+        "[[site]]\nhosts = \"first.test\"\npool = \"main\"\nredirects = [\"/old /first\"]\n\
+         [[site]]\nhosts = \"h.test\"\npool = \"main\"\nredirects = [\"/old /mine\"]\n",
+    )
+    .sites;
+    for before in [vec![], vec![1, 0], vec![0, 1]] {
+        let names = before.iter().map(|at: &usize| Arc::clone(&sites[*at].name));
+        let table = RouteTable::counted(&sites, &Metrics::new(names, 1)).expect("no files to read");
+        assert_eq!(told(&table, "GET", Scheme::Http, b"/old"), "302 /mine", "{before:?}");
+    }
+    let metrics = Metrics::new(sites.iter().map(|site| Arc::clone(&site.name)), 1);
+    let table = RouteTable::counted(&sites[1..], &metrics).expect("no files to read");
+    assert_eq!(told(&table, "GET", Scheme::Http, b"/old"), "302 /mine", "the first is gone");
 }

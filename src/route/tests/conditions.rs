@@ -159,3 +159,31 @@ fn routes_that_are_chosen_by_more_than_the_url_have_keys_of_their_own() {
         assert_eq!(known.len(), all.len(), "and no route behind the first that takes every request is asked");
     }
 }
+
+/// CGI, WSGI and PHP make one variable of `X_Kind` and `X-Kind`.
+#[test]
+fn what_tells_answers_apart_comes_to_a_fill_in_its_own_spelling_only() {
+    let table = settings(
+        "[[site]]\nhosts = \"*\"\npool = \"main\"\nkey = { headers = [\"x-tenant\"] }\n\
+         bypass = { header = { x-preview = \"1\" } }\n\
+         [[site.route]]\npath = \"/x*\"\nmatch = { header = { x-kind = \"one\" } }\n",
+    );
+    for target in ["/x", "/y"] {
+        let route = routed(&table, "GET", b"h.test", target.as_bytes(), &[]).unwrap();
+        for (name, in_fill) in [
+            ("X-Tenant", true),
+            ("X_Tenant", false),
+            ("x.tenant", false),
+            ("x-preview", true),
+            ("x_preview", false),
+            ("x-kind", true),
+            ("X_Kind", false),
+            ("x_kinds", true),
+        ] {
+            let received = fields(&[(name, "1")]);
+            let line = received.lines().next().unwrap();
+            assert_eq!(route.keeps_for_fill(&line), in_fill, "{name} for {target}");
+            assert!(route.keeps_for_pass(&line), "{name} for {target}");
+        }
+    }
+}
