@@ -1,7 +1,7 @@
 //! The real binary, and the least of a client for it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -39,11 +39,11 @@ impl Node {
         directory: &Path,
         environment: &[(&str, &Path)],
     ) -> Result<Self, String> {
-        let [address, admin] = free();
+        // It takes free ports itself and says which: those that a test would draw another may have meanwhile.
         let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .envs(environment.iter().copied())
-            .args(["proxy", "--to", &format!("http://{origin}"), "--from", &address.to_string()])
-            .args(["--admin", &admin.to_string(), "--memory", "2MiB", "--log", "off"])
+            .args(["proxy", "--to", &format!("http://{origin}"), "--from", "127.0.0.1:0"])
+            .args(["--admin", "127.0.0.1:0", "--memory", "2MiB", "--log", "off"])
             .arg("--disk")
             .arg(directory)
             .args(["--disk-size", "64MiB"])
@@ -54,11 +54,17 @@ impl Node {
             .expect("the node starts");
         let mut said = BufReader::new(process.stderr.take().expect("a pipe")).lines();
         let mut all = String::new();
-        // The last thing that it says when it is up.
+        let mut address = None;
         while let Some(Ok(line)) = said.next() {
             all += &line;
             all.push('\n');
+            if line.contains("serving on") {
+                address = told(&line);
+            }
+            // The last thing that it says when it is up.
             if line.contains("admin on") {
+                let address = address.expect("it says where it serves before");
+                let admin = told(&line).expect("an address");
                 // What it says later is nobody's, and must not fill the pipe.
                 std::thread::spawn(move || said.for_each(drop));
                 let (process, killed) = (Mutex::new(process), AtomicBool::new(false));
@@ -166,10 +172,9 @@ fn read(stream: &mut TcpStream) -> io::Result<Answer> {
     Ok(Answer { status, is_hit: head.contains("; hit"), tag, body })
 }
 
-/// Two ports that were free a moment ago.
-fn free() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listeners.each_ref().map(|listener| listener.local_addr().expect("it is bound"))
+/// The address in `  serving on  http://127.0.0.1:40000/`.
+fn told(line: &str) -> Option<SocketAddr> {
+    line.rsplit("//").next()?.trim_end_matches('/').parse().ok()
 }
 
 /// A directory that is removed when it is dropped.
