@@ -9,6 +9,8 @@ use crate::listener::request::Request;
 use crate::listener::service::Finished;
 use crate::observe::calendar::SecondText;
 use crate::observe::id::{RequestIds, Run};
+use crate::config::log::{Log, Mask};
+use crate::config::trace::Trace;
 use crate::observe::line::Line;
 use crate::origin::framing::{Listen, Scanner};
 use crate::origin::{Framing, OriginError, Surplus};
@@ -143,7 +145,11 @@ pub use crate::listener::h2::rehearsal::{Rehearsed, rehearse};
 /// The two access log lines of a request, JSON and combined.
 pub fn log_lines(request: &Request, finished: &Finished<'_>, wall_millis: u64) -> (Vec<u8>, Vec<u8>) {
     let id = RequestIds::new(Run::from_bits(1), 0).draw();
-    let line = Line { wall_millis, id, mask_client: wall_millis.is_multiple_of(2), request, finished };
+    let mask = wall_millis.is_multiple_of(2).then(Mask::default);
+    let trace = Trace { on: wall_millis.is_multiple_of(3), ..Trace::default() };
+    let log = Log { mask, trace, ..Log::default() };
+    let given = request.given_name();
+    let line = Line { wall_millis, id, given, run: Run::from_bits(1), log: &log, request, finished };
     let (mut json, mut combined) = (Vec::new(), Vec::new());
     line.json(&mut SecondText::new(), &mut json);
     line.combined(&mut SecondText::new(), &mut combined);

@@ -96,6 +96,7 @@ fn the_effective_settings_leave_nothing_out() {
         "longitude",
         "location",
         "proxy_protocol",
+        "rotate",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(

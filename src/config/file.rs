@@ -283,6 +283,22 @@ impl<'t> Item<'t> {
         self.in_range(number, &range, written, u64::to_string)
     }
 
+    /// As a part of one, in millionths.
+    pub(super) fn share(&self, help: &str) -> Option<u32> {
+        let written = match self.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.expected("a part of one", help);
+                return None;
+            }
+        };
+        let share = written.replace('_', "").parse::<f64>().ok();
+        let share = self.in_range(share, &(0.0..=1.0), written, f64::to_string)?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to a million
+        Some((share * 1e6).round() as u32)
+    }
+
     /// As degrees, from `-limit` to `limit`.
     pub(super) fn degrees(&self, limit: i16, help: &str) -> Option<f64> {
         let written = match self.value {

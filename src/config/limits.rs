@@ -225,6 +225,16 @@ pub const LOG_QUEUE_BLOCKS: usize = 128;
 pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 /// Bytes of any other client-chosen value in an access log line; the rest is cut.
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
+/// Fields of a log line in words of one's own, and texts between them.
+pub const LOG_VARIABLES_MAX: usize = 128;
+/// How long a receiver of the log may take to be reached, or to take a block; the lines of a longer one are dropped and counted.
+pub const LOG_RECEIVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a receiver of the log that failed is left alone; lines until then are dropped and counted.
+pub const LOG_RECEIVER_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of a request's name that a trusted proxy gave it; a longer one does not count.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Bytes of `tracestate` that are passed on (W3C Trace Context §3.3.1.5 asks for 512 at least); a longer one is left out.
+pub const TRACESTATE_BYTES_MAX: usize = 1024;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Who may watch the access log live at once.

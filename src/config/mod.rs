@@ -15,6 +15,7 @@ mod geo;
 mod headers;
 pub mod limits;
 pub mod load;
+pub mod log;
 pub mod mistake;
 pub mod plan;
 mod pool;
@@ -25,6 +26,7 @@ mod site;
 pub mod steer;
 pub mod template;
 mod tier;
+pub mod trace;
 mod transport;
 pub mod units;
 pub mod value;
@@ -43,6 +45,7 @@ pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
+pub use log::{Log, LogFormat, LogTarget};
 pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
@@ -51,6 +54,7 @@ pub use site::{
 };
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
+pub use trace::Trace;
 pub use transport::{ProxyProtocol, Transport};
 
 /// One node's settings.
@@ -184,43 +188,6 @@ impl Default for Cache {
             disk: None,
         }
     }
-}
-
-/// The access log.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Where it goes.
-    pub target: LogTarget,
-    /// How a line looks.
-    pub format: LogFormat,
-    /// Zero the last octet (IPv4) or the last 80 bits (IPv6) of client addresses.
-    pub mask_client: bool,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { target: LogTarget::Stdout, format: LogFormat::Json, mask_client: false }
-    }
-}
-
-/// Where the access log goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogTarget {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Appended to this file.
-    File(PathBuf),
-}
-
-/// Shape of an access log line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// The combined format, with the cache outcome behind it.
-    Combined,
 }
 
 /// An address range.

@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use super::limits::VARIABLES_MAX;
 use super::mistake::Complaint;
 use crate::listener::request::Scheme;
-use crate::observe::id::RequestId;
 
 /// A text with places to fill in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -65,7 +64,7 @@ pub struct Values<'a> {
     /// Who asks.
     pub client: IpAddr,
     /// Its name, where one was drawn.
-    pub id: Option<RequestId>,
+    pub id: Option<&'a [u8]>,
 }
 
 impl Template {
@@ -183,7 +182,7 @@ impl Values<'_> {
             // Writing to a vector does not fail.
             Variable::ClientIp => drop(write!(out, "{}", self.client.to_canonical())),
             Variable::RequestId => {
-                out.extend_from_slice(self.id.as_ref().map_or(&[][..], |id| id.as_bytes()));
+                out.extend_from_slice(self.id.unwrap_or_default());
             }
             Variable::Capture(_) => {}
         }

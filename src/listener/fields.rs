@@ -48,6 +48,9 @@ pub enum FieldId {
     CdnLoop,
     Via,
     TidegateChild,
+    TraceParent,
+    TraceState,
+    XRequestId,
 }
 
 /// A request's header block. Cloning shares the bytes.
@@ -347,6 +350,9 @@ impl FieldId {
             b"connection" => Self::Connection,
             b"keep-alive" => Self::KeepAlive,
             b"user-agent" => Self::UserAgent,
+            b"tracestate" => Self::TraceState,
+            b"traceparent" => Self::TraceParent,
+            b"x-request-id" => Self::XRequestId,
             b"authorization" => Self::Authorization,
             b"cache-control" => Self::CacheControl,
             b"if-none-match" => Self::IfNoneMatch,

@@ -35,11 +35,12 @@ impl<S> Guard<S> {
         Self { service, certificates, trusted_proxies }
     }
 
-    /// The client that a trusted proxy names, in place of the peer.
+    /// The client that a trusted proxy names, in place of the peer; and what it calls the request counts.
     fn name_client(&self, request: &mut Request) {
-        if let Some(address) = proxied::client(request.client.address, &request.fields, &self.trusted_proxies)
-        {
-            request.client = Arc::new(Client::new(address, request.client.tls.clone()));
+        let peer = request.client.address;
+        if proxied::is_trusted(peer, &self.trusted_proxies) {
+            let client = proxied::client(peer, &request.fields, &self.trusted_proxies).unwrap_or(peer);
+            request.client = Arc::new(Client::new(client, request.client.tls.clone()).vouched());
         }
     }
 

@@ -15,8 +15,7 @@ use crate::config::Network;
 
 /// The client that trusted proxies name, or `None` if the peer is not one of them or names nobody.
 pub(crate) fn client(peer: SocketAddr, fields: &Fields, trusted: &[Network]) -> Option<SocketAddr> {
-    let is_trusted = |address: SocketAddr| trusted.iter().any(|network| network.contains(address.ip()));
-    if !is_trusted(peer) {
+    if !is_trusted(peer, trusted) {
         return None;
     }
     let hops: Vec<&[u8]> = if fields.has(FieldId::XForwardedFor) {
@@ -32,11 +31,16 @@ pub(crate) fn client(peer: SocketAddr, fields: &Fields, trusted: &[Network]) -> 
     for hop in hops.into_iter().rev() {
         let Some(address) = address(hop) else { break };
         client = Some(address);
-        if !is_trusted(address) {
+        if !is_trusted(address, trusted) {
             break;
         }
     }
     client
+}
+
+/// Whether it is one of the proxies that we trust.
+pub(crate) fn is_trusted(address: SocketAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address.ip()))
 }
 
 /// The `for` parameter of one element of `Forwarded`.

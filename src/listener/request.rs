@@ -4,6 +4,7 @@
 //! protocol's own checks (framing, field syntax, one authority); it has *not* been normalised, which is `route/`'s
 //! work, nor are its fields safe to forward, which is `origin/forward.rs`'s.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -20,6 +21,8 @@ use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
 use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
+use crate::config::log::Mask;
+use crate::observe::id::{RequestId, RequestIds, RequestName, is_name};
 use crate::route::access::Held;
 
 /// One request.
@@ -51,6 +54,8 @@ pub struct Request {
     pub spare: Vec<u8>,
     /// What the access rules of its route leave with it until its end; most have none.
     pub held: OnceLock<Box<Held>>,
+    /// Its id, where it had to be drawn before its end.
+    pub id: Option<RequestId>,
 }
 
 impl Request {
@@ -74,7 +79,7 @@ impl Request {
         bytes.extend_from_slice(self.target());
         let target = Part::place(self.authority().len()..bytes.len());
         for line in self.fields.lines() {
-            if matches!(line.id, FieldId::UserAgent | FieldId::Referer) {
+            if is_told_of(line.id) {
                 let at = bytes.len();
                 bytes.extend_from_slice(line.name);
                 let value_at = bytes.len();
@@ -87,11 +92,33 @@ impl Request {
         std::mem::replace(&mut self.fields, Fields::of(bytes.into(), index)).into_index()
     }
 
+    /// What somebody before us called it, whom we believe; `None` where nobody did, or it cannot stand in a line.
+    #[inline]
+    pub fn given_name(&self) -> Option<&[u8]> {
+        if self.client.is_vouched { self.named_before() } else { None }
+    }
+
+    #[cold]
+    fn named_before(&self) -> Option<&[u8]> {
+        self.fields.first(FieldId::XRequestId).filter(|name| is_name(name))
+    }
+
+    /// What it is called, drawn now if it was not before.
+    pub fn name(&self, ids: &RequestIds) -> RequestName {
+        let given = self.given_name().map(Bytes::copy_from_slice);
+        RequestName { id: self.id.unwrap_or_else(|| ids.draw()), given }
+    }
+
     /// When the head was complete, on the steady time line.
     #[inline]
     pub const fn received(&self) -> Timestamp {
         Timestamp::from_millis(self.received_micros / 1000)
     }
+}
+
+/// Fields that the log writes.
+const fn is_told_of(field: FieldId) -> bool {
+    matches!(field, FieldId::UserAgent | FieldId::Referer | FieldId::TraceParent | FieldId::XRequestId)
 }
 
 /// Whether a request asks to go over to another protocol.
@@ -111,9 +138,11 @@ pub struct Client {
     pub address: SocketAddr,
     /// Name of the TLS version and SNI name where the connection is encrypted.
     pub tls: Option<Tls>,
+    /// Somebody whom we believe stands between: what it calls the request counts.
+    pub is_vouched: bool,
     /// The address without port, for the log: written once a connection instead of once a request.
     text: Box<str>,
-    /// The same with its host part zeroed.
+    /// The same with as much of it as `Mask` leaves by default.
     masked: Box<str>,
     /// Where it is, once somebody has asked.
     place: OnceLock<Option<Place>>,
@@ -123,18 +152,32 @@ impl Client {
     /// The client at `address`.
     pub fn new(address: SocketAddr, tls: Option<Tls>) -> Self {
         let ip = address.ip().to_canonical();
-        // The last octet of IPv4, the last 80 bits of IPv6.
-        let masked = match ip {
-            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & !0xff).to_be_bytes()),
-            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & (u128::MAX << 80)).to_be_bytes()),
-        };
+        let masked = masked(ip, Mask::default());
         Self {
             address,
             tls,
+            is_vouched: false,
             text: ip.to_string().into(),
             masked: masked.to_string().into(),
             place: OnceLock::new(),
         }
+    }
+
+    /// The same behind somebody whom we believe.
+    #[must_use]
+    pub const fn vouched(mut self) -> Self {
+        self.is_vouched = true;
+        self
+    }
+
+    /// The address as logs write it with so much of it.
+    pub fn masked_text(&self, mask: Mask, out: &mut Vec<u8>) {
+        if mask == Mask::default() {
+            return out.extend_from_slice(self.masked.as_bytes());
+        }
+        let masked = masked(self.address.ip().to_canonical(), mask);
+        // Writing to a vector does not fail.
+        drop(write!(out, "{masked}"));
     }
 
     /// Where it is, as `locate` says the first time it is asked for.
@@ -151,8 +194,22 @@ impl Client {
 
     /// The address without port, as logs write it.
     #[inline]
-    pub fn text(&self, masked: bool) -> &str {
-        if masked { &self.masked } else { &self.text }
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// An address with the bits behind its prefix zero.
+fn masked(address: IpAddr, mask: Mask) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let behind = u32::MAX.checked_shr(mask.ipv4_bits.into()).unwrap_or(0);
+            IpAddr::from((v4.to_bits() & !behind).to_be_bytes())
+        }
+        IpAddr::V6(v6) => {
+            let behind = u128::MAX.checked_shr(mask.ipv6_bits.into()).unwrap_or(0);
+            IpAddr::from((v6.to_bits() & !behind).to_be_bytes())
+        }
     }
 }
 

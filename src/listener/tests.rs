@@ -20,7 +20,7 @@ use super::request::Request;
 use super::service::{Finished, Served};
 use super::*;
 use crate::config::{
-    Admin, Cache, Certificate, Limits, Listener, ListenerProtocol, Log, LogFormat, LogTarget, Purge,
+    Admin, Cache, Certificate, Limits, Listener, ListenerProtocol, Log, LogTarget, Purge,
 };
 use crate::respond::response::{Body, Lines, Outcome, Response};
 use crate::shutdown::Phase;
@@ -64,7 +64,7 @@ impl Node {
             sites: Vec::new(),
             purge: Purge::default(),
             tier: crate::config::Tier::default(),
-            log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
+            log: Log { target: LogTarget::Off, ..Log::default() },
             limits,
             workers,
         });

@@ -3,9 +3,16 @@
 //! An id is 16 characters of Crockford's base 32: six of the process's run (random), two of the worker, eight of a
 //! counter. So two requests of one run never share an id, ids of one worker sort in the order they were drawn, and
 //! drawing costs one addition and eight table look-ups. They are names, not secrets: the next one can be guessed.
+//!
+//! A proxy that is trusted, or a node of the tier, may have named the request before: then that name goes into the log, onto error
+//! pages and to the origin ([`RequestName`]). Nobody else's counts: who could choose it could hide behind another's.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::config::limits::REQUEST_ID_BYTES_MAX;
 
 /// One request's id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +21,7 @@ pub struct RequestId([u8; LEN]);
 /// Draws the ids of one worker.
 #[derive(Debug)]
 pub struct RequestIds {
+    run: Run,
     prefix: [u8; PREFIX_LEN],
     next: AtomicU64,
 }
@@ -28,6 +36,16 @@ impl Run {
         Self(RandomState::new().hash_one("run"))
     }
 
+    /// A number that is the same for the same id of the same run, and no other's.
+    pub(crate) fn number_of(self, id: RequestId, salt: u64) -> u64 {
+        let words = id.0.as_chunks::<8>().0.iter().map(|eight| u64::from_le_bytes(*eight));
+        words.chain([salt]).fold(self.0, |seed, word| {
+            let mixed = (seed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            mixed ^ (mixed >> 29)
+        })
+    }
+
     /// The run with this number, for tests.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -39,7 +57,12 @@ impl RequestIds {
     pub fn new(run: Run, worker: u16) -> Self {
         let mut prefix = [0; PREFIX_LEN];
         write_digits(&mut prefix, (run.0 << 10) | u64::from(worker & 0x3ff));
-        Self { prefix, next: AtomicU64::new(0) }
+        Self { run, prefix, next: AtomicU64::new(0) }
+    }
+
+    /// The run that they are of.
+    pub const fn run(&self) -> Run {
+        self.run
     }
 
     /// The next id. A worker would repeat itself after 2^40 requests.
@@ -59,6 +82,40 @@ impl RequestId {
     pub const fn as_bytes(&self) -> &[u8; LEN] {
         &self.0
     }
+}
+
+/// What a request is called.
+#[derive(Clone, Debug)]
+pub struct RequestName {
+    /// As it is known here.
+    pub id: RequestId,
+    /// As somebody before us called it, whom we believe.
+    pub given: Option<Bytes>,
+}
+
+impl RequestName {
+    /// What is written of it.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.given.as_deref().unwrap_or(self.id.as_bytes())
+    }
+
+    /// The same as text.
+    pub fn as_str(&self) -> &str {
+        // Both are ASCII.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl From<RequestId> for RequestName {
+    fn from(id: RequestId) -> Self {
+        Self { id, given: None }
+    }
+}
+
+/// Whether text can be a name that somebody else gave: it stands in lines, pages and logs as it is.
+pub(crate) fn is_name(text: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~+/=@".contains(byte))
 }
 
 impl std::fmt::Display for RequestId {
@@ -100,6 +157,31 @@ mod tests {
         let drawn: Vec<_> = workers.iter().flat_map(|ids| (0..5000).map(|_| ids.draw())).collect();
         assert_eq!(drawn.iter().collect::<BTreeSet<_>>().len(), drawn.len());
         assert!(drawn.is_sorted());
+    }
+
+    #[test]
+    fn numbers_of_ids_differ() {
+        let run = Run::from_bits(7);
+        let ids = RequestIds::new(run, 0);
+        let numbers: BTreeSet<_> =
+            (0..5000).map(|_| ids.draw()).flat_map(|id| [run.number_of(id, 0), run.number_of(id, 1)]).collect();
+        assert_eq!(numbers.len(), 10_000);
+    }
+
+    #[test]
+    fn a_name_that_is_given_can_stand_anywhere() {
+        for (claim, name, is) in [
+            ("a UUID", &b"f81d4fae-7dec-11d0-a765-00a0c91e6bf6"[..], true),
+            ("one of ours", b"0000010300000000", true),
+            ("base64", b"ab+/Zg==", true),
+            ("nothing", b"", false),
+            ("a space", b"a b", false),
+            ("markup", b"<b>", false),
+            ("a quote", b"a\"", false),
+            ("too long", &[b'a'; REQUEST_ID_BYTES_MAX + 1], false),
+        ] {
+            assert_eq!(is_name(name), is, "{claim}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One access log line: JSON or combined, written straight from request and outcome.
+//! One access log line: JSON, combined or in words of one's own, written straight from request and outcome.
 //!
 //! Invariant: a line holds exactly one line feed, its last byte, whatever the client sent; every JSON line is one JSON
 //! object. Fields that do not apply are left out of the JSON rather than written as null.
@@ -7,8 +7,11 @@ use http::Method;
 
 use super::calendar::SecondText;
 use super::escape;
-use super::id::RequestId;
+use super::id::{RequestId, Run};
+use super::trace::Span;
+use crate::config::Log;
 use crate::config::limits::{LOG_PATH_BYTES_MAX, LOG_VALUE_BYTES_MAX};
+use crate::config::log::{LineField, LinePiece, LineTemplate};
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Protocol, Request, Scheme};
 use crate::listener::service::Finished;
@@ -20,8 +23,12 @@ pub(crate) struct Line<'a> {
     pub(crate) wall_millis: u64,
     /// Its id.
     pub(crate) id: RequestId,
-    /// Zero the host part of the client's address.
-    pub(crate) mask_client: bool,
+    /// What somebody before us called it.
+    pub(crate) given: Option<&'a [u8]>,
+    /// What the numbers of its trace come from, where it begins here.
+    pub(crate) run: Run,
+    /// How much is written of it.
+    pub(crate) log: &'a Log,
     /// The request.
     pub(crate) request: &'a Request,
     /// Its end.
@@ -36,9 +43,9 @@ impl Line<'_> {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(time.iso(self.wall_millis));
         out.extend_from_slice(b"\",\"id\":\"");
-        out.extend_from_slice(self.id.as_bytes());
+        out.extend_from_slice(self.name());
         out.extend_from_slice(b"\",\"client\":\"");
-        out.extend_from_slice(request.client.text(self.mask_client).as_bytes());
+        self.client(out);
         if let (&Method::GET, Scheme::Http) = (&request.method, request.scheme) {
             // Nearly all, at once.
             out.extend_from_slice(b"\",\"method\":\"GET\",\"scheme\":\"http\",\"host\":\"");
@@ -109,14 +116,115 @@ impl Line<'_> {
         if let Some(referer) = request.fields.first(FieldId::Referer) {
             json_text(out, b",\"referer\":\"", referer);
         }
+        if self.log.trace.on {
+            self.json_trace(out);
+        }
         out.extend_from_slice(b"}\n");
+    }
+
+    #[cold]
+    fn json_trace(&self, out: &mut Vec<u8>) {
+        let Some(span) = self.span() else { return };
+        out.extend_from_slice(b",\"trace_id\":\"");
+        span.write_trace_id(out);
+        out.extend_from_slice(b"\",\"span_id\":\"");
+        span.write_span_id(out);
+        if span.parent_id.is_some() {
+            out.extend_from_slice(b"\",\"parent_id\":\"");
+            span.write_parent_id(out);
+        }
+        out.extend_from_slice(if span.is_sampled() { b"\",\"sampled\":true" } else { b"\"".as_slice() });
+    }
+
+    /// The request's part of a trace.
+    fn span(&self) -> Option<Span> {
+        Span::of(&self.request.fields, self.id, self.run, &self.log.trace)
+    }
+
+    /// What it is called.
+    #[inline]
+    fn name(&self) -> &[u8] {
+        self.given.unwrap_or(self.id.as_bytes())
+    }
+
+    /// The client's address, as much as is written of it.
+    #[inline]
+    fn client(&self, out: &mut Vec<u8>) {
+        match self.log.mask {
+            None => out.extend_from_slice(self.request.client.text().as_bytes()),
+            Some(mask) => self.request.client.masked_text(mask, out),
+        }
+    }
+
+    /// Appends the line in words of one's own. What comes from a client or an origin is escaped as in the combined format; what
+    /// does not apply is a dash.
+    pub(crate) fn template(&self, template: &LineTemplate, time: &mut SecondText, out: &mut Vec<u8>) {
+        for piece in &template.pieces {
+            match piece {
+                LinePiece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                LinePiece::Field(field) => {
+                    let from = out.len();
+                    self.field(*field, time, out);
+                    if out.len() == from {
+                        out.push(b'-');
+                    }
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends one field; nothing where it does not apply.
+    fn field(&self, field: LineField, time: &mut SecondText, out: &mut Vec<u8>) {
+        let Self { request, finished, .. } = self;
+        let outcome = finished.outcome;
+        let text = |out: &mut Vec<u8>, value: Option<&[u8]>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                escape::combined(out, clip(value, LOG_VALUE_BYTES_MAX));
+            }
+        };
+        match field {
+            LineField::Time => out.extend_from_slice(time.iso(self.wall_millis)),
+            LineField::Id => out.extend_from_slice(self.name()),
+            LineField::Client => self.client(out),
+            LineField::Method => text(out, Some(request.method.as_str().as_bytes())),
+            LineField::Scheme => text(out, Some(request.scheme.as_str().as_bytes())),
+            LineField::Host => text(out, Some(request.authority())),
+            LineField::Path => escape::combined(out, clip(request.target(), LOG_PATH_BYTES_MAX)),
+            LineField::Protocol => text(out, Some(request.protocol.as_str().as_bytes())),
+            LineField::Status => number(out, b"", finished.status),
+            LineField::Bytes => number(out, b"", finished.body_bytes),
+            LineField::Received => number(out, b"", outcome.received_bytes),
+            LineField::DurationUs => number(out, b"", finished.duration_micros),
+            LineField::Cache => text(out, Some(outcome.cache.as_str().as_bytes())),
+            LineField::Reason => text(out, outcome.reason.map(str::as_bytes)),
+            LineField::Ttl => outcome.ttl.into_iter().for_each(|ttl| number(out, b"", ttl)),
+            LineField::Age => outcome.age.into_iter().for_each(|age| number(out, b"", age)),
+            LineField::Tier => text(out, outcome.tier.map(str::as_bytes)),
+            LineField::SavedBytes => number(out, b"", outcome.saved_bytes),
+            LineField::Pool => text(out, outcome.pool.as_ref().map(|pool| pool.as_bytes())),
+            LineField::Origin => text(out, outcome.origin.as_ref().map(|origin| origin.as_bytes())),
+            LineField::OriginUs => outcome.origin_micros.into_iter().for_each(|micros| number(out, b"", micros)),
+            LineField::Complete => {
+                out.extend_from_slice(if finished.complete { b"true" } else { b"false".as_slice() });
+            }
+            LineField::Country => {
+                text(out, request.client.country().as_ref().map(|country| country.as_str().as_bytes()));
+            }
+            LineField::Tls => text(out, request.client.tls.as_ref().map(|tls| tls.version.as_bytes())),
+            LineField::UserAgent => text(out, request.fields.first(FieldId::UserAgent)),
+            LineField::Referer => text(out, request.fields.first(FieldId::Referer)),
+            LineField::TraceId => self.span().into_iter().for_each(|span| span.write_trace_id(out)),
+            LineField::SpanId => self.span().into_iter().for_each(|span| span.write_span_id(out)),
+            LineField::ParentId => self.span().into_iter().for_each(|span| span.write_parent_id(out)),
+        }
     }
 
     /// Appends the line in the combined format, with the cache outcome behind it: what log analysers know, and one
     /// field that they skip.
     pub(crate) fn combined(&self, time: &mut SecondText, out: &mut Vec<u8>) {
         let Self { request, finished, .. } = self;
-        out.extend_from_slice(request.client.text(self.mask_client).as_bytes());
+        self.client(out);
         out.extend_from_slice(b" - - [");
         out.extend_from_slice(time.clf(self.wall_millis));
         out.extend_from_slice(b"] \"");

@@ -4,7 +4,8 @@
 //! `Service::finished`. That is the hit path: no clock is read, nothing is allocated, no lock is taken and no
 //! system call made; a finished block of log lines is handed to the log's own thread.
 //!
-//! Deliberately absent: traces of single requests; `tracing` carries what the operator should read, not traffic.
+//! Deliberately absent: spans within a request: what of it took how long is in its line. `tracing` carries what the operator should
+//! read, not traffic.
 
 pub mod access_log;
 pub(crate) mod calendar;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod render;
 mod stat;
 pub mod tap;
+pub(crate) mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -71,8 +73,9 @@ impl Observe {
     /// # Errors
     /// The log's file cannot be opened.
     pub fn new(node: Arc<str>, metrics: Arc<Metrics>, log: &Log, clock: &Clock) -> io::Result<Self> {
-        let log = AccessLog::start(log)?;
-        Ok(Self { log, metrics, node, run: Run::random(), started_micros: clock.micros() })
+        let run = Run::random();
+        let log = AccessLog::start(log, run)?;
+        Ok(Self { log, metrics, node, run, started_micros: clock.micros() })
     }
 
     /// The end of worker `worker`, counted from 0; `None` if there is no such worker or its end is in use. Call it on
@@ -109,7 +112,7 @@ impl Observer {
         if let Some(would) = request.held.get().and_then(|held| held.would) {
             self.metrics.tried(would.as_tried());
         }
-        let id = finished.outcome.id.unwrap_or_else(|| self.ids.draw());
+        let id = finished.outcome.id.or(request.id).unwrap_or_else(|| self.ids.draw());
         self.log.borrow_mut().append(id, request, finished);
     }
 

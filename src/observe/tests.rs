@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::config::{LogFormat, LogTarget};
+use crate::config::LogTarget;
+use crate::config::log::{LINE_FIELDS, LinePiece, LineTemplate, Mask};
+use crate::config::trace::Trace;
 use crate::listener::fields::Fields;
 use crate::listener::request::{Client, Interims, Protocol, RequestBody, Scheme, Tls};
 use crate::listener::stats::ListenerStats;
@@ -39,6 +41,7 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
+        id: None,
     }
 }
 
@@ -51,7 +54,9 @@ fn id() -> RequestId {
 }
 
 fn written(json: bool, mask_client: bool, request: &Request, finished: &Finished<'_>) -> String {
-    let line = Line { wall_millis: 1_000_000_000_042, id: id(), mask_client, request, finished };
+    let log = Log { mask: mask_client.then(Mask::default), ..Log::default() };
+    let (given, run) = (request.given_name(), Run::from_bits(0));
+    let line = Line { wall_millis: 1_000_000_000_042, id: id(), given, run, log: &log, request, finished };
     let mut out = Vec::new();
     if json {
         line.json(&mut SecondText::new(), &mut out);
@@ -146,6 +151,68 @@ fn addresses_can_be_masked() {
 }
 
 #[test]
+fn as_much_of_an_address_is_written_as_is_set() {
+    for (address, ipv4_bits, ipv6_bits, written) in [
+        ("192.0.2.33:1", 16, 48, "192.0.0.0"),
+        ("192.0.2.33:1", 32, 48, "192.0.2.33"),
+        ("192.0.2.33:1", 0, 48, "0.0.0.0"),
+        ("[2001:db8:1:2:3:4:5:6]:1", 24, 64, "2001:db8:1:2::"),
+        ("[2001:db8:1:2:3:4:5:6]:1", 24, 0, "::"),
+        ("[2001:db8:1:2:3:4:5:6]:1", 24, 128, "2001:db8:1:2:3:4:5:6"),
+    ] {
+        let mut out = Vec::new();
+        Client::new(address.parse().unwrap(), None).masked_text(Mask { ipv4_bits, ipv6_bits }, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), written, "{address}");
+    }
+}
+
+/// Each field of a line in words of one's own is what it is in JSON.
+#[test]
+fn a_template_has_every_field_of_json() {
+    let outcome = Outcome {
+        cache: CacheOutcome::Miss,
+        reason: Some("expired"),
+        ttl: Some(-3),
+        age: Some(7),
+        tier: Some("memory"),
+        saved_bytes: 9,
+        received_bytes: 11,
+        pool: Some("eu".into()),
+        origin: Some("http://10.0.0.1:3000".into()),
+        origin_micros: Some(900),
+        ..Outcome::default()
+    };
+    let parent: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let lines: [(&[u8], &[u8]); 3] =
+        [(b"User-Agent", b"curl/8"), (b"Referer", b"https://a/"), (b"Traceparent", parent)];
+    let from = request(b"a.example:8443", b"/x?y=z", &lines);
+    let finished = Finished { complete: false, ..finished(&outcome) };
+    let trace = Trace { on: true, ..Trace::default() };
+    let log = Log { trace, ..Log::default() };
+    let run = Run::from_bits(0);
+    let line =
+        Line { wall_millis: 1_000_000_000_042, id: id(), given: None, run, log: &log, request: &from, finished: &finished };
+    let (mut time, mut json) = (SecondText::new(), Vec::new());
+    line.json(&mut time, &mut json);
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let mut told = 0;
+    for (name, field) in LINE_FIELDS {
+        let template = LineTemplate { text: "".into(), pieces: vec![LinePiece::Field(field), LinePiece::Text("|".into())] };
+        let mut out = Vec::new();
+        line.template(&template, &mut time, &mut out);
+        let expected = match &json[name] {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".to_owned(),
+            other => other.to_string(),
+        };
+        told += usize::from(!json[name].is_null());
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}|\n"), "{name}");
+    }
+    // This client's country was not asked for.
+    assert_eq!(told, LINE_FIELDS.len() - 1, "{json}");
+}
+
+#[test]
 fn a_value_is_cut_where_its_bound_is() {
     use crate::config::limits::{LOG_PATH_BYTES_MAX, LOG_VALUE_BYTES_MAX};
     let long = vec![b'a'; 20_000];
@@ -177,7 +244,7 @@ proptest! {
 }
 
 fn observe(workers: usize) -> Observe {
-    let log = Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false };
+    let log = Log { target: LogTarget::Off, ..Log::default() };
     let sites = ["www.example.com", "a \"quoted\\ site"].map(Arc::from);
     let clock = Clock::manual(Timestamp::from_secs(1_000));
     Observe::new("n1".into(), metrics::Metrics::new(sites, workers), &log, &clock).unwrap()
@@ -363,7 +430,7 @@ fn a_node_without_requests_has_no_hit_ratio() {
 fn the_id_drawn_for_an_error_page_is_the_one_in_the_log() {
     let directory = scratch();
     let path = directory.join("access.log");
-    let log = Log { target: LogTarget::File(path.clone()), format: LogFormat::Json, mask_client: false };
+    let log = Log { target: LogTarget::File(path.clone()), ..Log::default() };
     let clock = Clock::manual(Timestamp::from_secs(1_000));
     let observe = Observe::new("n1".into(), metrics::Metrics::new([], 1), &log, &clock).unwrap();
     let observer = observe.worker(0, &clock).unwrap();

@@ -4,6 +4,7 @@
 //! ourselves), what nodes of a tier tell each other (`Tidegate-*`), what a proxy before us may have claimed
 //! (`X-Forwarded-*`, `Forwarded`), and what the route's list says.
 //! Added: `X-Forwarded-For/-Proto/-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3), `CDN-Loop` (RFC 8586).
+//! The request's name and its part of a trace come from this node too (`serve/walk.rs` adds them).
 //! Conditions and ranges are the client's only where the cache is bypassed; a fill asks with its own.
 //!
 //! A request that has this node in its `CDN-Loop` or `Via`, or too many nodes, is a loop: 508, no origin is asked
@@ -376,12 +377,15 @@ fn is_never_sent_on(field: &FieldLine<'_>) -> bool {
         | Id::KeepAlive
         | Id::ProxyConnection
         | Id::Te
+        | Id::TraceParent
+        | Id::TraceState
         | Id::Trailer
         | Id::TransferEncoding
         | Id::Upgrade
         | Id::XForwardedFor
         | Id::XForwardedHost
-        | Id::XForwardedProto => true,
+        | Id::XForwardedProto
+        | Id::XRequestId => true,
         Id::Other => {
             field.name.eq_ignore_ascii_case(b"http2-settings")
                 || field.name.eq_ignore_ascii_case(b"proxy-authorization")

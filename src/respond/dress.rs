@@ -17,14 +17,14 @@ use super::response::{Lines, Response};
 use crate::config::template::{Values, Variable};
 use crate::config::{HeaderRules, RoutePolicy};
 use crate::listener::request::{Request, Scheme};
-use crate::observe::id::RequestId;
+use crate::observe::id::RequestName;
 use crate::route::Route;
 
 /// The rules of a route, and what of the request they need.
 pub(crate) struct Dress {
     policy: Arc<RoutePolicy>,
     asked: Option<Box<Asked>>,
-    id: Option<RequestId>,
+    name: Option<RequestName>,
 }
 
 /// What can be filled into a value.
@@ -51,14 +51,14 @@ impl Dress {
                 client: request.client.address.ip(),
             })
         });
-        Some(Self { policy: Arc::clone(route.policy), asked, id: route.id })
+        Some(Self { policy: Arc::clone(route.policy), asked, name: route.name.clone() })
     }
 
     /// Does it.
     pub(crate) fn put_on(&self, response: &mut Response) {
         let rules = &self.policy.response_headers;
-        if let (Some(id), true) = (self.id, rules.has(Variable::RequestId)) {
-            response.outcome.id.get_or_insert(id);
+        if let (Some(name), true) = (&self.name, rules.has(Variable::RequestId)) {
+            response.outcome.id.get_or_insert(name.id);
         }
         let is_of_parts = response.status == StatusCode::NOT_MODIFIED
             || (response.status == StatusCode::PARTIAL_CONTENT
@@ -76,13 +76,16 @@ impl Dress {
             response.lines = Lines::Own(Bytes::new());
         }
         let from = response.extra.len();
-        rules.write(&self.values(response.outcome.id), &mut response.extra);
+        let drawn = response.outcome.id;
+        let given = self.name.as_ref().and_then(|name| name.given.as_deref());
+        let id = given.or(drawn.as_ref().map(|id| &id.as_bytes()[..]));
+        rules.write(&self.values(id), &mut response.extra);
         if is_of_parts {
             retain(&mut response.extra, from, |name| !name.eq_ignore_ascii_case(b"content-type"));
         }
     }
 
-    fn values(&self, id: Option<RequestId>) -> Values<'_> {
+    fn values<'a>(&'a self, id: Option<&'a [u8]>) -> Values<'a> {
         match &self.asked {
             Some(asked) => Values {
                 host: &asked.host,

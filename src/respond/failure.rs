@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::headers::CacheStatus;
 use super::response::{Body, CacheOutcome, Lines, Outcome, Response};
 use crate::listener::request::BodyError;
-use crate::observe::id::RequestId;
+use crate::observe::id::RequestName;
 use crate::origin::OriginError;
 use crate::route::RouteRefusal;
 
@@ -73,10 +73,9 @@ impl From<OriginError> for Failure {
     }
 }
 
-/// The answer that tells a failure. `accept` is the request's `Accept`, `id` its id.
-pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: RequestId) -> Response {
-    let name = id.to_string();
-    let name = name.as_str();
+/// The answer that tells a failure. `accept` is the request's `Accept`, `called` its name.
+pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, called: &RequestName) -> Response {
+    let name = called.as_str();
     let Failure { status, reason, retry_after } = failure;
     let title = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
@@ -108,7 +107,7 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, id: Request
         outcome: Outcome {
             cache: CacheOutcome::Generated,
             reason: Some(reason),
-            id: Some(id),
+            id: Some(called.id),
             ..Outcome::default()
         },
         close: false,
@@ -182,7 +181,7 @@ mod tests {
     fn a_generated_answer_is_never_stored_and_says_why() {
         let failure = Failure::new(StatusCode::BAD_GATEWAY, "refused").retry_after(5);
         let ids = crate::observe::id::RequestIds::new(crate::observe::id::Run::from_bits(7), 1);
-        let response = response(failure, "n1", None, ids.draw());
+        let response = response(failure, "n1", None, &ids.draw().into());
         let lines = String::from_utf8_lossy(response.lines.as_bytes()).into_owned();
         assert!(lines.contains("cache-control: no-store\r\n") && lines.contains("retry-after: 5\r\n"));
         assert_eq!(response.extra, b"cache-status: n1; detail=refused\r\n");

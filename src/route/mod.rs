@@ -45,7 +45,7 @@ use crate::config::template::Values;
 use crate::config::{RoutePolicy, Site};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
-use crate::observe::id::RequestId;
+use crate::observe::id::RequestName;
 use crate::observe::metrics::Metrics;
 use access::{Guard, SetupError};
 use condition::Facts;
@@ -77,7 +77,7 @@ pub struct Route<'t, 'r> {
     /// Why the cache cannot answer, if so.
     pub bypass: Option<Bypass>,
     /// The request's name, where the policy writes it into a field.
-    pub id: Option<RequestId>,
+    pub name: Option<RequestName>,
     scheme: Scheme,
     authority: Cow<'r, [u8]>,
     host_len: usize,
@@ -230,7 +230,7 @@ impl RouteTable {
             is_plain: matched.is_plain,
             guard: matched.guard,
             bypass,
-            id: None,
+            name: None,
             scheme,
             host_len: authority.host().len(),
             authority: authority.into_bytes(),

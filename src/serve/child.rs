@@ -48,7 +48,7 @@ impl Edge {
         // Its client's: the scheme is part of the key, and the origin is told for whom it is asked.
         request.scheme = child.scheme;
         if let Some(address) = named_client(request) {
-            request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()));
+            request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()).vouched());
         }
         let route = match self.routes.route(request) {
             Ok(route) => route.detached(),

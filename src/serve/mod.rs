@@ -292,7 +292,7 @@ impl Edge {
     #[cold]
     fn finish(&self, route: &mut Route<'_, '_>, request: &Request) -> Finish {
         if route.policy.names_requests() {
-            route.id = Some(self.ids.draw());
+            route.name = Some(request.name(&self.ids));
         }
         let pages = (!route.policy.error_pages.is_empty()).then(|| Arc::clone(route.policy));
         Finish { site: route.site, dress: Dress::of(route, request), pages }

@@ -139,10 +139,10 @@ impl Edge {
         let field = |name: &str| joined(request.fields.named(name));
         let asked = method::Asked { method: request.method.as_str(), url: &url, field: &field };
         let understood = method::understood(asked, &normal);
-        let id = self.ids.draw().to_string();
+        let called = request.name(&self.ids);
         let edge = Arc::clone(self);
         let purge = move || {
-            let by = By { bearer: &Bearer::Network, client, via: "the PURGE method", id: &id };
+            let by = By { bearer: &Bearer::Network, client, via: "the PURGE method", id: called.as_str() };
             let told = carry_out(&*edge, &edge.config.node, &edge.clock, by, &understood);
             let reply =
                 told.map_or_else(|refusal| Problem::from(refusal).into(), |receipt| method::answer(&receipt));
@@ -153,7 +153,7 @@ impl Edge {
         Served::Later(Box::pin(async move {
             purging.await.unwrap_or_else(|_| {
                 let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost");
-                tagged(site, failure::response(failure, &edge.config.node, None, edge.ids.draw()))
+                tagged(site, failure::response(failure, &edge.config.node, None, &edge.ids.draw().into()))
             })
         }))
     }
@@ -182,7 +182,8 @@ impl Edge {
 
     /// The page for something that went wrong before there was a walk.
     pub fn failed(&self, request: &Request, failure: Failure) -> Response {
-        failure::response(failure, &self.config.node, request.fields.first(FieldId::Accept), self.ids.draw())
+        let accept = request.fields.first(FieldId::Accept);
+        failure::response(failure, &self.config.node, accept, &request.name(&self.ids))
     }
 }
 

@@ -20,7 +20,8 @@ use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
 use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
-use crate::observe::id::RequestId;
+use crate::observe::id::RequestName;
+use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::remove_ours;
 use crate::origin::parent::{Footing, Wanted};
@@ -57,8 +58,8 @@ pub(super) struct Walk {
     pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
-    /// The request's name, where the route writes it into a field.
-    id: Option<RequestId>,
+    /// The request's name.
+    name: RequestName,
     host_len: usize,
     /// A parent would choose another route by what it is sent: it is not asked.
     is_past_parents: bool,
@@ -158,6 +159,15 @@ impl Walk {
         {
             forward.push(COUNTRY, country.as_str().as_bytes());
         }
+        let name = route.name.clone().unwrap_or_else(|| request.name(&edge.ids));
+        request.id = Some(name.id);
+        forward.push("x-request-id", name.as_bytes());
+        if let Some(span) = Span::of(&request.fields, name.id, edge.ids.run(), &edge.config.log.trace) {
+            forward.push("traceparent", &span.traceparent());
+            if let Some(state) = tracestate(&request.fields) {
+                forward.push("tracestate", &state);
+            }
+        }
         let is_past_parents = fills && edge.parents.is_some() && {
             let client = request.client.address.ip();
             !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
@@ -178,7 +188,7 @@ impl Walk {
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
-            id: route.id,
+            name,
             host_len: route.host().len(),
             restarted: false,
             body: Arc::new(Mutex::new(body)),
@@ -368,7 +378,7 @@ impl Walk {
             path_len: self.target.iter().position(|byte| *byte == b'?').unwrap_or(self.target.len()),
             scheme: self.scheme,
             client: self.client.address.ip(),
-            id: self.id,
+            id: Some(self.name.as_bytes()),
         };
         fields.dressed(&self.policy.request_headers, &values)
     }
@@ -386,7 +396,7 @@ impl Walk {
             failure,
             &self.edge.config.node,
             self.fields.first(FieldId::Accept),
-            self.id.unwrap_or_else(|| self.edge.ids.draw()),
+            &self.name,
         )
     }
 }

@@ -18,6 +18,8 @@ mod http2;
 mod large;
 mod lending;
 mod limits;
+mod logging;
+mod metrics;
 mod places;
 mod pools;
 mod proxy_protocol;

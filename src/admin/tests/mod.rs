@@ -14,7 +14,7 @@ use purge_api::grant::Grant;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::{Log, LogFormat, LogTarget};
+use crate::config::{Log, LogTarget};
 use crate::listener::fields::Fields;
 use crate::listener::request::{BodyError, Client, Interims, Protocol, RequestBody, Scheme};
 use crate::observe::metrics::Metrics;
@@ -105,7 +105,7 @@ impl Stage {
 
     fn of(node: Remembers, door: Door) -> Self {
         let node = Arc::new(node);
-        let log = Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false };
+        let log = Log { target: LogTarget::Off, ..Log::default() };
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let observe =
             Observe::new("n1".into(), Metrics::new([Arc::from("www.example.com")], 1), &log, &clock);
@@ -160,6 +160,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
+        id: None,
     }
 }
 

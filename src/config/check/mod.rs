@@ -17,6 +17,7 @@ mod geo;
 mod headers;
 mod limits;
 mod listener;
+mod log;
 mod policy;
 mod pool;
 mod purge;
@@ -43,8 +44,8 @@ use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
 use super::{
-    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Geo, Log, LogFormat, LogTarget,
-    MemoryAdmission, Purge, Tier, value,
+    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Geo, Log, MemoryAdmission, Purge, Tier,
+    Trace, value,
 };
 use crate::places;
 
@@ -151,7 +152,8 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
     let pools = pool::pools(&root, around);
     let sites = site::sites(&root, &pools, &defaults, around);
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
-    let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
+    let log = root.section("log").map_or_else(Log::default, |section| log::log(section, around));
+    let log = Log { trace: root.section("trace").map_or_else(Trace::default, log::trace), ..log };
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
     let geo = root.section("geo").and_then(|section| geo::geo(section, around));
     let tier = root.section("tier").map_or_else(Tier::default, |section| tier::tier(section, around));
@@ -246,31 +248,6 @@ fn disk(item: &Item<'_>, around: &Surroundings) -> Option<DiskCache> {
     Some(DiskCache { path: path?, bytes: bytes?, admission })
 }
 
-fn log(section: Section<'_>, around: &Surroundings) -> Log {
-    let mut log = Log::default();
-    if let Some(text) = section.item("access").and_then(|item| item.text(LOG_EXAMPLE)) {
-        log.target = log_target(text, &around.base);
-    }
-    let formats = [("json", LogFormat::Json), ("combined", LogFormat::Combined)];
-    if let Some(format) = section.item("format").and_then(|item| item.word(&formats)) {
-        log.format = format;
-    }
-    if let Some(mask) = section.item("mask_client").and_then(|item| item.flag()) {
-        log.mask_client = mask;
-    }
-    section.close();
-    log
-}
-
-/// `off`, `stdout` or a path, relative to `base`.
-pub(super) fn log_target(text: &str, base: &Path) -> LogTarget {
-    match text {
-        "off" => LogTarget::Off,
-        "stdout" | "-" => LogTarget::Stdout,
-        path => LogTarget::File(base.join(path)),
-    }
-}
-
 /// A file that must be readable.
 fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
     let path = around.base.join(item.text(help)?);
@@ -353,7 +330,6 @@ fn same_line(text: &str, one: usize, other: usize) -> bool {
 
 const ADMIN_EXAMPLE: &str = "write an address, like \"127.0.0.1:9180\", or \"off\"";
 const NETWORKS_EXAMPLE: &str = "write a list of networks, like [\"10.0.0.0/8\", \"127.0.0.1\"]";
-const LOG_EXAMPLE: &str = "write \"stdout\", \"off\" or the path of a file";
 
 /// From what holds a few responses to what no machine has.
 const CACHE_MEMORY_RANGE: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 46);

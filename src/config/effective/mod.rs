@@ -4,6 +4,7 @@
 
 mod access;
 mod geo;
+mod log;
 mod pool;
 mod site;
 mod steer;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use super::check::{DISK_ADMISSION, MEMORY_ADMISSION, UNSYNCED};
 use super::units::{duration_text, size_text};
-use super::{Config, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey};
+use super::{Config, Listener, ListenerProtocol, NatsBus, Tier, TierKey};
 
 /// The settings as TOML.
 pub fn effective(config: &Config) -> String {
@@ -45,6 +46,7 @@ pub fn effective(config: &Config) -> String {
     }
     out.limits(config);
     out.log(&config.log);
+    out.trace(&config.log.trace);
     out.table("[purge]");
     out.line("method_from", &strings(config.purge.method_from.iter()));
     out.line("refresh_per_second", &config.purge.refresh_per_second.to_string());
@@ -149,22 +151,6 @@ impl Page {
         self.line("connections_max", &limits.connections_max.to_string());
         self.line("requests_per_connection_max", &limits.requests_per_connection_max.to_string());
         self.line("drain_timeout", &time(limits.drain_timeout));
-    }
-
-    fn log(&mut self, log: &Log) {
-        self.table("[log]");
-        let target = match &log.target {
-            LogTarget::Off => "off".to_owned(),
-            LogTarget::Stdout => "stdout".to_owned(),
-            LogTarget::File(path) => path.display().to_string(),
-        };
-        self.line("access", &quoted(&target));
-        let format = match log.format {
-            LogFormat::Json => "json",
-            LogFormat::Combined => "combined",
-        };
-        self.line("format", &quoted(format));
-        self.line("mask_client", &log.mask_client.to_string());
     }
 }
 

@@ -280,6 +280,7 @@ mod tests {
             upgrade: crate::listener::request::Upgrade::No,
             spare: Vec::new(),
             held: std::sync::OnceLock::new(),
+            id: None,
         }
     }
 

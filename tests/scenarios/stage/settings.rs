@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::{
-    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogFormat,
-    LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
+    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
 };
 
 /// The site's host.
@@ -36,7 +35,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
         }],
         purge: Purge { method_from: vec![local], ..Purge::default() },
         tier: Tier::default(),
-        log: Log { target: LogTarget::Off, format: LogFormat::Json, mask_client: false },
+        log: Log { target: LogTarget::Off, ..Log::default() },
         limits: Limits::default(),
         workers: 2,
     }

@@ -11,23 +11,30 @@
 //!                                                  └ queue full: block dropped, its lines counted
 //! ```
 //!
-//! Invariant: a slow disk or reader of standard output never holds a worker; it costs lines, and they are counted.
+//! What lines are written to is a [`Receiver`] (`receiver/`): a file, a stream, a syslog or journal socket.
+//!
+//! Invariant: a slow disk, receiver or reader of standard output never holds a worker; it costs lines, and they are counted.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+mod receiver;
+#[cfg(test)]
+mod tests;
+
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::receiver::Receiver;
 use super::calendar::SecondText;
-use super::id::RequestId;
+use super::id::{RequestId, Run};
 use super::line::Line;
 use super::tap::{Tap, Taps};
 use crate::clock::Clock;
 use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
+use crate::config::log::Sample;
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
@@ -40,11 +47,13 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
+    /// What the numbers of traces begun here come from.
+    run: Run,
     manner: Mutex<Manner>,
     /// How often that has changed: what workers look at when they hand lines over.
     version: AtomicU64,
     /// What the writer takes up before the next block, in place of what it writes to.
-    next: Mutex<Option<Sink>>,
+    next: Mutex<Option<Box<dyn Receiver>>>,
     taps: Taps,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
@@ -56,28 +65,19 @@ struct Shared {
 /// How lines are written, and where they go.
 #[derive(Clone, Debug)]
 struct Manner {
-    target: LogTarget,
+    log: Log,
     /// `None` when the log is off and nobody watches.
     queue: Option<SyncSender<Message>>,
-    format: LogFormat,
-    mask_client: bool,
     /// Somebody watches, and the lines of the log are not what they are to be given.
     apart: bool,
-}
-
-/// What lines are written to.
-struct Sink(Box<dyn Write + Send>);
-
-impl std::fmt::Debug for Sink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sink")
-    }
 }
 
 enum Message {
     Block {
         text: Vec<u8>,
         lines: u64,
+        /// When the last of them ended.
+        wall_millis: u64,
     },
     /// For who watches only.
     Apart {
@@ -97,15 +97,10 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
-    pub fn start(log: &Log) -> io::Result<Self> {
-        let manner = Manner {
-            target: log.target.clone(),
-            queue: None,
-            format: log.format.clone(),
-            mask_client: log.mask_client,
-            apart: false,
-        };
+    pub fn start(log: &Log, run: Run) -> io::Result<Self> {
+        let manner = Manner { log: log.clone(), queue: None, apart: false };
         let shared = Arc::new(Shared {
+            run,
             manner: Mutex::new(manner),
             version: AtomicU64::new(0),
             next: Mutex::default(),
@@ -115,7 +110,7 @@ impl AccessLog {
             reopen: AtomicBool::new(false),
             spare: Mutex::new(Vec::new()),
         });
-        if let Some(sink) = open(&log.target)? {
+        if let Some(sink) = receiver::open(log)? {
             shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
         }
         Ok(Self { shared })
@@ -127,8 +122,11 @@ impl AccessLog {
     /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
     pub fn change(&self, log: &Log) -> io::Result<()> {
         // Without the lock: a pipe that nobody reads is opened when somebody does.
-        let is_other = self.shared.manner.lock().target != log.target;
-        let opened = if is_other { open(&log.target)? } else { None };
+        let is_other = {
+            let manner = self.shared.manner.lock();
+            manner.log.target != log.target || manner.log.rotation != log.rotation
+        };
+        let opened = if is_other { receiver::open(log)? } else { None };
         let mut manner = self.shared.manner.lock();
         if is_other {
             match (opened, &manner.queue) {
@@ -136,15 +134,13 @@ impl AccessLog {
                 (None, _) => manner.queue = None,
                 (Some(sink), None) => manner.queue = Some(start_writer(Arc::clone(&self.shared), sink)?),
                 (Some(sink), Some(queue)) => {
-                    *self.shared.next.lock() = Some(Sink(sink));
+                    *self.shared.next.lock() = Some(sink);
                     // A full queue wakes the writer anyway.
                     let _ = queue.try_send(Message::Look);
                 }
             }
-            manner.target = log.target.clone();
         }
-        manner.format = log.format.clone();
-        manner.mask_client = log.mask_client;
+        manner.log = log.clone();
         self.attend(&mut manner)
     }
 
@@ -163,7 +159,7 @@ impl AccessLog {
     /// For a tick: does nothing any more for those who do not watch any more.
     pub fn tend(&self) {
         let mut manner = self.shared.manner.lock();
-        let for_them = manner.apart || manner.target == LogTarget::Off && manner.queue.is_some();
+        let for_them = manner.apart || manner.log.target == LogTarget::Off && manner.queue.is_some();
         if for_them && !self.shared.taps.any() {
             // Only starting can fail.
             drop(self.attend(&mut manner));
@@ -173,16 +169,17 @@ impl AccessLog {
     /// Sees to it that who watches is given JSON, and that nothing is done for nobody.
     fn attend(&self, manner: &mut Manner) -> io::Result<()> {
         let watched = self.shared.taps.any();
-        if manner.target == LogTarget::Off {
+        if manner.log.target == LogTarget::Off {
             match (&manner.queue, watched) {
                 (Some(_), false) => manner.queue = None,
                 (None, true) => {
-                    manner.queue = Some(start_writer(Arc::clone(&self.shared), Box::new(io::sink()))?);
+                    manner.queue = Some(start_writer(Arc::clone(&self.shared), Box::new(receiver::Nobody))?);
                 }
                 _ => {}
             }
         }
-        manner.apart = watched && manner.format != LogFormat::Json;
+        manner.apart =
+            watched && (manner.log.format != LogFormat::Json || !manner.log.sample.is_all());
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -192,8 +189,8 @@ impl AccessLog {
     /// # Errors
     /// No thread can be started.
     #[cfg(test)]
-    fn start_with(log: &Log, sink: Box<dyn Write + Send>) -> io::Result<Self> {
-        let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
+    fn start_with(log: &Log, sink: Box<dyn Receiver>) -> io::Result<Self> {
+        let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() }, Run::from_bits(0))?;
         let queue = start_writer(Arc::clone(&this.shared), sink)?;
         this.shared.manner.lock().queue = Some(queue);
         Ok(this)
@@ -211,6 +208,8 @@ impl AccessLog {
             apart: Vec::new(),
             block,
             lines: 0,
+            lines_apart: 0,
+            wall_millis: 0,
             time: SecondText::new(),
             steady_to_wall_millis: 0,
         };
@@ -263,6 +262,9 @@ pub struct LogBuffer {
     apart: Vec<u8>,
     block: Vec<u8>,
     lines: u64,
+    lines_apart: u64,
+    /// When the last request of the block ended.
+    wall_millis: u64,
     time: SecondText,
     /// What to add (wrapping) to steady milliseconds to get the wall's.
     steady_to_wall_millis: u64,
@@ -276,20 +278,35 @@ impl LogBuffer {
             return;
         }
         let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
+        let log = &self.manner.log;
+        let given = request.given_name();
         let line = Line {
             wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
             id,
-            mask_client: self.manner.mask_client,
+            given,
+            run: self.shared.run,
+            log,
             request,
             finished,
         };
-        match self.manner.format {
-            LogFormat::Json => line.json(&mut self.time, &mut self.block),
-            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
-        }
         if self.manner.apart {
             line.json(&mut self.time, &mut self.apart);
+            self.lines_apart += 1;
+            if self.apart.len() >= LOG_BLOCK_BYTES {
+                self.hand_over_apart();
+            }
         }
+        let log = &self.manner.log;
+        if log.target == LogTarget::Off || !is_wanted(log.sample, given.unwrap_or(id.as_bytes()), finished) {
+            return;
+        }
+        let line = Line { log, ..line };
+        match &log.format {
+            LogFormat::Json => line.json(&mut self.time, &mut self.block),
+            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+            LogFormat::Template(template) => line.template(template, &mut self.time, &mut self.block),
+        }
+        self.wall_millis = line.wall_millis;
         self.lines += 1;
         if self.block.len() >= LOG_BLOCK_BYTES {
             self.hand_over();
@@ -299,6 +316,9 @@ impl LogBuffer {
     /// Hands over what is there and takes the time anew. Call it every `LOG_FLUSH_EVERY` and when the worker ends.
     pub fn flush(&mut self, clock: &Clock) {
         self.set_wall(clock);
+        if !self.apart.is_empty() {
+            self.hand_over_apart();
+        }
         if !self.block.is_empty() {
             self.hand_over();
         }
@@ -317,19 +337,24 @@ impl LogBuffer {
     fn hand_over(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         let Some(queue) = &self.manner.queue else { return };
-        if !self.apart.is_empty() {
-            // A full queue costs who watches, not the log.
-            let _ = queue.try_send(Message::Apart { text: std::mem::take(&mut self.apart), lines });
-        }
         let empty = self.shared.spare.lock().pop().unwrap_or_else(new_block);
         let text = std::mem::replace(&mut self.block, empty);
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
-            queue.try_send(Message::Block { text, lines })
+            queue.try_send(Message::Block { text, lines, wall_millis: self.wall_millis })
         {
             self.shared.dropped_lines.fetch_add(lines, Ordering::Relaxed);
             if let Message::Block { text, .. } = message {
                 self.shared.keep(text);
             }
+        }
+    }
+
+    #[cold]
+    fn hand_over_apart(&mut self) {
+        let (text, lines) = (std::mem::take(&mut self.apart), std::mem::take(&mut self.lines_apart));
+        if let Some(queue) = &self.manner.queue {
+            // A full queue costs who watches, not the log.
+            let _ = queue.try_send(Message::Apart { text, lines });
         }
     }
 }
@@ -357,62 +382,61 @@ fn new_block() -> Vec<u8> {
     Vec::with_capacity(BLOCK_CAPACITY)
 }
 
-fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
-    Ok(match target {
-        LogTarget::Off => None,
-        // Its own descriptor: `io::stdout` would buffer by line and take a lock for each block.
-        LogTarget::Stdout => {
-            Some(Box::new(File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?)))
-        }
-        LogTarget::File(path) => Some(Box::new(OpenOptions::new().create(true).append(true).open(path)?)),
-    })
+/// Whether a request has a line: all of a sample do, and whatever went wrong.
+#[inline]
+fn is_wanted(sample: Sample, name: &[u8], finished: &Finished<'_>) -> bool {
+    sample.is_all() || finished.status >= 400 || !finished.complete || sample.takes(name)
 }
 
-fn start_writer(shared: Arc<Shared>, sink: Box<dyn Write + Send>) -> io::Result<SyncSender<Message>> {
+fn start_writer(shared: Arc<Shared>, receiver: Box<dyn Receiver>) -> io::Result<SyncSender<Message>> {
     let (queue, blocks) = sync_channel(LOG_QUEUE_BLOCKS);
-    std::thread::Builder::new().name("access-log".into()).spawn(move || write(&shared, sink, &blocks))?;
+    std::thread::Builder::new().name("access-log".into()).spawn(move || write(&shared, receiver, &blocks))?;
     Ok(queue)
 }
 
 /// Writes until every worker and handle is gone.
-fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Message>) {
+fn write(shared: &Shared, mut receiver: Box<dyn Receiver>, blocks: &mpsc::Receiver<Message>) {
     while let Ok(message) = blocks.recv() {
-        if let Some(Sink(next)) = shared.next.lock().take() {
-            let _ = sink.flush();
-            sink = next;
+        if let Some(next) = shared.next.lock().take() {
+            receiver = next;
         }
-        if shared.reopen.swap(false, Ordering::AcqRel) {
-            let target = shared.manner.lock().target.clone();
-            match open(&target) {
-                Ok(Some(opened)) => sink = opened,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(%error, "the access log cannot be reopened; the old file stays in use");
-                }
-            }
+        if shared.reopen.swap(false, Ordering::AcqRel)
+            && let Err(error) = receiver.reopen()
+        {
+            tracing::error!(%error, "the access log cannot be reopened; the old file stays in use");
         }
         match message {
             Message::Apart { text, lines } => shared.taps.tell(&text, lines),
-            Message::Block { text, lines } => {
-                // JSON begins so, and no other line does.
-                if text.first() == Some(&b'{') {
+            Message::Block { text, lines, wall_millis } => {
+                // JSON begins so, and hardly another line does; who watches is told of all requests apart.
+                if text.first() == Some(&b'{') && !shared.manner.lock().apart {
                     shared.taps.tell(&text, lines);
                 }
-                if let Err(error) = sink.write_all(&text) {
-                    // Said once: a full disk would otherwise fill the error log with itself.
-                    if shared.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {
-                        tracing::error!(%error, "the access log cannot be written; lines are dropped and counted");
+                match receiver.take(&text, wall_millis) {
+                    Ok(taken) => {
+                        let lost = lines.saturating_sub(taken);
+                        if lost > 0 {
+                            shared.lose(lost, &"the receiver does not answer");
+                        }
+                        if taken > 0 {
+                            shared.written_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+                        }
                     }
-                } else {
-                    shared.written_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+                    Err(error) => shared.lose(lines, &error),
                 }
                 shared.keep(text);
             }
             Message::Look => {}
-            Message::Finish { done } => {
-                let _ = sink.flush();
-                drop(done);
-            }
+            Message::Finish { done } => drop(done),
+        }
+    }
+}
+
+impl Shared {
+    fn lose(&self, lines: u64, why: &dyn std::fmt::Display) {
+        // Said once: a full disk would otherwise fill the error log with itself.
+        if self.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {
+            tracing::error!(error = %why, "the access log cannot be written; lines are dropped and counted");
         }
     }
 }
@@ -421,174 +445,3 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Mes
 const BLOCK_CAPACITY: usize = LOG_BLOCK_BYTES + 4096;
 /// Blocks kept for reuse.
 const SPARE_BLOCKS_MAX: usize = 16;
-
-#[cfg(test)]
-mod tests {
-    use cache_store::timestamp::Timestamp;
-
-    use super::*;
-    use crate::observe::id::{RequestIds, Run};
-    use crate::observe::tests::{finished, request, scratch};
-    use crate::respond::response::Outcome;
-
-    const LIMIT: Duration = Duration::from_secs(30);
-
-    /// Says when it is first written to, and does not return before it is let go.
-    struct Stuck {
-        reached: SyncSender<()>,
-        go: Receiver<()>,
-    }
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.reached.try_send(());
-            // An error means that the test has let go for good.
-            let _ = self.go.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A full disk.
-    struct Refuses;
-
-    impl Write for Refuses {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn settings(target: LogTarget) -> Log {
-        Log { target, format: LogFormat::Json, mask_client: false }
-    }
-
-    fn clock() -> Clock {
-        Clock::manual(Timestamp::from_secs(1_000_000))
-    }
-
-    fn append(buffer: &mut LogBuffer, path: &str) {
-        let outcome = Outcome::default();
-        let id = RequestIds::new(Run::from_bits(0), 0).draw();
-        buffer.append(id, &request(b"a", path.as_bytes(), &[]), &finished(&outcome));
-    }
-
-    fn paths(text: &str) -> Vec<String> {
-        let path = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].take();
-        text.lines().map(|line| path(line).as_str().unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn lines_are_written_whole_and_in_order() {
-        let directory = scratch();
-        let path = directory.join("access.log");
-        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
-        let mut buffer = log.buffer(&clock());
-        let expected: Vec<_> = (0..5000).map(|number| format!("/{number}")).collect();
-        for path in &expected {
-            append(&mut buffer, path);
-        }
-        drop(buffer);
-        assert!(log.finish(LIMIT));
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(paths(&text), expected);
-        assert_eq!((log.dropped_lines(), log.written_bytes()), (0, text.len() as u64));
-        std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn after_a_rotation_lines_go_to_the_new_file() {
-        let directory = scratch();
-        let (path, old) = (directory.join("access.log"), directory.join("access.log.1"));
-        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
-        let (clock, mut buffer) = (clock(), log.buffer(&clock()));
-        append(&mut buffer, "/before");
-        buffer.flush(&clock);
-        assert!(log.finish(LIMIT));
-        std::fs::rename(&path, &old).unwrap();
-        append(&mut buffer, "/not-told-yet");
-        buffer.flush(&clock);
-        assert!(log.finish(LIMIT));
-        log.reopen();
-        append(&mut buffer, "/after");
-        buffer.flush(&clock);
-        assert!(log.finish(LIMIT));
-        assert_eq!(paths(&std::fs::read_to_string(&old).unwrap()), ["/before", "/not-told-yet"]);
-        assert_eq!(paths(&std::fs::read_to_string(&path).unwrap()), ["/after"]);
-        std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn a_target_that_is_stuck_costs_lines_but_never_holds_a_worker() {
-        let (reached, written_to) = sync_channel(1);
-        let (let_go, go) = sync_channel(0);
-        let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Stuck { reached, go })).unwrap();
-        let (clock, mut buffer) = (clock(), log.buffer(&clock()));
-        let mut block = |lines: u64| {
-            (0..lines).for_each(|_| append(&mut buffer, "/"));
-            buffer.flush(&clock);
-        };
-        block(1);
-        written_to.recv().unwrap();
-        (0..LOG_QUEUE_BLOCKS).for_each(|_| block(1));
-        assert_eq!(log.dropped_lines(), 0);
-        block(3);
-        block(2);
-        assert_eq!(log.dropped_lines(), 5);
-        assert!(!log.finish(LIMIT), "no room in the queue is no end to wait for");
-        drop(let_go);
-    }
-
-    #[test]
-    fn lines_that_the_target_refuses_are_counted() {
-        let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Refuses)).unwrap();
-        let mut buffer = log.buffer(&clock());
-        for _ in 0..7 {
-            append(&mut buffer, "/");
-        }
-        drop(buffer);
-        assert!(log.finish(LIMIT));
-        assert_eq!((log.dropped_lines(), log.written_bytes()), (7, 0));
-    }
-
-    #[test]
-    fn the_time_in_a_line_is_the_walls_however_it_was_stepped() {
-        let clock = clock();
-        clock.step_wall(3_600_000);
-        let directory = scratch();
-        let path = directory.join("access.log");
-        let log = AccessLog::start(&settings(LogTarget::File(path.clone()))).unwrap();
-        let mut buffer = log.buffer(&clock);
-        append(&mut buffer, "/");
-        clock.step_wall(-3_600_000);
-        buffer.flush(&clock);
-        append(&mut buffer, "/");
-        drop(buffer);
-        assert!(log.finish(LIMIT));
-        let text = std::fs::read_to_string(&path).unwrap();
-        let times: Vec<_> = text.lines().map(|line| line.get(9..28).unwrap()).collect();
-        // The request was received at the steady second 1 000 000.
-        assert_eq!(times, ["1970-01-12T14:46:40", "1970-01-12T13:46:40"]);
-        std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn a_log_that_is_off_keeps_nothing() {
-        let log = AccessLog::start(&settings(LogTarget::Off)).unwrap();
-        let mut buffer = log.buffer(&clock());
-        append(&mut buffer, "/");
-        assert_eq!((buffer.block.capacity(), log.finish(LIMIT)), (0, true));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_told_at_start() {
-        let path = scratch().join("missing").join("access.log");
-        assert!(AccessLog::start(&settings(LogTarget::File(path))).is_err());
-    }
-}

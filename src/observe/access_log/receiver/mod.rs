@@ -1,0 +1,80 @@
+//! What the log's thread writes blocks of whole lines to.
+//!
+//! A receiver may block that thread for a bounded time and nobody else. What it does not take is lost, and the log counts it.
+
+mod datagrams;
+mod file;
+mod syslog;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use crate::config::{Log, LogTarget};
+
+/// Takes lines.
+pub(super) trait Receiver: Send {
+    /// Takes these whole lines, the last of which ended at `wall_millis`; how many of them it took.
+    ///
+    /// # Errors
+    /// It took none.
+    fn take(&mut self, lines: &[u8], wall_millis: u64) -> io::Result<u64>;
+
+    /// Goes on in a file of the same name that may be another (USR1).
+    ///
+    /// # Errors
+    /// It cannot be opened; the old one stays in use.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The receiver that the settings name; `None` where the log is off.
+///
+/// # Errors
+/// A file cannot be opened. Whoever is reached by a socket need not be there yet.
+pub(super) fn open(log: &Log) -> io::Result<Option<Box<dyn Receiver>>> {
+    Ok(match &log.target {
+        LogTarget::Off => None,
+        LogTarget::Stdout => {
+            // Its own descriptor: `io::stdout` would buffer by line and take a lock for each block.
+            let out = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+            Some(Box::new(Stream(File::from(out))))
+        }
+        LogTarget::File(path) => Some(Box::new(file::Appended::open(path, log.rotation)?)),
+        LogTarget::Journal => Some(Box::new(datagrams::Datagrams::journal(JOURNAL.as_ref()))),
+        LogTarget::Syslog(at) => Some(syslog::receiver(at)),
+    })
+}
+
+/// A stream that takes everything as it is.
+struct Stream(File);
+
+impl Receiver for Stream {
+    fn take(&mut self, lines: &[u8], _: u64) -> io::Result<u64> {
+        self.0.write_all(lines).map(|()| count(lines))
+    }
+}
+
+/// For who watches alone.
+pub(super) struct Nobody;
+
+impl Receiver for Nobody {
+    fn take(&mut self, lines: &[u8], _: u64) -> io::Result<u64> {
+        Ok(count(lines))
+    }
+}
+
+/// The lines in a block.
+pub(super) fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+/// Each line of a block without its end.
+fn each(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// Where systemd's journal takes datagrams.
+const JOURNAL: &str = "/run/systemd/journal/socket";
