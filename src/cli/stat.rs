@@ -135,6 +135,9 @@ fn text(stat: &Value) -> String {
             }),
         );
     }
+    for one in list(stat, "sizing") {
+        line("sizing", sized(one));
+    }
     for origin in list(stat, "origins") {
         let word = |name: &str| origin.get(name).and_then(Value::as_str).unwrap_or("?");
         let state =
@@ -164,6 +167,19 @@ fn text(stat: &Value) -> String {
         stat.get("purges").and_then(|purges| number(purges, "count")).map(|count| count.to_string()),
     );
     text
+}
+
+/// What another size would bring: `2 × memory (512MiB): 71.3 % of requests, 55.0 % of bytes`.
+fn sized(one: &Value) -> Option<String> {
+    let share = |name: &str| one.get(name).and_then(Value::as_f64).map(|share| share * 100.0);
+    let (requests, of_bytes) = (share("hit_ratio")?, share("byte_hit_ratio")?);
+    let size = one.get("size").and_then(Value::as_f64)?;
+    let tier = one.get("tier").and_then(Value::as_str)?;
+    let max = bytes(number(one, "bytes_max")?);
+    // What is not full yet would hit as often if it were smaller.
+    let full = share("filled").is_none_or(|filled| filled > 95.0);
+    let note = if full { "" } else { ", not full so far" };
+    Some(format!("{size} × {tier} ({max}): {requests:.1} % of requests, {of_bytes:.1} % of bytes{note}"))
 }
 
 fn number(value: &Value, name: &str) -> Option<u64> {
@@ -231,6 +247,8 @@ mod tests {
             "node": "fra-1", "version": "0.1.0", "uptime_seconds": 90, "requests": 4, "hit_ratio": 0.75, "bytes": 2048,
             "cache": { "hit": 3, "miss": 1, "stale": 0 },
             "tiers": [{ "tier": "memory", "bytes": 1024, "bytes_max": 1_073_741_824, "objects": 1, "evictions": 0 }],
+            "sizing": [{ "tier": "memory", "size": 2.0, "bytes_max": 2_147_483_648_u64, "hit_ratio": 0.8,
+                         "byte_hit_ratio": 0.5, "filled": 0.2 }],
             "origins": [{ "pool": "main", "origin": "http://a", "healthy": false, "requests": 1, "failed": 1 }],
         });
         assert_eq!(
@@ -242,6 +260,7 @@ mod tests {
              sent          2KiB\n\
              outcomes      hit 3, miss 1\n\
              memory        1KiB of 1GiB, 1 objects, 0 evicted\n\
+             sizing        2 × memory (2GiB): 80.0 % of requests, 50.0 % of bytes, not full so far\n\
              origin        main http://a left out, 1 requests, 1 failed\n"
         );
     }

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use cache_store::tiers::sizing::Advice;
+
 use crate::listener::stats::ListenerStats;
 use crate::origin::OriginStats;
 use crate::places::PlacesUsage;
@@ -22,6 +24,8 @@ pub struct Gauges {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Purges applied.
     pub purges: Purges,
+    /// What other sizes of the tiers would bring, by the place of a site.
+    pub sizing: Vec<(u16, Vec<Advice>)>,
     /// Whatever else a room counts, by its full metric name.
     pub others: Vec<Other>,
 }

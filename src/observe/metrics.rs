@@ -242,7 +242,7 @@ impl Worker {
 }
 
 impl SiteTotals {
-    fn new(site: &Arc<str>) -> Self {
+    pub(super) fn new(site: &Arc<str>) -> Self {
         Self {
             site: Arc::clone(site),
             requests: [[0; CLASSES]; CacheOutcome::COUNT],

@@ -16,6 +16,7 @@ pub mod id;
 pub(crate) mod line;
 pub mod metrics;
 pub mod render;
+mod sizing;
 mod stat;
 pub mod tap;
 pub(crate) mod trace;

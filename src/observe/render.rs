@@ -7,6 +7,7 @@ use super::Observe;
 use super::gauges::Gauges;
 use super::histogram::BOUNDS_MICROS;
 use super::metrics::Totals;
+use super::sizing::{Prediction, predictions};
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
 use crate::listener::stats::ListenerStats;
@@ -24,6 +25,7 @@ impl Observe {
         self.about(&mut page, clock);
         requests(&mut page, &totals);
         store(&mut page, gauges);
+        sizing(&mut page, &predictions(&totals.sites, &gauges.sizing));
         origins(&mut page, gauges);
         listeners(&mut page, gauges);
         page.single(
@@ -144,6 +146,39 @@ fn store(page: &mut Page, gauges: &Gauges) {
         "Sequence number of the last purge applied.",
         gauges.purges.sequence,
     );
+}
+
+/// One way in which a size is good.
+type SizingFamily = (&'static str, &'static str, fn(&Prediction) -> f64);
+
+fn sizing(page: &mut Page, predictions: &[Prediction]) {
+    let families: [SizingFamily; 3] = [
+        (
+            "tidegate_sizing_hit_ratio",
+            "Hit ratio of requests since the start, had the tier so many times its size (predicted).",
+            |one| one.hit_ratio,
+        ),
+        (
+            "tidegate_sizing_byte_hit_ratio",
+            "Hit ratio of bytes since the start, had the tier so many times its size (predicted).",
+            |one| one.byte_hit_ratio,
+        ),
+        (
+            "tidegate_sizing_filled",
+            "The part of a tier of so many times the size that would be in use by now.",
+            |one| one.filled,
+        ),
+    ];
+    for (name, help, value) in families {
+        page.family(name, "gauge", help);
+        for one in predictions {
+            let factor = one.factor.to_string();
+            let labels = [("site", &*one.site), ("tier", one.tier), ("size", factor.as_str())];
+            page.0.push_str(name);
+            page.labels(&labels, None);
+            let _ = writeln!(page.0, " {:.4}", value(one));
+        }
+    }
 }
 
 /// Name, kind, help and value of what each origin tells.

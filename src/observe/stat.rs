@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::Observe;
-use super::gauges::Gauges;
+use super::gauges::{Gauges, Tier};
 use super::histogram::{Durations, quantile};
 use super::metrics::{SiteTotals, Totals};
+use super::sizing::{Prediction, predictions};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
@@ -23,6 +24,7 @@ impl Observe {
         let mut all = Durations::default();
         totals.durations.iter().for_each(|one| all.add(one));
         let hits = totals.durations.get(CacheOutcome::Hit.index()).copied().unwrap_or_default();
+        let sizing = predictions(&totals.sites, &gauges.sizing);
         json!({
             "node": &*self.node,
             "version": VERSION,
@@ -43,6 +45,7 @@ impl Observe {
                 "objects": tier.objects,
                 "evictions": tier.evictions,
             })).collect::<Vec<_>>(),
+            "sizing": sized(&sizing, "*", &gauges.tiers),
             "origin_requests": gauges.origins.iter().map(requests_to).sum::<u64>(),
             "origins": gauges.origins.iter().map(origin).collect::<Vec<_>>(),
             "listeners": gauges.listeners.iter().map(|one| json!({
@@ -61,7 +64,7 @@ impl Observe {
                 "sequence": gauges.purges.sequence,
                 "count": gauges.purges.applied.iter().map(|kind| kind.count).sum::<u64>(),
             },
-            "sites": totals.sites.iter().filter(|site| &*site.site != "-" || site.all() > 0).map(site).collect::<Vec<_>>(),
+            "sites": totals.sites.iter().filter(|site| &*site.site != "-" || site.all() > 0).map(|one| site(one, sized(&sizing, &one.site, &gauges.tiers))).collect::<Vec<_>>(),
             "log": { "dropped_lines": self.log.dropped_lines(), "written_bytes": self.log.written_bytes() },
         })
     }
@@ -135,12 +138,32 @@ fn origin(one: &OriginStats) -> Value {
     })
 }
 
-fn site(one: &SiteTotals) -> Value {
+/// What other sizes would bring to a site, or to all (`*`).
+fn sized(predictions: &[Prediction], site: &str, tiers: &[Tier]) -> Value {
+    let of_site = predictions.iter().filter(|one| &*one.site == site);
+    let told = of_site.map(|one| {
+        let bytes = tiers.iter().find(|tier| tier.tier == one.tier).map_or(0, |tier| tier.bytes_max);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // for eyes
+        let bytes = (bytes as f64 * one.factor) as u64;
+        json!({
+            "tier": one.tier,
+            "size": one.factor,
+            "bytes_max": bytes,
+            "hit_ratio": one.hit_ratio,
+            "byte_hit_ratio": one.byte_hit_ratio,
+            "filled": one.filled,
+        })
+    });
+    told.collect()
+}
+
+fn site(one: &SiteTotals, sizing: Value) -> Value {
     json!({
         "site": &*one.site,
         "requests": one.all(),
         "hit_ratio": hit_ratio([one]),
         "bytes": one.bytes.iter().sum::<u64>(),
         "cache": outcomes(|outcome| one.of(outcome)),
+        "sizing": sizing,
     })
 }

@@ -295,6 +295,7 @@ fn gauges() -> Gauges {
         }],
         listeners: vec![Arc::new(ListenerStats::new(SocketAddr::from(([127, 0, 0, 1], 80))))],
         purges: Purges { sequence: 7, applied: vec![Applied { scope: "url", soft: true, count: 6 }] },
+        sizing: Vec::new(),
         others: Vec::new(),
     }
 }

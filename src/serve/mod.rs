@@ -221,6 +221,7 @@ impl Edge {
                 // A body on disk may wait for it, and for the origin.
                 large if slices::is_large(&large) => Some((large, tier)),
                 Lookup::Fresh(hit) => {
+                    self.store.count_hit(&route.resource(key), &hit.stored, route.site, now);
                     let occasion = self.occasion(&head, &route, key, tier, now);
                     match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
                         Ok(response) => return Served::Now(finish.answer(from(tier, response))),
@@ -228,6 +229,7 @@ impl Edge {
                     }
                 }
                 Lookup::Stale(hit, fill) => {
+                    self.store.count_hit(&route.resource(key), &hit.stored, route.site, now);
                     // Also what counts as purged for the time being, because purges may have been missed.
                     let is_purged = self.store.purged(&hit.stored, &route.resource(key)) != Purged::No;
                     let occasion = self.occasion(&head, &route, key, tier, now);
@@ -362,6 +364,7 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     loop {
         let follower = match looked {
             Lookup::Fresh(hit) => {
+                walk.edge.store.count_hit(&walk.resource(), &hit.stored, walk.site, walk.edge.clock.now());
                 return from(tier, Box::pin(from_store(&walk, hit, CacheOutcome::Hit, None)).await);
             }
             Lookup::FreshOnDisk(hit) => {

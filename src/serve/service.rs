@@ -256,6 +256,7 @@ impl Node for Edge {
             origins: self.origins.stats(),
             places: self.places.as_ref().map(|places| places.usage(self.clock.wall())),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
+            sizing: self.store.sizing().advice(),
             purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
             others: on_disk
                 .into_iter()

@@ -58,6 +58,8 @@ pub(super) struct Walk {
     pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
+    /// The site's place in the counters.
+    pub(super) site: u16,
     /// The request's name.
     name: RequestName,
     host_len: usize,
@@ -188,6 +190,7 @@ impl Walk {
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
+            site: route.site,
             name,
             host_len: route.host().len(),
             restarted: false,

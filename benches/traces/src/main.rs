@@ -17,6 +17,7 @@
     reason = "a benchmark: figures are rounded for people, and printing them is its purpose"
 )]
 
+mod advice;
 mod large;
 mod lines;
 mod promises;
@@ -71,6 +72,9 @@ struct Arguments {
     /// Only the store, not the lines
     #[arg(long)]
     store_only: bool,
+    /// What the store predicts of half, twice and four times its memory, beside what those hit; with `--disk`, of the disk
+    #[arg(long)]
+    advice: bool,
     /// Exit with 1 where the store or a line is not what it should be
     #[arg(long)]
     check: bool,
@@ -90,6 +94,9 @@ fn main() -> ExitCode {
 
 /// Replays and prints; returns what is not as it should be.
 fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
+    if arguments.advice {
+        return advice::run(arguments);
+    }
     if !arguments.disk.is_empty() {
         return run_on_disk(arguments);
     }

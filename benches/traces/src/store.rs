@@ -20,6 +20,7 @@ use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings, Usage};
 use cache_store::tiers::admit::DiskAdmission;
 use cache_store::tiers::disk::{Disk, DiskUsage};
+use cache_store::tiers::sizing::Advice;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::runtime::Runtime;
@@ -37,6 +38,10 @@ pub(crate) struct Replayed {
     pub(crate) disk: Option<DiskUsage>,
     /// The largest weight the tier had.
     pub(crate) peak_bytes: u64,
+    /// What other sizes would bring, as the store tells.
+    pub(crate) advice: Vec<Advice>,
+    /// Of how many keys that lead to short bodies the store keeps a sample.
+    pub(crate) rate: f64,
 }
 
 /// Replays the trace against a store whose memory tier has `percent` of the trace's footprint.
@@ -49,6 +54,23 @@ pub(crate) fn replay(trace: &Trace, percent: f64, secret: [u8; 32]) -> Replayed 
         trace.footprint() * alone.store.usage().memory_bytes
     };
     Driver::new((footprint as f64 * percent / 100.0) as usize, None, secret, longest(trace)).replay(trace)
+}
+
+/// Replays the trace against a store with these tiers; the disk's files lie in `folder`, which is emptied.
+pub(crate) fn replay_tiers(
+    trace: &Trace,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    folder: &Path,
+) -> io::Result<Replayed> {
+    let _ = std::fs::remove_dir_all(folder);
+    let pool = tokio::runtime::Builder::new_current_thread().build()?;
+    let disk = Disk::open(folder, disk_bytes, pool.handle().clone(), NOW).map_err(io::Error::other)?;
+    let secret = disk.secret();
+    let replayed =
+        Driver::new(memory_bytes as usize, Some((disk, pool)), secret, longest(trace)).replay(trace);
+    std::fs::remove_dir_all(folder)?;
+    Ok(replayed)
 }
 
 /// Replays the trace against a store with `bytes` bytes in both tiers, of which a tenth is memory; the disk's files lie in
@@ -144,7 +166,9 @@ impl Driver {
             }
         }
         let disk = self.store.disk().map(|disk| disk.usage());
-        Replayed { ratio, of_memory, usage: self.store.usage(), disk, peak_bytes }
+        let (sizing, usage) = (self.store.sizing(), self.store.usage());
+        let advice = sizing.advice().into_iter().flat_map(|(_, advice)| advice).collect();
+        Replayed { ratio, of_memory, usage, disk, peak_bytes, advice, rate: sizing.rate() }
     }
 
     /// Who has it, and how much of it is the origin's; it is filled if none.
@@ -157,12 +181,19 @@ impl Driver {
         let fill = loop {
             match (self.store.lookup(resource, &request, &self.policy, NOW), &self.pool) {
                 (Lookup::Fresh(hit), Some(pool)) if hit.stored.large().is_some() => {
+                    self.store.count_hit(&resource, &hit.stored, 0, NOW);
                     let large = hit.stored.large().expect("just seen");
                     let read = large::read(&self.store, key, large, (id, size), &self.bytes);
                     return (From::Disk, pool.block_on(read));
                 }
-                (Lookup::Fresh(_), _) => return (from, 0),
-                (Lookup::FreshOnDisk(_), _) => return (From::Disk, 0),
+                (Lookup::Fresh(hit), _) => {
+                    self.store.count_hit(&resource, &hit.stored, 0, NOW);
+                    return (from, 0);
+                }
+                (Lookup::FreshOnDisk(hit), _) => {
+                    self.store.count_hit(&resource, &hit.stored, 0, NOW);
+                    return (From::Disk, 0);
+                }
                 (Lookup::Miss(fill), _) => break fill,
                 (Lookup::OnDisk(promotion), Some(pool)) => {
                     from = From::Disk;
@@ -209,10 +240,10 @@ impl Driver {
 
 /// Nothing goes stale while a trace is replayed.
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-const BODY_BYTES: usize = 4096;
+pub(crate) const BODY_BYTES: usize = 4096;
 /// Of two tiers, so many parts together are one of memory.
 const MEMORY_SHARE: u64 = 10;
 /// The least that the settings take.
-const DISK_BYTES_MIN: u64 = 64 << 20;
+pub(crate) const DISK_BYTES_MIN: u64 = 64 << 20;
 /// Bytes asked for between two writes.
 const SETTLED_BYTES: u64 = 1 << 20;

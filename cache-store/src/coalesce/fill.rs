@@ -41,6 +41,8 @@ pub struct Fill {
     pub why: Why,
     /// Whether others may be waiting for it.
     pub shared: bool,
+    /// What the request is counted as by whoever says what other sizes would bring: the site's place.
+    pub class: u16,
 }
 
 /// A response that is arriving: its head is published, its body is being written.
@@ -175,6 +177,7 @@ impl Fill {
     /// newer one stays.
     pub fn settle(self, parts: Parts, base: &Arc<StoredResponse>) -> Arc<StoredResponse> {
         let stored = self.store.insert(&self, self.store.pack(parts), Some(base));
+        self.store.count_fill(&self, &stored);
         self.flight.tell(Phase::Settled(Arc::clone(&stored)));
         stored
     }
@@ -365,6 +368,7 @@ impl Writing {
             }),
             None,
         );
+        store.count_fill(&fill, &stored);
         Some(stored)
     }
 

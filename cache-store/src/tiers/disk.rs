@@ -298,6 +298,11 @@ impl Disk {
         seen || !self.log.full.load(Ordering::Acquire) || self.gate.takes_all() || self.holds(key)
     }
 
+    /// Whether a full one takes everything now.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.admission == DiskAdmission::All || self.gate.takes_all()
+    }
+
     /// A resource was asked for, and leads to this response; memory had its body, or not. For the admission to learn from: to it the
     /// variants of a resource are one.
     #[inline]

@@ -20,3 +20,4 @@ pub mod promotion;
 pub(crate) mod record;
 pub mod segments;
 pub(crate) mod shelf;
+pub mod sizing;

@@ -175,11 +175,17 @@ impl<V> Ledger<V> {
         }
     }
 
-    /// Drops what `keep` does not want; the weight of what stays.
-    pub(super) fn thin(&mut self, keep: impl Fn(CacheKey) -> bool) -> usize {
+    /// Drops what `keep` does not want, by key and value; the room that what stays takes.
+    pub(super) fn thin(
+        &mut self,
+        keep: impl Fn(CacheKey, &V) -> bool,
+        room_of: impl Fn(usize, &V) -> usize,
+    ) -> usize {
         let entries = mem::take(&mut self.entries);
-        self.entries =
-            entries.into_iter().filter(|entry| entry.value.is_some() && keep(key_of(entry.key))).collect();
+        self.entries = entries
+            .into_iter()
+            .filter(|entry| entry.value.as_ref().is_some_and(|value| keep(key_of(entry.key), value)))
+            .collect();
         self.free = Vec::new();
         self.table = HashTable::with_capacity(self.entries.len());
         self.order = Vec::with_capacity(self.entries.len());
@@ -189,7 +195,8 @@ impl<V> Ledger<V> {
             self.order.push(Place { worth: 0.0, stamp: at, at });
         }
         self.place_all();
-        self.entries.iter().map(|entry| entry.weight).sum()
+        let room = |entry: &Entry<V>| entry.value.as_ref().map_or(0, |value| room_of(entry.weight, value));
+        self.entries.iter().map(room).sum()
     }
 
     /// Frees an entry that the table no longer names.

@@ -17,6 +17,7 @@
 //! tier's own tables; what was pushed out lives on while it is being served. At most one lock of a shard is held at a time.
 
 mod ledger;
+mod scaled;
 mod sketch;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,9 @@ use parking_lot::RwLock;
 
 use self::ledger::{Gone, Ledger};
 use self::tuner::Tuner;
-use self::worth::{Policy, Use, era_bytes};
+pub(crate) use self::scaled::{Entry, Scaled};
+pub(crate) use self::worth::Policy;
+use self::worth::{Use, era_bytes};
 use crate::entry::{Parts, StoredResponse};
 use crate::key::CacheKey;
 use crate::lookup::Variants;
@@ -338,7 +341,8 @@ impl Objects {
         }
     }
 
-    fn policy(&self) -> Policy {
+    /// By what the next one to go is chosen.
+    pub(crate) fn policy(&self) -> Policy {
         self.tuner.as_ref().map_or(Policy::Recency, Tuner::policy)
     }
 

@@ -193,7 +193,7 @@ impl Shadow {
 
     /// Half of the keys, and half of the room for them.
     fn thin(&mut self, keep: impl Fn(CacheKey) -> bool) {
-        self.used = self.ledger.thin(keep);
+        self.used = self.ledger.thin(|key, ()| keep(key), |weight, ()| weight);
         self.capacity /= 2;
     }
 }

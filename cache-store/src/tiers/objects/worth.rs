@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// By what the next one to go is chosen.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     /// Who was used longest ago.
     Recency,
     /// Who is worth least; the exponent says how much size counts.

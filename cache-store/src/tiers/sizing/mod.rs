@@ -1,0 +1,315 @@
+//! What the hit ratio would be with half, twice and four times the memory, or the disk: small caches beside the large one.
+//!
+//! A sample of the keys (SHARDS, Waldspurger 2015) is replayed against memory tiers and disks of names and lengths, each of another
+//! size, that keep and let go by the rules of the real ones (miniature simulations, Waldspurger 2017): the tiers are not LRU, so a
+//! reuse distance alone would tell of a cache that nobody has. The sample has a fixed size: it begins with every key, and its rate is
+//! halved whenever a cache holds more than its share of entries.
+//!
+//! A key is in the sample by its hash and by the length of what it leads to: long ones more often, by as much as they are longer than
+//! [`UNIT_BYTES`], so that an entry stands for equally many bytes whatever it is, and no one of them decides a byte ratio.
+//!
+//! What is told is a difference to what really happened: how many more requests, and bytes, a cache of another size would have
+//! answered than one of this size beside it, on the same sample. What both answer, most of all the few keys that half of the
+//! requests are for, cancels out.
+//!
+//! What was purged, or is no longer fresh, is no hit at any size. Called for sampled keys alone; when another thread is here, the
+//! sample misses one.
+//!
+//! Invariant: a cache holds at most `entries_max` entries between two calls, and what is here never decides about one response.
+
+mod disk;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use self::disk::ScaledDisk;
+use crate::key::CacheKey;
+use crate::tiers::objects::{Entry, Policy, Scaled};
+
+/// The caches beside, and what they say.
+pub struct Sizing {
+    /// Of 2³² keys that lead to [`UNIT_BYTES`] or less, so many are sampled.
+    rate: AtomicU64,
+    sample: Mutex<Sample>,
+}
+
+/// The sizes that are told, as parts of what there is.
+pub const FACTORS: [f64; 3] = [0.5, 2.0, 4.0];
+
+/// A tier whose size may be another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SizedTier {
+    /// Memory, with the disk as it is.
+    Memory,
+    /// The disk, with memory as it is.
+    Disk,
+}
+
+impl SizedTier {
+    /// `memory` or `disk`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// Requests and bytes that another size would have answered on top since the start; fewer are negative.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Gain {
+    /// Requests.
+    pub requests: f64,
+    /// Bytes of bodies.
+    pub bytes: f64,
+}
+
+/// What another size would bring.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Advice {
+    /// Which tier has it.
+    pub tier: SizedTier,
+    /// …as a part of what it has.
+    pub factor: f64,
+    /// What it would bring to one class of requests.
+    pub gain: Gain,
+    /// The part of a tier of that size that would be in use by now: below one, more of the same traffic may yet change the answer.
+    pub filled: f64,
+}
+
+/// A request that a sampled key got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) key: CacheKey,
+    /// Bytes that memory pays for what it leads to.
+    pub(crate) weight: usize,
+    /// Bytes of its body.
+    pub(crate) bytes: u64,
+    /// The class that it is counted in.
+    pub(crate) class: u16,
+    /// Until when the response of today may be used, and the purges that it has seen.
+    pub(crate) until_millis: u64,
+    pub(crate) epoch: u64,
+    pub(crate) now_millis: u64,
+    /// Why the real cache asked the origin says nothing about its size.
+    pub(crate) regardless: bool,
+    pub(crate) policy: Policy,
+    /// A full disk takes everything now.
+    pub(crate) disk_takes_all: bool,
+}
+
+/// What is held of a key.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Of the body.
+    bytes: u64,
+    until_millis: u64,
+    epoch: u64,
+}
+
+struct Sample {
+    entries_max: usize,
+    /// Of the same size as the tier, then of the others.
+    memory: [Scaled<Kept>; SIZES],
+    disk: Option<[ScaledDisk; SIZES]>,
+    classes: HashMap<u16, Gains>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Gains {
+    memory: [Gain; FACTORS.len()],
+    disk: [Gain; FACTORS.len()],
+}
+
+impl Sizing {
+    /// Beside a memory tier of `memory_bytes` and a disk of `disk_bytes`, if there is one; the caches take at most about
+    /// `tables_bytes`.
+    pub(crate) fn new(memory_bytes: usize, disk_bytes: Option<u64>, tables_bytes: usize) -> Self {
+        let caches = if disk_bytes.is_some() { 2 * SIZES } else { SIZES };
+        let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
+        let past_bytes = entries_max * PAST_BYTES_PER_ENTRY;
+        let memory = sizes().map(|factor| Scaled::new(times(memory_bytes as u64, factor) as usize, past_bytes));
+        let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
+        let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
+        Self { rate: AtomicU64::new(ALL), sample }
+    }
+
+    /// Whether requests for a key that leads to a body of so many bytes are to be told.
+    #[inline]
+    pub(crate) fn samples(&self, key: CacheKey, bytes: u64) -> bool {
+        let rate = self.rate.load(Relaxed);
+        let place = place_of(key);
+        place < rate || (bytes > UNIT_BYTES && place < rate_of(rate, bytes))
+    }
+
+    /// A sampled key was asked for. `is_purged` says whether what was stored as of an epoch is.
+    pub(crate) fn asked(&self, asked: &Asked, is_purged: impl Fn(u64) -> bool) {
+        let Some(mut sample) = self.sample.try_lock() else { return };
+        let rate = self.rate.load(Relaxed);
+        sample.replay(asked, rate, is_purged);
+        if sample.is_full() {
+            self.halve(&mut sample, rate);
+        }
+    }
+
+    fn halve(&self, sample: &mut Sample, mut rate: u64) {
+        while sample.is_full() && rate > 1 {
+            rate /= 2;
+            sample.thin(rate);
+        }
+        self.rate.store(rate, Relaxed);
+    }
+
+    /// By class, what other sizes would bring.
+    pub fn advice(&self) -> Vec<(u16, Vec<Advice>)> {
+        let sample = self.sample.lock();
+        let told = |class: &Gains| {
+            let filled = |at: usize| sample.memory.get(at + 1).map_or(0.0, Scaled::filled);
+            let memory = FACTORS.into_iter().zip(class.memory).enumerate().map(|(at, (factor, gain))| Advice {
+                tier: SizedTier::Memory,
+                factor,
+                gain,
+                filled: filled(at),
+            });
+            let disks = sample.disk.iter().flat_map(|disks| disks.iter().skip(1));
+            let disk = FACTORS.into_iter().zip(class.disk).zip(disks).map(|((factor, gain), disk)| Advice {
+                tier: SizedTier::Disk,
+                factor,
+                gain,
+                filled: disk.filled(),
+            });
+            memory.chain(disk).collect()
+        };
+        let mut all: Vec<_> = sample.classes.iter().map(|(class, gains)| (*class, told(gains))).collect();
+        all.sort_unstable_by_key(|(class, _)| *class);
+        all
+    }
+
+    /// The part of short ones that is sampled.
+    pub fn rate(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss)] // below 2⁵³
+        let rate = self.rate.load(Relaxed) as f64 / ALL as f64;
+        rate
+    }
+}
+
+impl std::fmt::Debug for Sizing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sizing").field("rate", &self.rate()).finish_non_exhaustive()
+    }
+}
+
+impl Sample {
+    fn replay(&mut self, asked: &Asked, rate: u64, is_purged: impl Fn(u64) -> bool) {
+        let Asked { key, weight, bytes, .. } = *asked;
+        let room = |weight: usize, kept: &Kept| room_of(rate, weight as u64, kept.bytes) as usize;
+        let usable = |until: u64, epoch: u64| asked.now_millis < until && !is_purged(epoch);
+        let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch };
+        let in_memory: [bool; SIZES] = std::array::from_fn(|at| {
+            let held = self.memory.get_mut(at).and_then(|tier| tier.use_of(key));
+            held.is_some_and(|held| usable(held.until_millis, held.epoch))
+        });
+        let on_disk: [bool; SIZES] = std::array::from_fn(|at| {
+            let held = self.disk.as_mut().and_then(|disks| disks.get_mut(at)?.use_of(key));
+            held.is_some_and(|(until, epoch)| usable(until, epoch))
+        });
+        let ([real_memory, ..], [real_disk, ..]) = (in_memory, on_disk);
+        for (tier, in_memory) in self.memory.iter_mut().zip(in_memory) {
+            if !in_memory {
+                let entry = Entry { key, weight, value: kept };
+                tier.insert(entry, asked.policy, real_disk, room);
+            }
+        }
+        for (disk, on_disk) in self.disk.iter_mut().flatten().zip(on_disk) {
+            if !on_disk {
+                let kept = (kept.until_millis, kept.epoch);
+                let room = |bytes| room_of(rate, bytes + BESIDE, bytes);
+                disk.offer(key, bytes, room, kept, real_memory, asked.disk_takes_all);
+            }
+        }
+        if asked.regardless {
+            return;
+        }
+        let ([_, others @ ..], [_, other_disks @ ..]) = (in_memory, on_disk);
+        // Of how many requests this one is a sample.
+        #[allow(clippy::cast_precision_loss)] // below 2⁵³
+        let stands_for = ALL as f64 / rate_of(rate, bytes).clamp(1, ALL) as f64;
+        let full = self.classes.len() >= CLASSES_MAX && !self.classes.contains_key(&asked.class);
+        let class = self.classes.entry(if full { u16::MAX } else { asked.class }).or_default();
+        #[allow(clippy::cast_precision_loss)] // a length above 2⁵³ does not exist
+        let count = |gain: &mut Gain, there: bool| {
+            let change = f64::from(u8::from(there)) - f64::from(u8::from(real_memory || real_disk));
+            gain.requests += change * stands_for;
+            gain.bytes += change * stands_for * bytes as f64;
+        };
+        class.memory.iter_mut().zip(others).for_each(|(gain, there)| count(gain, there || real_disk));
+        class.disk.iter_mut().zip(other_disks).for_each(|(gain, there)| count(gain, there || real_memory));
+    }
+
+    fn is_full(&self) -> bool {
+        self.memory.iter().any(|tier| tier.len() > self.entries_max)
+            || self.disk.iter().flatten().any(|disk| disk.len() > self.entries_max)
+    }
+
+    /// Keeps what is sampled at this rate.
+    fn thin(&mut self, rate: u64) {
+        let keep = |key, bytes| place_of(key) < rate_of(rate, bytes);
+        for tier in &mut self.memory {
+            tier.thin(
+                |key, kept| keep(key, kept.bytes),
+                |weight, kept| room_of(rate, weight as u64, kept.bytes) as usize,
+            );
+        }
+        for disk in self.disk.iter_mut().flatten() {
+            disk.thin(keep, |bytes| room_of(rate, bytes + BESIDE, bytes));
+        }
+    }
+}
+
+/// Bytes that an entry takes with all that it stands for.
+fn room_of(rate: u64, weight: u64, bytes: u64) -> u64 {
+    let rate = rate_of(rate, bytes).max(1);
+    u64::try_from(u128::from(weight) * u128::from(ALL) / u128::from(rate)).unwrap_or(u64::MAX)
+}
+
+/// The rate for a body of so many bytes.
+fn rate_of(rate: u64, bytes: u64) -> u64 {
+    if bytes <= UNIT_BYTES {
+        return rate.min(ALL);
+    }
+    u64::try_from(u128::from(rate) * u128::from(bytes) / u128::from(UNIT_BYTES)).unwrap_or(u64::MAX).min(ALL)
+}
+
+/// Where a key lies among 2³². The bits are not those that choose a shard or a counter.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // the bits wanted
+const fn place_of(key: CacheKey) -> u64 {
+    ((key.bits() >> 40) as u32) as u64
+}
+
+fn sizes() -> [f64; SIZES] {
+    let [half, twice, four] = FACTORS;
+    [1.0, half, twice, four]
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // sizes of tiers
+fn times(bytes: u64, factor: f64) -> u64 {
+    (bytes as f64 * factor) as u64
+}
+
+const SIZES: usize = FACTORS.len() + 1;
+const ALL: u64 = 1 << 32;
+/// Up to this length all are sampled alike.
+const UNIT_BYTES: u64 = 16 * 1024;
+/// What a response takes on disk beside its body, about.
+const BESIDE: u64 = 512;
+/// Memory of an entry of a cache: itself, its places in table and order, what is remembered of the past.
+const ENTRY_BYTES: usize = 128;
+const ENTRIES_MIN: usize = 64;
+const PAST_BYTES_PER_ENTRY: usize = 8;
+/// Classes that are told apart; further ones are counted together, as [`u16::MAX`].
+const CLASSES_MAX: usize = 1024;

@@ -1,0 +1,138 @@
+//! What is predicted from a sample is what all requests would say, and the sample is bounded.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "small numbers of a test"
+)]
+
+use super::*;
+use crate::key::Keyer;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn unit(&mut self) -> f64 {
+        f64::from(u32::try_from(self.next()).unwrap()) / f64::from(1_u32 << 31)
+    }
+}
+
+fn key(number: u64) -> CacheKey {
+    Keyer::new([9; 32]).primary("http", b"h", &number.to_le_bytes(), None)
+}
+
+fn asked(number: u64, bytes: u64) -> Asked {
+    Asked {
+        key: key(number),
+        weight: usize::try_from(bytes).unwrap() + 400,
+        bytes,
+        class: 3,
+        until_millis: 1000,
+        epoch: 0,
+        now_millis: 0,
+        regardless: false,
+        policy: Policy::Worth { exponent: 0.7 },
+        disk_takes_all: false,
+    }
+}
+
+fn ask(sizing: &Sizing, asked: &Asked) {
+    if sizing.samples(asked.key, asked.bytes) {
+        sizing.asked(asked, |_| false);
+    }
+}
+
+/// Requests whose popularity falls slowly, lengths from 1 KB to 1 MB: number and length of each.
+fn requests(count: usize) -> (Vec<(u64, u64)>, f64) {
+    let mut random = Random(7);
+    let objects = 40_000.0_f64;
+    let requests: Vec<_> = (0..count)
+        .map(|_| {
+            let number = (objects.powf(random.unit()) - 1.0) as u64 * 7 + random.next() % 7;
+            let length = 1000 << (key(number).bits() % 11);
+            (number, length)
+        })
+        .collect();
+    let bytes = requests.iter().map(|(_, bytes)| *bytes as f64).sum();
+    (requests, bytes)
+}
+
+#[test]
+fn a_sample_says_what_all_requests_say() {
+    let count = 300_000;
+    let (requests, bytes) = requests(count);
+    for disk in [None, Some(400 << 20)] {
+        let whole = Sizing::new(100 << 20, disk, 1 << 30);
+        let sample = Sizing::new(100 << 20, disk, 4 << 20);
+        for (number, length) in &requests {
+            ask(&whole, &asked(*number, *length));
+            ask(&sample, &asked(*number, *length));
+        }
+        assert!(whole.rate() == 1.0 && sample.rate() < 0.3, "{sample:?}");
+        let (expected, told) = (whole.advice(), sample.advice());
+        assert_eq!((expected.len(), told.len(), told[0].0), (1, 1, 3));
+        for (expected, told) in expected[0].1.iter().zip(&told[0].1) {
+            let points = |told: f64, expected: f64, all: f64| 100.0 * (told - expected).abs() / all;
+            assert!(points(told.gain.requests, expected.gain.requests, count as f64) < 2.0, "{told:?} {expected:?}");
+            assert!(points(told.gain.bytes, expected.gain.bytes, bytes) < 2.0, "{told:?} {expected:?}");
+        }
+        let [half, twice, four] = [0, 1, 2].map(|at| expected[0].1[at].gain.requests / count as f64);
+        assert!(half < -0.01 && twice > 0.01 && four > twice, "{half} {twice} {four}");
+    }
+}
+
+#[test]
+fn the_caches_are_bounded_however_many_keys_there_are() {
+    let sizing = Sizing::new(1 << 40, Some(1 << 44), 1 << 20);
+    for number in 0..30_000 {
+        ask(&sizing, &asked(number, 1000 + number % 100_000));
+        let sample = sizing.sample.lock();
+        assert!(!sample.is_full() && sample.classes.len() == 1);
+    }
+    let sample = sizing.sample.lock();
+    assert!(sample.memory.iter().all(|tier| tier.len() > sample.entries_max / 8), "nor are they empty");
+}
+
+#[test]
+fn what_is_no_longer_fresh_or_was_purged_is_no_hit_at_any_size() {
+    let sizing = Sizing::new(1 << 20, None, 1 << 30);
+    let gains = |sizing: &Sizing| sizing.advice()[0].1.iter().map(|one| one.gain.requests).collect::<Vec<_>>();
+    // Three objects of which a quarter of a tier each fits four times: the real one holds them, and half of it does not.
+    let large = |number| asked(number, 200 << 10);
+    for _ in 0..10 {
+        (0..3).for_each(|number| ask(&sizing, &Asked { policy: Policy::Recency, ..large(number) }));
+    }
+    let before = gains(&sizing);
+    assert!(before[0] < -5.0 && before[1] == 0.0, "{before:?}");
+    // Each of them is too old, or purged, whenever it is asked for again: then size makes no difference.
+    for round in 1..10 {
+        for number in 0..3 {
+            let now_millis = 1000 * round;
+            ask(&sizing, &Asked { now_millis, until_millis: now_millis + 1, ..large(number) });
+        }
+    }
+    assert_eq!(gains(&sizing), before);
+    for epoch in 1..10 {
+        for number in 0..3 {
+            let asked = Asked { epoch, now_millis: 9500, until_millis: 99_000, ..large(number) };
+            sizing.asked(&asked, |known| known < epoch);
+        }
+    }
+    assert_eq!(gains(&sizing), before);
+}
+
+#[test]
+fn why_the_origin_was_asked_may_have_nothing_to_do_with_size() {
+    let sizing = Sizing::new(1 << 20, None, 1 << 30);
+    for _ in 0..5 {
+        ask(&sizing, &Asked { regardless: true, ..asked(1, 1000) });
+    }
+    assert!(sizing.advice().is_empty());
+}
