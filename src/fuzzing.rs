@@ -3,14 +3,14 @@
 //! Compiled with the feature `fuzzing` only. Each function takes its input in pieces where the parser does, so that a
 //! target can compare one cut of the same bytes with another.
 
+use crate::config::log::{Log, Mask};
+use crate::config::trace::Trace;
 use crate::listener::h2::hpack::Decoder;
 use crate::listener::h2::inbound::{Event, Inbound};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
 use crate::observe::calendar::SecondText;
 use crate::observe::id::{RequestIds, Run};
-use crate::config::log::{Log, Mask};
-use crate::config::trace::Trace;
 use crate::observe::line::Line;
 use crate::origin::framing::{Listen, Scanner};
 use crate::origin::{Framing, OriginError, Surplus};

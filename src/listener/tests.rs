@@ -19,9 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::request::Request;
 use super::service::{Finished, Served};
 use super::*;
-use crate::config::{
-    Admin, Cache, Certificate, Limits, Listener, ListenerProtocol, Log, LogTarget, Purge,
-};
+use crate::config::{Admin, Cache, Certificate, Limits, Listener, ListenerProtocol, Log, LogTarget, Purge};
 use crate::respond::response::{Body, Lines, Outcome, Response};
 use crate::shutdown::Phase;
 

@@ -2,6 +2,20 @@
 //!
 //! Proleptic Gregorian, UTC. Days become dates by Howard Hinnant's `civil_from_days`.
 
+/// Milliseconds since the epoch of a text as [`SecondText::iso`] writes it.
+#[cfg(feature = "otlp")]
+pub(super) fn millis_of_iso(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    // The inverse of `civil`: years begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let of_era =
+        year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + (153 * month + 2) / 5 + day.checked_sub(1)?;
+    let days = (year / 400 * 146_097 + of_era).checked_sub(719_468)?;
+    let seconds = days * 86_400 + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    Some(seconds * 1000 + number(20, 23)?)
+}
+
 /// The texts of one second: ISO 8601 for JSON lines, Common Log Format for the combined format.
 #[derive(Debug)]
 pub(crate) struct SecondText {

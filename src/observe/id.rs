@@ -163,8 +163,10 @@ mod tests {
     fn numbers_of_ids_differ() {
         let run = Run::from_bits(7);
         let ids = RequestIds::new(run, 0);
-        let numbers: BTreeSet<_> =
-            (0..5000).map(|_| ids.draw()).flat_map(|id| [run.number_of(id, 0), run.number_of(id, 1)]).collect();
+        let numbers: BTreeSet<_> = (0..5000)
+            .map(|_| ids.draw())
+            .flat_map(|id| [run.number_of(id, 0), run.number_of(id, 1)])
+            .collect();
         assert_eq!(numbers.len(), 10_000);
     }
 

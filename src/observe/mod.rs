@@ -15,6 +15,8 @@ pub mod histogram;
 pub mod id;
 pub(crate) mod line;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod render;
 mod sizing;
 mod stat;

@@ -40,6 +40,13 @@ impl Observe {
             "Access log bytes written.",
             self.log.written_bytes(),
         );
+        #[cfg(feature = "otlp")]
+        page.single(
+            "tidegate_trace_dropped_spans_total",
+            "counter",
+            "Spans dropped because no receiver took them.",
+            self.log.lost_spans(),
+        );
         for other in &gauges.others {
             page.single(other.name, if other.counter { "counter" } else { "gauge" }, other.help, other.value);
         }

@@ -40,7 +40,8 @@ struct Measured {
 pub(super) fn predictions(sites: &[SiteTotals], advice: &[(u16, Vec<Advice>)]) -> Vec<Prediction> {
     let mut all: Vec<Advice> = Vec::new();
     for one in advice.iter().flat_map(|(_, advice)| advice) {
-        let same = |known: &&mut Advice| known.tier == one.tier && known.factor.total_cmp(&one.factor).is_eq();
+        let same =
+            |known: &&mut Advice| known.tier == one.tier && known.factor.total_cmp(&one.factor).is_eq();
         match all.iter_mut().find(same) {
             Some(known) => {
                 known.gain.requests += one.gain.requests;
@@ -83,17 +84,19 @@ impl Measured {
     #[allow(clippy::cast_precision_loss)] // ratios for eyes
     fn with(self, site: &Arc<str>, advice: &[Advice]) -> Vec<Prediction> {
         let Self { saved, requests, saved_bytes, bytes } = self;
-        let ratio = |saved: u64, gain: f64, all: u64| ((saved as f64 + gain) / all.max(1) as f64).clamp(0.0, 1.0);
-        let one = |Advice { tier, factor, gain: Gain { requests: more, bytes: more_bytes }, filled }: &Advice| {
-            Prediction {
-                site: Arc::clone(site),
-                tier: tier.as_str(),
-                factor: *factor,
-                hit_ratio: ratio(saved, *more, requests),
-                byte_hit_ratio: ratio(saved_bytes, *more_bytes, bytes),
-                filled: *filled,
-            }
-        };
+        let ratio =
+            |saved: u64, gain: f64, all: u64| ((saved as f64 + gain) / all.max(1) as f64).clamp(0.0, 1.0);
+        let one =
+            |Advice { tier, factor, gain: Gain { requests: more, bytes: more_bytes }, filled }: &Advice| {
+                Prediction {
+                    site: Arc::clone(site),
+                    tier: tier.as_str(),
+                    factor: *factor,
+                    hit_ratio: ratio(saved, *more, requests),
+                    byte_hit_ratio: ratio(saved_bytes, *more_bytes, bytes),
+                    filled: *filled,
+                }
+            };
         if requests == 0 { Vec::new() } else { advice.iter().map(one).collect() }
     }
 }
@@ -119,7 +122,10 @@ mod tests {
         let told = predictions(&[site, SiteTotals::new(&"b".into())], &advice);
         let ratios: Vec<_> =
             told.iter().map(|one| (&*one.site, one.factor, one.hit_ratio, one.byte_hit_ratio)).collect();
-        assert_eq!(ratios, [("*", 0.5, 0.25, 0.0), ("*", 2.0, 0.75, 0.5), ("a", 0.5, 0.25, 0.0), ("a", 2.0, 0.75, 0.5)]);
+        assert_eq!(
+            ratios,
+            [("*", 0.5, 0.25, 0.0), ("*", 2.0, 0.75, 0.5), ("a", 0.5, 0.25, 0.0), ("a", 2.0, 0.75, 0.5)]
+        );
         assert_eq!(predictions(&[SiteTotals::new(&"b".into())], &[(0, advice[0].1.clone())]), []);
     }
 }

@@ -8,8 +8,8 @@ use super::Observe;
 use super::gauges::{Gauges, Tier};
 use super::histogram::{Durations, quantile};
 use super::metrics::{SiteTotals, Totals};
-use super::sizing::{Prediction, predictions};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
+use super::sizing::{Prediction, predictions};
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
 use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats, Stands};
@@ -143,7 +143,8 @@ fn sized(predictions: &[Prediction], site: &str, tiers: &[Tier]) -> Value {
     let of_site = predictions.iter().filter(|one| &*one.site == site);
     let told = of_site.map(|one| {
         let bytes = tiers.iter().find(|tier| tier.tier == one.tier).map_or(0, |tier| tier.bytes_max);
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // for eyes
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // for eyes
         let bytes = (bytes as f64 * one.factor) as u64;
         json!({
             "tier": one.tier,

@@ -71,6 +71,12 @@ impl Tap {
         self.blocks.poll_recv(cx)
     }
 
+    /// The same for a thread that does nothing else.
+    #[cfg(feature = "otlp")]
+    pub(super) fn next_blocking(&mut self) -> Option<Bytes> {
+        self.blocks.blocking_recv()
+    }
+
     /// Lines that were lost since it was last asked.
     pub fn lost(&self) -> u64 {
         self.lost.swap(0, Ordering::Relaxed)

@@ -190,14 +190,24 @@ fn a_template_has_every_field_of_json() {
     let trace = Trace { on: true, ..Trace::default() };
     let log = Log { trace, ..Log::default() };
     let run = Run::from_bits(0);
-    let line =
-        Line { wall_millis: 1_000_000_000_042, id: id(), given: None, run, log: &log, request: &from, finished: &finished };
+    let line = Line {
+        wall_millis: 1_000_000_000_042,
+        id: id(),
+        given: None,
+        run,
+        log: &log,
+        request: &from,
+        finished: &finished,
+    };
     let (mut time, mut json) = (SecondText::new(), Vec::new());
     line.json(&mut time, &mut json);
     let json: Value = serde_json::from_slice(&json).unwrap();
     let mut told = 0;
     for (name, field) in LINE_FIELDS {
-        let template = LineTemplate { text: "".into(), pieces: vec![LinePiece::Field(field), LinePiece::Text("|".into())] };
+        let template = LineTemplate {
+            text: "".into(),
+            pieces: vec![LinePiece::Field(field), LinePiece::Text("|".into())],
+        };
         let mut out = Vec::new();
         line.template(&template, &mut time, &mut out);
         let expected = match &json[name] {

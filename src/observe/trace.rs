@@ -163,8 +163,14 @@ fn is_key(key: &[u8]) -> bool {
     match (parts.next(), parts.next()) {
         (Some(simple), None) => lower(simple) && simple.len() <= 256 && rest(simple),
         (Some(tenant), Some(system)) => {
-            let starts = tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-            starts && tenant.len() <= 241 && rest(tenant) && lower(system) && system.len() <= 14 && rest(system)
+            let starts =
+                tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            starts
+                && tenant.len() <= 241
+                && rest(tenant)
+                && lower(system)
+                && system.len() <= 14
+                && rest(system)
         }
         _ => false,
     }
@@ -218,7 +224,10 @@ mod tests {
     #[test]
     fn a_trace_goes_on_under_a_span_of_our_own() {
         let span = span(&[("Traceparent", GOOD)], false).unwrap();
-        assert_eq!((span.trace_id, span.parent_id), (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, Some(0xb7ad_6b71_6920_3331)));
+        assert_eq!(
+            (span.trace_id, span.parent_id),
+            (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, Some(0xb7ad_6b71_6920_3331))
+        );
         let sent = String::from_utf8(span.traceparent()).unwrap();
         assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && sent.ends_with("-01"), "{sent}");
         assert!(!sent.contains("b7ad6b7169203331") && sent.len() == 55, "{sent}");
@@ -254,7 +263,11 @@ mod tests {
         assert_eq!((span(&[], false), span(&[("traceparent", "x")], false)), (None, None));
         let begun = span(&[("traceparent", "x")], true).unwrap();
         assert!(begun.parent_id.is_none() && begun.is_sampled() && begun.trace_id > u128::from(u64::MAX));
-        assert_eq!(span(&[], true), Some(begun), "the same request, the same span: the log says what the origin was sent");
+        assert_eq!(
+            span(&[], true),
+            Some(begun),
+            "the same request, the same span: the log says what the origin was sent"
+        );
     }
 
     #[test]
@@ -262,7 +275,11 @@ mod tests {
         let many = |count: usize| (0..count).map(|at| format!("k{at}=v")).collect::<Vec<_>>().join(",");
         let long = format!("a={}", "v".repeat(257));
         for (claim, state, sent) in [
-            ("as it came", vec!["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".to_owned())),
+            (
+                "as it came",
+                vec!["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"],
+                Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".to_owned()),
+            ),
             ("lines are one list", vec!["a=1", " b=2 ,"], Some("a=1,b=2".to_owned())),
             ("a tenant", vec!["t61@fw=x y"], Some("t61@fw=x y".to_owned())),
             ("as many as may be", vec![many(32).leak()], Some(many(32))),
@@ -275,7 +292,11 @@ mod tests {
         ] {
             let mut lines = vec![("traceparent", GOOD)];
             lines.extend(state.iter().map(|state| ("tracestate", *state)));
-            assert_eq!(tracestate(&fields(&lines)).map(|state| String::from_utf8(state).unwrap()), sent, "{claim}");
+            assert_eq!(
+                tracestate(&fields(&lines)).map(|state| String::from_utf8(state).unwrap()),
+                sent,
+                "{claim}"
+            );
         }
         assert_eq!(tracestate(&fields(&[("tracestate", "a=1")])), None, "without a parent");
     }

@@ -395,12 +395,7 @@ impl Walk {
 
     /// The page for a failure.
     pub(super) fn failed(&self, failure: Failure) -> Response {
-        failure::response(
-            failure,
-            &self.edge.config.node,
-            self.fields.first(FieldId::Accept),
-            &self.name,
-        )
+        failure::response(failure, &self.edge.config.node, self.fields.first(FieldId::Accept), &self.name)
     }
 }
 

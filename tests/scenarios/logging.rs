@@ -112,7 +112,13 @@ async fn without_a_trace_none_begins_unless_that_is_on_and_a_malformed_one_is_le
     let stage = Stage::new().await;
     stage.origin("a").answers("*", |_| reply(200).cache_control("no-store"));
     stage.client().get("/1").await.expect_status(200);
-    stage.client().header("Traceparent", "00-xyz").header("Tracestate", "a=1").get("/2").await.expect_status(200);
+    stage
+        .client()
+        .header("Traceparent", "00-xyz")
+        .header("Tracestate", "a=1")
+        .get("/2")
+        .await
+        .expect_status(200);
     for seen in stage.origin("a").seen() {
         assert_eq!((seen.field("traceparent"), seen.field("tracestate")), (None, None), "{}", seen.target());
     }

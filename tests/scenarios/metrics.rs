@@ -60,9 +60,11 @@ async fn what_is_packaged_asks_for_metrics_and_labels_that_exist() {
             assert!(row.is_some(), "{file} asks for {name}, which no node exports");
         }
     }
-    let dashboard = std::fs::read_to_string(root().join("packaging/grafana/tidegate.json")).expect("it is there");
+    let dashboard =
+        std::fs::read_to_string(root().join("packaging/grafana/tidegate.json")).expect("it is there");
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("it is JSON");
-    let ids: Vec<_> = dashboard["panels"].as_array().expect("panels").iter().map(|panel| &panel["id"]).collect();
+    let ids: Vec<_> =
+        dashboard["panels"].as_array().expect("panels").iter().map(|panel| &panel["id"]).collect();
     assert!(ids.len() > 10 && ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id)), "{ids:?}");
 }
 
@@ -71,10 +73,8 @@ async fn what_is_packaged_asks_for_metrics_and_labels_that_exist() {
 fn the_alert_rules_are_what_prometheus_reads() {
     let promtool = std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
-        let run = Command::new(&promtool)
-            .args(arguments)
-            .current_dir(root().join("packaging/prometheus"))
-            .output();
+        let run =
+            Command::new(&promtool).args(arguments).current_dir(root().join("packaging/prometheus")).output();
         match run {
             Ok(run) => assert!(run.status.success(), "{arguments:?}: {run:?}"),
             // Debian has it in `prometheus`; set `PROMTOOL` where it lies elsewhere.
@@ -115,7 +115,8 @@ fn families(text: &str) -> BTreeMap<String, Family> {
     for line in text.lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
             families.entry(name.to_owned()).or_default().help = help.to_owned();
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) {
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' '))
+        {
             families.entry(name.to_owned()).or_default().kind = kind.to_owned();
         } else if let Some((name, labels)) = line.split_once('{') {
             let is_of = |family: &str| {

@@ -17,7 +17,10 @@ use crate::{Arguments, percents, read};
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
     let on_disk = !arguments.disk.is_empty();
     println!("Hits of requests/of bytes: predicted (measured); the whole trace from an empty cache.\n");
-    println!("| Trace | {} | now | 0.5 × | 2 × | 4 × | sampled | off by, at most |", if on_disk { "Disk" } else { "Memory" });
+    println!(
+        "| Trace | {} | now | 0.5 × | 2 × | 4 × | sampled | off by, at most |",
+        if on_disk { "Disk" } else { "Memory" }
+    );
     println!("|{}", "---|".repeat(8));
     let mut broken = Vec::new();
     let budgets = percents(if on_disk { &arguments.disk } else { &arguments.memory })?;
@@ -29,17 +32,22 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
         let mut known = HashMap::new();
         let requested: u64 = trace.requests.iter().map(|id| u64::from(trace.size(*id))).sum();
         for percent in &budgets {
-            let Some((ratio, advice, rate)) = measured(arguments, &trace, *percent, on_disk, &mut known)? else { continue };
+            let Some((ratio, advice, rate)) = measured(arguments, &trace, *percent, on_disk, &mut known)?
+            else {
+                continue;
+            };
             print!("| {} | {percent} % | {ratio} |", trace.name);
             let mut worst = 0.0_f64;
             let tier = if on_disk { SizedTier::Disk } else { SizedTier::Memory };
             for Advice { factor, gain, .. } in advice.iter().filter(|one| one.tier == tier) {
-                let bytes = if trace.sized { requested as f64 } else { requested as f64 * store::BODY_BYTES as f64 };
+                let bytes =
+                    if trace.sized { requested as f64 } else { requested as f64 * store::BODY_BYTES as f64 };
                 let predicted = [
                     ratio.of_requests() + gain.requests / trace.requests.len() as f64,
                     ratio.of_bytes() + gain.bytes / bytes,
                 ];
-                let Some((there, ..)) = measured(arguments, &trace, percent * factor, on_disk, &mut known)? else {
+                let Some((there, ..)) = measured(arguments, &trace, percent * factor, on_disk, &mut known)?
+                else {
                     print!(" |");
                     continue;
                 };

@@ -79,9 +79,7 @@ fn log_target(text: &str, base: &Path) -> Result<LogTarget, Complaint> {
         "journald" | "journal" => LogTarget::Journal,
         "syslog" => LogTarget::Syslog(SyslogAt::Unix(DEV_LOG.into())),
         _ => match text.split_once(':') {
-            Some(("syslog", path)) if path.starts_with('/') => {
-                LogTarget::Syslog(SyslogAt::Unix(path.into()))
-            }
+            Some(("syslog", path)) if path.starts_with('/') => LogTarget::Syslog(SyslogAt::Unix(path.into())),
             Some((scheme @ ("syslog+udp" | "syslog+tcp"), rest)) => {
                 let host = rest.strip_prefix("//").unwrap_or_default();
                 let port = if scheme == "syslog+udp" { 514 } else { 601 };
@@ -147,7 +145,12 @@ fn line_template(text: &str) -> Result<LineTemplate, Complaint> {
     let all = || list(&names().collect::<Vec<_>>());
     if text.chars().any(char::is_control) {
         let message = "a log line has a control character in it";
-        return Err(Complaint::new("log-format", message, "a control", "a line ends by itself; write it in one"));
+        return Err(Complaint::new(
+            "log-format",
+            message,
+            "a control",
+            "a line ends by itself; write it in one",
+        ));
     }
     let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
     while let Some((before, behind)) = rest.split_once('$') {
@@ -160,8 +163,9 @@ fn line_template(text: &str) -> Result<LineTemplate, Complaint> {
         let (name, behind) = match behind.strip_prefix('{').map(|inner| inner.split_once('}')) {
             Some(Some(parts)) => parts,
             Some(None) => ("", behind),
-            None => behind
-                .split_at(behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(behind.len())),
+            None => behind.split_at(
+                behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(behind.len()),
+            ),
         };
         let Some((_, field)) = LINE_FIELDS.iter().find(|(known, _)| *known == name) else {
             let message = format!("`${}` is no field of a log line", name.escape_debug());
@@ -240,7 +244,8 @@ const LOG_EXAMPLE: &str =
 const SYSLOG_EXAMPLE: &str =
     "write \"syslog\", \"syslog:/dev/log\", \"syslog+udp://10.0.0.5:514\" or \"syslog+tcp://10.0.0.5:601\"";
 const EXPORT_EXAMPLE: &str = "write host and port of an OTLP/HTTP receiver, like \"http://127.0.0.1:4318\"";
-const FORMAT_OTHER: &str = "a line with fields in it, like \"$time $client $method $host$path $status $cache\"";
+const FORMAT_OTHER: &str =
+    "a line with fields in it, like \"$time $client $method $host$path $status $cache\"";
 const FORMAT_EXAMPLE: &str = "write \"json\", \"combined\" or a line with fields in it";
 const ROTATE_EXAMPLE: &str = "write rotate = { size = \"100MiB\", keep = 10 }";
 const SAMPLE_EXAMPLE: &str = "write a part of one, like 0.1 for every tenth request";

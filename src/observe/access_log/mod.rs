@@ -58,6 +58,11 @@ struct Shared {
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
+    #[cfg(feature = "otlp")]
+    exporter: Mutex<Option<super::otlp::Exporter>>,
+    /// Spans that no receiver took.
+    #[cfg(feature = "otlp")]
+    lost_spans: Arc<AtomicU64>,
     /// Written blocks, empty again: so that memory is not allocated and faulted in anew for each.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -80,16 +85,11 @@ enum Message {
         wall_millis: u64,
     },
     /// For who watches only.
-    Apart {
-        text: Vec<u8>,
-        lines: u64,
-    },
+    Apart { text: Vec<u8>, lines: u64 },
     /// Look at `reopen` and `next`.
     Look,
     /// Everything before this has been written when the sender of `done` is dropped.
-    Finish {
-        done: SyncSender<()>,
-    },
+    Finish { done: SyncSender<()> },
 }
 
 impl AccessLog {
@@ -108,12 +108,43 @@ impl AccessLog {
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
+            #[cfg(feature = "otlp")]
+            exporter: Mutex::default(),
+            #[cfg(feature = "otlp")]
+            lost_spans: Arc::default(),
             spare: Mutex::new(Vec::new()),
         });
         if let Some(sink) = receiver::open(log)? {
             shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
         }
-        Ok(Self { shared })
+        let this = Self { shared };
+        #[cfg(feature = "otlp")]
+        this.export(None, log)?;
+        Ok(this)
+    }
+
+    /// Sends spans to where the settings say from now on.
+    #[cfg(feature = "otlp")]
+    fn export(&self, before: Option<&str>, log: &Log) -> io::Result<()> {
+        let to = log.trace.export.as_deref().filter(|_| log.trace.on);
+        if to == before {
+            return Ok(());
+        }
+        let exporter = match to.map(|at| Ok::<_, io::Error>((at, self.watch()?))).transpose()? {
+            Some((at, Some(tap))) => {
+                Some(super::otlp::Exporter::start(tap, at, Arc::clone(&self.shared.lost_spans))?)
+            }
+            // As many watch as may: nothing is sent.
+            Some((_, None)) | None => None,
+        };
+        *self.shared.exporter.lock() = exporter;
+        Ok(())
+    }
+
+    /// Spans lost because no receiver took them.
+    #[cfg(feature = "otlp")]
+    pub fn lost_spans(&self) -> u64 {
+        self.shared.lost_spans.load(Ordering::Relaxed)
     }
 
     /// Goes on as these settings say; workers follow when they hand over what they have, so within `LOG_FLUSH_EVERY`.
@@ -140,8 +171,13 @@ impl AccessLog {
                 }
             }
         }
-        manner.log = log.clone();
-        self.attend(&mut manner)
+        let before = std::mem::replace(&mut manner.log, log.clone());
+        self.attend(&mut manner)?;
+        drop(manner);
+        #[cfg(feature = "otlp")]
+        self.export(before.trace.export.as_deref().filter(|_| before.trace.on), log)?;
+        drop(before);
+        Ok(())
     }
 
     /// Lines as JSON from now on, live; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
@@ -178,8 +214,7 @@ impl AccessLog {
                 _ => {}
             }
         }
-        manner.apart =
-            watched && (manner.log.format != LogFormat::Json || !manner.log.sample.is_all());
+        manner.apart = watched && (manner.log.format != LogFormat::Json || !manner.log.sample.is_all());
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::{
-    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogTarget, Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
+    Admin, AdminAddress, Cache, Config, HostPattern, Limits, Listener, ListenerProtocol, Log, LogTarget,
+    Network, Origin, Pool, Preset, Purge, RoutePolicy, Site, Steer, Tier,
 };
 
 /// The site's host.

@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use parking_lot::RwLock;
 
 use self::ledger::{Gone, Ledger};
-use self::tuner::Tuner;
 pub(crate) use self::scaled::{Entry, Scaled};
+use self::tuner::Tuner;
 pub(crate) use self::worth::Policy;
 use self::worth::{Use, era_bytes};
 use crate::entry::{Parts, StoredResponse};

@@ -92,11 +92,7 @@ impl<V: Copy> Scaled<V> {
     }
 
     /// Drops what `keep` does not want; what stays takes what `room_of` says.
-    pub(crate) fn thin(
-        &mut self,
-        keep: impl Fn(CacheKey, &V) -> bool,
-        room_of: impl Fn(usize, &V) -> usize,
-    ) {
+    pub(crate) fn thin(&mut self, keep: impl Fn(CacheKey, &V) -> bool, room_of: impl Fn(usize, &V) -> usize) {
         self.used = self.ledger.thin(keep, room_of);
     }
 }

@@ -65,7 +65,11 @@ impl ScaledDisk {
         let occupies = room_of(bytes);
         if self.held.contains_key(&key) {
             self.forget(key, &room_of);
-        } else if self.used.saturating_add(occupies) > self.capacity && !takes_all && !again && !self.seen(key) {
+        } else if self.used.saturating_add(occupies) > self.capacity
+            && !takes_all
+            && !again
+            && !self.seen(key)
+        {
             return;
         }
         if occupies > self.capacity {
@@ -93,7 +97,13 @@ impl ScaledDisk {
         if self.order.len() > 2 * self.held.len() + 16 {
             let held = &self.held;
             let mut known = HashSet::with_capacity(held.len());
-            self.order = self.order.iter().rev().copied().filter(|key| held.contains_key(key) && known.insert(*key)).collect();
+            self.order = self
+                .order
+                .iter()
+                .rev()
+                .copied()
+                .filter(|key| held.contains_key(key) && known.insert(*key))
+                .collect();
             self.order.make_contiguous().reverse();
         }
     }

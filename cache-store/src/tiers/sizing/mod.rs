@@ -132,7 +132,8 @@ impl Sizing {
         let caches = if disk_bytes.is_some() { 2 * SIZES } else { SIZES };
         let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
         let past_bytes = entries_max * PAST_BYTES_PER_ENTRY;
-        let memory = sizes().map(|factor| Scaled::new(times(memory_bytes as u64, factor) as usize, past_bytes));
+        let memory =
+            sizes().map(|factor| Scaled::new(times(memory_bytes as u64, factor) as usize, past_bytes));
         let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
         let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
         Self { rate: AtomicU64::new(ALL), sample }
@@ -167,23 +168,18 @@ impl Sizing {
     /// By class, what other sizes would bring.
     pub fn advice(&self) -> Vec<(u16, Vec<Advice>)> {
         let sample = self.sample.lock();
-        let told = |class: &Gains| {
-            let filled = |at: usize| sample.memory.get(at + 1).map_or(0.0, Scaled::filled);
-            let memory = FACTORS.into_iter().zip(class.memory).enumerate().map(|(at, (factor, gain))| Advice {
-                tier: SizedTier::Memory,
-                factor,
-                gain,
-                filled: filled(at),
-            });
-            let disks = sample.disk.iter().flat_map(|disks| disks.iter().skip(1));
-            let disk = FACTORS.into_iter().zip(class.disk).zip(disks).map(|((factor, gain), disk)| Advice {
-                tier: SizedTier::Disk,
-                factor,
-                gain,
-                filled: disk.filled(),
-            });
-            memory.chain(disk).collect()
-        };
+        let told =
+            |class: &Gains| {
+                let filled = |at: usize| sample.memory.get(at + 1).map_or(0.0, Scaled::filled);
+                let memory = FACTORS.into_iter().zip(class.memory).enumerate().map(|(at, (factor, gain))| {
+                    Advice { tier: SizedTier::Memory, factor, gain, filled: filled(at) }
+                });
+                let disks = sample.disk.iter().flat_map(|disks| disks.iter().skip(1));
+                let disk = FACTORS.into_iter().zip(class.disk).zip(disks).map(|((factor, gain), disk)| {
+                    Advice { tier: SizedTier::Disk, factor, gain, filled: disk.filled() }
+                });
+                memory.chain(disk).collect()
+            };
         let mut all: Vec<_> = sample.classes.iter().map(|(class, gains)| (*class, told(gains))).collect();
         all.sort_unstable_by_key(|(class, _)| *class);
         all

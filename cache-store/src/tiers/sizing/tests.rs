@@ -80,7 +80,10 @@ fn a_sample_says_what_all_requests_say() {
         assert_eq!((expected.len(), told.len(), told[0].0), (1, 1, 3));
         for (expected, told) in expected[0].1.iter().zip(&told[0].1) {
             let points = |told: f64, expected: f64, all: f64| 100.0 * (told - expected).abs() / all;
-            assert!(points(told.gain.requests, expected.gain.requests, count as f64) < 2.0, "{told:?} {expected:?}");
+            assert!(
+                points(told.gain.requests, expected.gain.requests, count as f64) < 2.0,
+                "{told:?} {expected:?}"
+            );
             assert!(points(told.gain.bytes, expected.gain.bytes, bytes) < 2.0, "{told:?} {expected:?}");
         }
         let [half, twice, four] = [0, 1, 2].map(|at| expected[0].1[at].gain.requests / count as f64);
@@ -103,7 +106,8 @@ fn the_caches_are_bounded_however_many_keys_there_are() {
 #[test]
 fn what_is_no_longer_fresh_or_was_purged_is_no_hit_at_any_size() {
     let sizing = Sizing::new(1 << 20, None, 1 << 30);
-    let gains = |sizing: &Sizing| sizing.advice()[0].1.iter().map(|one| one.gain.requests).collect::<Vec<_>>();
+    let gains =
+        |sizing: &Sizing| sizing.advice()[0].1.iter().map(|one| one.gain.requests).collect::<Vec<_>>();
     // Three objects of which a quarter of a tier each fits four times: the real one holds them, and half of it does not.
     let large = |number| asked(number, 200 << 10);
     for _ in 0..10 {

@@ -107,7 +107,9 @@ impl Receiver for Datagrams {
         for line in each(lines) {
             self.datagram.clear();
             match &mut self.dress {
-                Dress::Journal => self.datagram.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE="),
+                Dress::Journal => {
+                    self.datagram.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE=")
+                }
                 Dress::Syslog(header) => header.write(wall_millis, &mut self.datagram),
             }
             self.datagram.extend_from_slice(line);
@@ -123,7 +125,9 @@ impl Receiver for Datagrams {
                 // This line is too long for the system; the next may not be.
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {}
                 // UDP: a datagram sent before was refused; the next may be taken.
-                Err(error) if matches!(socket, Socket::Udp(_)) && error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error)
+                    if matches!(socket, Socket::Udp(_))
+                        && error.kind() == io::ErrorKind::ConnectionRefused => {}
                 // Nobody is there any more, or nobody reads.
                 Err(_) => {
                     self.again_millis = wall_millis.saturating_add(millis(LOG_RECEIVER_PAUSE));
