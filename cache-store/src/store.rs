@@ -27,7 +27,7 @@ use crate::tiers::disk::Disk;
 pub use crate::tiers::objects::MemoryAdmission;
 use crate::tiers::objects::{Inserted, Objects, Slot};
 use crate::tiers::promotion::{Glance, Promotion};
-use crate::tiers::sizing::{Asked, Sizing};
+use crate::tiers::sizing::Sizing;
 use crate::timestamp::Timestamp;
 
 /// What a store is made with.
@@ -51,7 +51,7 @@ pub struct CacheStore {
     flights: Flights,
     purges: Arc<Purges>,
     stock: Stock,
-    sizing: Sizing,
+    pub(crate) sizing: Sizing,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -109,11 +109,8 @@ impl CacheStore {
     /// A store in memory over a disk. The secret must be the disk's ([`Disk::secret`]): keys are hashed under it.
     pub fn over(settings: &Settings, disk: Option<Disk>) -> Arc<Self> {
         let objects = Objects::new(settings.memory_bytes, settings.memory_admission);
-        let sizing = Sizing::new(
-            objects.capacity_bytes(),
-            disk.as_ref().map(|disk| disk.usage().bytes_max),
-            (settings.memory_bytes / SIZING_SHARE).clamp(SIZING_BYTES_MIN, SIZING_BYTES_MAX),
-        );
+        let disk_bytes = disk.as_ref().map(|disk| disk.usage().bytes_max);
+        let sizing = Sizing::beside(objects.capacity_bytes(), disk_bytes);
         Arc::new(Self {
             keyer: Keyer::new(settings.secret),
             objects,
@@ -369,57 +366,6 @@ impl CacheStore {
         let Some(standing) = self.standing(primary, stored) else { return false };
         let slot = Slot::Response(Arc::new(standing.with_form(coding, form)));
         self.objects.may_keep(&slot) && self.objects.admit(self.own_key(primary, stored), slot)
-    }
-
-    /// What other sizes of its tiers would bring.
-    pub const fn sizing(&self) -> &Sizing {
-        &self.sizing
-    }
-
-    /// A request was answered with this response, `class` being whose it was: for [`CacheStore::sizing`] to learn from. Costs a few
-    /// comparisons but for keys of a small sample.
-    #[inline]
-    pub fn count_hit(&self, resource: &Resource<'_>, stored: &StoredResponse, class: u16, now: Timestamp) {
-        if self.sizing.samples(resource.key, stored.body_len()) {
-            self.sized(resource, stored, class, now, false);
-        }
-    }
-
-    /// The same for one that was fetched and stored.
-    pub(crate) fn count_fill(&self, fill: &Fill, stored: &StoredResponse) {
-        if self.sizing.samples(fill.primary, stored.body_len()) {
-            let regardless = !matches!(fill.why, Why::UriMiss | Why::VaryMiss);
-            self.sized(&fill.resource(), stored, fill.class, stored.freshness.received(), regardless);
-        }
-    }
-
-    #[cold]
-    fn sized(
-        &self,
-        resource: &Resource<'_>,
-        stored: &StoredResponse,
-        class: u16,
-        now: Timestamp,
-        regardless: bool,
-    ) {
-        let freshness = &stored.freshness;
-        let window = freshness.windows().while_revalidate_secs;
-        let asked = Asked {
-            key: resource.key,
-            weight: stored.weight(),
-            bytes: stored.body_len(),
-            class,
-            until_millis: freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
-            epoch: stored.epoch(),
-            now_millis: now.as_millis(),
-            regardless,
-            policy: self.objects.policy(),
-            disk_takes_all: self.disk.as_ref().is_some_and(|disk| disk.takes_all()),
-        };
-        self.sizing.asked(&asked, |epoch| {
-            self.purges.since(resource.key, epoch) == Purged::Hard
-                || self.purges.broad.since(resource, stored.tags(), epoch) == Purged::Hard
-        });
     }
 
     /// What became of a response for a resource whose fetch began at `epoch`.
@@ -868,11 +814,6 @@ const TOUCHED_ONE_IN_MILLIS: u64 = 64;
 const ON_DISK: &[u8] = b"disk";
 /// Stored responses whose validators are sent along with one request.
 const CANDIDATES_MAX: usize = 8;
-/// What is sized takes this part of the memory budget, beside it…
-const SIZING_SHARE: usize = 64;
-/// …and no less and no more than this.
-const SIZING_BYTES_MIN: usize = 2 << 20;
-const SIZING_BYTES_MAX: usize = 16 << 20;
 /// Bodies arriving at once take at most this part of the memory budget.
 const ARRIVING_SHARE: u64 = 8;
 /// …or so much if that is more.

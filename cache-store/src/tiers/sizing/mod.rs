@@ -18,6 +18,7 @@
 //! Invariant: a cache holds at most `entries_max` entries between two calls, and what is here never decides about one response.
 
 mod disk;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +127,11 @@ struct Gains {
 }
 
 impl Sizing {
+    /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it, at least 2 and at most 16 MiB.
+    pub(crate) fn beside(memory_bytes: usize, disk_bytes: Option<u64>) -> Self {
+        Self::new(memory_bytes, disk_bytes, (memory_bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX))
+    }
+
     /// Beside a memory tier of `memory_bytes` and a disk of `disk_bytes`, if there is one; the caches take at most about
     /// `tables_bytes`.
     pub(crate) fn new(memory_bytes: usize, disk_bytes: Option<u64>, tables_bytes: usize) -> Self {
@@ -306,6 +312,9 @@ const BESIDE: u64 = 512;
 /// Memory of an entry of a cache: itself, its places in table and order, what is remembered of the past.
 const ENTRY_BYTES: usize = 128;
 const ENTRIES_MIN: usize = 64;
+const TABLES_SHARE: usize = 64;
+const TABLES_BYTES_MIN: usize = 2 << 20;
+const TABLES_BYTES_MAX: usize = 16 << 20;
 const PAST_BYTES_PER_ENTRY: usize = 8;
 /// Classes that are told apart; further ones are counted together, as [`u16::MAX`].
 const CLASSES_MAX: usize = 1024;
