@@ -19,6 +19,8 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// What holds where no route says otherwise.
     pub defaults: Arc<RoutePolicy>,
+    /// The host under which the answers of all of them are keyed, fetched and purged, where they share them; one of `hosts`.
+    pub shared_host: Option<Box<str>>,
     /// In the order written; the first that matches decides. They come before the routes.
     pub redirects: Vec<(PathPattern, Redirect)>,
     /// In the order written; the first that matches decides.

@@ -50,7 +50,7 @@ impl Edge {
         if let Some(address) = named_client(request) {
             request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()));
         }
-        let route = match self.routes.route(request) {
+        let route = match self.routes.route(request, self.places.as_deref()) {
             Ok(route) => route.detached(),
             Err(refusal) => return Served::Now(marked(self.failed(request, refusal.into()))),
         };

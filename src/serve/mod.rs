@@ -147,7 +147,7 @@ impl Edge {
             return self.serve_child(request, child);
         }
         let spare = std::mem::take(&mut request.spare);
-        let mut route = match self.routes.route(request) {
+        let mut route = match self.routes.route(request, self.places.as_deref()) {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };

@@ -38,8 +38,10 @@ pub(super) struct Walk {
     pub(super) edge: Arc<Edge>,
     pub(super) method: Method,
     pub(super) scheme: Scheme,
-    /// Normalised host and port.
+    /// Normalised host and port, as an origin is asked.
     pub(super) authority: Bytes,
+    /// The same, as answers are kept.
+    kept_as: Bytes,
     /// Path and query in normal form, as clients see them.
     pub(super) target: Bytes,
     /// As an origin is asked.
@@ -117,14 +119,16 @@ impl Walk {
         conditions: Conditions<'_>,
         body: RequestBody,
     ) -> Result<Self, Failure> {
+        let fills = matches!(conditions, Conditions::Own { .. });
+        let asked_as = if fills { route.kept_as() } else { route.authority() };
+        let kept_as = route.kept_as();
         let hop = Hop {
             node: &edge.config.node,
             client: request.client.address.ip(),
             scheme: request.scheme,
             protocol: request.protocol,
-            authority: route.authority(),
+            authority: asked_as,
         };
-        let fills = matches!(conditions, Conditions::Own { .. });
         // Asked for in one text a set of codings, so that an origin which encodes is asked in few ways; what a client is answered
         // from then depends on the set alone.
         let asked =
@@ -162,12 +166,16 @@ impl Walk {
             let client = request.client.address.ip();
             !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
         };
+        let authority = Bytes::copy_from_slice(asked_as);
+        // The host's part of it.
+        let host_len = (route.host().len() + asked_as.len()).saturating_sub(route.authority().len());
         Ok(Self {
             is_past_parents,
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
-            authority: Bytes::copy_from_slice(route.authority()),
+            kept_as: if kept_as == asked_as { authority.clone() } else { Bytes::copy_from_slice(kept_as) },
+            authority,
             target: Bytes::copy_from_slice(route.public_target()),
             forwarded: route.forward_target(),
             fields: request.fields.clone(),
@@ -179,7 +187,7 @@ impl Walk {
             mark: None,
             asker: Asker::Client,
             id: route.id,
-            host_len: route.host().len(),
+            host_len,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -223,7 +231,7 @@ impl Walk {
 
     /// What it is about, as the store finds it.
     pub(super) fn resource(&self) -> Resource<'_> {
-        Resource { key: self.key, authority: &self.authority, target: &self.target }
+        Resource { key: self.key, authority: &self.kept_as, target: &self.target }
     }
 
     /// The request as the rules read it.

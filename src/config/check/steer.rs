@@ -236,6 +236,11 @@ fn place_rule(section: Section<'_>, pools: &Pools) -> Option<PlaceRule> {
     })
 }
 
+/// A country by its code.
+pub(super) fn country(text: &str) -> Result<Code, Complaint> {
+    code(text, &COUNTRIES)
+}
+
 fn code(text: &str, known: &'static [&'static str]) -> Result<Code, Complaint> {
     let upper = text.to_ascii_uppercase();
     if known.contains(&upper.as_str())

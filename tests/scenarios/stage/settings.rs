@@ -30,6 +30,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
         sites: vec![Site {
             name: HOST.into(),
             hosts: vec![HostPattern::Exact(HOST.into())],
+            shared_host: None,
             defaults: Arc::new(policy),
             redirects: Vec::new(),
             routes: Vec::new(),
