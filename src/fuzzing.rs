@@ -183,8 +183,11 @@ pub fn users(text: &str) -> Result<(), (usize, String)> {
     crate::route::access::fuzzed::users(text)
 }
 
+/// A name and a password.
+pub type Credentials = (Box<[u8]>, Box<[u8]>);
+
 /// Name and password in a value of `Authorization`.
-pub fn credentials(value: &[u8]) -> Option<(Box<[u8]>, Box<[u8]>)> {
+pub fn credentials(value: &[u8]) -> Option<Credentials> {
     crate::route::access::fuzzed::credentials(value)
 }
 

@@ -322,8 +322,7 @@ impl RouteTable {
         for method in [Method::GET, Method::HEAD] {
             for matched in site.lanes(normal.target.path(), &method) {
                 let target = matched.treat(normal.target.clone());
-                let key =
-                    keyer.primary(normal.scheme.as_str(), authority, target.path(), target.query());
+                let key = keyer.primary(normal.scheme.as_str(), authority, target.path(), target.query());
                 let key = in_lane(keyer, key, matched.lane);
                 if !keys.contains(&key) {
                     keys.push(key);

@@ -71,6 +71,8 @@ impl Edge {
             Err(failure) => return Served::Now(marked(tagged(site, self.failed(request, failure)))),
         };
         walk.asker = Asker::Node { around: false };
+        // It has a lane for them itself.
+        walk.crawler = None;
         let bypass = route.bypass;
         Served::Later(Box::pin(async move {
             let answer = match bypass {

@@ -72,12 +72,11 @@ impl Edge {
         if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
-        if route.kept_as() != route.authority() {
-            answer["kept_as"] = json!(String::from_utf8_lossy(route.kept_as()));
+        told_of_key(&route, &mut answer);
+        if let Some(crawlers) = &self.crawlers {
+            let class = crawlers.class_of(&fields, client);
+            answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
         }
-        let KeyParts { headers, cookies } = &route.policy.key;
-        let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
-        answer["key_parts"] = json!(parts.collect::<Vec<_>>());
         let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
@@ -222,6 +221,16 @@ impl Edge {
         });
         told.collect()
     }
+}
+
+/// What tells its answers apart.
+fn told_of_key(route: &Route<'_, '_>, answer: &mut Value) {
+    if route.kept_as() != route.authority() {
+        answer["kept_as"] = json!(String::from_utf8_lossy(route.kept_as()));
+    }
+    let KeyParts { headers, cookies } = &route.policy.key;
+    let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
+    answer["key_parts"] = json!(parts.collect::<Vec<_>>());
 }
 
 /// An answer of the node's own.

@@ -16,6 +16,7 @@ use http::Method;
 use parking_lot::Mutex;
 
 use super::Edge;
+use super::crawl::{Class, Place};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
@@ -59,6 +60,10 @@ pub(super) struct Walk {
     pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
+    /// What the client is, where it is a crawler.
+    pub(super) crawler: Option<Class>,
+    /// Its place in the lane of crawlers, once it has one.
+    pub(super) place: Option<Place>,
     /// The request's name, where the route writes it into a field.
     id: Option<RequestId>,
     host_len: usize,
@@ -94,7 +99,8 @@ impl Walk {
         key: CacheKey,
     ) -> Result<Self, Failure> {
         let own = Conditions::Own { etag: None, last_modified: None, range: None };
-        Self::new(edge, request, route, key, own, RequestBody::Empty)
+        let interim = request.interims.sink();
+        Ok(Self { interim, ..Self::new(edge, request, route, key, own, RequestBody::Empty)? })
     }
 
     /// A walk around the cache, with everything the client sent.
@@ -108,12 +114,25 @@ impl Walk {
     ) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
-        Self::new(edge, request, route, key, Conditions::Client, body)
+        let interim = request.interims.sink();
+        Ok(Self { interim, ..Self::new(edge, request, route, key, Conditions::Client, body)? })
+    }
+
+    /// A walk for a copy of a request without a body, which itself goes on.
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn copy(edge: &Arc<Edge>, request: &Request, route: &Route<'_, '_>) -> Result<Self, Failure> {
+        let conditions = match route.bypass {
+            Some(_) => Conditions::Client,
+            None => Conditions::Own { etag: None, last_modified: None, range: None },
+        };
+        Self::new(edge, request, route, route.key(edge.store.keyer()), conditions, RequestBody::Empty)
     }
 
     fn new(
         edge: &Arc<Edge>,
-        request: &mut Request,
+        request: &Request,
         route: &Route<'_, '_>,
         key: CacheKey,
         conditions: Conditions<'_>,
@@ -182,10 +201,15 @@ impl Walk {
             forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
             key,
-            interim: request.interims.sink(),
+            interim: None,
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
+            crawler: edge
+                .crawlers
+                .as_ref()
+                .and_then(|crawlers| crawlers.class_of(&request.fields, request.client.address.ip())),
+            place: None,
             id: route.id,
             host_len,
             restarted: false,
@@ -210,6 +234,12 @@ impl Walk {
     pub(super) fn control(&self) -> RequestControl {
         let control = RequestControl::of(&self.fields, &self.policy.rules);
         match self.asker {
+            // What is stored is good enough for it for longer, but not where it was purged.
+            Asker::Client if self.crawler.is_some() => {
+                let stale = self.edge.crawlers.as_ref().map(|crawlers| crawlers.settings.stale.as_secs());
+                let stale = u32::try_from(stale.unwrap_or(0)).unwrap_or(u32::MAX);
+                RequestControl { max_stale: Some(control.max_stale.unwrap_or(0).max(stale)), ..control }
+            }
             Asker::Client => control,
             Asker::Node { .. } => control.for_cache(),
         }
@@ -304,7 +334,8 @@ impl Walk {
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
-        let fields = if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) };
+        let fields = self.dressed_for_origin(fields);
+        self.mirror_miss(&fields);
         let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
         let body = std::mem::take(&mut *self.body.lock());
         let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
@@ -345,6 +376,11 @@ impl Walk {
         self.edge.origins.imagined(&self.policy.steer, &self.visitor())
     }
 
+    /// The pool whose lane a crawler is in.
+    pub(super) fn pool_of_crawlers(&self) -> Option<Arc<str>> {
+        self.imagined().map(|itinerary| itinerary.first)
+    }
+
     fn visitor(&self) -> Visitor<'_> {
         let steer = &self.policy.steer;
         let place = steer.asks_for_place().then(|| self.edge.place_of(&self.client)).flatten();
@@ -368,7 +404,22 @@ impl Walk {
         }
     }
 
+    /// A copy of it for another pool, with these fields.
+    pub(super) fn copy_for(&self, pool: Arc<str>, fields: Sent) -> Ask {
+        Ask { interim: None, ..self.asking(pool, fields, RequestBody::Empty) }
+    }
+
+    /// Whether it has no body, or none any more.
+    pub(super) fn has_no_body(&self) -> bool {
+        self.body.lock().is_empty()
+    }
+
     /// The fields as the route's origins get them.
+    pub(super) fn dressed_for_origin(&self, fields: Sent) -> Sent {
+        if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) }
+    }
+
+    /// The same, of a route that changes them.
     fn dressed(&self, fields: Sent) -> Sent {
         let values = Values {
             host: self.authority.get(..self.host_len).unwrap_or_default(),

@@ -217,7 +217,8 @@ fn key(section: &Section<'_>) -> Option<KeyParts> {
 fn key_query(section: &Section<'_>) -> Option<Option<Vec<Box<str>>>> {
     let key = section.item("key").filter(Item::is_table)?.section("`key`".to_owned())?;
     let item = key.item("query")?;
-    let query = section.item("query").filter(Item::is_table).and_then(|item| item.section("`query`".to_owned()));
+    let query =
+        section.item("query").filter(Item::is_table).and_then(|item| item.section("`query`".to_owned()));
     if let Some(keep) = query.and_then(|section| section.item("keep")) {
         let help = "keep one of the two: what is not in the key is not forwarded";
         let complaint = Complaint::new("twice", "the parameters that count are named twice", "again", help);

@@ -9,6 +9,7 @@ use super::access::{self, Ground};
 use super::answers::redirects;
 use super::conditions::conditions;
 use super::counts::Counted;
+use super::mirror;
 use super::policy::{self, Changes};
 use super::pool::Pools;
 use super::steer::{only_pool, steer};
@@ -54,6 +55,7 @@ fn site(
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section, &[], ground.around));
     changes.extend(access::access(&section, &place, ground));
+    changes.extend(mirror::mirror(&section, pools));
     let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     needs_database(&section, pools);
@@ -142,6 +144,7 @@ fn route(
     let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
     changes.extend(policy::handling(&section, &captures, ground.around));
     changes.extend(access::access(&section, &place, ground));
+    changes.extend(mirror::mirror(&section, pools));
     needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));

@@ -325,7 +325,7 @@ fn otherwise(section: &Section<'_>, pools: &Pools, example: &str) -> Option<Arc<
 }
 
 /// The pool that an item names.
-fn known(item: &Item<'_>, pools: &Pools) -> Option<Arc<str>> {
+pub(super) fn known(item: &Item<'_>, pools: &Pools) -> Option<Arc<str>> {
     let name = item.text("write the name of a pool, like \"main\"")?;
     pool_of(name, pools).map_err(|complaint| item.tell(complaint)).ok()
 }

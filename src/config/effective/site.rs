@@ -3,10 +3,10 @@
 use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
-use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART, VARY_BY};
+use super::super::check::{DIRECTIVES, MIRROR_OF, SET_COOKIE, SHORT_PART, VARY_BY};
 use super::super::{
-    Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
-    Redirect, Rewrite, RoutePolicy, Site, Wanted,
+    Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Mirror,
+    Page as Shown, Redirect, Rewrite, RoutePolicy, Site, Wanted,
 };
 use super::{Page, named, or_off, quoted, size, strings, time};
 
@@ -90,6 +90,13 @@ impl Page {
         match &*policy.upgrade {
             [] => self.line("upgrade", &quoted("off")),
             names => self.line("upgrade", &strings(names.iter())),
+        }
+        match policy.mirror.as_deref() {
+            None => self.line("mirror", &quoted("off")),
+            Some(Mirror { pool, percent, of }) => {
+                let (pool, of) = (quoted(pool), named(&MIRROR_OF, of));
+                self.line("mirror", &format!("{{ pool = {pool}, percent = {percent}, of = {of} }}"));
+            }
         }
         self.access(policy.access.as_deref());
     }

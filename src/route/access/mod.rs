@@ -499,7 +499,7 @@ pub(crate) mod fuzzed {
         users::Users::parse(text).map(drop)
     }
 
-    pub(crate) fn credentials(value: &[u8]) -> Option<(Box<[u8]>, Box<[u8]>)> {
+    pub(crate) fn credentials(value: &[u8]) -> Option<crate::fuzzing::Credentials> {
         basic::credentials(value)
     }
 

@@ -53,7 +53,7 @@ pub fn access_files(data: &[u8]) {
         Ok(()) => reached("users"),
         Err((line, told)) => {
             assert!(line <= text.lines().count().max(1), "line {line} of {}", text.lines().count());
-            let words: String = told.chars().filter(|c| c.is_ascii_lowercase()).take(24).collect();
+            let words: String = told.chars().filter(char::is_ascii_lowercase).take(24).collect();
             reached(words);
         }
     }
