@@ -55,7 +55,7 @@ pub struct Request {
     /// What the access rules of its route leave with it until its end; most have none.
     pub held: OnceLock<Box<Held>>,
     /// Its id, where it had to be drawn before its end.
-    pub id: Option<RequestId>,
+    pub id: OnceLock<RequestId>,
 }
 
 impl Request {
@@ -106,7 +106,7 @@ impl Request {
     /// What it is called, drawn now if it was not before.
     pub fn name(&self, ids: &RequestIds) -> RequestName {
         let given = self.given_name().map(Bytes::copy_from_slice);
-        RequestName { id: self.id.unwrap_or_else(|| ids.draw()), given }
+        RequestName { id: *self.id.get_or_init(|| ids.draw()), given }
     }
 
     /// When the head was complete, on the steady time line.

@@ -115,7 +115,7 @@ impl Observer {
         if let Some(would) = request.held.get().and_then(|held| held.would) {
             self.metrics.tried(would.as_tried());
         }
-        let id = finished.outcome.id.or(request.id).unwrap_or_else(|| self.ids.draw());
+        let id = finished.outcome.id.or(request.id.get().copied()).unwrap_or_else(|| self.ids.draw());
         self.log.borrow_mut().append(id, request, finished);
     }
 

@@ -9,6 +9,7 @@ mod access;
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
+mod crawlers;
 mod encoding;
 mod failing;
 mod freshness;
@@ -20,6 +21,7 @@ mod lending;
 mod limits;
 mod logging;
 mod metrics;
+mod mirroring;
 mod places;
 mod pools;
 mod proxy_protocol;

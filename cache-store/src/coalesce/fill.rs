@@ -43,6 +43,8 @@ pub struct Fill {
     pub shared: bool,
     /// What the request is counted as by whoever says what other sizes would bring: the site's place.
     pub class: u16,
+    /// What it brings takes free room only: it pushes nothing out.
+    pub modest: bool,
 }
 
 /// A response that is arriving: its head is published, its body is being written.

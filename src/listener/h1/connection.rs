@@ -208,7 +208,7 @@ where
                 upgrade: if head.upgrade { Upgrade::Connection } else { Upgrade::No },
                 spare: std::mem::take(&mut self.spare),
                 held: std::sync::OnceLock::new(),
-                id: None,
+                id: std::sync::OnceLock::new(),
             },
         );
         let served = self.service.serve(&mut exchange.request);

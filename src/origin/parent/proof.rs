@@ -280,7 +280,7 @@ mod tests {
             upgrade: crate::listener::request::Upgrade::No,
             spare: Vec::new(),
             held: std::sync::OnceLock::new(),
-            id: None,
+            id: std::sync::OnceLock::new(),
         }
     }
 

@@ -129,7 +129,11 @@ struct Gains {
 impl Sizing {
     /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it, at least 2 and at most 16 MiB.
     pub(crate) fn beside(memory_bytes: usize, disk_bytes: Option<u64>) -> Self {
-        Self::new(memory_bytes, disk_bytes, (memory_bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX))
+        Self::new(
+            memory_bytes,
+            disk_bytes,
+            (memory_bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX),
+        )
     }
 
     /// Beside a memory tier of `memory_bytes` and a disk of `disk_bytes`, if there is one; the caches take at most about
