@@ -214,7 +214,9 @@ impl AccessLog {
                 _ => {}
             }
         }
-        manner.apart = watched && (manner.log.format != LogFormat::Json || !manner.log.sample.is_all());
+        let log = &manner.log;
+        let is_theirs = log.target != LogTarget::Off && log.format == LogFormat::Json && log.sample.is_all();
+        manner.apart = watched && !is_theirs;
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -227,7 +229,9 @@ impl AccessLog {
     fn start_with(log: &Log, sink: Box<dyn Receiver>) -> io::Result<Self> {
         let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() }, Run::from_bits(0))?;
         let queue = start_writer(Arc::clone(&this.shared), sink)?;
-        this.shared.manner.lock().queue = Some(queue);
+        let mut manner = this.shared.manner.lock();
+        (manner.queue, manner.log.target) = (Some(queue), LogTarget::Stdout);
+        drop(manner);
         Ok(this)
     }
 
@@ -327,22 +331,19 @@ impl LogBuffer {
         if self.manner.apart {
             line.json(&mut self.time, &mut self.apart);
             self.lines_apart += 1;
-            if self.apart.len() >= LOG_BLOCK_BYTES {
-                self.hand_over_apart();
+        }
+        if log.target != LogTarget::Off && is_wanted(log.sample, given.unwrap_or(id.as_bytes()), finished) {
+            match &log.format {
+                LogFormat::Json => line.json(&mut self.time, &mut self.block),
+                LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+                LogFormat::Template(template) => line.template(template, &mut self.time, &mut self.block),
             }
+            self.wall_millis = line.wall_millis;
+            self.lines += 1;
         }
-        let log = &self.manner.log;
-        if log.target == LogTarget::Off || !is_wanted(log.sample, given.unwrap_or(id.as_bytes()), finished) {
-            return;
+        if self.apart.len() >= LOG_BLOCK_BYTES {
+            self.hand_over_apart();
         }
-        let line = Line { log, ..line };
-        match &log.format {
-            LogFormat::Json => line.json(&mut self.time, &mut self.block),
-            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
-            LogFormat::Template(template) => line.template(template, &mut self.time, &mut self.block),
-        }
-        self.wall_millis = line.wall_millis;
-        self.lines += 1;
         if self.block.len() >= LOG_BLOCK_BYTES {
             self.hand_over();
         }

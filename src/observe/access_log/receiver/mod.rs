@@ -30,6 +30,12 @@ pub(super) trait Receiver: Send {
     }
 }
 
+impl std::fmt::Debug for dyn Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Receiver")
+    }
+}
+
 /// The receiver that the settings name; `None` where the log is off.
 ///
 /// # Errors

@@ -31,14 +31,8 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn new() -> Self {
-        let host = rustix::system::uname();
-        let host: String = host
-            .nodename()
-            .to_string_lossy()
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(HOST_BYTES_MAX)
-            .collect();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host: String = host.chars().filter(char::is_ascii_graphic).take(HOST_BYTES_MAX).collect();
         let host = if host.is_empty() { "-" } else { &host };
         Self { time: SecondText::new(), names: format!(" {host} tidegate {} access - ", std::process::id()) }
     }
