@@ -1,174 +1,126 @@
-// Polls /v1/stat and shows it. Text only ever enters the page as text: names come from settings.
-"use strict";
+// The node's events, and the page around them.
 
-const every = 2000;
-const kept = 120;
-const outcomes = ["hit", "stale", "collapsed", "revalidated", "miss", "pass", "generated"];
-const history = { rate: [], origin: [] };
-let before = null;
-
-const $ = (id) => document.getElementById(id);
-const put = (id, text) => { $(id).textContent = text; };
-
-const whole = new Intl.NumberFormat("en");
-function count(n) {
-  if (n < 100000) return whole.format(Math.round(n));
-  const units = ["k", "M", "G", "T"];
-  let unit = -1;
-  while (n >= 1000 && unit < units.length - 1) { n /= 1000; unit += 1; }
-  return n.toPrecision(3) + " " + units[unit];
-}
-function bytes(n) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let unit = 0;
-  while (n >= 1024 && unit < units.length - 1) { n /= 1024; unit += 1; }
-  return (unit === 0 || n >= 100 ? n.toFixed(0) : n.toPrecision(3)) + " " + units[unit];
-}
-function share(n) { return n === null || n === undefined ? "–" : (n * 100).toFixed(n > 0.9995 ? 2 : 1) + " %"; }
-function rate(n) { return n === null ? "–" : n >= 100 ? count(n) : n.toFixed(1); }
-function time(us) {
-  if (us === null || us === undefined) return "–";
-  if (us < 1000) return us + " µs";
-  if (us < 1000000) return +(us / 1000).toPrecision(3) + " ms";
-  return +(us / 1000000).toPrecision(3) + " s";
-}
-function span(seconds) {
-  const d = Math.floor(seconds / 86400), h = Math.floor(seconds / 3600) % 24, m = Math.floor(seconds / 60) % 60;
-  if (d > 0) return d + " d " + h + " h";
-  if (h > 0) return h + " h " + m + " min";
-  if (m > 0) return m + " min";
-  return seconds + " s";
-}
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-function rows(id, list, none) {
-  const body = $(id);
-  body.replaceChildren(...(list.length ? list : [[none]]).map((cells) => {
-    const row = make("tr");
-    cells.forEach((cell, index) => {
-      const td = make("td", index > 0 && typeof cell !== "object" ? "n" : "");
-      if (typeof cell === "object") td.append(...cell); else td.textContent = cell;
-      if (!list.length) { td.colSpan = 9; td.className = "none"; }
-      row.append(td);
-    });
-    return row;
-  }));
-}
-function spark(id, values) {
-  const top = Math.max(1, ...values);
-  const step = 240 / (kept - 1);
-  const from = kept - values.length;
-  const points = values.map((v, i) => ((from + i) * step).toFixed(1) + "," + (54 - (v / top) * 50).toFixed(1));
-  const [area, line] = $(id).children;
-  if (points.length < 2) return;
-  line.setAttribute("d", "M" + points.join("L"));
-  area.setAttribute("d", "M" + (from * step).toFixed(1) + ",56L" + points.join("L") + "L240,56Z");
-}
-function state(good, text) {
-  $("dot").className = "dot " + (good ? "good" : "bad");
-  put("state", text);
-}
-function perSecond(now, then, seconds) { return Math.max(0, now - then) / seconds; }
-
-function show(stat, when) {
-  document.title = share(stat.hit_ratio) + " · " + stat.node;
-  put("node", stat.node);
-  put("version", stat.version);
-  state(stat.ready, stat.ready ? "ready" : "not ready");
-  put("hit-ratio", share(stat.hit_ratio));
-
-  const total = outcomes.reduce((sum, name) => sum + stat.cache[name], 0);
-  const seen = outcomes.filter((name) => stat.cache[name] > 0);
-  $("outcomes").replaceChildren(...seen.map((name) => {
-    const part = make("span", name);
-    part.style.flexGrow = stat.cache[name] / total;
-    return part;
-  }));
-  $("legend").replaceChildren(...seen.map((name) => {
-    const item = make("li");
-    item.append(make("i", name), name + " " + count(stat.cache[name]));
-    return item;
-  }));
-
-  if (before && stat.uptime_seconds >= before.stat.uptime_seconds) {
-    const seconds = (when - before.when) / 1000;
-    history.rate.push(perSecond(stat.requests, before.stat.requests, seconds));
-    history.origin.push(perSecond(stat.origin_requests, before.stat.origin_requests, seconds));
-    for (const list of [history.rate, history.origin]) if (list.length > kept) list.shift();
-    put("rate", rate(history.rate.at(-1)));
-    put("origin-rate", rate(history.origin.at(-1)));
-    spark("rate-line", history.rate);
-    spark("origin-line", history.origin);
-  }
-  before = { stat, when };
-
-  put("requests", count(stat.requests));
-  put("bytes", bytes(stat.bytes));
-  put("origin-requests", count(stat.origin_requests));
-  put("saved", share(stat.requests ? Math.max(0, 1 - stat.origin_requests / stat.requests) : null));
-  put("p50", time(stat.duration_us.p50));
-  put("p90", time(stat.duration_us.p90));
-  put("p99", time(stat.duration_us.p99));
-  put("hit-p99", time(stat.hit_duration_us.p99));
-  put("sequence", stat.purges.sequence ? "no. " + whole.format(stat.purges.sequence) : "none yet");
-  put("purges", count(stat.purges.count));
-  put("connections", count(stat.listeners.reduce((sum, one) => sum + one.http1 + one.http2, 0)));
-  put("dropped", count(stat.log.dropped_lines));
-  put("uptime", span(stat.uptime_seconds));
-
-  $("tiers").replaceChildren(...stat.tiers.map((tier) => {
-    const box = make("div", "tier");
-    const label = make("p");
-    label.append(
-      make("span", "", tier.tier + ": " + bytes(tier.bytes) + " of " + bytes(tier.bytes_max)),
-      make("span", "", count(tier.objects) + " responses, " + count(tier.evictions) + " evicted"),
-    );
-    const bar = make("div", "bar");
-    const fill = make("span");
-    fill.style.width = Math.min(100, tier.bytes_max ? (tier.bytes / tier.bytes_max) * 100 : 0) + "%";
-    bar.append(fill);
-    box.append(label, bar);
-    return box;
-  }));
-  rows("origins", stat.origins.map((one) => {
-    const name = [make("span", "dot " + (one.healthy ? "good" : "bad")), one.origin + (one.drained ? " (drained)" : one.healthy ? "" : " (left out)")];
-    return [one.pool, name, count(one.requests), count(one.failed), time(one.duration_us.p50)];
-  }), "No pools are configured.");
-  rows("sites", stat.sites.map((one) => [one.site, count(one.requests), share(one.hit_ratio), bytes(one.bytes)]), "No sites.");
-  const reasons = Object.entries(stat.reasons).sort((a, b) => b[1] - a[1]).slice(0, 12);
-  rows("reasons", reasons.map(([name, n]) => [name, count(n)]), "Nothing to explain yet.");
+let watching = null;
+function askForToken(why) {
+  $("token-form").hidden = false;
+  if (why) put("token-why", why);
 }
 
-async function poll() {
-  try {
-    const token = sessionStorage.getItem("token");
-    const answer = await fetch("/v1/stat", {
-      cache: "no-store",
-      headers: token ? { authorization: "Bearer " + token } : {},
-      signal: AbortSignal.timeout(5000),
-    });
-    if (answer.status === 401 || answer.status === 403) {
-      $("token-form").hidden = false;
-      state(false, token ? "token refused" : "token needed");
-    } else if (answer.ok) {
-      $("token-form").hidden = true;
-      show(await answer.json(), performance.now());
-    } else {
-      state(false, "answered " + answer.status);
+async function watch() {
+  for (let failures = 0; ; ) {
+    if (view.paused || document.hidden) { await new Promise((go) => { view.go = go; }); }
+    const began = performance.now();
+    try {
+      await follow();
+    } catch (error) {
+      if (view.paused || document.hidden) continue;
+      view.silent = true;
+      said("bad", error.message || "no answer");
     }
-  } catch {
-    state(false, "no answer");
+    failures = performance.now() - began > 5000 ? 0 : failures + 1;
+    await new Promise((go) => { setTimeout(go, Math.min(10000, 1000 * failures)); view.retry = go; });
   }
-  setTimeout(poll, document.hidden ? every * 5 : every);
 }
+// Reads events until they end; what is silent for long has gone.
+async function follow() {
+  const token = sessionStorage.getItem("token");
+  watching = new AbortController();
+  let silence = setTimeout(() => watching.abort(), 10000);
+  let answer;
+  try {
+    answer = await fetch("/v1/stream?only=history,stat,top,errors", {
+      cache: "no-store", signal: watching.signal, headers: token ? { authorization: "Bearer " + token } : {},
+    });
+  } catch {
+    throw new Error("no answer");
+  }
+  if (answer.status === 401 || answer.status === 403) {
+    const told = await answer.json().catch(() => ({}));
+    askForToken(token ? "This token was refused: " + (told.detail || "") : "");
+    throw new Error(token ? "token refused" : "token needed");
+  }
+  if (!answer.ok) throw new Error(((await answer.json().catch(() => ({}))).detail) || "answered " + answer.status);
+  $("token-form").hidden = true;
+  view.silent = false;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) throw new Error("the node has ended");
+      clearTimeout(silence);
+      silence = setTimeout(() => watching.abort(), 10000);
+      text += value;
+      for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+        take(text.slice(0, end));
+        text = text.slice(end + 2);
+      }
+    }
+  } catch (error) {
+    throw new Error(error.name === "AbortError" ? "silent" : error.message === "the node has ended" ? error.message : "no answer");
+  } finally {
+    clearTimeout(silence);
+  }
+}
+const shows = { history: remember, stat: showStat, top: showTop, errors: showErrors };
+function take(event) {
+  const parts = /^event: (\w+)\ndata: (.*)$/s.exec(event);
+  if (parts && shows[parts[1]]) shows[parts[1]](JSON.parse(parts[2]));
+}
+
+function pause(paused) {
+  view.paused = paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  put("pause", paused ? "Go on" : "Pause");
+  if (paused) { watching?.abort(); said("warn", "paused"); } else { view.go?.(); view.retry?.(); }
+}
+const themes = ["auto", "light", "dark"];
+function theme(name) {
+  if (name === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = name;
+  put("theme", name[0].toUpperCase() + name.slice(1));
+  localStorage.setItem("theme", name);
+}
+
+charts.rate = new Chart("chart-rate", [
+  { of: "requests", name: "requests", colour: "c-sea", fill: true },
+  { of: "origin_requests", name: "to the origins", colour: "c-warm", fill: true },
+  { of: "errors", name: "5xx", colour: "c-bad", quiet: true },
+], { name: "Requests a second", format: rate, nothing: "No requests in this time." });
+charts.time = new Chart("chart-time", [
+  { of: "p50", name: "half within", colour: "c-sea" },
+  { of: "p90", name: "90 %", colour: "c-violet" },
+  { of: "p99", name: "99 %", colour: "c-warm" },
+], { name: "Time to answer", format: time, log: true, nothing: "No answers in this time." });
 
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", $("token").value.trim());
   $("token").value = "";
+  view.retry?.();
 });
-poll();
+$("pause").addEventListener("click", () => pause(!view.paused));
+$("theme").addEventListener("click", () => theme(themes[(themes.indexOf(localStorage.getItem("theme") || "auto") + 1) % 3]));
+$("span").addEventListener("change", (event) => { view.seconds = Number(event.target.value); draw(); });
+$("by").addEventListener("change", (event) => { view.by = event.target.value; $("most").replaceChildren(); showTop(view.top); });
+$("what").addEventListener("change", changed);
+$("selected").addEventListener("input", changed);
+$("soft").addEventListener("change", changed);
+$("purge-form").addEventListener("submit", lookFirst);
+$("purge-now").addEventListener("click", purgeNow);
+$("explain-form").addEventListener("submit", askWhy);
+// A page that nobody sees asks for nothing.
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => watching?.abort(), 30000); else { view.go?.(); view.retry?.(); }
+});
+const links = [...document.querySelectorAll("nav a")];
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    const link = links.find((one) => one.hash === "#" + entry.target.id);
+    if (entry.isIntersecting) { links.forEach((one) => one.removeAttribute("aria-current")); link.setAttribute("aria-current", "true"); link.parentElement.scrollLeft = link.offsetLeft - 60; }
+  }
+}, { rootMargin: "-20% 0px -70% 0px" });
+document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+theme(localStorage.getItem("theme") || "auto");
+watch();
