@@ -275,8 +275,8 @@ fn is_event_stream(head: &[u8]) -> bool {
         && response.headers.iter().any(|field| is_type(field) && field.value == b"text/event-stream")
 }
 
-trait Socket: Read + Write {}
-impl<S: Read + Write> Socket for S {}
+trait Socket: Read + Write + Send {}
+impl<S: Read + Write + Send> Socket for S {}
 
 fn connect(address: &str) -> Result<Box<dyn Socket>, CallError> {
     let failed = |source| CallError::Connect { address: address.to_owned(), source };

@@ -116,7 +116,7 @@ function showStat(stat) {
     make("p", "soft", "Evicted lately: " + rate(lately("evictions")) + "/s · connections open: " + count(stat.listeners.reduce((sum, one) => sum + one.http1 + one.http2, 0))
       + (stat.bytes_saved_by_encoding ? " · spared by encoding: " + bytes(stat.bytes_saved_by_encoding) : "")));
   $("tiers").lastChild.style.marginTop = "1rem";
-  rows($("sites"), stat.sites.map((one) => [one.site, count(one.requests), share(one.hit_ratio), bytes(one.bytes)]), "No sites.", ["", "n", "n", "n"]);
+  rows($("sites"), stat.sites.map((one) => [one.site === "-" ? make("span", "dim", "no site") : one.site, count(one.requests), share(one.hit_ratio), bytes(one.bytes)]), "No sites.", ["", "n", "n", "n"]);
   showPools(stat.origins);
   showNodes(stat.purges);
   put("foot", "log: " + bytes(stat.log.written_bytes) + " written" + (stat.log.dropped_lines ? ", " + count(stat.log.dropped_lines) + " lines dropped" : ""));
