@@ -65,7 +65,7 @@ impl Lines {
         };
         match name {
             "host" => {
-                self.host = Some(List::parse(name, value, |text| Ok(Pattern(text.to_ascii_lowercase())))?)
+                self.host = Some(List::parse(name, value, |text| Ok(Pattern(text.to_ascii_lowercase())))?);
             }
             "path" => self.path = Some(Pattern(value.to_owned())),
             "method" => self.method = Some(upper()?),

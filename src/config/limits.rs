@@ -255,7 +255,7 @@ pub const BOARD_SHOWN: usize = 40;
 /// Lines in a second for which the tags of what is stored are looked up.
 pub const BOARD_TAG_LOOKUPS: usize = 200;
 /// After this time half of what was counted has faded.
-pub const BOARD_HALF_LIFE: Duration = Duration::from_secs(60);
+pub const BOARD_HALF_LIFE: Duration = Duration::from_mins(1);
 /// Seconds that the node remembers what happened in.
 pub const HISTORY_SECONDS: usize = 600;
 /// Who may be told events at once; each costs the node some text a second.

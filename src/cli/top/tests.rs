@@ -16,7 +16,7 @@ fn screen(model: &Model, width: u16, height: u16) -> String {
     cells.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n").collect()
 }
 
-fn stat(at: u64) -> Value {
+fn stat(at: u32) -> Value {
     json!({
         "node": "fra-1", "version": "0.1.0", "uptime_seconds": 3_600 + at, "ready": true, "requests": 120_000 + at,
         "cache": { "hit": 110_000, "miss": 9_000, "stale": 1_000 },
@@ -32,7 +32,7 @@ fn stat(at: u64) -> Value {
             { "pool": "eu", "origin": "http://10.0.0.2:3000", "state": "ejected", "requests": 120, "failed": 100,
               "duration_us": { "p50": null, "p99": null } },
         ],
-        "now": { "time": at * 1000, "requests": 1234.0 + at as f64, "hit_ratio": 0.93, "bytes": 15_000_000.0,
+        "now": { "time": u64::from(at) * 1000, "requests": 1234.0 + f64::from(at), "hit_ratio": 0.93, "bytes": 15_000_000.0,
                  "bytes_from_cache": 14_000_000.0, "origin_requests": 86.4, "errors": 0.4, "evictions": 1.2,
                  "p50": 42, "p90": 900, "p99": 31_000 },
     })
