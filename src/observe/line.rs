@@ -143,7 +143,7 @@ impl Line<'_> {
 
     /// What it is called.
     #[inline]
-    fn name(&self) -> &[u8] {
+    pub(super) fn name(&self) -> &[u8] {
         self.given.unwrap_or(self.id.as_bytes())
     }
 

@@ -8,20 +8,27 @@
 //! read, not traffic.
 
 pub mod access_log;
+pub mod board;
 pub(crate) mod calendar;
+mod errors;
 pub mod escape;
 pub mod gauges;
 pub mod histogram;
+pub mod history;
 pub mod id;
 pub(crate) mod line;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
 pub mod render;
+mod sample;
+pub(crate) mod seen;
 mod sizing;
+mod sketch;
 mod stat;
 pub mod tap;
 pub(crate) mod trace;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +38,8 @@ use std::io;
 use std::sync::Arc;
 
 use access_log::{AccessLog, LogBuffer};
+use board::Board;
+use history::History;
 use id::{RequestIds, Run};
 use metrics::{Metrics, WorkerMetrics};
 
@@ -47,6 +56,10 @@ pub struct Observe {
     pub log: AccessLog,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// What is asked for most.
+    pub board: Arc<Board>,
+    /// The last minutes.
+    pub history: History,
     /// The node's name, for `tidegate_build_info` and `stat`.
     node: Arc<str>,
     run: Run,
@@ -78,7 +91,15 @@ impl Observe {
     pub fn new(node: Arc<str>, metrics: Arc<Metrics>, log: &Log, clock: &Clock) -> io::Result<Self> {
         let run = Run::random();
         let log = AccessLog::start(log, run)?;
-        Ok(Self { log, metrics, node, run, started_micros: clock.micros() })
+        Ok(Self {
+            log,
+            metrics,
+            board: Arc::default(),
+            history: History::default(),
+            node,
+            run,
+            started_micros: clock.micros(),
+        })
     }
 
     /// The end of worker `worker`, counted from 0; `None` if there is no such worker or its end is in use. Call it on

@@ -8,7 +8,7 @@ use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
 use http::{HeaderName, Method, header};
-use purge_api::Problem;
+use purge_api::{Problem, ResourceUrl};
 use serde_json::{Value, json};
 
 use super::arm::on_the_side_of;
@@ -27,6 +27,26 @@ use crate::route::access::Asking;
 use crate::route::{Asked, Caller, OwnAnswer, Route};
 
 impl Edge {
+    /// What the response is tagged with that memory holds for a plain GET of this URL; nothing where it holds none.
+    pub(crate) fn tags_in_memory(&self, url: &str) -> Vec<Box<str>> {
+        let Ok(url) = ResourceUrl::parse(url) else { return Vec::new() };
+        let scheme = if url.is_https() { Scheme::Https } else { Scheme::Http };
+        let fields = Fields::pack(std::iter::empty());
+        let (authority, target) = (url.authority().as_bytes(), url.target());
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let route =
+            self.routes.route_parts(&Method::GET, scheme, authority, target.as_bytes(), &fields, client);
+        let Ok(route) = route else { return Vec::new() };
+        if route.bypass.is_some() {
+            return Vec::new();
+        }
+        let key = route.key(self.store.keyer());
+        let request = head(&Method::GET, scheme, route.authority_str(), route.path_str(), &fields);
+        let stored =
+            self.store.resident(route.resource(key), &request, &route.policy.rules, self.clock.now());
+        stored.map_or_else(Vec::new, |stored| stored.tags().to_vec())
+    }
+
     /// The decision for a request that is only imagined.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -29,9 +29,11 @@ use parking_lot::Mutex;
 
 use self::receiver::Receiver;
 use super::calendar::SecondText;
+use super::errors::RecentErrors;
 use super::id::{RequestId, Run};
 use super::line::Line;
 use super::tap::{Tap, Taps};
+use super::watched::Watched;
 use crate::clock::Clock;
 use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
 use crate::config::log::Sample;
@@ -55,6 +57,9 @@ struct Shared {
     /// What the writer takes up before the next block, in place of what it writes to.
     next: Mutex<Option<Box<dyn Receiver>>>,
     taps: Taps,
+    errors: RecentErrors,
+    /// Buffers in use.
+    buffers: AtomicU32,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
@@ -73,8 +78,10 @@ struct Manner {
     log: Log,
     /// `None` when the log is off and nobody watches.
     queue: Option<SyncSender<Message>>,
-    /// Somebody watches, and the lines of the log are not what they are to be given.
-    apart: bool,
+    /// The log is not off.
+    writes: bool,
+    /// Somebody watches.
+    watched: bool,
 }
 
 enum Message {
@@ -85,7 +92,7 @@ enum Message {
         wall_millis: u64,
     },
     /// For who watches only.
-    Apart { text: Vec<u8>, lines: u64 },
+    Watched { text: Vec<u8>, requests: u64 },
     /// Look at `reopen` and `next`.
     Look,
     /// Everything before this has been written when the sender of `done` is dropped.
@@ -98,13 +105,16 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started.
     pub fn start(log: &Log, run: Run) -> io::Result<Self> {
-        let manner = Manner { log: log.clone(), queue: None, apart: false };
+        let writes = log.target != LogTarget::Off;
+        let manner = Manner { log: log.clone(), queue: None, writes, watched: false };
         let shared = Arc::new(Shared {
             run,
             manner: Mutex::new(manner),
             version: AtomicU64::new(0),
             next: Mutex::default(),
             taps: Taps::default(),
+            errors: RecentErrors::default(),
+            buffers: AtomicU32::new(0),
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
@@ -170,6 +180,7 @@ impl AccessLog {
                     let _ = queue.try_send(Message::Look);
                 }
             }
+            manner.writes = log.target != LogTarget::Off;
         }
         let before = std::mem::replace(&mut manner.log, log.clone());
         self.attend(&mut manner)?;
@@ -180,7 +191,7 @@ impl AccessLog {
         Ok(())
     }
 
-    /// Lines as JSON from now on, live; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
+    /// Lines as JSON from now on, live, of as many requests as are shown; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
     /// many watch as may.
     ///
     /// # Errors
@@ -195,14 +206,13 @@ impl AccessLog {
     /// For a tick: does nothing any more for those who do not watch any more.
     pub fn tend(&self) {
         let mut manner = self.shared.manner.lock();
-        let for_them = manner.apart || manner.log.target == LogTarget::Off && manner.queue.is_some();
-        if for_them && !self.shared.taps.any() {
+        if manner.watched && !self.shared.taps.any() {
             // Only starting can fail.
             drop(self.attend(&mut manner));
         }
     }
 
-    /// Sees to it that who watches is given JSON, and that nothing is done for nobody.
+    /// Sees to it that who watches is given lines, and that nothing is done for nobody.
     fn attend(&self, manner: &mut Manner) -> io::Result<()> {
         let watched = self.shared.taps.any();
         if manner.log.target == LogTarget::Off {
@@ -214,9 +224,7 @@ impl AccessLog {
                 _ => {}
             }
         }
-        let log = &manner.log;
-        let is_theirs = log.target != LogTarget::Off && log.format == LogFormat::Json && log.sample.is_all();
-        manner.apart = watched && !is_theirs;
+        manner.watched = watched;
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -230,7 +238,7 @@ impl AccessLog {
         let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() }, Run::from_bits(0))?;
         let queue = start_writer(Arc::clone(&this.shared), sink)?;
         let mut manner = this.shared.manner.lock();
-        (manner.queue, manner.log.target) = (Some(queue), LogTarget::Stdout);
+        (manner.queue, manner.writes) = (Some(queue), true);
         drop(manner);
         Ok(this)
     }
@@ -239,15 +247,17 @@ impl AccessLog {
     pub fn buffer(&self, clock: &Clock) -> LogBuffer {
         let version = self.shared.version.load(Ordering::Acquire);
         let manner = self.shared.manner.lock().clone();
-        let block = if manner.queue.is_some() { new_block() } else { Vec::new() };
+        let block = if manner.writes { new_block() } else { Vec::new() };
+        let buffers = self.shared.buffers.fetch_add(1, Ordering::Relaxed) + 1;
+        #[allow(clippy::cast_possible_truncation)] // a seed
+        let seed = clock.micros() as u32;
         let mut buffer = LogBuffer {
             shared: Arc::clone(&self.shared),
             version,
             manner,
-            apart: Vec::new(),
+            watched: Watched::new(buffers, seed.wrapping_add(buffers)),
             block,
             lines: 0,
-            lines_apart: 0,
             wall_millis: 0,
             time: SecondText::new(),
             steady_to_wall_millis: 0,
@@ -276,6 +286,12 @@ impl AccessLog {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
+    /// The last requests that ended in a server's error, newest first, as lines of JSON without line feed. They are kept however the log
+    /// is written.
+    pub fn recent_errors(&self) -> Vec<Box<[u8]>> {
+        self.shared.errors.lines()
+    }
+
     /// Waits until all that was handed over before is written, at most `limit`; whether that was so. Blocks: call it
     /// when the workers have flushed and ended.
     pub fn finish(&self, limit: Duration) -> bool {
@@ -297,11 +313,10 @@ pub struct LogBuffer {
     /// Of `manner`.
     version: u64,
     manner: Manner,
-    /// Lines of JSON for who watches, where those of the log are not.
-    apart: Vec<u8>,
+    /// What who watches is shown.
+    watched: Watched,
     block: Vec<u8>,
     lines: u64,
-    lines_apart: u64,
     /// When the last request of the block ended.
     wall_millis: u64,
     time: SecondText,
@@ -313,26 +328,16 @@ impl LogBuffer {
     /// Appends the line of a request that has ended.
     #[inline]
     pub fn append(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        if finished.status >= 500 {
+            self.error(id, request, finished);
+        }
         if self.manner.queue.is_none() {
             return;
         }
-        let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
-        let log = &self.manner.log;
-        let given = request.given_name();
-        let line = Line {
-            wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
-            id,
-            given,
-            run: self.shared.run,
-            log,
-            request,
-            finished,
-        };
-        if self.manner.apart {
-            line.json(&mut self.time, &mut self.apart);
-            self.lines_apart += 1;
-        }
-        if log.target != LogTarget::Off && is_wanted(log.sample, given.unwrap_or(id.as_bytes()), finished) {
+        let Manner { log, writes, watched, .. } = &self.manner;
+        let line = line(&self.shared, log, self.steady_to_wall_millis, (id, request, finished));
+        let begin = self.block.len();
+        if *writes && is_wanted(log.sample, line.name(), finished) {
             match &log.format {
                 LogFormat::Json => line.json(&mut self.time, &mut self.block),
                 LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
@@ -341,32 +346,56 @@ impl LogBuffer {
             self.wall_millis = line.wall_millis;
             self.lines += 1;
         }
-        if self.apart.len() >= LOG_BLOCK_BYTES {
-            self.hand_over_apart();
+        if *watched && let Some(weight) = self.watched.take(finished) {
+            match self.block.get(begin..) {
+                Some(written) if !written.is_empty() && log.format == LogFormat::Json => {
+                    self.watched.copy(written, weight);
+                }
+                _ => self.watched.append(&line, &mut self.time, weight),
+            }
+        }
+        if self.watched.is_full() {
+            self.show();
         }
         if self.block.len() >= LOG_BLOCK_BYTES {
             self.hand_over();
         }
     }
 
+    #[cold]
+    fn error(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        let line = line(&self.shared, &self.manner.log, self.steady_to_wall_millis, (id, request, finished));
+        self.watched.error(&line, &mut self.time, &self.shared.errors);
+    }
+
     /// Hands over what is there and takes the time anew. Call it every `LOG_FLUSH_EVERY` and when the worker ends.
     pub fn flush(&mut self, clock: &Clock) {
         self.set_wall(clock);
-        if !self.apart.is_empty() {
-            self.hand_over_apart();
-        }
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.watched.second();
         let version = self.shared.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
+            let buffers = self.shared.buffers.load(Ordering::Relaxed);
+            self.watched.share_among(buffers);
             self.manner = self.shared.manner.lock().clone();
         }
     }
 
     fn set_wall(&mut self, clock: &Clock) {
         self.steady_to_wall_millis = clock.wall().as_millis().wrapping_sub(clock.now().as_millis());
+    }
+
+    /// Hands over what who watches is shown.
+    fn show(&mut self) {
+        let Some((text, requests)) = self.watched.hand_over() else { return };
+        if let Some(queue) = &self.manner.queue {
+            // A full queue costs who watches, not the log.
+            let _ = queue.try_send(Message::Watched { text, requests });
+        }
     }
 
     #[cold]
@@ -384,15 +413,6 @@ impl LogBuffer {
             }
         }
     }
-
-    #[cold]
-    fn hand_over_apart(&mut self) {
-        let (text, lines) = (std::mem::take(&mut self.apart), std::mem::take(&mut self.lines_apart));
-        if let Some(queue) = &self.manner.queue {
-            // A full queue costs who watches, not the log.
-            let _ = queue.try_send(Message::Apart { text, lines });
-        }
-    }
 }
 
 impl Drop for LogBuffer {
@@ -400,6 +420,8 @@ impl Drop for LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.shared.buffers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -416,6 +438,25 @@ impl Shared {
 
 fn new_block() -> Vec<u8> {
     Vec::with_capacity(BLOCK_CAPACITY)
+}
+
+#[inline]
+fn line<'a>(
+    shared: &Shared,
+    log: &'a Log,
+    steady_to_wall_millis: u64,
+    (id, request, finished): (RequestId, &'a Request, &'a Finished<'a>),
+) -> Line<'a> {
+    let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
+    Line {
+        wall_millis: ended_millis.wrapping_add(steady_to_wall_millis),
+        id,
+        given: request.given_name(),
+        run: shared.run,
+        log,
+        request,
+        finished,
+    }
 }
 
 /// Whether a request has a line: all of a sample do, and whatever went wrong.
@@ -442,12 +483,8 @@ fn write(shared: &Shared, mut receiver: Box<dyn Receiver>, blocks: &mpsc::Receiv
             tracing::error!(%error, "the access log cannot be reopened; the old file stays in use");
         }
         match message {
-            Message::Apart { text, lines } => shared.taps.tell(&text, lines),
+            Message::Watched { text, requests } => shared.taps.tell(text, requests),
             Message::Block { text, lines, wall_millis } => {
-                // JSON begins so, and hardly another line does; who watches is told of all requests apart.
-                if text.first() == Some(&b'{') && !shared.manner.lock().apart {
-                    shared.taps.tell(&text, lines);
-                }
                 match receiver.take(&text, wall_millis) {
                     Ok(taken) => {
                         let lost = lines.saturating_sub(taken);
