@@ -255,7 +255,11 @@ impl Node for Edge {
             origins: self.origins.stats(),
             places: self.places.as_ref().map(|places| places.usage(self.clock.wall())),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
-            purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
+            purges: gauges::Purges {
+                sequence: usage.purge_sequence,
+                refetches: usage.purge_refetches,
+                applied: self.purges.applied(),
+            },
             others: on_disk
                 .into_iter()
                 .chain(tunnel_figures(self.origins.tunnels()))
