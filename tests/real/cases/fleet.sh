@@ -117,7 +117,7 @@ for at in 0 1 2 3; do unlike "node $at does not serve it any more" '; hit' "$(pa
 for round in $(seq 20); do order 1 --tag "before-$round" >/dev/null; done
 await 10 hits_everywhere /app.js || no "the page is stored everywhere" "$(for at in 0 1 2 3; do page $at /app.js; done)"
 broker_says() { exec 8<>"/dev/tcp/127.0.0.1/$nats_port" && printf '%b' "$1" >&8 && sleep 0.2 && exec 8>&-; }
-broker_says 'CONNECT {"verbose":false}\r\nPUB $JS.API.STREAM.DELETE.tidegate 0\r\n\r\n'
+broker_says 'CONNECT {"verbose":false}\r\nPUB $JS.API.STREAM.DELETE.TIDEGATE 0\r\n\r\n'
 order 0 http://site.test/app.js >/dev/null
 for round in $(seq 60); do order $((round % 4)) --tag "after-$round" >/dev/null; done
 again_everywhere() { order 0 --wait fleet --tag last; }
