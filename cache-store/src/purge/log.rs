@@ -251,13 +251,17 @@ impl PurgeLog {
                 }
                 records.push(numbers);
             }
-            let mut meta = transaction.open_table(META)?;
-            ceiling = self.epoch().saturating_add(EPOCHS_AHEAD);
-            meta.insert(CEILING, sealed(CEILING, ceiling))?;
+            // Not with every purge: it is a page more to write.
+            ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
+            if let Some(ceiling) = ceiling {
+                transaction.open_table(META)?.insert(CEILING, sealed(CEILING, ceiling))?;
+            }
             last
         };
         transaction.commit()?;
-        self.ceiling.store(ceiling, Ordering::Release);
+        if let Some(ceiling) = ceiling {
+            self.ceiling.store(ceiling, Ordering::Release);
+        }
         Ok(Written { records, last })
     }
 
@@ -423,7 +427,7 @@ impl PurgeLog {
     /// Writes down where the next start is to begin, if half of what was left has been taken since, by purges that are not written.
     /// For a tick.
     pub(crate) fn raise_ceiling(&self) -> io::Result<()> {
-        if self.epoch().saturating_add(EPOCHS_AHEAD / 2) <= self.ceiling.load(Ordering::Acquire) {
+        if !self.is_near_the_ceiling() {
             return Ok(());
         }
         let ceiling = self.change(|transaction| {
@@ -433,6 +437,10 @@ impl PurgeLog {
         })?;
         self.ceiling.store(ceiling, Ordering::Release);
         Ok(())
+    }
+
+    fn is_near_the_ceiling(&self) -> bool {
+        self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
     }
 
     /// Has the log's file ready for the purges to come. For a tick; purges do not wait for it.
