@@ -494,3 +494,11 @@ pub const TIER_CHANGED_PLACES: usize = 4096;
 pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a piece of a parent's log.
 pub const TIER_CALL_BYTES_MAX: usize = 16 * MIB;
+/// Copies of requests (`mirror`) under way in the process; what finds no room is not copied.
+pub const MIRRORED_MAX: usize = 256;
+/// How long one of them may take, answer included.
+pub const MIRROR_PATIENCE: Duration = Duration::from_secs(30);
+/// How much of its answer is read before it is dropped, bytes.
+pub const MIRROR_BODY_BYTES_MAX: usize = 1 << 20;
+/// Parts of `User-Agent` by which crawlers are known.
+pub const CRAWLER_AGENTS_MAX: usize = 256;
