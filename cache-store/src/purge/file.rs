@@ -69,7 +69,8 @@ impl Place {
                     }
                 });
                 let ahead = Arc::new(Ahead::over(file).map_err(Unusable::Disk)?);
-                ahead.keep(BEGUN_WITH).map_err(Unusable::Disk)?;
+                ahead.write_ahead(BEGUN_WITH);
+                ahead.sync().map_err(Unusable::Disk)?;
                 let backing = Backing { ahead: Arc::clone(&ahead), head: Mutex::default() };
                 let database = builder.create_with_backend(backing).map_err(unusable)?;
                 if is_new {
@@ -143,35 +144,40 @@ impl Ahead {
         Ok(Self { file, extent: Mutex::new(Extent { used, written: used }) })
     }
 
-    /// Sees to it that so many bytes behind what the database uses have blocks, as far as the file goes; durable.
-    fn keep(&self, ahead: u64) -> io::Result<()> {
-        let length = self.file.length()?;
-        let mut wrote = false;
+    /// Writes zeros so that so many bytes behind what the database uses have blocks, as far as the file goes and the disk has room: a
+    /// purge that finds none says so itself. They have them for good once the file is synced.
+    fn write_ahead(&self, bytes: u64) {
+        let Ok(length) = self.file.length() else { return };
         loop {
             let mut extent = self.extent.lock();
-            let wanted = extent.used.saturating_add(ahead).min(length);
+            let wanted = extent.used.saturating_add(bytes).min(length);
             // Who writes beyond waits for no more than one piece.
-            let bytes = wanted.saturating_sub(extent.written).min(PIECE as u64);
-            if bytes == 0 {
-                break;
+            let piece = usize::try_from(wanted.saturating_sub(extent.written)).unwrap_or(PIECE).min(PIECE);
+            let zeros = ZEROS.get(..piece).unwrap_or(ZEROS);
+            if zeros.is_empty() || self.file.write_at(zeros, extent.written).is_err() {
+                return;
             }
-            self.file.write_at(
-                ZEROS.get(..usize::try_from(bytes).unwrap_or(PIECE)).unwrap_or(ZEROS),
-                extent.written,
-            )?;
-            extent.written += bytes;
-            wrote = true;
+            extent.written += zeros.len() as u64;
         }
-        if wrote { self.file.sync() } else { Ok(()) }
     }
 
-    /// Writes ahead again once half of what was is used up. For a tick; the disk has time until then.
+    /// Writes ahead again once half of what was is used up; whether it did, and the file is to be synced. For a tick.
+    pub(super) fn tend(&self) -> bool {
+        let Extent { used, written } = *self.extent.lock();
+        let is_low = written.saturating_sub(used) < KEPT_AHEAD / 2;
+        if is_low {
+            self.write_ahead(KEPT_AHEAD);
+        }
+        is_low && self.extent.lock().written > written
+    }
+
+    /// Makes what was written durable. While a commit is being written nobody else may call this: an error is told once, and its
+    /// commit would not hear of it.
     ///
     /// # Errors
-    /// As the disk says; a later tick tries again.
-    pub(super) fn tend(&self) -> io::Result<()> {
-        let Extent { used, written } = *self.extent.lock();
-        if written.saturating_sub(used) < KEPT_AHEAD / 2 { self.keep(KEPT_AHEAD) } else { Ok(()) }
+    /// As the disk says.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -233,12 +239,14 @@ impl StorageBackend for Backing {
             return Ok(());
         }
         self.ahead.file.set_length(len)?;
-        self.ahead.keep(BEGUN_WITH)
+        // The database syncs it before it goes on.
+        self.ahead.write_ahead(BEGUN_WITH);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.write_head()?;
-        self.ahead.file.sync()
+        self.ahead.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

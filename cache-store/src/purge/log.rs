@@ -443,10 +443,16 @@ impl PurgeLog {
         self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
     }
 
-    /// Has the log's file ready for the purges to come. For a tick; purges do not wait for it.
+    /// Has the log's file ready for the purges to come. For a tick; of some ten thousand purges one may wait for it.
     pub(crate) fn tend_file(&self) -> io::Result<()> {
         let ahead = self.database.read().as_ref().and_then(|opening| opening.ahead.clone());
-        ahead.map_or(Ok(()), |ahead| ahead.tend())
+        let Some(ahead) = ahead.filter(|ahead| ahead.tend()) else { return Ok(()) };
+        let _writer = self.writer.lock();
+        let synced = ahead.sync();
+        if synced.is_err() {
+            *self.database.write() = None;
+        }
+        synced
     }
 
     /// Drops the oldest records: those ordered before `before`, and beyond [`RECORDS_MAX`]; not more than a transaction's worth.
