@@ -274,3 +274,41 @@ const KEPT_AHEAD: u64 = 8 * 1024 * 1024;
 /// Written or read at once.
 const PIECE: usize = 64 * 1024;
 static ZEROS: &[u8] = &[0; PIECE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiers::files::Torn;
+
+    #[test]
+    fn zeros_are_written_ahead_and_never_over_what_is_there() {
+        let file = Torn::new(1).create("log").expect("a disk that is well");
+        file.set_length(64 << 20).expect("a disk that is well");
+        file.write_at(b"end", 1_000_000).expect("a disk that is well");
+        let ahead = Ahead::over(file).expect("a disk that is well");
+        assert_eq!(ahead.extent.lock().written, 1_000_003, "what it ends with is zeros, or holes");
+        ahead.write_ahead(3 * PIECE as u64);
+        assert_eq!(ahead.extent.lock().written, 1_000_003 + 3 * PIECE as u64);
+        ahead.write_at(b"far", 2_000_000).expect("a disk that is well");
+        assert!(ahead.tend(), "less than half is left");
+        assert_eq!(ahead.extent.lock().written, 2_000_003 + KEPT_AHEAD);
+        assert!(!ahead.tend(), "now there is enough");
+        let mut read = vec![1; 64 << 20];
+        ahead.file.read_at(&mut read, 0).expect("a disk that is well");
+        let is_there =
+            [(1_000_000, b"end"), (2_000_000, b"far")].map(|(at, text)| read.get(at..at + 3) == Some(text));
+        assert_eq!((is_there, read.iter().filter(|byte| **byte != 0).count()), ([true; 2], 6));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_no_reason_not_to_begin() {
+        let torn = Torn::new(1);
+        let file = torn.create("log").expect("a disk that is well");
+        file.set_length(64 << 20).expect("a disk that is well");
+        let ahead = Ahead::over(file).expect("a disk that is well");
+        torn.faults(crate::tiers::files::torn::Faults { per_mille: 1000, ..Default::default() });
+        ahead.write_ahead(KEPT_AHEAD);
+        assert!(!ahead.tend());
+        assert_eq!(ahead.extent.lock().written, 0);
+    }
+}
