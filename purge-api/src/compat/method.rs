@@ -229,7 +229,7 @@ const TAG_FIELDS: [&str; 8] = [
     "x-cache-tags",
     "x-ban-tags",
 ];
-/// Patterns of tags on a `PURGE`: Magento's, and those of WordPress's "Proxy Cache Purge" since 5.4.
+/// Patterns of tags on a `PURGE`: Magento's, and that of "Proxy Cache Purge" since 5.4.
 const PATTERN_FIELDS: [&str; 2] = ["x-magento-tags-pattern", "x-cache-tags-pattern"];
 const URL_FIELDS: [&str; 2] = ["x-ban-url", "x-url"];
 const HOST_FIELDS: [&str; 2] = ["x-ban-host", HOST_FIELD];
