@@ -268,7 +268,7 @@ const ASIDE: &str = "purges.damaged";
 /// Pages kept in memory.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Zeros written ahead of the database when its file is opened or grows: a start and a commit wait for them.
-const BEGUN_WITH: u64 = 1024 * 1024;
+const BEGUN_WITH: u64 = 256 * 1024;
 /// And by the tick: some 10,000 purges.
 const KEPT_AHEAD: u64 = 8 * 1024 * 1024;
 /// Written or read at once.
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn zeros_are_written_ahead_and_never_over_what_is_there() {
         let file = Torn::new(1).create("log").expect("a disk that is well");
-        file.set_length(64 << 20).expect("a disk that is well");
+        file.set_length(12 << 20).expect("a disk that is well");
         file.write_at(b"end", 1_000_000).expect("a disk that is well");
         let ahead = Ahead::over(file).expect("a disk that is well");
         assert_eq!(ahead.extent.lock().written, 1_000_003, "what it ends with is zeros, or holes");
@@ -293,7 +293,7 @@ mod tests {
         assert!(ahead.tend(), "less than half is left");
         assert_eq!(ahead.extent.lock().written, 2_000_003 + KEPT_AHEAD);
         assert!(!ahead.tend(), "now there is enough");
-        let mut read = vec![1; 64 << 20];
+        let mut read = vec![1; 12 << 20];
         ahead.file.read_at(&mut read, 0).expect("a disk that is well");
         let is_there =
             [(1_000_000, b"end"), (2_000_000, b"far")].map(|(at, text)| read.get(at..at + 3) == Some(text));
@@ -304,7 +304,7 @@ mod tests {
     fn a_disk_that_is_full_is_no_reason_not_to_begin() {
         let torn = Torn::new(1);
         let file = torn.create("log").expect("a disk that is well");
-        file.set_length(64 << 20).expect("a disk that is well");
+        file.set_length(12 << 20).expect("a disk that is well");
         let ahead = Ahead::over(file).expect("a disk that is well");
         torn.faults(crate::tiers::files::torn::Faults { per_mille: 1000, ..Default::default() });
         ahead.write_ahead(KEPT_AHEAD);
