@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn status(node: &str, sequence: u64) -> Status {
-        Status { node: node.into(), position: Position { log: 7, sequence }, sequence: 1 }
+        Status { node: node.into(), position: Position { log: 7, sequence }, sequence: 1, below: 0 }
     }
 
     #[test]
