@@ -147,7 +147,7 @@ fn what_cannot_be_purged_exactly_is_told_what_to_write() {
             "tags without tags",
             "PURGE",
             "http://a/",
-            &[("x-purge-method", "tags")],
+            &[("x-purge-method", "tags")][..],
             "`X-Cache-Tags-Pattern: article",
         ),
         (
