@@ -23,6 +23,7 @@ mod stat;
 mod steer;
 mod stop;
 mod talk;
+mod top;
 mod warm;
 
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Watch a running node, full-screen.
+    Top(top::Top),
     /// Show a running node's requests as they end.
     Log(log::Log),
     /// Make a running node take up what its settings file says now.
@@ -131,6 +134,7 @@ impl Command {
             Self::Explain(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Top(command) => command.carry_out(talk),
             Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),

@@ -259,6 +259,7 @@ impl Node for Edge {
                 sequence: usage.purge_sequence,
                 refetches: usage.purge_refetches,
                 applied: self.purges.applied(),
+                nodes: self.fleet.standings(),
             },
             others: on_disk
                 .into_iter()
@@ -302,6 +303,10 @@ impl Node for Edge {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem> {
         self.explained(query)
+    }
+
+    fn tags_of(&self, url: &str) -> Vec<Box<str>> {
+        self.tags_in_memory(url)
     }
 
     fn ready(&self) -> Result<(), String> {
