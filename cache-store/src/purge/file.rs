@@ -269,8 +269,8 @@ const ASIDE: &str = "purges.damaged";
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Zeros written ahead of the database when its file is opened or grows: a start and a commit wait for them.
 const BEGUN_WITH: u64 = 256 * 1024;
-/// And by the tick: some 10,000 purges.
-const KEPT_AHEAD: u64 = 8 * 1024 * 1024;
+/// And by the tick: some thousand purges.
+const KEPT_AHEAD: u64 = 4 * 1024 * 1024;
 /// Written or read at once.
 const PIECE: usize = 64 * 1024;
 static ZEROS: &[u8] = &[0; PIECE];

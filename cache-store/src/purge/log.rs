@@ -18,7 +18,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     WriteTransaction,
@@ -26,6 +26,7 @@ use redb::{
 use tokio::sync::watch;
 
 use super::file::{Ahead, Found, Place, Unusable};
+use super::owner::{Owner, Ownership};
 use super::tables::{
     CEILING, CURSORS, EPOCHS_AHEAD, FLOOR, GIVEN, IDS, LOG, META, NOTES, SETTLED, TOLD, begin, checkpoint,
     sealed, storage, unsealed,
@@ -41,7 +42,9 @@ pub struct PurgeLog {
     place: Place,
     /// None after the disk refused: opened again by the next who writes.
     database: RwLock<Option<Opening>>,
+    /// Taken before it is looked at whose the log is.
     writer: Mutex<()>,
+    owner: Ownership,
     queue: Mutex<Vec<Arc<Job>>>,
     identity: u128,
     epoch: AtomicU64,
@@ -143,6 +146,7 @@ impl PurgeLog {
             place,
             database: RwLock::new(Some(Opening { database: Arc::new(database), ahead })),
             writer: Mutex::default(),
+            owner: Ownership::default(),
             queue: Mutex::default(),
             identity: begun.identity,
             epoch: AtomicU64::new(begun.epoch),
@@ -203,13 +207,49 @@ impl PurgeLog {
     ) -> Result<Vec<Done>, Arc<io::Error>> {
         let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
         self.queue.lock().push(Arc::clone(&job));
-        let _writer = self.writer.lock();
+        let (_writer, is_ours) = self.writer();
         if job.done.get().is_none() {
             let jobs = std::mem::take(&mut *self.queue.lock());
-            let written = self.commit(&jobs);
+            let written = if is_ours { self.commit(&jobs) } else { Err(given_away()) };
             self.settle(&jobs, written, apply);
         }
         job.done.get().cloned().unwrap_or_else(|| Err(Arc::new(io::Error::other("the purge was lost"))))
+    }
+
+    /// Leaves the log to another process, or is about to: who orders a purge from now on waits until [`PurgeLog::settle_owner`] is
+    /// called. When it returns nothing here reads or writes the file. Blocks.
+    pub(crate) fn offer(&self) {
+        self.owner.change(Owner::Unsettled);
+        let _writer = self.writer.lock();
+        if !matches!(self.place, Place::Memory) {
+            *self.database.write() = None;
+        }
+    }
+
+    /// It is settled whose the log is: ours again, or another process's; then purges that are ordered here are refused, and applied
+    /// all the same.
+    pub(crate) fn settle_owner(&self, is_ours: bool) {
+        self.owner.change(if is_ours { Owner::Us } else { Owner::Another });
+    }
+
+    /// Whether it is ours, as far as is known now.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.owner.now() == Owner::Us
+    }
+
+    /// The place of whoever writes, and whether the log is ours to write as long as it is held.
+    fn writer(&self) -> (MutexGuard<'_, ()>, bool) {
+        loop {
+            let writer = self.writer.lock();
+            match self.owner.now() {
+                Owner::Us => return (writer, true),
+                Owner::Another => return (writer, false),
+                Owner::Unsettled => {
+                    drop(writer);
+                    self.owner.settled();
+                }
+            }
+        }
     }
 
     fn commit(&self, jobs: &[Arc<Job>]) -> io::Result<Written> {
@@ -443,11 +483,12 @@ impl PurgeLog {
         self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
     }
 
-    /// Has the log's file ready for the purges to come. For a tick; of some ten thousand purges one may wait for it.
+    /// Has the log's file ready for the purges to come. For a tick; of some thousand purges one may wait for it.
     pub(crate) fn tend_file(&self) -> io::Result<()> {
+        // Held all the while: in the file of another process nothing is written, and no commit is under way when it is synced.
+        let (_writer, is_ours) = self.writer();
         let ahead = self.database.read().as_ref().and_then(|opening| opening.ahead.clone());
-        let Some(ahead) = ahead.filter(|ahead| ahead.tend()) else { return Ok(()) };
-        let _writer = self.writer.lock();
+        let Some(ahead) = ahead.filter(|ahead| is_ours && ahead.tend()) else { return Ok(()) };
         let synced = ahead.sync();
         if synced.is_err() {
             *self.database.write() = None;
@@ -517,14 +558,29 @@ impl PurgeLog {
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|error| storage(error.into()))?;
-        read(&transaction).map_err(storage)
+        let read_from = |database: &Database| {
+            let transaction = database.begin_read().map_err(|error| storage(error.into()))?;
+            read(&transaction).map_err(storage)
+        };
+        // Held while it is read: whoever gives the log away waits for that.
+        let held = self.database.read();
+        if let Some(opening) = &*held {
+            return read_from(&opening.database);
+        }
+        drop(held);
+        let (_writer, is_ours) = self.writer();
+        if !is_ours {
+            return Err(given_away());
+        }
+        read_from(&*self.database()?)
     }
 
     /// A transaction beside the records.
     fn change<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let _writer = self.writer.lock();
+        let (_writer, is_ours) = self.writer();
+        if !is_ours {
+            return Err(given_away());
+        }
         let database = self.database()?;
         let changed = (|| {
             let transaction = checkpoint(&database)?;
@@ -562,6 +618,10 @@ pub fn new_id() -> io::Result<u128> {
 fn logged(sequence: u64, record: &[u8]) -> Option<Logged> {
     let (epoch, via, purge) = record::decode(record)?;
     Some(Logged { sequence, epoch, via, purge })
+}
+
+fn given_away() -> io::Error {
+    io::Error::other("a new process has taken over this node's purges: order it again, on a new connection")
 }
 
 /// A log that begins now begins at so many epochs a millisecond of the calendar.

@@ -22,6 +22,7 @@ mod cost;
 mod epoch;
 mod file;
 mod log;
+mod owner;
 mod recent;
 mod record;
 mod tables;
