@@ -22,6 +22,7 @@ pub mod encode;
 pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod import;
 pub mod listener;
 pub mod node;
 pub mod observe;

@@ -6,11 +6,14 @@
 
 mod check;
 mod client;
+mod completions;
 mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod import;
 mod log;
+mod man;
 mod plan;
 mod port;
 mod proxy;
@@ -78,6 +81,8 @@ enum Command {
     Config(effective::Effective),
     /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
+    /// Translate nginx's or Caddy's settings into a settings file.
+    Import(import::Import),
     /// Sign a URL for a route whose access rules ask for a signature.
     Sign(sign::Sign),
     /// Tell what a running node would do with a request, and why.
@@ -94,6 +99,12 @@ enum Command {
     Steer(steer::Steer),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
+    /// Print what a shell needs to complete these commands.
+    #[command(hide = true)]
+    Completions(completions::Completions),
+    /// Print a manual page, or write all of them.
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// The whole program.
@@ -129,6 +140,7 @@ impl Command {
             Self::Config(command) => command.carry_out(talk),
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
+            Self::Import(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
             Self::Log(command) => command.carry_out(talk),
@@ -136,6 +148,8 @@ impl Command {
             Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
+            Self::Completions(command) => command.carry_out(talk),
+            Self::Man(command) => command.carry_out(talk),
         }
     }
 }
@@ -160,6 +174,30 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// `TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests` writes the page anew.
+    #[test]
+    fn the_page_of_commands_is_up_to_date() {
+        let mut root = Arguments::command();
+        root.build();
+        let mut page = String::from(
+            "# Every command\n\nThis page is made from the definitions that parse the arguments; a test fails where it is not up to date.\n\
+             `tidegate COMMAND --help` prints the same, and where the package is installed so does `man tidegate-COMMAND`.\n\n\
+             Client commands find the node by `--admin ADDR` or `TIDEGATE_ADMIN`, and the token by `TIDEGATE_TOKEN` or\n\
+             `--token-file`. Exit codes: 0 done, 1 failed, 2 usage or settings. Results go to standard output, talk to standard error.\n",
+        );
+        for command in root.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+            page += &format!("\n## tidegate {}\n\n```text\n{}\n```\n", command.get_name(), lines.join("\n").trim_end());
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
+        if std::env::var_os("TIDEGATE_BLESS").is_some() {
+            std::fs::write(&path, &page).expect("the page can be written");
+        }
+        let stands = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(stands == page, "docs/commands.md is not up to date: TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests");
     }
 
     #[test]
