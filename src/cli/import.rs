@@ -48,7 +48,10 @@ impl Import {
             From::Caddy(source) => (Dialect::Caddy, source),
         };
         if let Err(error) = std::fs::File::open(&source.file) {
-            talk.complain(&format!("cannot read {}: {error}", source.file.display()), "check the path and who may read it");
+            talk.complain(
+                &format!("cannot read {}: {error}", source.file.display()),
+                "check the path and who may read it",
+            );
             return Ended::Failed;
         }
         let imported = match import::import(dialect, &source.file, Files::here()) {

@@ -48,14 +48,15 @@ impl Manual {
         let wanted = self.about.as_deref();
         let page = match wanted {
             None => page(&root, None),
-            Some(name) => match root.get_subcommands().find(|command| command.get_name() == name) {
-                Some(command) => page(&root, Some(command)),
-                None => {
+            Some(name) => {
+                let found = root.get_subcommands().find(|command| command.get_name() == name);
+                if found.is_none() {
                     let what = format!("there is no command `{}`", name.escape_debug());
                     talk.complain(&what, "tidegate --help lists them");
                     return Ended::Usage;
                 }
-            },
+                page(&root, found)
+            }
         };
         match page {
             Ok(page) => talk.result(&String::from_utf8_lossy(&page)),
@@ -90,24 +91,17 @@ fn write_all(directory: &Path) -> io::Result<usize> {
 
 /// The page of a command, or of the whole.
 fn page(root: &Command, about: Option<&Command>) -> io::Result<Vec<u8>> {
-    let version = root.get_version().unwrap_or_default().to_owned();
-    let command = match about {
-        None => root.clone(),
-        Some(command) => {
-            let name = format!("tidegate-{}", command.get_name());
-            let shown = format!("tidegate {}", command.get_name());
-            command.clone().name(name).display_name(shown.clone()).bin_name(shown).version(version.clone())
-        }
-    };
+    // Built: a command's names are `tidegate-purge` and `tidegate purge` already.
+    let command = about.unwrap_or(root).clone();
     // The examples and notes behind the help are laid out by lines; roff would fill them into a paragraph.
     let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let title = match about {
         None => "tidegate".to_owned(),
         Some(about) => format!("tidegate-{}", about.get_name()),
     };
-    let man = Man::new(command.after_help(None::<&str>).version(version.clone()))
+    let man = Man::new(command.after_help(None::<&str>).version(VERSION))
         .title(title)
-        .source(format!("tidegate {version}"))
+        .source(format!("tidegate {VERSION}"))
         .manual("Tidegate");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -149,6 +143,7 @@ fn notes_section(notes: &str, whole: bool) -> Roff {
     roff
 }
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SIGNALS: [(&str, &str); 4] = [
     ("TERM, INT", "no new connections, finish what is under way, end; a second one: end at once"),
     ("HUP", "read the settings again"),
@@ -166,7 +161,11 @@ mod tests {
         for command in root.get_subcommands() {
             let page = String::from_utf8(page(&root, Some(command)).unwrap()).unwrap();
             let name = command.get_name();
-            assert!(page.contains(&format!(".TH \"tidegate-{name}\"")) || page.contains(&format!(".TH tidegate-{name}")), "{name}: {page}");
+            assert!(
+                page.contains(&format!(".TH \"tidegate-{name}\""))
+                    || page.contains(&format!(".TH tidegate-{name}")),
+                "{name}: {page}"
+            );
             assert!(page.contains(".SH \"EXAMPLES AND NOTES\""), "{name}: {page}");
             assert!(page.contains(&format!("tidegate {name}")), "{name}: {page}");
         }

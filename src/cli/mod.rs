@@ -190,14 +190,21 @@ mod tests {
         for command in root.get_subcommands_mut() {
             let help = command.render_long_help().to_string();
             let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-            page += &format!("\n## tidegate {}\n\n```text\n{}\n```\n", command.get_name(), lines.join("\n").trim_end());
+            page += &format!(
+                "\n## tidegate {}\n\n```text\n{}\n```\n",
+                command.get_name(),
+                lines.join("\n").trim_end()
+            );
         }
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
         if std::env::var_os("TIDEGATE_BLESS").is_some() {
             std::fs::write(&path, &page).expect("the page can be written");
         }
         let stands = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(stands == page, "docs/commands.md is not up to date: TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests");
+        assert!(
+            stands == page,
+            "docs/commands.md is not up to date: TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests"
+        );
     }
 
     #[test]

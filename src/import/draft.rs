@@ -136,7 +136,8 @@ impl Headers {
     fn inline(&self) -> Option<String> {
         let mut parts = Vec::new();
         if !self.set.is_empty() {
-            let set: Vec<_> = self.set.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
+            let set: Vec<_> =
+                self.set.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
             parts.push(format!("set = {{ {} }}", set.join(", ")));
         }
         if !self.add.is_empty() {
@@ -164,17 +165,35 @@ impl Headers {
 }
 
 impl Block {
-    /// Whether nothing is said.
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// What a route has to write where its site says `ground` already: the differences, and what takes back what the route does
     /// not have. `Err` names fields that a route cannot take back.
     pub(crate) fn beside(&self, ground: &Self) -> (Self, Vec<String>) {
         let mut own = self.clone();
         let mut left = Vec::new();
+        let answers = self.keys.get("respond").is_some() || self.keys.get("redirect").is_some();
+        let stores = self.keys.get("cache") != Some("\"off\"");
         for key in &ground.keys.0 {
+            // What is answered here is not fetched, and what is not stored has no lifetime.
+            let matters = match key.name {
+                "https_only" | "x_cache" => true,
+                "respond" | "redirect" | "maintenance" | "allow_methods" => true,
+                "default_ttl"
+                | "ttl"
+                | "negative_ttl"
+                | "stale_while_revalidate"
+                | "stale_if_error"
+                | "bypass"
+                | "encode"
+                | "set_cookie"
+                | "key" => stores && !answers,
+                _ => !answers,
+            };
+            if !matters {
+                if self.keys.get(key.name) == Some(key.value.as_str()) {
+                    own.keys.unset(key.name);
+                }
+                continue;
+            }
             match self.keys.get(key.name) {
                 Some(value) if value == key.value => own.keys.unset(key.name),
                 Some(_) => {}
@@ -191,7 +210,8 @@ impl Block {
         } else {
             for key in &ground.access.0 {
                 if self.access.get(key.name).is_none() {
-                    own.access.set(key.name, if matches!(key.name, "allow" | "deny") { "[]" } else { "\"off\"" });
+                    own.access
+                        .set(key.name, if matches!(key.name, "allow" | "deny") { "[]" } else { "\"off\"" });
                 }
             }
         }
@@ -233,8 +253,18 @@ fn neutral(key: &str) -> Option<&'static str> {
         "https_only" | "x_cache" => "false",
         "allow_methods" => "[]",
         "set_cookie" => "\"refuse\"",
-        "default_ttl" | "ttl" | "negative_ttl" | "stale_while_revalidate" | "stale_if_error" | "bypass" | "encode"
-        | "upgrade" | "rewrite" | "respond" | "redirect" | "maintenance" => "\"off\"",
+        "default_ttl"
+        | "ttl"
+        | "negative_ttl"
+        | "stale_while_revalidate"
+        | "stale_if_error"
+        | "bypass"
+        | "encode"
+        | "upgrade"
+        | "rewrite"
+        | "respond"
+        | "redirect"
+        | "maintenance" => "\"off\"",
         _ => return None,
     })
 }
@@ -242,7 +272,8 @@ fn neutral(key: &str) -> Option<&'static str> {
 impl Draft {
     /// Says what could not be translated.
     pub(crate) fn note(&mut self, place: &Place, what: impl Into<String>, instead: impl Into<String>) {
-        let note = Note { place: place.clone(), what: one_line(&what.into()), instead: one_line(&instead.into()) };
+        let note =
+            Note { place: place.clone(), what: one_line(&what.into()), instead: one_line(&instead.into()) };
         if !self.notes.contains(&note) && self.notes.len() < crate::config::limits::IMPORT_NOTES_MAX {
             self.notes.push(note);
         }
@@ -255,8 +286,10 @@ impl Draft {
 
     /// A name for a pool that no other has.
     pub(crate) fn free_pool_name(&self, wanted: &str) -> String {
-        let mut base: String =
-            wanted.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect();
+        let mut base: String = wanted
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' })
+            .collect();
         base.truncate(40);
         let base = base.trim_matches('-');
         let base = if base.is_empty() { "pool" } else { base };
@@ -264,7 +297,7 @@ impl Draft {
         if !taken(base) {
             return base.to_owned();
         }
-        (2_u32..).map(|at| format!("{base}-{at}")).find(|name| !taken(name)).unwrap_or_default()
+        (2..u32::MAX).map(|at| format!("{base}-{at}")).find(|name| !taken(name)).unwrap_or_default()
     }
 
     /// Writes it.
@@ -286,7 +319,12 @@ impl Draft {
             count => writeln!(out, "# {count} things need a look: the notes at the end."),
         };
         for listener in &self.listeners {
-            let _ = writeln!(out, "\n[[listener]]     # {}\naddress = {}", listener.place, text(&listener.address));
+            let _ = writeln!(
+                out,
+                "\n[[listener]]     # {}\naddress = {}",
+                listener.place,
+                text(&listener.address)
+            );
             if !listener.certificates.is_empty() {
                 let list: Vec<_> = listener
                     .certificates
@@ -381,7 +419,8 @@ pub(crate) fn texts<T: AsRef<str>>(list: &[T]) -> String {
 
 /// A key as TOML, quoted where it must be.
 fn key(name: &str) -> String {
-    let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if bare { name.to_owned() } else { text(name) }
 }
 

@@ -55,7 +55,11 @@ impl Reading {
     ///
     /// # Errors
     /// It is one file, or one byte, too many.
-    pub(super) fn text(&mut self, path: &Path, from: &Place) -> Result<io::Result<(Rc<str>, String)>, Unread> {
+    pub(super) fn text(
+        &mut self,
+        path: &Path,
+        from: &Place,
+    ) -> Result<io::Result<(Rc<str>, String)>, Unread> {
         let too_much = |what: String| Unread { place: from.clone(), what };
         self.count = self.count.saturating_add(1);
         if self.count > IMPORT_FILES_MAX {

@@ -104,9 +104,13 @@ fn blocks_and_imports_have_an_end() {
         assert!(import(dialect, Path::new(&path), files).is_err());
     }
     // A file that includes itself.
-    let itself = Files { read: |_, _| Ok("include x.conf;\nimport x.conf\n".to_owned()), list: |_| Ok(Vec::new()) };
+    let itself =
+        Files { read: |_, _| Ok("include x.conf;\nimport x.conf\n".to_owned()), list: |_| Ok(Vec::new()) };
     let error = import(Dialect::Nginx, Path::new("x.conf"), itself).expect_err("it has no end");
-    assert!(error.what.contains("within one another") || error.what.contains("files are included"), "{error}");
+    assert!(
+        error.what.contains("within one another") || error.what.contains("files are included"),
+        "{error}"
+    );
     let itself = Files { read: |_, _| Ok("a {\nimport x.conf\n}\n".to_owned()), list: |_| Ok(Vec::new()) };
     assert!(import(Dialect::Caddy, Path::new("x.conf"), itself).is_err());
 }

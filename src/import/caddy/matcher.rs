@@ -37,7 +37,12 @@ pub(super) fn is_one(word: &str) -> bool {
 }
 
 /// The matcher that a word names; `None` for all requests. `Err` where it cannot be said, which has been noted.
-pub(super) fn read(word: &str, named: &Named<'_>, line: &Line, draft: &mut Draft) -> Result<Option<Matcher>, ()> {
+pub(super) fn read(
+    word: &str,
+    named: &Named<'_>,
+    line: &Line,
+    draft: &mut Draft,
+) -> Result<Option<Matcher>, ()> {
     if word == "*" || word.is_empty() {
         return Ok(None);
     }
@@ -97,7 +102,8 @@ impl Conditions {
         let mut parts = Vec::new();
         for (key, list) in [("header", &self.header), ("query", &self.query)] {
             if !list.is_empty() {
-                let list: Vec<_> = list.iter().map(|(name, value)| format!("{} = {value}", draft::text(name))).collect();
+                let list: Vec<_> =
+                    list.iter().map(|(name, value)| format!("{} = {value}", draft::text(name))).collect();
                 parts.push(format!("{key} = {{ {} }}", list.join(", ")));
             }
         }
@@ -108,7 +114,12 @@ impl Conditions {
     }
 }
 
-fn condition(line: &Line, matcher: &mut Matcher, conditions: &mut Conditions, draft: &mut Draft) -> Result<(), ()> {
+fn condition(
+    line: &Line,
+    matcher: &mut Matcher,
+    conditions: &mut Conditions,
+    draft: &mut Draft,
+) -> Result<(), ()> {
     let cannot = |draft: &mut Draft| {
         draft.note(
             &line.place,
@@ -151,7 +162,10 @@ fn condition(line: &Line, matcher: &mut Matcher, conditions: &mut Conditions, dr
                 if value::exact_name(name).is_err() {
                     return cannot(draft);
                 }
-                conditions.query.push((name.to_owned(), if pattern == "*" { "true".to_owned() } else { draft::text(pattern) }));
+                conditions.query.push((
+                    name.to_owned(),
+                    if pattern == "*" { "true".to_owned() } else { draft::text(pattern) },
+                ));
             }
             Ok(())
         }
@@ -159,7 +173,9 @@ fn condition(line: &Line, matcher: &mut Matcher, conditions: &mut Conditions, dr
             for network in line.rest() {
                 match network.as_str() {
                     "forwarded" => {}
-                    "private_ranges" => conditions.client.extend(super::PRIVATE.iter().map(|one| (*one).to_owned())),
+                    "private_ranges" => {
+                        conditions.client.extend(super::PRIVATE.iter().map(|one| (*one).to_owned()));
+                    }
                     network if value::network(network).is_ok() => conditions.client.push(network.to_owned()),
                     _ => return cannot(draft),
                 }

@@ -63,12 +63,40 @@ fn global(line: &Line, options: &mut Options, draft: &mut Draft) {
             }
             "servers" => servers(option, options, draft),
             // Certificates come by themselves there; here that is told of where a site needs one.
-            "email" | "acme_ca" | "acme_ca_root" | "acme_dns" | "acme_eab" | "cert_issuer" | "cert_lifetime" | "key_type" | "local_certs"
-            | "ocsp_stapling" | "ocsp_interval" | "on_demand_tls" | "pki" | "preferred_chains" | "skip_install_trust" | "storage"
-            | "storage_clean_interval" | "renew_interval" | "debug" | "order" | "persist_config" | "log" | "admin"
-            | "default_sni" | "fallback_sni" | "shutdown_delay" => {}
-            "default_bind" => draft.note(&option.place, "`default_bind`", "write the addresses into the listeners"),
-            other => draft.note(&option.place, format!("the option `{other}` has no counterpart"), "see docs/settings.md"),
+            "email"
+            | "acme_ca"
+            | "acme_ca_root"
+            | "acme_dns"
+            | "acme_eab"
+            | "cert_issuer"
+            | "cert_lifetime"
+            | "key_type"
+            | "local_certs"
+            | "ocsp_stapling"
+            | "ocsp_interval"
+            | "on_demand_tls"
+            | "pki"
+            | "preferred_chains"
+            | "skip_install_trust"
+            | "storage"
+            | "storage_clean_interval"
+            | "renew_interval"
+            | "debug"
+            | "order"
+            | "persist_config"
+            | "log"
+            | "admin"
+            | "default_sni"
+            | "fallback_sni"
+            | "shutdown_delay" => {}
+            "default_bind" => {
+                draft.note(&option.place, "`default_bind`", "write the addresses into the listeners");
+            }
+            other => draft.note(
+                &option.place,
+                format!("the option `{other}` has no counterpart"),
+                "see docs/settings.md",
+            ),
         }
     }
 }
@@ -103,8 +131,18 @@ fn servers(line: &Line, options: &mut Options, draft: &mut Draft) {
                     }
                 }
             }
-            "protocols" | "metrics" | "name" | "strict_sni_host" | "client_ip_headers" | "trusted_proxies_strict" | "keepalive_interval" => {}
-            other => draft.note(&option.place, format!("the server option `{other}` has no counterpart"), "see docs/settings.md"),
+            "protocols"
+            | "metrics"
+            | "name"
+            | "strict_sni_host"
+            | "client_ip_headers"
+            | "trusted_proxies_strict"
+            | "keepalive_interval" => {}
+            other => draft.note(
+                &option.place,
+                format!("the server option `{other}` has no counterpart"),
+                "see docs/settings.md",
+            ),
         }
     }
 }
@@ -119,13 +157,20 @@ struct Address {
 fn addresses(line: &Line, options: &Options, draft: &mut Draft) -> Vec<Address> {
     let mut all = Vec::new();
     for written in line.words.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty()) {
-        let (scheme, rest) = written.split_once("://").map_or((None, written), |(scheme, rest)| (Some(scheme), rest));
+        let (scheme, rest) =
+            written.split_once("://").map_or((None, written), |(scheme, rest)| (Some(scheme), rest));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !path.is_empty() && path != "*" {
-            draft.note(&line.place, format!("`{written}`: a path in an address"), "write a route with that path");
+            draft.note(
+                &line.place,
+                format!("`{written}`: a path in an address"),
+                "write a route with that path",
+            );
         }
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !host.contains(']') || port.parse::<u16>().is_ok() => (host, port.parse::<u16>().ok()),
+            Some((host, port)) if !host.contains(']') || port.parse::<u16>().is_ok() => {
+                (host, port.parse::<u16>().ok())
+            }
             _ => (authority, None),
         };
         let host = if host.is_empty() { "*".to_owned() } else { host.to_ascii_lowercase() };
@@ -155,7 +200,10 @@ fn one_site(line: &Line, options: &Options, draft: &mut Draft) {
         if served {
             draft.note(
                 &line.place,
-                format!("`{}` has a site above already; here a host has one site on all listeners", address.host),
+                format!(
+                    "`{}` has a site above already; here a host has one site on all listeners",
+                    address.host
+                ),
                 "what this one says differently has to be written into that site by hand",
             );
         } else if !hosts.contains(&address.host) {
@@ -202,7 +250,13 @@ fn one_site(line: &Line, options: &Options, draft: &mut Draft) {
     draft.sites.push(site);
 }
 
-fn listen(draft: &mut Draft, port: u16, certificate: Option<(String, String)>, place: &Place, options: &Options) {
+fn listen(
+    draft: &mut Draft,
+    port: u16,
+    certificate: Option<(String, String)>,
+    place: &Place,
+    options: &Options,
+) {
     let address = format!(":{port}");
     let at = draft.listeners.iter().position(|listener| listener.address == address).unwrap_or_else(|| {
         let mut keys = Keys::default();
@@ -225,7 +279,13 @@ fn ends(path: &Path, options: &Options, draft: &mut Draft) {
     if draft.sites.is_empty() {
         draft.note(&place, "there is no site in it", "write [[site]] with hosts and pool");
         let block = Block::default();
-        draft.sites.push(Site { hosts: vec!["*".to_owned()], block, redirects: Vec::new(), routes: Vec::new(), place: place.clone() });
+        draft.sites.push(Site {
+            hosts: vec!["*".to_owned()],
+            block,
+            redirects: Vec::new(),
+            routes: Vec::new(),
+            place: place.clone(),
+        });
     }
     if draft.listeners.is_empty() {
         listen(draft, options.http_port, None, &place, options);
@@ -243,4 +303,5 @@ fn ends(path: &Path, options: &Options, draft: &mut Draft) {
 }
 
 /// `private_ranges`.
-const PRIVATE: [&str; 6] = ["192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.1/8", "fd00::/8", "::1"];
+const PRIVATE: [&str; 6] =
+    ["192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.0/8", "fd00::/8", "::1"];

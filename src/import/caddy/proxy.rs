@@ -8,6 +8,7 @@ use crate::config::check::Side;
 use crate::config::value;
 
 /// Translates a `reverse_proxy` into a pool, named in the block.
+#[allow(clippy::too_many_lines)] // a table of what its lines become
 pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block, draft: &mut Draft) {
     let mut keys = Keys::default();
     let mut origins: Vec<Origin> = Vec::new();
@@ -20,13 +21,21 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
         match inside.name() {
             "to" => inside.rest().iter().for_each(|upstream| add(upstream, inside, &mut origins, draft)),
             "lb_policy" => policy(inside, &mut origins, &mut keys, draft),
-            "health_uri" => health.insert(0, format!("path = {}", draft::text(inside.word(1)))),
-            "health_path" => health.insert(0, format!("path = {}", draft::text(inside.word(1)))),
-            "health_interval" => health.extend(text::duration(inside.word(1)).map(|time| format!("every = {time}"))),
-            "health_timeout" => health.extend(text::duration(inside.word(1)).map(|time| format!("timeout = {time}"))),
+            "health_uri" | "health_path" => {
+                health.insert(0, format!("path = {}", draft::text(inside.word(1))));
+            }
+            "health_interval" => {
+                health.extend(text::duration(inside.word(1)).map(|time| format!("every = {time}")));
+            }
+            "health_timeout" => {
+                health.extend(text::duration(inside.word(1)).map(|time| format!("timeout = {time}")));
+            }
             "health_status" => health.push(format!("status = [{}]", draft::text(inside.word(1)))),
-            "health_passes" => health.push(format!("healthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1))),
-            "health_fails" => health.push(format!("unhealthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1))),
+            "health_passes" => {
+                health.push(format!("healthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1)));
+            }
+            "health_fails" => health
+                .push(format!("unhealthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1))),
             "fail_duration" => {
                 if let Some(time) = text::duration(inside.word(1)) {
                     keys.set_with("eject_for", time, "fail_duration");
@@ -48,8 +57,19 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
             }
             "transport" => tls |= transport(inside, &mut keys, draft),
             // What Tidegate does anyway, or decides itself.
-            "lb_retries" | "lb_try_duration" | "lb_try_interval" | "lb_retry_match" | "flush_interval" | "buffer_requests" | "buffer_responses"
-            | "request_buffers" | "response_buffers" | "stream_timeout" | "stream_close_delay" | "trusted_proxies" | "health_follow_redirects" => {}
+            "lb_retries"
+            | "lb_try_duration"
+            | "lb_try_interval"
+            | "lb_retry_match"
+            | "flush_interval"
+            | "buffer_requests"
+            | "buffer_responses"
+            | "request_buffers"
+            | "response_buffers"
+            | "stream_timeout"
+            | "stream_close_delay"
+            | "trusted_proxies"
+            | "health_follow_redirects" => {}
             _ => draft.note(
                 &inside.place,
                 format!("`{}` in reverse_proxy has no counterpart", inside.shown()),
@@ -69,7 +89,11 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
         keys.set("health", format!("{{ {} }}", health.join(", ")));
     }
     if origins.is_empty() {
-        draft.note(&line.place, "reverse_proxy without an address that can be said here", "write the pool's origins");
+        draft.note(
+            &line.place,
+            "reverse_proxy without an address that can be said here",
+            "write the pool's origins",
+        );
         origins.push(Origin { url: "http://127.0.0.1:8000".to_owned(), weight: 1, backup: false });
     }
     if !origins.iter().any(|origin| origin.url.starts_with("https://")) {
@@ -77,11 +101,18 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
             keys.unset(key);
         }
     }
-    let known = draft.pools.iter().find(|pool| pool.origins == origins && pool.keys == keys).map(|pool| pool.name.clone());
+    let known = draft
+        .pools
+        .iter()
+        .find(|pool| pool.origins == origins && pool.keys == keys)
+        .map(|pool| pool.name.clone());
     let name = known.unwrap_or_else(|| {
         let wanted = origins.first().map_or("main", |origin| origin.url.as_str());
-        let wanted = wanted.rsplit('/').next().unwrap_or("main").split(':').next().unwrap_or("main").to_owned();
-        let name = draft.free_pool_name(&wanted);
+        let wanted =
+            wanted.rsplit('/').next().unwrap_or("main").split(':').next().unwrap_or("main").to_owned();
+        // An address is no name.
+        let is_address = wanted.parse::<std::net::IpAddr>().is_ok();
+        let name = draft.free_pool_name(if is_address { "main" } else { &wanted });
         draft.pools.push(Pool { name: name.clone(), origins, keys, place: line.place.clone() });
         name
     });
@@ -107,7 +138,9 @@ fn add(upstream: &str, line: &Line, origins: &mut Vec<Origin>, draft: &mut Draft
                 origins.push(Origin { url, weight: 1, backup: false });
             }
         }
-        Err(complaint) => draft.note(&line.place, format!("`{upstream}`: {}", complaint.message), complaint.help),
+        Err(complaint) => {
+            draft.note(&line.place, format!("`{upstream}`: {}", complaint.message), complaint.help);
+        }
     }
 }
 
@@ -141,7 +174,10 @@ fn header_up(line: &Line, origins: &[Origin], keys: &mut Keys, block: &mut Block
         "host" => match line.word(2) {
             "{host}" | "{http.request.host}" | "{hostport}" => {}
             "{upstream_hostport}" | "{http.reverse_proxy.upstream.hostport}" => {
-                let host = origins.first().and_then(|origin| origin.url.split_once("://")).map(|(_, host)| host.to_owned());
+                let host = origins
+                    .first()
+                    .and_then(|origin| origin.url.split_once("://"))
+                    .map(|(_, host)| host.to_owned());
                 if let Some(host) = host {
                     keys.set("host", draft::text(&host));
                 }
@@ -152,7 +188,8 @@ fn header_up(line: &Line, origins: &[Origin], keys: &mut Keys, block: &mut Block
             },
         },
         // Written by the node itself.
-        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "-x-forwarded-for" | "forwarded" | "via" => {}
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "-x-forwarded-for" | "forwarded"
+        | "via" => {}
         _ => {
             let words = line.rest().to_vec();
             field(&words, Side::Request, &line.place, block, draft);
@@ -200,11 +237,26 @@ fn transport(line: &Line, keys: &mut Keys, draft: &mut Draft) -> bool {
                     keys.set("connections_max", count.max(1).to_string());
                 }
             }
-            "versions" | "compression" | "keepalive_idle_conns" | "keepalive_idle_conns_per_host" | "write_timeout" | "read_buffer"
-            | "write_buffer" | "max_response_header" | "dial_fallback_delay" | "expect_continue_timeout" | "keepalive_interval" | "resolvers"
-            | "tls_timeout" | "tls_renegotiation" => {}
+            "versions"
+            | "compression"
+            | "keepalive_idle_conns"
+            | "keepalive_idle_conns_per_host"
+            | "write_timeout"
+            | "read_buffer"
+            | "write_buffer"
+            | "max_response_header"
+            | "dial_fallback_delay"
+            | "expect_continue_timeout"
+            | "keepalive_interval"
+            | "resolvers"
+            | "tls_timeout"
+            | "tls_renegotiation" => {}
             "proxy_protocol" => keys.set("proxy_protocol", draft::text(inside.word(1))),
-            _ => draft.note(&inside.place, format!("`{}` of a transport has no counterpart", inside.shown()), "see docs/settings.md for what a pool knows"),
+            _ => draft.note(
+                &inside.place,
+                format!("`{}` of a transport has no counterpart", inside.shown()),
+                "see docs/settings.md for what a pool knows",
+            ),
         }
     }
     tls

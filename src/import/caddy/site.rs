@@ -26,9 +26,13 @@ pub(super) fn site(line: &Line, draft: &mut Draft) -> Site {
     let named = matcher::named(line.inside());
     let mut block = Block::default();
     let mut groups: Vec<Group> = Vec::new();
-    read(line.inside(), &named, &mut block, &mut groups, None, draft);
+    read(line.inside(), &named, &mut block, &mut groups, draft);
     if block.keys.get("respond").is_none() && block.keys.get("redirect").is_none() {
-        block.keys.set_with("cache", "\"off\"", "Caddy stores nothing; without this line Tidegate stores what the origin allows");
+        block.keys.set_with(
+            "cache",
+            "\"off\"",
+            "Caddy stores nothing; without this line Tidegate stores what the origin allows",
+        );
     }
     // More said of a path comes first; those of one kind as Caddy sorts them.
     groups.sort_by_key(|group| (group.rank, usize::MAX.saturating_sub(group.matcher.weight)));
@@ -64,7 +68,9 @@ pub(super) fn site(line: &Line, draft: &mut Draft) -> Site {
         if !left.is_empty() {
             draft.note(&group.place, format!("the site's {} holds in this route too", left.join(", ")), "");
         }
-        for (key, value) in [("methods", group.matcher.keys.get("methods")), ("match", group.matcher.keys.get("match"))] {
+        for (key, value) in
+            [("methods", group.matcher.keys.get("methods")), ("match", group.matcher.keys.get("match"))]
+        {
             if let Some(value) = value {
                 own.keys.set(key, value);
             }
@@ -117,25 +123,24 @@ fn laid_over(site: &Block, route: &mut Block) {
     }
 }
 
-/// Reads the directives of a block; those with a matcher go into groups. `within` is the matcher of a `handle` around them.
-fn read(
-    lines: &[Line],
-    named: &Named<'_>,
-    block: &mut Block,
-    groups: &mut Vec<Group>,
-    within: Option<&Matcher>,
-    draft: &mut Draft,
-) {
+/// Reads the directives of a block; those with a matcher go into groups.
+fn read(lines: &[Line], named: &Named<'_>, block: &mut Block, groups: &mut Vec<Group>, draft: &mut Draft) {
     for line in lines {
         let name = line.name();
         if name.starts_with('@') {
             continue;
         }
-        let (word, has) = if TAKES_MATCHER.contains(&name) && matcher::is_one(line.word(1)) { (line.word(1), 1) } else { ("", 0) };
+        let (word, has) = if TAKES_MATCHER.contains(&name) && matcher::is_one(line.word(1)) {
+            (line.word(1), 1)
+        } else {
+            ("", 0)
+        };
         let words: Vec<String> = line.words.iter().skip(1_usize.saturating_add(has)).cloned().collect();
         // `redir /old /new`: a path alone is a matcher only where something follows it; `rewrite` and `redir` of all have none.
         let (word, words) = match name {
-            "redir" | "rewrite" | "respond" if has == 1 && words.is_empty() && line.block.is_none() && !word.starts_with('@') => {
+            "redir" | "rewrite" | "respond"
+                if has == 1 && words.is_empty() && line.block.is_none() && !word.starts_with('@') =>
+            {
                 ("", vec![word.to_owned()])
             }
             _ => (word, words),
@@ -154,11 +159,11 @@ fn read(
                 let mut all = named.clone();
                 all.extend(inner);
                 match matcher {
-                    None => read(line.inside(), &all, block, groups, within, draft),
+                    None => read(line.inside(), &all, block, groups, draft),
                     Some(matcher) => {
                         let mut own = Block::default();
                         let mut inner_groups = Vec::new();
-                        read(line.inside(), &all, &mut own, &mut inner_groups, Some(&matcher), draft);
+                        read(line.inside(), &all, &mut own, &mut inner_groups, draft);
                         if !inner_groups.is_empty() {
                             draft.note(
                                 &line.place,
@@ -184,16 +189,19 @@ fn read(
                 let target = match matcher {
                     None => &mut *block,
                     Some(matcher) => {
-                        let at = groups.iter().position(|group| group.matcher == matcher && group.rank == rank(name)).unwrap_or_else(|| {
-                            groups.push(Group {
-                                matcher,
-                                block: Block::default(),
-                                place: line.place.clone(),
-                                rank: rank(name),
-                                ends: false,
+                        let at = groups
+                            .iter()
+                            .position(|group| group.matcher == matcher && group.rank == rank(name))
+                            .unwrap_or_else(|| {
+                                groups.push(Group {
+                                    matcher,
+                                    block: Block::default(),
+                                    place: line.place.clone(),
+                                    rank: rank(name),
+                                    ends: false,
+                                });
+                                groups.len().saturating_sub(1)
                             });
-                            groups.len().saturating_sub(1)
-                        });
                         match groups.get_mut(at) {
                             Some(group) => &mut group.block,
                             None => continue,
@@ -235,7 +243,10 @@ fn directive(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft
             block.keys.set("respond", "{ status = 403, body = \"\" }");
         }
         "error" => {
-            let status = words.iter().find_map(|word| word.parse::<u16>().ok()).filter(|status| (400..=599).contains(status));
+            let status = words
+                .iter()
+                .find_map(|word| word.parse::<u16>().ok())
+                .filter(|status| (400..=599).contains(status));
             block.keys.set("respond", format!("{{ status = {}, body = \"\" }}", status.unwrap_or(500)));
         }
         "encode" => encode(line, words, block, draft),
@@ -243,25 +254,47 @@ fn directive(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft
         "rewrite" => rewrite(words, block, place, draft),
         "uri" => uri(words, line, block, draft),
         "request_body" => {
-            if let Some(size) = line.inside().iter().find(|line| line.name() == "max_size").and_then(|line| text::size(line.word(1))) {
-                draft.table("limits").set_with("request_body_max", size, "request_body max_size, of one site there");
+            if let Some(size) = line
+                .inside()
+                .iter()
+                .find(|line| line.name() == "max_size")
+                .and_then(|line| text::size(line.word(1)))
+            {
+                draft.table("limits").set_with(
+                    "request_body_max",
+                    size,
+                    "request_body max_size, of one site there",
+                );
             }
         }
         "log" => log(line, draft),
         "tls" => tls(line, draft),
         "root" | "file_server" | "php_fastcgi" | "templates" | "try_files" => files(line, block, draft),
-        "handle_errors" => draft.note(place, "`handle_errors` has no counterpart", "write error_pages = { 404 = \"404.html\", 5xx = \"50x.html\" } in the site"),
+        "handle_errors" => draft.note(
+            place,
+            "`handle_errors` has no counterpart",
+            "write error_pages = { 404 = \"404.html\", 5xx = \"50x.html\" } in the site",
+        ),
         "forward_auth" => {
             draft.note(place, "`forward_auth`: nobody is asked who may come in; nothing of it is served until that is settled", "let the origin ask, or write access = { basic = … } or { signed = … } and take `respond` out");
             block.keys.set("respond", "{ status = 403, body = \"\" }");
         }
         "bind" => draft.note(place, "`bind`", "write the addresses into the listeners"),
-        "map" | "vars" => draft.note(place, format!("`{}` has no counterpart", line.name()), "choose routes by match = { … } and say in each what follows"),
+        "map" | "vars" => draft.note(
+            place,
+            format!("`{}` has no counterpart", line.name()),
+            "choose routes by match = { … } and say in each what follows",
+        ),
         "cache" => {
             draft.note(place, "`cache` of a module", "take cache = \"off\" out, and write default_ttl, stale_while_revalidate and such where the origin says nothing");
         }
-        "log_skip" | "skip_log" | "log_append" | "log_name" | "metrics" | "tracing" | "push" | "intercept" | "fs" => {}
-        other => draft.note(place, format!("`{other}` is not known to this import"), "look for it in docs/from-caddy.md and docs/settings.md"),
+        "log_skip" | "skip_log" | "log_append" | "log_name" | "metrics" | "tracing" | "push"
+        | "intercept" | "fs" => {}
+        other => draft.note(
+            place,
+            format!("`{other}` is not known to this import"),
+            "look for it in docs/from-caddy.md and docs/settings.md",
+        ),
     }
 }
 
@@ -298,7 +331,11 @@ pub(super) fn field(words: &[String], side: Side, place: &Place, block: &mut Blo
         return;
     }
     if words.len() > 2 {
-        return draft.note(place, format!("`{name}`: a value is not changed by finding and replacing"), "write the whole value");
+        return draft.note(
+            place,
+            format!("`{name}`: a value is not changed by finding and replacing"),
+            "write the whole value",
+        );
     }
     let value = words.get(1).map(String::as_str).unwrap_or_default();
     let template = match text::template(value) {
@@ -321,7 +358,11 @@ pub(super) fn field(words: &[String], side: Side, place: &Place, block: &mut Blo
     match sign {
         Some('+') => headers.add.push((name, template)),
         Some('?') => {
-            draft.note(place, format!("`?{name}` is set where the origin sends none; here it is always set"), "");
+            draft.note(
+                place,
+                format!("`?{name}` is set where the origin sends none; here it is always set"),
+                "",
+            );
             headers.set.push((name, template));
         }
         _ => {
@@ -338,7 +379,11 @@ fn redir(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) {
         Some(code) => match code.parse::<u16>() {
             Ok(code @ (301 | 302 | 303 | 307 | 308)) => code,
             _ => {
-                draft.note(&line.place, format!("`{}`: no status of a redirect", line.shown()), "write status = 301, 302, 303, 307 or 308");
+                draft.note(
+                    &line.place,
+                    format!("`{}`: no status of a redirect", line.shown()),
+                    "write status = 301, 302, 303, 307 or 308",
+                );
                 302
             }
         },
@@ -354,7 +399,8 @@ fn redir(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) {
 }
 
 fn respond(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) {
-    let is_status = |word: &str| word.len() == 3 && word.parse::<u16>().is_ok_and(|status| (200..=599).contains(&status));
+    let is_status =
+        |word: &str| word.len() == 3 && word.parse::<u16>().is_ok_and(|status| (200..=599).contains(&status));
     let (mut body, mut status) = (String::new(), None);
     match words {
         [one] if is_status(one) => status = one.parse::<u16>().ok(),
@@ -371,9 +417,15 @@ fn respond(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) 
         }
     }
     if text::template(&body).is_ok_and(|template| template.contains("${")) {
-        draft.note(&line.place, "a body with placeholders in it", "write respond = { status = 200, body = \"…\" } with a fixed text");
+        draft.note(
+            &line.place,
+            "a body with placeholders in it",
+            "write respond = { status = 200, body = \"…\" } with a fixed text",
+        );
     }
-    block.keys.set("respond", format!("{{ status = {}, body = {} }}", status.unwrap_or(200), draft::text(&body)));
+    block
+        .keys
+        .set("respond", format!("{{ status = {}, body = {} }}", status.unwrap_or(200), draft::text(&body)));
 }
 
 fn encode(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) {
@@ -394,7 +446,8 @@ fn encode(line: &Line, words: &[String], block: &mut Block, draft: &mut Draft) {
 }
 
 fn basic_auth(line: &Line, block: &mut Block, draft: &mut Draft) {
-    let users: Vec<String> = line.inside().iter().map(|user| format!("{}:{}", user.word(0), user.word(1))).collect();
+    let users: Vec<String> =
+        line.inside().iter().map(|user| format!("{}:{}", user.word(0), user.word(1))).collect();
     draft.note(
         &line.place,
         "basic_auth: names and hashes stand in a file here, and the settings pass the check once it is there",
@@ -412,16 +465,27 @@ fn rewrite(words: &[String], block: &mut Block, place: &Place, draft: &mut Draft
             let query = query.map(|query| format!(", query = {}", draft::text(&query))).unwrap_or_default();
             block.keys.set("rewrite", format!("{{ path = {}{query} }}", draft::text(&path)));
         }
-        _ => draft.note(place, format!("`rewrite {to}` cannot be said here"), "write rewrite = { path = \"/new/$1\", query = \"a=$1\" } in a route"),
+        _ => draft.note(
+            place,
+            format!("`rewrite {to}` cannot be said here"),
+            "write rewrite = { path = \"/new/$1\", query = \"a=$1\" } in a route",
+        ),
     }
 }
 
 fn uri(words: &[String], line: &Line, block: &mut Block, draft: &mut Draft) {
     match (words.first().map(String::as_str), words.get(1)) {
         (Some("strip_prefix"), Some(prefix)) if prefix.starts_with('/') && prefix.len() > 1 => {
-            block.keys.set("rewrite", format!("{{ strip_prefix = {} }}", draft::text(prefix.trim_end_matches('/'))));
+            block.keys.set(
+                "rewrite",
+                format!("{{ strip_prefix = {} }}", draft::text(prefix.trim_end_matches('/'))),
+            );
         }
-        _ => draft.note(&line.place, format!("`{}` cannot be said here", line.shown()), "write rewrite = { strip_prefix = \"/a\" } or { path = \"/new/$1\" } in a route"),
+        _ => draft.note(
+            &line.place,
+            format!("`{}` cannot be said here", line.shown()),
+            "write rewrite = { strip_prefix = \"/a\" } or { path = \"/new/$1\" } in a route",
+        ),
     }
 }
 
@@ -430,7 +494,11 @@ fn log(line: &Line, draft: &mut Draft) {
     match output.map(|output| (output.word(1), output.word(2))) {
         Some(("file", path)) if !path.is_empty() => draft.table("log").set("access", draft::text(path)),
         Some(("stdout", _)) | None => draft.table("log").set("access", "\"stdout\""),
-        _ => draft.note(&line.place, format!("`{}`", line.shown()), "write [log] access = \"access.log\", \"stdout\" or \"off\""),
+        _ => draft.note(
+            &line.place,
+            format!("`{}`", line.shown()),
+            "write [log] access = \"access.log\", \"stdout\" or \"off\"",
+        ),
     }
 }
 
@@ -439,11 +507,19 @@ fn tls(line: &Line, draft: &mut Draft) {
         [] if line.block.is_none() => {}
         [_, _] => {}
         [one] if one == "internal" || one.contains('@') => {}
-        _ => draft.note(&line.place, format!("`{}`: TLS 1.2 and 1.3, with certificates from files", line.shown()), "write tls = [ { cert = \"…\", key = \"…\" } ] in the listener"),
+        _ => draft.note(
+            &line.place,
+            format!("`{}`: TLS 1.2 and 1.3, with certificates from files", line.shown()),
+            "write tls = [ { cert = \"…\", key = \"…\" } ] in the listener",
+        ),
     }
     for inside in line.inside() {
         if inside.name() == "client_auth" {
-            draft.note(&inside.place, "certificates of clients are not asked for by this version", "keep what needs them behind a TLS server of its own");
+            draft.note(
+                &inside.place,
+                "certificates of clients are not asked for by this version",
+                "keep what needs them behind a TLS server of its own",
+            );
         }
     }
 }
@@ -453,7 +529,12 @@ fn files(line: &Line, block: &mut Block, draft: &mut Draft) {
     let name = "caddy";
     if !draft.pools.iter().any(|pool| pool.name == name) {
         let origins = vec![Origin { url: "http://127.0.0.1:8000".to_owned(), weight: 1, backup: false }];
-        draft.pools.push(Pool { name: name.to_owned(), origins, keys: Keys::default(), place: line.place.clone() });
+        draft.pools.push(Pool {
+            name: name.to_owned(),
+            origins,
+            keys: Keys::default(),
+            place: line.place.clone(),
+        });
     }
     if block.keys.get("pool").is_none() && matches!(line.name(), "file_server" | "php_fastcgi") {
         block.keys.set("pool", draft::text(name));
@@ -466,7 +547,32 @@ fn files(line: &Line, block: &mut Block, draft: &mut Draft) {
 }
 
 const TAKES_MATCHER: [&str; 28] = [
-    "abort", "basic_auth", "basicauth", "encode", "error", "file_server", "forward_auth", "handle", "handle_path", "header", "map",
-    "php_fastcgi", "push", "redir", "request_body", "request_header", "respond", "reverse_proxy", "rewrite", "root", "route", "templates",
-    "try_files", "uri", "vars", "log_skip", "skip_log", "cache",
+    "abort",
+    "basic_auth",
+    "basicauth",
+    "encode",
+    "error",
+    "file_server",
+    "forward_auth",
+    "handle",
+    "handle_path",
+    "header",
+    "map",
+    "php_fastcgi",
+    "push",
+    "redir",
+    "request_body",
+    "request_header",
+    "respond",
+    "reverse_proxy",
+    "rewrite",
+    "root",
+    "route",
+    "templates",
+    "try_files",
+    "uri",
+    "vars",
+    "log_skip",
+    "skip_log",
+    "cache",
 ];

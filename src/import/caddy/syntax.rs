@@ -56,6 +56,8 @@ struct Token {
     text: String,
     quoted: bool,
     line: u32,
+    /// Where it ends: texts may have several lines.
+    end: u32,
 }
 
 /// The lines of a Caddyfile, with snippets and imports in their places.
@@ -68,8 +70,9 @@ pub(super) fn parse(path: &Path, files: Files, draft: &mut Draft) -> Result<Vec<
     };
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let lines = Lines::parse(&name, &text, draft)?;
-    let (snippets, lines): (Vec<Line>, Vec<Line>) =
-        lines.into_iter().partition(|line| line.words.len() == 1 && line.name().starts_with('(') && line.name().ends_with(')'));
+    let (snippets, lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| {
+        line.words.len() == 1 && line.name().starts_with('(') && line.name().ends_with(')')
+    });
     let snippets = snippets
         .into_iter()
         .map(|line| (line.name().trim_matches(['(', ')']).to_owned(), line.block.unwrap_or_default()))
@@ -95,7 +98,10 @@ impl Imports<'_> {
             let bytes: usize = line.words.iter().map(|word| word.len().saturating_add(32)).sum();
             self.bytes = self.bytes.saturating_add(bytes).saturating_add(64);
             if depth > IMPORT_DEPTH_MAX || self.bytes > IMPORT_FILLED_BYTES_MAX {
-                return Err(Unread { place: line.place, what: "too much is imported, or it imports itself".to_owned() });
+                return Err(Unread {
+                    place: line.place,
+                    what: "too much is imported, or it imports itself".to_owned(),
+                });
             }
             if line.name() == "import" {
                 let inside = self.import(&line)?;
@@ -126,7 +132,9 @@ impl Imports<'_> {
                 Err(_) if what.contains(['*', '?']) => {}
                 Err(error) => self.draft.note(
                     &line.place,
-                    format!("`import {what}`: no snippet of that name, and no file that can be read ({error})"),
+                    format!(
+                        "`import {what}`: no snippet of that name, and no file that can be read ({error})"
+                    ),
                     "what it says is missing from the result: run the import where Caddy runs",
                 ),
             }
@@ -143,7 +151,9 @@ fn filled(line: &Line, arguments: &[String]) -> Line {
             if word.len().max(argument.len()) > IMPORT_FILLED_WORD_BYTES_MAX {
                 break;
             }
-            word = word.replace(&format!("{{args[{at}]}}"), argument).replace(&format!("{{args.{at}}}"), argument);
+            word = word
+                .replace(&format!("{{args[{at}]}}"), argument)
+                .replace(&format!("{{args.{at}}}"), argument);
         }
         word
     };
@@ -176,7 +186,10 @@ impl Lines {
         while let Some(first) = self.tokens.next() {
             let place = self.place(first.line);
             if depth > IMPORT_DEPTH_MAX {
-                return Err(Unread { place, what: format!("more than {IMPORT_DEPTH_MAX} blocks within one another") });
+                return Err(Unread {
+                    place,
+                    what: format!("more than {IMPORT_DEPTH_MAX} blocks within one another"),
+                });
             }
             if is(&first, "}") {
                 if opened.is_none() {
@@ -185,7 +198,7 @@ impl Lines {
                 return Ok(lines);
             }
             let mut line = Line { words: Vec::new(), block: None, place };
-            let mut number = first.line;
+            let mut number = first.end;
             let mut token = first;
             loop {
                 if is(&token, "{") {
@@ -194,7 +207,7 @@ impl Lines {
                 }
                 // Addresses of a site may go on in the next line behind a comma.
                 let goes_on = opened.is_none() && !token.quoted && token.text.ends_with(',');
-                number = number.max(token.line).saturating_add(u32::try_from(token.text.matches('\n').count()).unwrap_or(0));
+                number = number.max(token.end);
                 line.words.push(token.text);
                 let next = self.tokens.next_if(|next| {
                     (next.line == number || goes_on || (opened.is_none() && is(next, "{"))) && !is(next, "}")
@@ -208,7 +221,10 @@ impl Lines {
         }
         match opened {
             None => Ok(lines),
-            Some(line) => Err(Unread { place: self.place(line), what: "this block is never closed: `}` is missing".to_owned() }),
+            Some(line) => Err(Unread {
+                place: self.place(line),
+                what: "this block is never closed: `}` is missing".to_owned(),
+            }),
         }
     }
 }
@@ -225,7 +241,12 @@ fn tokens(file: &Rc<str>, text: &str, draft: &mut Draft) -> Result<Vec<Token>, U
     let mut joined = 0_u32;
     let mut line_of_joint = 0_u32;
     while let Some(c) = lexer.peek() {
-        if c == '\\' && lexer.text.get(lexer.at..).is_some_and(|rest| rest.starts_with("\\\n") || rest.starts_with("\\\r\n")) {
+        if c == '\\'
+            && lexer
+                .text
+                .get(lexer.at..)
+                .is_some_and(|rest| rest.starts_with("\\\n") || rest.starts_with("\\\r\n"))
+        {
             while lexer.take().is_some_and(|c| c != '\n') {}
             joined = joined.saturating_add(1);
             line_of_joint = lexer.line;
@@ -244,20 +265,27 @@ fn tokens(file: &Rc<str>, text: &str, draft: &mut Draft) -> Result<Vec<Token>, U
             }
             continue;
         }
-        let line = if joined > 0 && lexer.line == line_of_joint { lexer.line.saturating_sub(joined) } else { lexer.line };
+        let line = if joined > 0 && lexer.line == line_of_joint {
+            lexer.line.saturating_sub(joined)
+        } else {
+            lexer.line
+        };
         let (word, quoted) = match c {
             '"' => (lexer.quoted()?, true),
             '`' => (lexer.raw()?, true),
             _ => (lexer.bare(), false),
         };
         let (word, quoted) = match word.strip_prefix("<<").filter(|_| !quoted) {
-            Some(end) if !end.is_empty() && end.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) => {
+            Some(end)
+                if !end.is_empty() && end.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) =>
+            {
                 (lexer.heredoc(end)?, true)
             }
             _ => (word, quoted),
         };
         let word = environment(&word, file, line, draft);
-        tokens.push(Token { text: word, quoted, line });
+        let end = if lexer.line > line && !quoted { line } else { lexer.line };
+        tokens.push(Token { text: word, quoted, line, end: end.max(line) });
         if tokens.len() > IMPORT_WORDS_MAX {
             return Err(lexer.unread(format!("more than {IMPORT_WORDS_MAX} words")));
         }
@@ -378,7 +406,8 @@ impl Lexer<'_> {
                 // What follows the end belongs to the line of the directive.
                 if line.trim_start() == end && self.peek().is_none_or(char::is_whitespace) {
                     let indent = line.len().saturating_sub(end.len());
-                    let cut = |line: &String| line.get(indent..).unwrap_or_else(|| line.trim_start()).to_owned();
+                    let cut =
+                        |line: &String| line.get(indent..).unwrap_or_else(|| line.trim_start()).to_owned();
                     return Ok(lines.iter().map(cut).collect::<Vec<_>>().join("\n"));
                 }
             }

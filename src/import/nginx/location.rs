@@ -38,7 +38,8 @@ pub(super) fn locations<'c>(
     collect(levels, block, &mut all, &mut named);
     // Stable: expressions stay in the order written; among paths the longest goes first.
     all.sort_by_key(|location| {
-        let length = if location.kind == Kind::Regex { 0 } else { usize::MAX.saturating_sub(location.pattern.len()) };
+        let length =
+            if location.kind == Kind::Regex { 0 } else { usize::MAX.saturating_sub(location.pattern.len()) };
         (location.kind, length)
     });
     (all, named)
@@ -63,7 +64,12 @@ fn collect<'c>(
                 continue;
             }
             // The signs may stick to the pattern.
-            (word, _) => match (word.strip_prefix("~*"), word.strip_prefix('~'), word.strip_prefix("^~"), word.strip_prefix('=')) {
+            (word, _) => match (
+                word.strip_prefix("~*"),
+                word.strip_prefix('~'),
+                word.strip_prefix("^~"),
+                word.strip_prefix('='),
+            ) {
                 (Some(expression), ..) => (Kind::Regex, format!("(?i){expression}")),
                 (_, Some(expression), ..) => (Kind::Regex, expression.to_owned()),
                 (_, _, Some(path), _) => (Kind::Firm, path.to_owned()),
@@ -81,6 +87,7 @@ pub(super) struct Ground<'g, 'c> {
     pub(super) world: &'g World<'c>,
     pub(super) server_name: &'g str,
     pub(super) named: &'g [(&'c str, Levels<'c>)],
+    pub(super) all: &'g [Location<'c>],
     /// Redirects that the site makes before it looks for a route.
     pub(super) redirects: Vec<String>,
 }
@@ -90,9 +97,14 @@ impl<'c> Ground<'_, 'c> {
     pub(super) fn block(&mut self, location: &Location<'c>, draft: &mut Draft) -> Block {
         let mut block = Block::default();
         policy::policy(self.world, &location.levels, self.server_name, &mut block, draft);
-        self.conditions(&location.levels, &mut block, draft);
-        self.rewrites(location, &mut block, draft);
-        self.leads(location, &mut block, draft);
+        Self::conditions(&location.levels, &mut block, draft);
+        let redirects = self.rewrites(location, &mut block, draft);
+        if redirects && location.levels.here("proxy_pass").is_empty() {
+            // What the redirect does not take is not there.
+            block.keys.set("respond", "{ status = 404, body = \"\" }");
+        } else if block.keys.get("respond").is_none() {
+            self.leads(location, &mut block, draft);
+        }
         if let Some(methods) = location.levels.here("limit_except").first() {
             let mut methods = methods.arguments.clone();
             if methods.iter().any(|method| method == "GET") {
@@ -113,7 +125,9 @@ impl<'c> Ground<'_, 'c> {
     fn leads(&mut self, location: &Location<'c>, block: &mut Block, draft: &mut Draft) {
         let levels = &location.levels;
         // `return` of the server comes before any location.
-        if let Some(answer) = levels.0.iter().rev().take(2).find_map(|level| level.iter().find(|one| one.name == "return")) {
+        if let Some(answer) =
+            levels.0.iter().rev().take(2).find_map(|level| level.iter().find(|one| one.name == "return"))
+        {
             return self.returns(answer, location.kind == Kind::Regex, block, draft);
         }
         if let Some(pass) = levels.here("proxy_pass").pop() {
@@ -129,7 +143,8 @@ impl<'c> Ground<'_, 'c> {
             );
             return block.keys.set("pool", draft::text(&pool));
         }
-        if let Some(fallback) = levels.one("try_files").and_then(|files| Some((files, files.arguments.last()?.as_str())))
+        if let Some(fallback) =
+            levels.one("try_files").and_then(|files| Some((files, files.arguments.last()?.as_str())))
             && let Some((_, named)) = self.named.iter().find(|(name, _)| *name == fallback.1)
         {
             draft.note(
@@ -146,7 +161,22 @@ impl<'c> Ground<'_, 'c> {
             *block = own;
             return;
         }
-        if let Some(code) = levels.one("try_files").and_then(|files| files.arguments.last()?.strip_prefix('='))
+        if let Some(found) = self.falls_back(location) {
+            if let Some(files) = levels.one("try_files") {
+                draft.note(
+                    &files.place,
+                    format!(
+                        "`{}`: files are not served here; all of it is treated as what it falls back to",
+                        files.shown()
+                    ),
+                    "nginx stays as the origin and goes on choosing between file and script",
+                );
+            }
+            *block = self.block(&found, draft);
+            return;
+        }
+        if let Some(code) =
+            levels.one("try_files").and_then(|files| files.arguments.last()?.strip_prefix('='))
             && levels.here("root").is_empty()
             && levels.one("root").is_none()
             && let Ok(status @ 400..=599) = code.parse::<u16>()
@@ -157,9 +187,26 @@ impl<'c> Ground<'_, 'c> {
         draft.note(
             &location.place,
             "files are served here, which Tidegate does not do",
-            format!("keep nginx for them: let it listen on the address of [pool.{pool}], on this machine alone"),
+            format!(
+                "keep nginx for them: let it listen on the address of [pool.{pool}], on this machine alone"
+            ),
         );
         block.keys.set("pool", draft::text(&pool));
+    }
+
+    /// The location of the path that `try_files` ends with, as `/index.php?$args`.
+    fn falls_back(&self, location: &Location<'c>) -> Option<Location<'c>> {
+        let last = location.levels.here("try_files").pop()?.arguments.last()?;
+        let path = last.split('?').next().filter(|path| path.starts_with('/') && text::is_plain(path))?;
+        let found = self.all.iter().find(|other| match other.kind {
+            Kind::Exact => other.pattern == path,
+            Kind::Regex => {
+                regex::Regex::new(&other.pattern).is_ok_and(|expression| expression.is_match(path))
+            }
+            Kind::Prefix | Kind::Firm => false,
+        })?;
+        // It does not fall back itself, or there would be no end.
+        found.levels.here("try_files").is_empty().then(|| found.clone())
     }
 
     fn passes(&mut self, pass: &Directive, location: &Location<'c>, block: &mut Block, draft: &mut Draft) {
@@ -176,7 +223,11 @@ impl<'c> Ground<'_, 'c> {
         block.keys.set("pool", draft::text(&pool));
         let Some(path) = target.path.filter(|_| block.keys.get("rewrite").is_none()) else { return };
         if path.contains('?') {
-            return draft.note(&pass.place, "a query in proxy_pass", "write rewrite = { path = \"…\", query = \"…\" } in the route");
+            return draft.note(
+                &pass.place,
+                "a query in proxy_pass",
+                "write rewrite = { path = \"…\", query = \"…\" } in the route",
+            );
         }
         match location.kind {
             Kind::Exact if value::is_target_text(path) => {
@@ -186,7 +237,10 @@ impl<'c> Ground<'_, 'c> {
             Kind::Prefix | Kind::Firm => {
                 let (from, to) = (location.pattern.trim_end_matches('/'), path.trim_end_matches('/'));
                 let whole = location.pattern.ends_with('/') == path.ends_with('/');
-                if whole && (location.pattern.ends_with('/') || !from.is_empty()) && location.pattern.ends_with('/') {
+                if whole
+                    && (location.pattern.ends_with('/') || !from.is_empty())
+                    && location.pattern.ends_with('/')
+                {
                     let mut parts = Vec::new();
                     if !from.is_empty() {
                         parts.push(format!("strip_prefix = {}", draft::text(from)));
@@ -197,7 +251,10 @@ impl<'c> Ground<'_, 'c> {
                     block.keys.set("rewrite", format!("{{ {} }}", parts.join(", ")));
                 } else {
                     // The star's part comes behind what is written, slash or not, as in nginx.
-                    block.keys.set("rewrite", format!("{{ path = {} }}", draft::text(&format!("{}${{1}}", dollars(path)))));
+                    block.keys.set(
+                        "rewrite",
+                        format!("{{ path = {} }}", draft::text(&format!("{}${{1}}", dollars(path)))),
+                    );
                 }
             }
             Kind::Regex | Kind::Exact => {}
@@ -225,12 +282,20 @@ impl<'c> Ground<'_, 'c> {
                 block.keys.set("redirect", format!("{{ to = {}, status = {code} }}", draft::text(&template)));
             }
             444 => {
-                draft.note(&answer.place, "444 closes the connection in nginx; here it is answered with 403", "");
+                draft.note(
+                    &answer.place,
+                    "444 closes the connection in nginx; here it is answered with 403",
+                    "",
+                );
                 block.keys.set("respond", "{ status = 403, body = \"\" }");
             }
             200..=599 => {
                 if !text::is_plain(rest) {
-                    draft.note(&answer.place, "a body with variables in it", "write respond = { status = 200, body = \"…\" } with a fixed text");
+                    draft.note(
+                        &answer.place,
+                        "a body with variables in it",
+                        "write respond = { status = 200, body = \"…\" } with a fixed text",
+                    );
                 }
                 let body = if text::is_plain(rest) { rest } else { "" };
                 block.keys.set("respond", format!("{{ status = {code}, body = {} }}", draft::text(body)));
@@ -239,20 +304,31 @@ impl<'c> Ground<'_, 'c> {
         }
     }
 
-    /// `rewrite expression replacement flag;` of a location.
-    fn rewrites(&mut self, location: &Location<'c>, block: &mut Block, draft: &mut Draft) {
+    /// `rewrite expression replacement flag;` of a location; whether one of them redirects.
+    fn rewrites(&mut self, location: &Location<'c>, block: &mut Block, draft: &mut Draft) -> bool {
+        let mut redirects = false;
         for rewrite in location.levels.here("rewrite") {
-            let (expression, replacement, flag) = (rewrite.argument(0), rewrite.argument(1), rewrite.argument(2));
+            let (expression, replacement) = (rewrite.argument(0), rewrite.argument(1));
             if self.redirects(rewrite, draft) {
+                redirects = true;
                 continue;
             }
-            let _ = (expression, replacement, flag);
             // What the route's own pattern takes must be what the expression takes: prefixes that are cut off are.
             let prefix = location.pattern.trim_end_matches('/');
-            let cuts = [format!("^{prefix}/(.*)$"), format!("^{prefix}/?(.*)$"), format!("^{prefix}(/.*)$"), format!("^{prefix}/(.*)")];
+            let cuts = [
+                format!("^{prefix}/(.*)$"),
+                format!("^{prefix}/?(.*)$"),
+                format!("^{prefix}(/.*)$"),
+                format!("^{prefix}/(.*)"),
+            ];
             let to = replacement.trim_end_matches("$1").trim_end_matches('/');
-            if location.kind != Kind::Regex && replacement.ends_with("$1") && text::is_plain(to) && cuts.iter().any(|cut| cut == expression) {
-                let add = if to.is_empty() { String::new() } else { format!(", add_prefix = {}", draft::text(to)) };
+            if location.kind != Kind::Regex
+                && replacement.ends_with("$1")
+                && text::is_plain(to)
+                && cuts.iter().any(|cut| cut == expression)
+            {
+                let add =
+                    if to.is_empty() { String::new() } else { format!(", add_prefix = {}", draft::text(to)) };
                 if prefix.is_empty() {
                     if !to.is_empty() {
                         block.keys.set("rewrite", format!("{{ add_prefix = {} }}", draft::text(to)));
@@ -271,12 +347,15 @@ impl<'c> Ground<'_, 'c> {
                 );
             }
         }
+        redirects
     }
 
     /// A `rewrite` that redirects; whether it is one.
     pub(super) fn redirects(&mut self, rewrite: &Directive, draft: &mut Draft) -> bool {
         let (expression, replacement, flag) = (rewrite.argument(0), rewrite.argument(1), rewrite.argument(2));
-        let absolute = replacement.starts_with("http://") || replacement.starts_with("https://") || replacement.starts_with("$scheme");
+        let absolute = replacement.starts_with("http://")
+            || replacement.starts_with("https://")
+            || replacement.starts_with("$scheme");
         let status = match flag {
             "permanent" => 301,
             "redirect" => 302,
@@ -313,8 +392,10 @@ impl<'c> Ground<'_, 'c> {
     }
 
     /// The few uses of `if` that can be said otherwise.
-    pub(super) fn conditions(&mut self, levels: &Levels<'c>, block: &mut Block, draft: &mut Draft) {
-        for condition in levels.0.iter().rev().take(2).flat_map(|level| level.iter()).filter(|one| one.name == "if") {
+    pub(super) fn conditions(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
+        for condition in
+            levels.0.iter().rev().take(2).flat_map(|level| level.iter()).filter(|one| one.name == "if")
+        {
             let inside = condition.block.as_deref().unwrap_or_default();
             let words = condition.arguments.join(" ");
             let test = words.trim_start_matches('(').trim_end_matches(')').trim();
@@ -324,17 +405,22 @@ impl<'c> Ground<'_, 'c> {
             };
             let answer = only.filter(|one| one.name == "return");
             let to_https = answer.is_some_and(|answer| {
-                matches!(answer.argument(0), "301" | "302" | "307" | "308") && answer.argument(1).starts_with("https://")
+                matches!(answer.argument(0), "301" | "302" | "307" | "308")
+                    && answer.argument(1).starts_with("https://")
                     && answer.argument(1).ends_with("$request_uri")
             });
-            let is_plain = test.starts_with("$scheme") || test.starts_with("$https") || test.starts_with("$http_x_forwarded_proto");
+            let is_plain = test.starts_with("$scheme")
+                || test.starts_with("$https")
+                || test.starts_with("$http_x_forwarded_proto");
             // certbot writes `if ($host = www.example.com) { return 301 https://$host$request_uri; }` into the server of port 80.
             let is_host = test.starts_with("$host =");
             if to_https && (is_plain || is_host) {
                 block.keys.set("https_only", "true");
                 continue;
             }
-            if test.starts_with("$request_method !~") && answer.is_some_and(|answer| matches!(answer.argument(0), "405" | "403" | "444")) {
+            if test.starts_with("$request_method !~")
+                && answer.is_some_and(|answer| matches!(answer.argument(0), "405" | "403" | "444"))
+            {
                 let methods: Vec<String> = test
                     .split(|c: char| !c.is_ascii_uppercase())
                     .filter(|word| !word.is_empty() && word.len() < 20)
@@ -352,8 +438,15 @@ impl<'c> Ground<'_, 'c> {
     }
 }
 
-/// The route of a location: its pattern, and what it says beside its site.
-pub(super) fn route(location: &Location<'_>, block: &Block, ground: &Block, draft: &mut Draft) -> Option<Route> {
+/// The routes of a location: its pattern, and what it says beside its site. Mostly one; none where it cannot be said.
+pub(super) fn route(location: &Location<'_>, block: &Block, ground: &Block, draft: &mut Draft) -> Vec<Route> {
+    // What hides files that begin with a dot, all but `.well-known`: said by two routes instead of by looking ahead.
+    let well_known = location.kind == Kind::Regex
+        && location.pattern.trim_start_matches("(?i)").starts_with(r"/\.(?!well-known");
+    let location = &Location {
+        pattern: if well_known { r"/\.".to_owned() } else { location.pattern.clone() },
+        ..location.clone()
+    };
     let path = match location.kind {
         Kind::Exact => draft::text(&location.pattern),
         Kind::Prefix | Kind::Firm => draft::text(&format!("{}*", location.pattern)),
@@ -364,7 +457,7 @@ pub(super) fn route(location: &Location<'_>, block: &Block, ground: &Block, draf
                     format!("{}; this location is missing from the result", complaint.message),
                     "look-around and back-references are not known here; write it without them",
                 );
-                return None;
+                return Vec::new();
             }
             format!("{{ regex = {} }}", draft::text(&location.pattern))
         }
@@ -376,7 +469,7 @@ pub(super) fn route(location: &Location<'_>, block: &Block, ground: &Block, draf
             format!("`{}` is no path as it is on the wire", location.pattern),
             "write it percent-encoded; this location is missing from the result",
         );
-        return None;
+        return Vec::new();
     }
     let (own, left) = block.beside(ground);
     if !left.is_empty() {
@@ -386,7 +479,13 @@ pub(super) fn route(location: &Location<'_>, block: &Block, ground: &Block, draf
             "write it in the routes that need it instead of in the site",
         );
     }
-    Some(Route { path, block: own, place: location.place.clone() })
+    let mut routes = Vec::new();
+    if well_known {
+        let path = format!("{{ regex = {} }}", draft::text(r"^/\.well-known(?:/[^./][^/]*)*/?$"));
+        routes.push(Route { path, block: Block::default(), place: location.place.clone() });
+    }
+    routes.push(Route { path, block: own, place: location.place.clone() });
+    routes
 }
 
 /// The pool that stands for nginx itself, where it goes on serving files or scripts.
@@ -394,7 +493,12 @@ fn stays(place: &Place, draft: &mut Draft) -> String {
     let name = "nginx";
     if !draft.pools.iter().any(|pool| pool.name == name) {
         let origins = vec![Origin { url: "http://127.0.0.1:8000".to_owned(), weight: 1, backup: false }];
-        draft.pools.push(Pool { name: name.to_owned(), origins, keys: draft::Keys::default(), place: place.clone() });
+        draft.pools.push(Pool {
+            name: name.to_owned(),
+            origins,
+            keys: draft::Keys::default(),
+            place: place.clone(),
+        });
     }
     name.to_owned()
 }

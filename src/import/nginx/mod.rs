@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::Unread;
 use super::draft::{self, Draft};
 use super::source::Files;
-use super::{Place, Unread};
 use syntax::Directive;
 
 /// What the whole file says, for all servers.
@@ -102,8 +102,13 @@ pub(super) fn read(path: &Path, files: Files, draft: &mut Draft) -> Result<(), U
 
 impl<'c> World<'c> {
     fn of(http: Vec<&'c Directive>, draft: &mut Draft) -> Self {
-        let mut world =
-            Self { http, upstreams: BTreeMap::new(), zones: BTreeMap::new(), rates: BTreeMap::new(), conns: Vec::new() };
+        let mut world = Self {
+            http,
+            upstreams: BTreeMap::new(),
+            zones: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            conns: Vec::new(),
+        };
         let mut disk: Option<(String, u64)> = None;
         for directive in world.http.clone() {
             match directive.name.as_str() {
@@ -111,7 +116,9 @@ impl<'c> World<'c> {
                     world.upstreams.insert(directive.argument(0), directive);
                 }
                 "proxy_cache_path" | "fastcgi_cache_path" | "uwsgi_cache_path" | "scgi_cache_path" => {
-                    let value = |key: &str| directive.arguments.iter().find_map(|argument| argument.strip_prefix(key));
+                    let value = |key: &str| {
+                        directive.arguments.iter().find_map(|argument| argument.strip_prefix(key))
+                    };
                     let name = value("keys_zone=").unwrap_or_default().split(':').next().unwrap_or_default();
                     let inactive = value("inactive=").and_then(text::millis).unwrap_or(600_000);
                     world.zones.insert(name.to_owned(), inactive);
@@ -174,7 +181,8 @@ impl<'c> World<'c> {
 }
 
 fn zone_name(directive: &Directive) -> String {
-    let zone = directive.arguments.iter().find_map(|argument| argument.strip_prefix("zone=")).unwrap_or_default();
+    let zone =
+        directive.arguments.iter().find_map(|argument| argument.strip_prefix("zone=")).unwrap_or_default();
     zone.split(':').next().unwrap_or_default().to_owned()
 }
 
@@ -191,7 +199,8 @@ fn whole_node(world: &World<'_>, draft: &mut Draft) {
         }
     }
     let largest = |name: &str, read: fn(&str) -> Option<u64>| {
-        let all = levels.iter().flat_map(|level| level.here(name)).map(|directive| read(directive.argument(0)));
+        let all =
+            levels.iter().flat_map(|level| level.here(name)).map(|directive| read(directive.argument(0)));
         all.flatten().max()
     };
     // nginx refuses bodies above 1 MiB where nothing is written.
@@ -213,8 +222,14 @@ fn whole_node(world: &World<'_>, draft: &mut Draft) {
         draft.table("limits").set("requests_per_connection_max", count.to_string());
     }
     let log = levels.iter().flat_map(|level| level.here("access_log")).find(|log| log.argument(0) != "off");
-    if let Some(log) = log.filter(|log| text::is_plain(log.argument(0)) && !log.argument(0).starts_with("syslog:")) {
+    if let Some(log) =
+        log.filter(|log| text::is_plain(log.argument(0)) && !log.argument(0).starts_with("syslog:"))
+    {
         draft.table("log").set("access", draft::text(log.argument(0)));
-        draft.table("log").set_with("format", "\"combined\"", "\"json\" says more: what the cache did, and why");
+        draft.table("log").set_with(
+            "format",
+            "\"combined\"",
+            "\"json\" says more: what the cache did, and why",
+        );
     }
 }

@@ -7,7 +7,13 @@ use crate::config::check::{Side, refused_field};
 use crate::config::value;
 
 /// Writes everything but where requests go.
-pub(super) fn policy(world: &World<'_>, levels: &Levels<'_>, server_name: &str, block: &mut Block, draft: &mut Draft) {
+pub(super) fn policy(
+    world: &World<'_>,
+    levels: &Levels<'_>,
+    server_name: &str,
+    block: &mut Block,
+    draft: &mut Draft,
+) {
     caching(world, levels, block, draft);
     fields(levels, server_name, block, draft);
     access(world, levels, block, draft);
@@ -18,7 +24,11 @@ pub(super) fn policy(world: &World<'_>, levels: &Levels<'_>, server_name: &str, 
 fn caching(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
     let zone = levels.any(&["proxy_cache", "fastcgi_cache", "uwsgi_cache", "scgi_cache"]);
     let Some(zone) = zone.filter(|zone| zone.argument(0) != "off") else {
-        block.keys.set_with("cache", "\"off\"", "as nginx; without this line Tidegate stores what the origin allows");
+        block.keys.set_with(
+            "cache",
+            "\"off\"",
+            "as nginx; without this line Tidegate stores what the origin allows",
+        );
         return;
     };
     let window = world.zones.get(zone.argument(0)).copied().unwrap_or(600_000);
@@ -29,7 +39,11 @@ fn caching(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mu
         if has("updating") || levels.is_on("proxy_cache_background_update") {
             block.keys.set_with("stale_while_revalidate", until.clone(), "inactive of the cache path");
         }
-        if stale.arguments.iter().any(|word| word == "error" || word == "timeout" || word.starts_with("http_5")) {
+        if stale
+            .arguments
+            .iter()
+            .any(|word| word == "error" || word == "timeout" || word.starts_with("http_5"))
+        {
             block.keys.set_with("stale_if_error", until, "inactive of the cache path");
         }
     }
@@ -47,7 +61,10 @@ fn lifetimes(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
         .flat_map(|directive| directive.arguments.iter().map(String::as_str))
         .collect();
     let ignores = |name: &str| ignored.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let hides = levels.all("proxy_hide_header").iter().any(|field| field.argument(0).eq_ignore_ascii_case("set-cookie"));
+    let hides = levels
+        .all("proxy_hide_header")
+        .iter()
+        .any(|field| field.argument(0).eq_ignore_ascii_case("set-cookie"));
     if ignores("set-cookie") {
         let choice = if hides { "\"strip\"" } else { "\"store\"" };
         block.keys.set_with("set_cookie", choice, "proxy_ignore_headers Set-Cookie");
@@ -67,7 +84,8 @@ fn lifetimes(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
         if has("404") || has("410") || any {
             gone = Some(time.clone());
         }
-        if statuses.iter().any(|status| status.starts_with('4') && status != "404" && status != "410") || any {
+        if statuses.iter().any(|status| status.starts_with('4') && status != "404" && status != "410") || any
+        {
             client = Some(time.clone());
         }
         if statuses.iter().any(|status| status.starts_with('5')) || any {
@@ -106,8 +124,20 @@ fn cache_key(key: &Directive, block: &mut Block, draft: &mut Draft) {
             // The host is in every key.
         } else if let Some(field) = name.strip_prefix("http_") {
             headers.push(field.replace('_', "-"));
-        } else if !["scheme", "host", "proxy_host", "request_uri", "uri", "args", "is_args", "query_string", "request_method", "server_name", "server_port"]
-            .contains(&name)
+        } else if ![
+            "scheme",
+            "host",
+            "proxy_host",
+            "request_uri",
+            "uri",
+            "args",
+            "is_args",
+            "query_string",
+            "request_method",
+            "server_name",
+            "server_port",
+        ]
+        .contains(&name)
         {
             draft.note(
                 &key.place,
@@ -211,10 +241,9 @@ fn request_field(field: &Directive, server_name: &str, block: &mut Block, draft:
     let (name, value) = (field.argument(0).to_ascii_lowercase(), field.argument(1));
     match name.as_str() {
         // Of the pool; written by the node; of one connection.
-        "host" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-server"
-        | "forwarded" | "via" | "te" | "accept-encoding" => {}
+        "host" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port"
+        | "x-forwarded-server" | "forwarded" | "via" | "te" | "accept-encoding" | "connection" => {}
         "upgrade" => block.keys.set_with("upgrade", "[\"websocket\"]", "proxy_set_header Upgrade"),
-        "connection" => {}
         _ if value.is_empty() => match refused_field(&name, Side::Request, true) {
             None => block.request.remove.push(name),
             Some(why) => draft.note(&field.place, format!("`{name}` cannot be removed: {why}"), ""),
@@ -256,7 +285,11 @@ fn field_value(
         }
     };
     if template.trim() != template || !template.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        draft.note(&directive.place, format!("`{name}`: its value is not printable ASCII"), "write it as ASCII");
+        draft.note(
+            &directive.place,
+            format!("`{name}`: its value is not printable ASCII"),
+            "write it as ASCII",
+        );
         return None;
     }
     Some(template)
@@ -264,7 +297,7 @@ fn field_value(
 
 fn expires(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
     let Some(directive) = levels.one("expires") else { return };
-    let word = directive.argument(if directive.argument(0) == "modified" { 1 } else { 0 });
+    let word = directive.argument(usize::from(directive.argument(0) == "modified"));
     let control = match word {
         "off" => return,
         "epoch" => "no-cache".to_owned(),
@@ -290,13 +323,24 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
     if let Some(realm) = levels.one("auth_basic").filter(|realm| realm.argument(0) != "off") {
         match levels.one("auth_basic_user_file") {
             Some(users) => {
-                let realm: String =
-                    realm.argument(0).chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect();
-                let realm = if realm.is_empty() { String::new() } else { format!(", realm = {}", draft::text(&realm)) };
+                let realm: String = realm
+                    .argument(0)
+                    .chars()
+                    .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
+                    .collect();
+                let realm = if realm.is_empty() {
+                    String::new()
+                } else {
+                    format!(", realm = {}", draft::text(&realm))
+                };
                 block.access.set("basic", format!("{{ users = {}{realm} }}", draft::text(users.argument(0))));
             }
             None => {
-                draft.note(&realm.place, "auth_basic without a file of users: nobody is let in", "write access = { basic = { users = \"…\" } }");
+                draft.note(
+                    &realm.place,
+                    "auth_basic without a file of users: nobody is let in",
+                    "write access = { basic = { users = \"…\" } }",
+                );
                 block.keys.set("respond", "{ status = 403, body = \"\" }");
             }
         }
@@ -306,10 +350,14 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
         let zone = value("zone=").unwrap_or_default();
         if let Some((requests, secs)) = world.rates.get(zone).copied() {
             // The first one is free in nginx, and so many more.
-            let burst = value("burst=").and_then(|burst| burst.parse::<u64>().ok()).unwrap_or(0).saturating_add(1);
+            let burst =
+                value("burst=").and_then(|burst| burst.parse::<u64>().ok()).unwrap_or(0).saturating_add(1);
             let per = draft::duration(secs.saturating_mul(1000));
             let name = draft::text(zone);
-            block.access.set("rate", format!("{{ requests = {requests}, per = {per}, burst = {burst}, name = {name} }}"));
+            block.access.set(
+                "rate",
+                format!("{{ requests = {requests}, per = {per}, burst = {burst}, name = {name} }}"),
+            );
             if !limit.arguments.iter().any(|word| word == "nodelay") {
                 draft.note(
                     &limit.place,
@@ -319,7 +367,8 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
             }
         }
     }
-    if let Some(limit) = levels.one("limit_conn").filter(|limit| world.conns.iter().any(|zone| zone == limit.argument(0)))
+    if let Some(limit) =
+        levels.one("limit_conn").filter(|limit| world.conns.iter().any(|zone| zone == limit.argument(0)))
         && let Ok(count) = limit.argument(1).parse::<u32>()
     {
         block.access.set("concurrency", count.max(1).to_string());
@@ -329,9 +378,11 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
 /// In nginx the first rule that fits decides; here the smallest network does. For lists that end in `all` it is the same unless
 /// networks overlap.
 fn addresses(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
-    let level = levels.0.iter().rev().find(|level| {
-        level.iter().any(|directive| matches!(directive.name.as_str(), "allow" | "deny"))
-    });
+    let level = levels
+        .0
+        .iter()
+        .rev()
+        .find(|level| level.iter().any(|directive| matches!(directive.name.as_str(), "allow" | "deny")));
     let Some(level) = level else { return };
     let (mut allow, mut deny) = (Vec::new(), Vec::new());
     let mut rest = None;
@@ -387,7 +438,11 @@ fn encode(levels: &Levels<'_>, block: &mut Block) {
     if let Some(size) = levels.one("gzip_min_length").and_then(|size| text::size(size.argument(0))) {
         parts.push(format!("min = {size}"));
     }
-    block.keys.set_with("encode", format!("{{ {} }}", parts.join(", ")), "once, when it is stored; not at each hit");
+    block.keys.set_with(
+        "encode",
+        format!("{{ {} }}", parts.join(", ")),
+        "once, when it is stored; not at each hit",
+    );
 }
 
 /// Pages that lie in files; what else `error_page` can do has no counterpart.
@@ -406,7 +461,9 @@ fn error_pages(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
             );
             continue;
         };
-        for code in codes.iter().filter(|code| code.parse::<u16>().is_ok_and(|code| (400..=599).contains(&code))) {
+        for code in
+            codes.iter().filter(|code| code.parse::<u16>().is_ok_and(|code| (400..=599).contains(&code)))
+        {
             pages.push(format!("{code} = {}", draft::text(&file)));
         }
     }

@@ -4,8 +4,8 @@
 //! site: that one of them only sends clients from port 80 to https is `https_only` of the other.
 
 use super::super::Place;
-use super::super::draft::{Block, Draft, Listener, Site};
 use super::super::draft;
+use super::super::draft::{Block, Draft, Listener, Site};
 use super::location::{Ground, Kind, Location, locations, route};
 use super::syntax::Directive;
 use super::{Levels, World};
@@ -71,7 +71,13 @@ pub(super) fn servers(world: &World<'_>, draft: &mut Draft) {
         if let Some(pool) = draft.pools.first().map(|pool| pool.name.clone()) {
             block.keys.set("pool", draft::text(&pool));
         }
-        draft.sites.push(Site { hosts, block, redirects: Vec::new(), routes: Vec::new(), place: server.place.clone() });
+        draft.sites.push(Site {
+            hosts,
+            block,
+            redirects: Vec::new(),
+            routes: Vec::new(),
+            place: server.place.clone(),
+        });
     }
     ends(world, draft);
 }
@@ -85,8 +91,14 @@ fn ends(world: &World<'_>, draft: &mut Draft) {
     }
     if draft.pools.is_empty() {
         // A file has a pool, even where all is answered by the node.
-        let origins = vec![draft::Origin { url: "http://127.0.0.1:8000".to_owned(), weight: 1, backup: false }];
-        draft.pools.push(draft::Pool { name: "main".to_owned(), origins, keys: draft::Keys::default(), place: place.clone() });
+        let origins =
+            vec![draft::Origin { url: "http://127.0.0.1:8000".to_owned(), weight: 1, backup: false }];
+        draft.pools.push(draft::Pool {
+            name: "main".to_owned(),
+            origins,
+            keys: draft::Keys::default(),
+            place: place.clone(),
+        });
     }
     let first = draft.pools.first().map(|pool| pool.name.clone()).unwrap_or_default();
     for site in &mut draft.sites {
@@ -97,7 +109,13 @@ fn ends(world: &World<'_>, draft: &mut Draft) {
     if draft.sites.is_empty() {
         let mut block = Block::default();
         block.keys.set("pool", draft::text(&first));
-        draft.sites.push(Site { hosts: vec!["*".to_owned()], block, redirects: Vec::new(), routes: Vec::new(), place: place.clone() });
+        draft.sites.push(Site {
+            hosts: vec!["*".to_owned()],
+            block,
+            redirects: Vec::new(),
+            routes: Vec::new(),
+            place: place.clone(),
+        });
     }
     if draft.listeners.is_empty() {
         draft.listeners.push(Listener {
@@ -113,7 +131,7 @@ fn site(world: &World<'_>, server: &Server<'_>, hosts: Vec<String>, secured: usi
     let (locations, named) = locations(&server.levels, server.block);
     let server_name = hosts.iter().find(|name| !name.contains('*')).cloned().unwrap_or_default();
     let mut ground =
-        Ground { world, server_name: &server_name, named: &named, redirects: Vec::new() };
+        Ground { world, server_name: &server_name, named: &named, all: &locations, redirects: Vec::new() };
     for rewrite in server.levels.here("rewrite") {
         if !ground.redirects(rewrite, draft) {
             draft.note(
@@ -145,8 +163,11 @@ fn site(world: &World<'_>, server: &Server<'_>, hosts: Vec<String>, secured: usi
     let answers_all = server.block.iter().any(|directive| directive.name == "return");
     let mut routes: Vec<draft::Route> = Vec::new();
     for location in locations.iter().filter(|location| !is_root(location) && !answers_all) {
-        let whole = ground.block(location, draft);
-        if let Some(route) = route(location, &whole, &block, draft) {
+        let mut whole = ground.block(location, draft);
+        if let Some(only) = block.keys.get("https_only").map(str::to_owned) {
+            whole.keys.set("https_only", only);
+        }
+        for route in route(location, &whole, &block, draft) {
             if routes.iter().any(|known| known.path == route.path) {
                 draft.note(&location.place, "this location stands above already", "");
             } else {
@@ -177,13 +198,19 @@ fn sends_to_https(block: &[Directive], names: &[String]) -> bool {
         directive.name == "listen" && directive.arguments.iter().any(|word| word == "ssl" || word == "quic")
     });
     let target = answer.argument(1);
-    let own = ["$host", "$http_host", "$server_name"].iter().any(|host| target == format!("https://{host}$request_uri"))
+    let own = ["$host", "$http_host", "$server_name"]
+        .iter()
+        .any(|host| target == format!("https://{host}$request_uri"))
         || matches!(names, [only] if target == format!("https://{only}$request_uri"));
     let certbot = answer.argument(0) == "404"
         && block.iter().any(|directive| {
             directive.name == "if"
                 && directive.arguments.join(" ").contains("$host")
-                && directive.block.iter().flatten().any(|inside| inside.argument(1).starts_with("https://$host"))
+                && directive
+                    .block
+                    .iter()
+                    .flatten()
+                    .any(|inside| inside.argument(1).starts_with("https://$host"))
         });
     plain && !others && (certbot || (own && matches!(answer.argument(0), "301" | "302" | "307" | "308")))
 }
@@ -200,7 +227,11 @@ fn names(server: &Directive, levels: &Levels<'_>, draft: &mut Draft) -> Vec<Stri
         for name in &directive.arguments {
             match name.as_str() {
                 "_" | "" | "*" => add("*".to_owned()),
-                "$hostname" => draft.note(&directive.place, "`$hostname` as a name", "write the machine's name into hosts"),
+                "$hostname" => draft.note(
+                    &directive.place,
+                    "`$hostname` as a name",
+                    "write the machine's name into hosts",
+                ),
                 expression if expression.starts_with('~') => draft.note(
                     &directive.place,
                     format!("`{expression}`: hosts are names, or a star in front of one"),
@@ -217,14 +248,19 @@ fn names(server: &Directive, levels: &Levels<'_>, draft: &mut Draft) -> Vec<Stri
             }
         }
     }
-    let is_default = levels.here("listen").iter().any(|listen| {
-        listen.arguments.iter().any(|word| word == "default_server" || word == "default")
-    });
+    let is_default = levels
+        .here("listen")
+        .iter()
+        .any(|listen| listen.arguments.iter().any(|word| word == "default_server" || word == "default"));
     if is_default || levels.here("server_name").is_empty() {
         add("*".to_owned());
     }
     if names.is_empty() {
-        draft.note(&server.place, "no name of this server can be said here", "write hosts = [ … ] in its site");
+        draft.note(
+            &server.place,
+            "no name of this server can be said here",
+            "write hosts = [ … ] in its site",
+        );
     }
     names
 }
@@ -244,29 +280,41 @@ fn listeners(server: &Directive, levels: &Levels<'_>, draft: &mut Draft) {
     for listen in listens {
         let written = listen.argument(0);
         if written.starts_with("unix:") {
-            draft.note(&listen.place, format!("`{}`: clients are not served on sockets in the file system", listen.shown()), "write an address with a port");
+            draft.note(
+                &listen.place,
+                format!("`{}`: clients are not served on sockets in the file system", listen.shown()),
+                "write an address with a port",
+            );
             continue;
         }
         if listen.arguments.iter().any(|word| word == "quic") {
             continue;
         }
-        let address = match address(written) {
-            Some(address) => address,
-            None => {
-                draft.note(&listen.place, format!("`{}`: not an address", listen.shown()), "write an address with a port, like \":443\"");
-                continue;
-            }
+        let Some(address) = address(written) else {
+            draft.note(
+                &listen.place,
+                format!("`{}`: not an address", listen.shown()),
+                "write an address with a port, like \":443\"",
+            );
+            continue;
         };
         let has = |word: &str| listen.arguments.iter().any(|argument| argument == word);
-        let Some(at) = listener(draft, &address, &listen.place) else { continue };
+        let at = listener(draft, &address, &listen.place);
         let Some(listener) = draft.listeners.get_mut(at) else { continue };
         if has("proxy_protocol") {
             let trusted: Vec<String> =
                 levels.all("set_real_ip_from").iter().map(|from| from.argument(0).to_owned()).collect();
             let trusted = if trusted.is_empty() { vec!["127.0.0.1".to_owned()] } else { trusted };
             let trusted: Vec<_> = trusted.into_iter().filter(|from| value::network(from).is_ok()).collect();
-            listener.keys.set_with("proxy_protocol", format!("{{ trust = {} }}", draft::texts(&trusted)), "nobody else is served");
-        } else if levels.one("real_ip_header").is_none_or(|field| field.argument(0).eq_ignore_ascii_case("x-forwarded-for")) {
+            listener.keys.set_with(
+                "proxy_protocol",
+                format!("{{ trust = {} }}", draft::texts(&trusted)),
+                "nobody else is served",
+            );
+        } else if levels
+            .one("real_ip_header")
+            .is_none_or(|field| field.argument(0).eq_ignore_ascii_case("x-forwarded-for"))
+        {
             let trusted: Vec<String> = levels
                 .all("set_real_ip_from")
                 .iter()
@@ -286,7 +334,11 @@ fn listeners(server: &Directive, levels: &Levels<'_>, draft: &mut Draft) {
             let place = listener.place.clone();
             let none = listener.certificates.is_empty();
             if none {
-                draft.note(&place, "TLS without a certificate", "write tls = [ { cert = \"…\", key = \"…\" } ]");
+                draft.note(
+                    &place,
+                    "TLS without a certificate",
+                    "write tls = [ { cert = \"…\", key = \"…\" } ]",
+                );
             }
         }
     }
@@ -301,10 +353,10 @@ fn listeners(server: &Directive, levels: &Levels<'_>, draft: &mut Draft) {
     }
 }
 
-/// The listener of this address, made where there is none; `None` where another takes its port on all addresses.
-fn listener(draft: &mut Draft, address: &str, place: &Place) -> Option<usize> {
+/// The listener of this address, made where there is none, or that takes its port on all addresses.
+fn listener(draft: &mut Draft, address: &str, place: &Place) -> usize {
     if let Some(at) = draft.listeners.iter().position(|listener| listener.address == address) {
-        return Some(at);
+        return at;
     }
     let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.to_owned());
     let wide = |address: &str| address.starts_with(':');
@@ -320,7 +372,7 @@ fn listener(draft: &mut Draft, address: &str, place: &Place) -> Option<usize> {
         {
             address.clone_into(&mut listener.address);
         }
-        return Some(at);
+        return at;
     }
     draft.listeners.push(Listener {
         address: address.to_owned(),
@@ -328,7 +380,7 @@ fn listener(draft: &mut Draft, address: &str, place: &Place) -> Option<usize> {
         keys: draft::Keys::default(),
         place: place.clone(),
     });
-    Some(draft.listeners.len().saturating_sub(1))
+    draft.listeners.len().saturating_sub(1)
 }
 
 /// nginx's address as ours: `80`, `*:80`, `[::]:80`, `127.0.0.1:80`, `127.0.0.1`, `localhost:80`.

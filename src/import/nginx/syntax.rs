@@ -92,7 +92,9 @@ impl Reader<'_> {
         opened: Option<&Place>,
     ) -> Result<Vec<Directive>, Unread> {
         if depth > IMPORT_DEPTH_MAX {
-            return Err(tokens.unread(format!("more than {IMPORT_DEPTH_MAX} blocks or files within one another")));
+            return Err(
+                tokens.unread(format!("more than {IMPORT_DEPTH_MAX} blocks or files within one another"))
+            );
         }
         let mut directives = Vec::new();
         let mut words: Vec<String> = Vec::new();
@@ -101,10 +103,14 @@ impl Reader<'_> {
             let before = tokens.skip();
             let Some(token) = tokens.next()? else {
                 return match (words.is_empty(), opened) {
-                    (false, _) => Err(Unread { place, what: "the file ends within a directive: `;` is missing".to_owned() }),
-                    (true, Some(opened)) => {
-                        Err(Unread { place: opened.clone(), what: "this block is never closed: `}` is missing".to_owned() })
-                    }
+                    (false, _) => Err(Unread {
+                        place,
+                        what: "the file ends within a directive: `;` is missing".to_owned(),
+                    }),
+                    (true, Some(opened)) => Err(Unread {
+                        place: opened.clone(),
+                        what: "this block is never closed: `}` is missing".to_owned(),
+                    }),
                     (true, None) => Ok(directives),
                 };
             };
@@ -256,13 +262,12 @@ impl Tokens<'_> {
         let mut word = String::new();
         while let Some(c) = self.peek() {
             match c {
-                ';' => break,
                 // `${name}`: the brace belongs to the variable.
                 '{' if word.ends_with('$') => {
                     self.take();
                     word.push(c);
                 }
-                '{' => break,
+                ';' | '{' => break,
                 c if c.is_ascii_whitespace() => break,
                 '\\' => {
                     self.take();
@@ -291,12 +296,25 @@ impl Tokens<'_> {
         }
     }
 
-    /// A block of another language: braces are counted, nothing else.
+    /// A block of another language: braces are counted outside of its texts.
     fn skip_raw_block(&mut self) -> Result<(), Unread> {
         let opened = self.place();
         let mut open = 1_usize;
         while open > 0 {
             match self.take() {
+                Some(quote @ ('"' | '\'')) => loop {
+                    match self.take() {
+                        Some('\\') => drop(self.take()),
+                        Some(c) if c == quote || c == '\n' => break,
+                        Some(_) => {}
+                        None => {
+                            return Err(Unread {
+                                place: opened,
+                                what: "this block is never closed".to_owned(),
+                            });
+                        }
+                    }
+                },
                 Some('{') => open = open.saturating_add(1),
                 Some('}') => open = open.saturating_sub(1),
                 Some(_) => {}
@@ -308,4 +326,5 @@ impl Tokens<'_> {
 }
 
 /// Files that distributions ship and that say nothing a cache in front needs.
-const HARMLESS: [&str; 5] = ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"];
+const HARMLESS: [&str; 6] =
+    ["mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params", "options-ssl-nginx.conf"];

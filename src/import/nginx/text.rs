@@ -7,7 +7,13 @@ use super::super::draft;
 pub(super) fn template(text: &str, server_name: &str, captures: bool) -> Result<String, String> {
     // Path and query in their many spellings are one variable of ours.
     let mut text = text.to_owned();
-    for whole in ["$uri$is_args$args", "$uri$is_args$query_string", "$document_uri$is_args$args", "$uri?$args", "$uri?$query_string"] {
+    for whole in [
+        "$uri$is_args$args",
+        "$uri$is_args$query_string",
+        "$document_uri$is_args$args",
+        "$uri?$args",
+        "$uri?$query_string",
+    ] {
         text = text.replace(whole, "$request_uri");
     }
     let mut out = String::new();
@@ -27,7 +33,11 @@ pub(super) fn template(text: &str, server_name: &str, captures: bool) -> Result<
             "remote_addr" | "realip_remote_addr" => out.push_str("${client_ip}"),
             "request_id" => out.push_str("${request_id}"),
             "server_name" if !server_name.is_empty() && server_name != "*" => out.push_str(server_name),
-            digit if captures && digit.len() == 1 && digit.bytes().all(|byte| (b'1'..=b'9').contains(&byte)) => {
+            digit
+                if captures
+                    && digit.len() == 1
+                    && digit.bytes().all(|byte| (b'1'..=b'9').contains(&byte)) =>
+            {
                 out.push_str("${");
                 out.push_str(digit);
                 out.push('}');

@@ -66,7 +66,10 @@ pub(super) fn pool(
     if let Some(pool) = known {
         return pool.name.clone();
     }
-    let name = draft.free_pool_name(target.host.split(':').next().unwrap_or(target.host));
+    let host = target.host.split(':').next().unwrap_or(target.host);
+    // An address is no name.
+    let name = if host.parse::<std::net::IpAddr>().is_ok() || host == "unix" { "main" } else { host };
+    let name = draft.free_pool_name(name);
     let place = upstream.map_or_else(|| place.clone(), |directive| directive.place.clone());
     draft.pools.push(Pool { name: name.clone(), origins, keys, place });
     name
@@ -99,11 +102,16 @@ fn members(upstream: &Directive, tls: bool, keys: &mut Keys, draft: &mut Draft) 
                 keys.set("balance", if least { "\"least-connections\"" } else { "\"weighted\"" });
             }
             "hash" => match directive.argument(0) {
-                "$request_uri" | "$uri" | "$scheme$proxy_host$request_uri" => keys.set("balance", "\"uri-hash\""),
+                "$request_uri" | "$uri" | "$scheme$proxy_host$request_uri" => {
+                    keys.set("balance", "\"uri-hash\"");
+                }
                 "$remote_addr" | "$binary_remote_addr" => keys.set("balance", "\"client-hash\""),
                 _ => draft.note(
                     &directive.place,
-                    format!("`{}`: requests are spread by URL or by client, not by other things", directive.shown()),
+                    format!(
+                        "`{}`: requests are spread by URL or by client, not by other things",
+                        directive.shown()
+                    ),
                     "write balance = \"uri-hash\" or \"client-hash\" in the pool",
                 ),
             },
@@ -157,7 +165,11 @@ fn member(
 ) -> Option<Origin> {
     let url = url(directive.argument(0), tls);
     if let Err(complaint) = value::origin(&url) {
-        draft.note(&directive.place, format!("`{}`: {}", directive.shown(), complaint.message), complaint.help);
+        draft.note(
+            &directive.place,
+            format!("`{}`: {}", directive.shown(), complaint.message),
+            complaint.help,
+        );
         return None;
     }
     let mut origin = Origin { url, weight: 1, backup: false };
@@ -210,7 +222,10 @@ fn member(
 
 /// Which `Host` origins see: nginx sends the name in `proxy_pass` unless it is told otherwise, Tidegate the client's.
 fn host(levels: &Levels<'_>, target: &Target<'_>, keys: &mut Keys, draft: &mut Draft) {
-    let named = levels.all("proxy_set_header").into_iter().find(|field| field.argument(0).eq_ignore_ascii_case("host"));
+    let named = levels
+        .all("proxy_set_header")
+        .into_iter()
+        .find(|field| field.argument(0).eq_ignore_ascii_case("host"));
     let written = match named {
         None if target.host.starts_with("unix:") => "localhost",
         None => target.host,
@@ -227,10 +242,9 @@ fn host(levels: &Levels<'_>, target: &Target<'_>, keys: &mut Keys, draft: &mut D
             }
         },
     };
-    match value::host_field(written) {
-        Ok(host) => keys.set_with("host", draft::text(&host), "what nginx sends; without it, the client's"),
-        // A name that no URL could have, as upstreams have: origins see the client's, which they are likely to know better.
-        Err(_) => {}
+    // A name that no URL could have, as upstreams have: origins see the client's, which they are likely to know better.
+    if let Ok(host) = value::host_field(written) {
+        keys.set_with("host", draft::text(&host), "what nginx sends; without it, the client's");
     }
 }
 
@@ -246,7 +260,9 @@ fn times(levels: &Levels<'_>, keys: &mut Keys) {
 }
 
 fn tls(levels: &Levels<'_>, target: &Target<'_>, keys: &mut Keys) {
-    let one = |name: &str| levels.one(name).map(|directive| directive.argument(0)).filter(|value| text::is_plain(value));
+    let one = |name: &str| {
+        levels.one(name).map(|directive| directive.argument(0)).filter(|value| text::is_plain(value))
+    };
     let bare = target.host.split(':').next().unwrap_or_default();
     if let Some(name) = one("proxy_ssl_name").or(Some(bare)).filter(|name| value::server_name(name).is_ok()) {
         keys.set("server_name", draft::text(name));
@@ -256,7 +272,11 @@ fn tls(levels: &Levels<'_>, target: &Target<'_>, keys: &mut Keys) {
             keys.set("ca", draft::text(ca));
         }
     } else {
-        keys.set_with("verify", "false", "nginx does not look at the origin's certificate unless told to; better: true");
+        keys.set_with(
+            "verify",
+            "false",
+            "nginx does not look at the origin's certificate unless told to; better: true",
+        );
     }
     if let (Some(cert), Some(key)) = (one("proxy_ssl_certificate"), one("proxy_ssl_certificate_key")) {
         keys.set("client_cert", format!("{{ cert = {}, key = {} }}", draft::text(cert), draft::text(key)));

@@ -20,7 +20,8 @@ pub fn caddy_settings(data: &[u8]) {
 fn translated(dialect: Dialect, data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     // A file's name is what it says: nothing is read, and what is included is text as well.
-    let files = Files { read: |path, _| Ok(path.display().to_string()), list: |_| Ok(vec!["a.conf".to_owned()]) };
+    let files =
+        Files { read: |path, _| Ok(path.display().to_string()), list: |_| Ok(vec!["a.conf".to_owned()]) };
     match import(dialect, Path::new(text), files) {
         Err(error) => {
             reached(error.what.split(' ').next().map(str::to_owned));
@@ -42,8 +43,14 @@ fn translated(dialect: Dialect, data: &[u8]) {
                 no_database: |_| None,
             };
             let mistakes = check("imported", &imported.settings, &around).err();
-            let codes: Vec<_> = mistakes.iter().flat_map(|mistakes| mistakes.list()).map(|one| one.complaint.code).collect();
-            assert!(!codes.contains(&"syntax"), "{}\n{}", imported.settings, mistakes.map(|all| all.render(false)).unwrap_or_default());
+            let codes: Vec<_> =
+                mistakes.iter().flat_map(|mistakes| mistakes.list()).map(|one| one.complaint.code).collect();
+            assert!(
+                !codes.contains(&"syntax"),
+                "{}\n{}",
+                imported.settings,
+                mistakes.map(|all| all.render(false)).unwrap_or_default()
+            );
             reached((codes, imported.notes.len().min(8)));
         }
     }
@@ -66,7 +73,16 @@ pub const NGINX_WORDS: &[&str] = &[
     "try_files $uri @f;\n",
     "server_name a.example *.b.example ~x;\n",
     "expires 30d;\n",
-    "{", "}", ";", "\"", "'", "\\", "$", "${", "#", " ",
+    "{",
+    "}",
+    ";",
+    "\"",
+    "'",
+    "\\",
+    "$",
+    "${",
+    "#",
+    " ",
 ];
 
 pub const CADDY_WORDS: &[&str] = &[
@@ -88,5 +104,12 @@ pub const CADDY_WORDS: &[&str] = &[
     "encode gzip\n",
     "tls a.pem b.pem\n",
     "basic_auth {\n u h\n}\n",
-    "{$A:b}", "{args[0]}", "`", "\"", "\\\n", "#", ",", "*",
+    "{$A:b}",
+    "{args[0]}",
+    "`",
+    "\"",
+    "\\\n",
+    "#",
+    ",",
+    "*",
 ];
