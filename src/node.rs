@@ -19,7 +19,6 @@ use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
 use purge_api::bus::{ScopeOf, Standing};
-use purge_api::ledger::Ledger;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::{AdminDoor, AdminService, NodeNow};
@@ -37,7 +36,7 @@ use crate::places::Places;
 use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::route::access::SetupError;
-use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
+use crate::serve::{Crawlers, Current, Edge, Purging, Refreshes, WalkService};
 use crate::shutdown::Shutdown;
 
 /// A node that runs.
@@ -148,31 +147,24 @@ impl Edge {
             fleet,
             origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
             places,
+            crawlers: crawlers(&config, None)?,
             parents: Parents::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
             children: Children::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
             ids: Arc::new(observe.walk_ids()),
             purges: Arc::new(Purging::default()),
             encoders: Arc::new(Encoders::new(&store, &clock, config.workers)),
             refreshes: Arc::new(Refreshes::new(config.purge.refresh_per_second)),
-            ledger: Arc::new(Ledger::default()),
-            not_stored: Arc::new(NotStoredMemory::default()),
+            ledger: Arc::default(),
+            mirrors: Arc::default(),
+            not_stored: Arc::default(),
             shutdown: shutdown.clone(),
-            listeners: Arc::new(std::sync::OnceLock::new()),
+            listeners: Arc::default(),
             store,
             clock: clock.clone(),
             config: Arc::clone(&config),
         });
         let current = Arc::new(Current::new(Arc::clone(&edge)));
-        {
-            let of = Arc::clone(&current);
-            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
-            let _shared = shared.enter();
-            match &config.purge.bus {
-                Some(bus) => edge.fleet.join(bus, scope_of),
-                None if config.tier.by_hand => {}
-                None => edge.fleet.follow_parents(&current, &scope_of),
-            }
-        }
+        join_fleet(&current, &edge, &shared);
         let clients = {
             let (current, observe) = (Arc::clone(&current), Arc::clone(&observe));
             Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
@@ -212,6 +204,30 @@ impl Edge {
         running.shared = Some(shared);
         Ok(running)
     }
+}
+
+/// Has the node hear the purges of others, and tell its own.
+fn join_fleet(current: &Arc<Current>, edge: &Edge, shared: &Runtime) {
+    let of = Arc::clone(current);
+    let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
+    let _shared = shared.enter();
+    match &edge.config.purge.bus {
+        Some(bus) => edge.fleet.join(bus, scope_of),
+        None if edge.config.tier.by_hand => {}
+        None => edge.fleet.follow_parents(current, &scope_of),
+    }
+}
+
+/// The lanes of crawlers by these settings, which go on with what `before` has counted.
+///
+/// # Errors
+/// A file of networks cannot be used.
+pub(crate) fn crawlers(
+    config: &Config,
+    before: Option<&Crawlers>,
+) -> Result<Option<Arc<Crawlers>>, SetupError> {
+    let made = config.crawlers.as_ref().map(|settings| Crawlers::new(settings, config.pools.keys(), before));
+    Ok(made.transpose()?.map(Arc::new))
 }
 
 /// Starts what looks after the node while it runs.

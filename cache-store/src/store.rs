@@ -412,14 +412,19 @@ impl CacheStore {
     }
 
     /// Keeps a slot in memory, on disk, or in both, as each takes it; `false` if none does, and then none has anything. The shard
-    /// is locked.
-    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot) -> bool {
-        let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
-        let kept = self.objects.insert(key, slot.clone());
+    /// is locked. What is `modest` takes free room alone, unless it replaces what is there.
+    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot, modest: bool) -> bool {
+        let modest = modest && self.objects.peek(key).is_none();
+        let put = |slot: Slot| {
+            if modest && self.objects.is_full() { Inserted::Unworthy } else { self.objects.insert(key, slot) }
+        };
+        let Some(disk) = &self.disk else { return put(slot) == Inserted::Kept };
+        let kept = put(slot.clone());
         // What memory can never take could not come back from there either.
         // The chunks of a large body are there already: without its record they are found by nobody after a restart.
         let is_large = matches!(&slot, Slot::Response(stored) if stored.on_disk().is_some());
-        if kept != Inserted::TooHeavy && (is_large || disk.wants(key)) {
+        let is_barred = modest && !is_large && disk.is_full() && !disk.holds(key);
+        if kept != Inserted::TooHeavy && !is_barred && (is_large || disk.wants(key)) {
             disk.write(resource, key, &slot);
             return true;
         }
@@ -497,7 +502,7 @@ impl CacheStore {
                     let flight = detached(primary, primary, epoch);
                     let updated = self.pack(Parts { epoch, ..parts });
                     updated.purge(stored.purged());
-                    self.insert_response(&flight, resource, updated, Some(stored));
+                    self.insert_response(&flight, resource, updated, Some(stored), false);
                 }
             }
             HeadEffect::Invalidate => {
@@ -556,7 +561,7 @@ impl CacheStore {
         stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
-        self.insert_response(&fill.flight, &fill.resource(), stored, base)
+        self.insert_response(&fill.flight, &fill.resource(), stored, base, fill.modest)
     }
 
     pub(crate) fn insert_response(
@@ -565,6 +570,7 @@ impl CacheStore {
         resource: &Resource<'_>,
         mut stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
+        modest: bool,
     ) -> Arc<StoredResponse> {
         let primary = resource.key;
         if let Some(base) = base {
@@ -587,9 +593,9 @@ impl CacheStore {
         shard.forget_failure(primary);
         let key = self.own_key(primary, &stored);
         let kept = if stored.varies() {
-            self.insert_variant(resource, key, &stored)
+            self.insert_variant(resource, key, &stored, modest)
         } else {
-            self.keep(resource, key, Slot::Response(Arc::clone(&stored)))
+            self.keep(resource, key, Slot::Response(Arc::clone(&stored)), modest)
         };
         drop(shard);
         if kept {
@@ -627,7 +633,13 @@ impl CacheStore {
     }
 
     /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
-    fn insert_variant(&self, resource: &Resource<'_>, key: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+    fn insert_variant(
+        &self,
+        resource: &Resource<'_>,
+        key: CacheKey,
+        stored: &Arc<StoredResponse>,
+        modest: bool,
+    ) -> bool {
         let primary = resource.key;
         let known = match self.objects.find(primary) {
             Some(Slot::Variants(variants)) => variants,
@@ -641,7 +653,8 @@ impl CacheStore {
                 disk.forget(dropped);
             }
         }
-        self.keep(resource, key, Slot::Response(Arc::clone(stored))) && self.keep_variants(resource, variants)
+        self.keep(resource, key, Slot::Response(Arc::clone(stored)), modest)
+            && self.keep_variants(resource, variants)
     }
 
     /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.
@@ -743,7 +756,17 @@ impl CacheStore {
         }
         candidates.retain(|stored| has_validator(&stored.fields()));
         let address = Address::of(&resource);
-        Fill { store: Arc::clone(self), flight, primary, address, stored, candidates, why, shared }
+        Fill {
+            store: Arc::clone(self),
+            flight,
+            primary,
+            address,
+            stored,
+            candidates,
+            why,
+            shared,
+            modest: false,
+        }
     }
 }
 

@@ -503,3 +503,12 @@ pub const IMPORT_DEPTH_MAX: usize = 32;
 pub const IMPORT_WORDS_MAX: usize = 200_000;
 /// Notes of an import; further ones are left out.
 pub const IMPORT_NOTES_MAX: usize = 1_000;
+
+/// Copies of requests (`mirror`) under way in the process; what finds no room is not copied.
+pub const MIRRORED_MAX: usize = 256;
+/// How long one of them may take, answer included.
+pub const MIRROR_PATIENCE: Duration = Duration::from_secs(30);
+/// How much of its answer is read before it is dropped, bytes.
+pub const MIRROR_BODY_BYTES_MAX: usize = 1 << 20;
+/// Parts of `User-Agent` by which crawlers are known.
+pub const CRAWLER_AGENTS_MAX: usize = 256;

@@ -51,6 +51,7 @@ const PARTS: &[Part] = &[
             ("site", "tables `[[site]]`", MOD, "Config", "sites"),
             ("purge", "table", MOD, "Config", "purge"),
             ("tier", "table", MOD, "Config", "tier"),
+            ("crawlers", "table", MOD, "Config", "crawlers"),
             ("log", "table", MOD, "Config", "log"),
             ("limits", "table", MOD, "Config", "limits"),
         ],
@@ -181,6 +182,7 @@ const PARTS: &[Part] = &[
             "`path`",
             "this redirect",
             "`match`",
+            "`mirror`",
             "`query`",
             "`cookies`",
             "`key`",
@@ -237,6 +239,7 @@ const PARTS: &[Part] = &[
                 "Conditions",
                 "client",
             ),
+            ("country", "two letters each, in `match`", "src/config/condition.rs", "Conditions", "country"),
             ("preset", "`\"static\"`, `\"news\"`, `\"rfc\"`, `\"none\"`", SITE, "RoutePolicy", "preset"),
             (
                 "pool",
@@ -282,6 +285,10 @@ const PARTS: &[Part] = &[
             ("headers", "fields, in `key`; a table of fields, in `respond`", SITE, "KeyParts", "headers"),
             ("bypass", "`{ cookie, header, query, client }`, or `\"off\"`", SITE, "RoutePolicy", "bypass"),
             ("vary_by", "`\"country\"`, `\"off\"`", SITE, "RoutePolicy", "vary_by_country"),
+            ("mirror", "`{ pool, percent, of }`, or `\"off\"`", SITE, "RoutePolicy", "mirror"),
+            ("percent", "1 to 100, in `mirror`", "src/config/mirror.rs", "Mirror", "percent"),
+            ("of", "`\"misses\"`, `\"requests\"`, in `mirror`", "src/config/mirror.rs", "Mirror", "of"),
+            ("host", "one of `hosts`, in `key` of a site", SITE, "Site", "shared_host"),
             ("x_cache", "true or false", SITE, "RoutePolicy", "x_cache"),
             (
                 "rewrite",
@@ -536,6 +543,21 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        title: "[crawlers]",
+        asked_as: &["[crawlers]"],
+        about: "A lane of their own for crawlers, behind what is stored.",
+        rows: &[
+            ("agents", "parts of `User-Agent`", "src/config/crawlers.rs", "Crawlers", "agents"),
+            ("verified", "networks", "src/config/crawlers.rs", "Crawlers", "verified"),
+            ("verified_files", "paths", "src/config/crawlers.rs", "Crawlers", "verified_files"),
+            ("concurrency", "1 to 10000", "src/config/crawlers.rs", "Crawlers", "concurrency"),
+            ("concurrency_others", "1 to 10000", "src/config/crawlers.rs", "Crawlers", "concurrency_others"),
+            ("queue_max", "0 to 10000", "src/config/crawlers.rs", "Crawlers", "queue_max"),
+            ("queue_timeout", "duration", "src/config/crawlers.rs", "Crawlers", "queue_timeout"),
+            ("stale", "duration", "src/config/crawlers.rs", "Crawlers", "stale"),
+        ],
+    },
+    Part {
         title: "[purge]",
         asked_as: &["[purge]", "`bus`"],
         about: "Forgetting what is stored.",
@@ -605,7 +627,7 @@ const PARTS: &[Part] = &[
 ];
 
 /// Keys that are known and refused for now.
-const NOT_YET: [&str; 3] = ["country", "inspect", "host"];
+const NOT_YET: [&str; 1] = ["inspect"];
 
 /// The documentation of `field` in `name` of a source file, as one paragraph.
 fn documented(file: &str, name: &str, field: &str) -> Option<String> {

@@ -60,6 +60,7 @@ impl Node {
             admin: Admin { address: None, tokens: None },
             cache: Cache { memory_bytes: 0, object_bytes_max: 0, ..Cache::default() },
             geo: None,
+            crawlers: None,
             pools: std::collections::BTreeMap::new(),
             sites: Vec::new(),
             purge: Purge::default(),

@@ -17,14 +17,14 @@ use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
 use crate::config::{KeyParts, RoutePolicy};
 use crate::listener::fields::Fields;
-use crate::listener::request::Scheme;
+use crate::listener::request::{Client, Scheme};
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
 use crate::route::access::Asking;
-use crate::route::{Asked, OwnAnswer, Route};
+use crate::route::{Asked, Caller, OwnAnswer, Route};
 
 impl Edge {
     /// The decision for a request that is only imagined.
@@ -39,9 +39,11 @@ impl Edge {
         let target = query.url.target();
         let authority = query.url.authority().as_bytes();
         let client = query.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let imagined = Client::new((client, 0).into(), None);
+        let caller = Caller::new(&imagined, self.places.as_deref());
         let route = self
             .routes
-            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, client)
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, caller)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
@@ -70,9 +72,11 @@ impl Edge {
         if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
-        let KeyParts { headers, cookies } = &route.policy.key;
-        let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
-        answer["key_parts"] = json!(parts.collect::<Vec<_>>());
+        told_of_key(&route, &mut answer);
+        if let Some(crawlers) = &self.crawlers {
+            let class = crawlers.class_of(&fields, client);
+            answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
+        }
         let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
@@ -196,7 +200,7 @@ impl Edge {
         let wanted = Wanted {
             method,
             scheme,
-            authority: &Bytes::copy_from_slice(route.authority()),
+            authority: &Bytes::copy_from_slice(route.kept_as()),
             target: &Bytes::copy_from_slice(route.public_target()),
             key,
             fields: &Sent::default(),
@@ -217,6 +221,16 @@ impl Edge {
         });
         told.collect()
     }
+}
+
+/// What tells its answers apart.
+fn told_of_key(route: &Route<'_, '_>, answer: &mut Value) {
+    if route.kept_as() != route.authority() {
+        answer["kept_as"] = json!(String::from_utf8_lossy(route.kept_as()));
+    }
+    let KeyParts { headers, cookies } = &route.policy.key;
+    let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
+    answer["key_parts"] = json!(parts.collect::<Vec<_>>());
 }
 
 /// An answer of the node's own.

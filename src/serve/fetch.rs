@@ -117,7 +117,8 @@ enum Plan {
 }
 
 /// Fetches, and ends `fill` on every path.
-pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
+pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender<Led>>) {
+    fill.modest = walk.crawler.is_some();
     // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
     if may_stand_in(&walk, &fill) && !walk.has_origin() {
         return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));

@@ -289,6 +289,8 @@ impl Node for Edge {
                         usage.arriving_bytes,
                     ),
                 ])
+                .chain(self.mirrors.figures())
+                .chain(self.crawlers.iter().flat_map(|crawlers| crawlers.figures()))
                 .chain(encoding_figures(self.encoders.figures()))
                 .collect(),
         }

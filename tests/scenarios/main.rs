@@ -9,6 +9,7 @@ mod access;
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
+mod crawlers;
 mod encoding;
 mod failing;
 mod freshness;
@@ -18,6 +19,7 @@ mod http2;
 mod large;
 mod lending;
 mod limits;
+mod mirroring;
 mod places;
 mod pools;
 mod proxy_protocol;

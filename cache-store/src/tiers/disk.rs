@@ -288,6 +288,11 @@ impl Disk {
         version_of(key.bits()) == Some(version) && (softly.is_some() || !marked_since())
     }
 
+    /// Whether what is written pushes something out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.log.full.load(Ordering::Acquire)
+    }
+
     /// Whether a slot that is stored now is worth a write. What is there already is always replaced.
     pub(crate) fn wants(&self, key: CacheKey) -> bool {
         if self.admission == DiskAdmission::All {

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use super::check::{DISK_ADMISSION, MEMORY_ADMISSION, UNSYNCED};
 use super::units::{duration_text, size_text};
-use super::{Config, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey};
+use super::{
+    Config, Crawlers, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey,
+};
 
 /// The settings as TOML.
 pub fn effective(config: &Config) -> String {
@@ -42,6 +44,9 @@ pub fn effective(config: &Config) -> String {
     }
     if let Some(geo) = &config.geo {
         out.geo(geo);
+    }
+    if let Some(crawlers) = &config.crawlers {
+        out.crawlers(crawlers);
     }
     out.limits(config);
     out.log(&config.log);
@@ -129,6 +134,18 @@ impl Page {
         if let Some(ca) = &tier.ca {
             self.line("ca", &quoted(&ca.display().to_string()));
         }
+    }
+
+    fn crawlers(&mut self, crawlers: &Crawlers) {
+        self.table("[crawlers]");
+        self.line("agents", &strings(crawlers.agents.iter()));
+        self.line("verified", &strings(crawlers.verified.iter()));
+        self.line("verified_files", &strings(crawlers.verified_files.iter().map(|path| path.display())));
+        self.line("concurrency", &crawlers.concurrency.to_string());
+        self.line("concurrency_others", &crawlers.concurrency_others.to_string());
+        self.line("queue_max", &crawlers.queue_max.to_string());
+        self.line("queue_timeout", &time(crawlers.queue_timeout));
+        self.line("stale", &time(crawlers.stale));
     }
 
     fn limits(&mut self, config: &Config) {
