@@ -179,6 +179,8 @@ mod tests {
     /// `TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests` writes the page anew.
     #[test]
     fn the_page_of_commands_is_up_to_date() {
+        use std::fmt::Write as _;
+
         let mut root = Arguments::command();
         root.build();
         let mut page = String::from(
@@ -190,7 +192,8 @@ mod tests {
         for command in root.get_subcommands_mut() {
             let help = command.render_long_help().to_string();
             let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-            page += &format!(
+            let _ = write!(
+                page,
                 "\n## tidegate {}\n\n```text\n{}\n```\n",
                 command.get_name(),
                 lines.join("\n").trim_end()

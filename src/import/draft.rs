@@ -175,8 +175,7 @@ impl Block {
         for key in &ground.keys.0 {
             // What is answered here is not fetched, and what is not stored has no lifetime.
             let matters = match key.name {
-                "https_only" | "x_cache" => true,
-                "respond" | "redirect" | "maintenance" | "allow_methods" => true,
+                "https_only" | "x_cache" | "respond" | "redirect" | "maintenance" | "allow_methods" => true,
                 "default_ttl"
                 | "ttl"
                 | "negative_ttl"
