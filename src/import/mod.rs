@@ -5,7 +5,7 @@
 //! what to write instead: nothing is left out in silence but what needs nothing here.
 //!
 //! Invariant: what restricts access is never dropped quietly. Where it cannot be said, the draft refuses everybody at that
-//! place (`respond` 403) and a note says so.
+//! place (`respond` 403), or leaves the place out, and a note says so.
 //!
 //! Deliberately absent: serving files, scripts and gateways to them. Where the other server does that, it stays as an origin.
 

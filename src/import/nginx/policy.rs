@@ -319,6 +319,17 @@ fn expires(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
 }
 
 fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
+    // Nobody but nginx itself gets there; whom else somebody is asked about cannot be said.
+    if !levels.here("internal").is_empty() {
+        block.keys.set_with("respond", "{ status = 404, body = \"\" }", "internal");
+    }
+    if levels.any(&["auth_request", "auth_jwt"]).is_some_and(|asked| asked.argument(0) != "off") {
+        block.keys.set_with(
+            "respond",
+            "{ status = 403, body = \"\" }",
+            "auth_request: until it is settled who asks",
+        );
+    }
     addresses(levels, block, draft);
     if let Some(realm) = levels.one("auth_basic").filter(|realm| realm.argument(0) != "off") {
         match levels.one("auth_basic_user_file") {

@@ -193,8 +193,10 @@ fn member(
                     keys.set_with("eject_for", time, "fail_timeout");
                 }
             }
-            ("max_conns", count) if count.parse::<u64>().is_ok_and(|count| count > 0) => {
-                keys.set_with("connections_max", count.to_owned(), "max_conns, of each origin");
+            ("max_conns", count) => {
+                if let Some(count) = count.parse::<u16>().ok().filter(|count| *count > 0) {
+                    keys.set_with("connections_max", count.to_string(), "max_conns, of each origin");
+                }
             }
             ("slow_start", time) => {
                 if let Some(time) = text::duration(time) {

@@ -43,8 +43,11 @@ fn translated(dialect: Dialect, data: &[u8]) {
                 no_database: |_| None,
             };
             let mistakes = check("imported", &imported.settings, &around).err();
-            let codes: Vec<_> =
-                mistakes.iter().flat_map(|mistakes| mistakes.list()).map(|one| one.complaint.code).collect();
+            let codes: Vec<_> = mistakes
+                .iter()
+                .flat_map(tidegate::config::mistake::Mistakes::list)
+                .map(|one| one.complaint.code)
+                .collect();
             assert!(
                 !codes.contains(&"syntax"),
                 "{}\n{}",
@@ -56,6 +59,7 @@ fn translated(dialect: Dialect, data: &[u8]) {
     }
 }
 
+/// What nginx settings are made of.
 pub const NGINX_WORDS: &[&str] = &[
     "server { listen 80; }\n",
     "location / { proxy_pass http://a; }\n",
@@ -85,6 +89,7 @@ pub const NGINX_WORDS: &[&str] = &[
     " ",
 ];
 
+/// What a Caddyfile is made of.
 pub const CADDY_WORDS: &[&str] = &[
     "example.com {\n",
     ":8080 {\n",
