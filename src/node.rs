@@ -237,8 +237,11 @@ fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, cloc
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
-            swept.load().origins.sweep();
+            let edge = swept.load_full();
+            edge.origins.sweep();
             observe.log.tend();
+            observe.second(&crate::admin::Node::gauges(&*edge), &clock);
+            drop(edge);
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }

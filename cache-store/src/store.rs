@@ -292,6 +292,22 @@ impl CacheStore {
         Peek { stored, stale, why, filling, from_disk }
     }
 
+    /// The response that memory holds for a request, fresh or not, if it holds one. Changes nothing and never blocks.
+    pub fn resident<F: Fields>(
+        self: &Arc<Self>,
+        resource: Resource<'_>,
+        request: &RequestHead<'_, F>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<Arc<StoredResponse>> {
+        let control = RequestControl::of(request.fields, policy);
+        match find(self, &resource, request, &control, now) {
+            Found::Usable(hit) => Some(hit.stored),
+            Found::Unusable(stored, _) => Some(stored),
+            Found::Nothing(..) => None,
+        }
+    }
+
     /// What the purges say about a stored response, looked up if that may have changed.
     #[inline]
     pub fn purged(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {

@@ -15,6 +15,7 @@ mod calls;
 mod deploy;
 mod guard;
 mod history;
+mod lines;
 mod pools;
 pub(crate) mod purge;
 mod query;
@@ -76,6 +77,9 @@ pub trait Node: Send + Sync + 'static {
     /// The problem to tell, where the question cannot be answered: no site serves the host.
     fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem>;
 
+    /// The tags of what memory holds for a URL; none where it holds nothing. Never blocks.
+    fn tags_of(&self, url: &str) -> Vec<Box<str>>;
+
     /// Whether requests can be served now, or why not.
     ///
     /// # Errors
@@ -113,6 +117,7 @@ struct Inner {
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
     deploys: deploy::Deploys,
+    streams: stream::Streams,
 }
 
 /// Who may call; a reload puts another in its place.
@@ -173,8 +178,8 @@ impl AdminService {
     ) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
-        let deploys = deploy::Deploys::default();
-        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys }))
+        let (deploys, streams) = (deploy::Deploys::default(), stream::Streams::default());
+        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys, streams }))
     }
 }
 
@@ -322,9 +327,7 @@ impl Inner {
                 reply
             }
             Route::DashboardStyle => text("text/css; charset=utf-8", include_str!("dashboard/style.css")),
-            Route::DashboardScript => {
-                text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
-            }
+            Route::DashboardScript => text("text/javascript; charset=utf-8", DASHBOARD_SCRIPT),
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
             Route::Drain
             | Route::Resume
@@ -394,6 +397,15 @@ fn respond(reply: Reply, head: bool, id: RequestId) -> Response {
         close: false,
     }
 }
+
+/// One script, a file a matter.
+const DASHBOARD_SCRIPT: &str = concat!(
+    include_str!("dashboard/format.js"),
+    include_str!("dashboard/chart.js"),
+    include_str!("dashboard/panels.js"),
+    include_str!("dashboard/actions.js"),
+    include_str!("dashboard/live.js"),
+);
 
 /// The dashboard loads its own files and calls its own listener, nothing else.
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \

@@ -106,6 +106,21 @@ impl Node {
         }
     }
 
+    /// Asks for events; why there are none, in a line.
+    pub(super) fn try_events(&self, path: &str) -> Result<Events, String> {
+        match self.begin_events(path) {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(answer)) => {
+                let told = answer.body.get("detail").and_then(Value::as_str);
+                Err(told.map_or_else(
+                    || format!("the node answered with status {}", answer.status),
+                    str::to_owned,
+                ))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn begin_events(&self, path: &str) -> Result<Result<Events, Answer>, CallError> {
         let address = self.address();
         let mut socket = connect(&address)?;
@@ -171,7 +186,7 @@ impl Node {
     }
 
     /// The flag, the environment, the default; as `host:port` or `unix:path`.
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let named = self
             .admin
             .clone()
@@ -260,8 +275,8 @@ fn is_event_stream(head: &[u8]) -> bool {
         && response.headers.iter().any(|field| is_type(field) && field.value == b"text/event-stream")
 }
 
-trait Socket: Read + Write {}
-impl<S: Read + Write> Socket for S {}
+trait Socket: Read + Write + Send {}
+impl<S: Read + Write + Send> Socket for S {}
 
 fn connect(address: &str) -> Result<Box<dyn Socket>, CallError> {
     let failed = |source| CallError::Connect { address: address.to_owned(), source };

@@ -26,6 +26,7 @@ mod stat;
 mod steer;
 mod stop;
 mod talk;
+mod top;
 mod warm;
 
 use std::path::PathBuf;
@@ -89,6 +90,8 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Watch a running node, full-screen.
+    Top(top::Top),
     /// Show a running node's requests as they end.
     Log(log::Log),
     /// Make a running node take up what its settings file says now.
@@ -143,6 +146,7 @@ impl Command {
             Self::Import(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Top(command) => command.carry_out(talk),
             Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
@@ -176,38 +180,51 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
-    /// `TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests` writes the page anew.
-    #[test]
-    fn the_page_of_commands_is_up_to_date() {
+    /// What `--help` prints of each command. `TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests` writes the page anew.
+    fn page_of_commands() -> String {
         use std::fmt::Write as _;
 
-        let mut root = Arguments::command();
-        root.build();
         let mut page = String::from(
             "# Every command\n\nThis page is made from the definitions that parse the arguments; a test fails where it is not up to date.\n\
              `tidegate COMMAND --help` prints the same, and where the package is installed so does `man tidegate-COMMAND`.\n\n\
              Client commands find the node by `--admin ADDR` or `TIDEGATE_ADMIN`, and the token by `TIDEGATE_TOKEN` or\n\
              `--token-file`. Exit codes: 0 done, 1 failed, 2 usage or settings. Results go to standard output, talk to standard error.\n",
         );
-        for command in root.get_subcommands_mut() {
-            let help = command.render_long_help().to_string();
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            let help = Arguments::command().try_get_matches_from(["tidegate", name, "--help"]);
+            let help = help.map(|_| String::new()).unwrap_or_else(|help| help.render().to_string());
             let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-            let _ = write!(
-                page,
-                "\n## tidegate {}\n\n```text\n{}\n```\n",
-                command.get_name(),
-                lines.join("\n").trim_end()
-            );
+            let _ = write!(page, "\n## tidegate {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
         }
+        page
+    }
+
+    #[test]
+    fn the_page_of_commands_is_up_to_date() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
         if std::env::var_os("TIDEGATE_BLESS").is_some() {
-            std::fs::write(&path, &page).expect("the page can be written");
+            std::fs::write(&path, page_of_commands()).expect("the page can be written");
         }
         let stands = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            stands == page,
-            "docs/commands.md is not up to date: TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests"
-        );
+        let bless = "TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests";
+        let mut root = Arguments::command();
+        root.build();
+        for command in root.get_subcommands() {
+            let name = command.get_name();
+            let section = stands.split("\n## tidegate ").find(|section| section.lines().next() == Some(name));
+            let section =
+                section.unwrap_or_else(|| panic!("docs/commands.md does not know `{name}`: {bless}"));
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let shown = argument.get_long().map(|long| format!("--{long}"));
+                let told = shown.as_ref().is_none_or(|long| section.contains(long.as_str()));
+                assert!(
+                    told,
+                    "docs/commands.md does not know `{name} {}`: {bless}",
+                    shown.unwrap_or_default()
+                );
+            }
+        }
     }
 
     #[test]

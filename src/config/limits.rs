@@ -230,11 +230,36 @@ pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Who may watch the access log live at once.
 pub const LOG_TAPS_MAX: usize = 16;
 /// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
-pub const LOG_TAP_BLOCKS: usize = 32;
-/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted.
+pub const LOG_TAP_BLOCKS: usize = 256;
+/// Hits that all workers together show them in a second, once there are more: some at random, each standing for several.
+pub const WATCHED_HITS_A_SECOND: u32 = 2_000;
+/// All other requests that they are shown in a second; likewise.
+pub const WATCHED_OTHERS_A_SECOND: u32 = 2_000;
+/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted. Reached in the first second of a
+/// flood only.
 pub const LOG_TAP_LINES_A_SECOND: u64 = 20_000;
 /// Lines that are sent to one of them in a second; likewise.
 pub const LOG_TAP_SENT_A_SECOND: u64 = 2_000;
+/// Requests that ended in a server's error and are remembered.
+pub const RECENT_ERRORS_MAX: usize = 100;
+/// Bytes of their lines, together.
+pub const RECENT_ERRORS_BYTES: usize = 256 * KIB;
+/// Of them all workers together keep so many a second.
+pub const RECENT_ERRORS_A_SECOND: u32 = 50;
+/// Names that are counted to find those that are asked for most: URLs by each measure, and tags.
+pub const BOARD_NAMES_MAX: usize = 512;
+/// Bytes of one of them; the rest is cut.
+pub const BOARD_NAME_BYTES_MAX: usize = 512;
+/// So many of them are told.
+pub const BOARD_SHOWN: usize = 40;
+/// Lines in a second for which the tags of what is stored are looked up.
+pub const BOARD_TAG_LOOKUPS: usize = 200;
+/// After this time half of what was counted has faded.
+pub const BOARD_HALF_LIFE: Duration = Duration::from_mins(1);
+/// Seconds that the node remembers what happened in.
+pub const HISTORY_SECONDS: usize = 600;
+/// Who may be told events at once; each costs the node some text a second.
+pub const STREAMS_MAX: usize = 64;
 /// How often who watches is told the counters.
 pub const STREAM_TICK: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.

@@ -38,6 +38,7 @@ use crate::config::limits::{
     FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
 };
 use crate::config::{Config, NatsBus, Unsynced};
+use crate::observe::gauges::NodeStanding;
 
 /// What the node knows of the others. Cheap where there are none.
 pub struct Fleet {
@@ -231,6 +232,49 @@ impl Fleet {
             }
         }
         late
+    }
+
+    /// How far every node is that is heard of, this one first. Does not wait.
+    pub(crate) fn standings(&self) -> Vec<NodeStanding> {
+        let now = self.clock.now();
+        let log = self.store.purge_log();
+        let sequence = log.sequence();
+        let mut all = vec![NodeStanding {
+            node: self.node.clone(),
+            kind: "this",
+            sequence: Some(sequence),
+            behind: Some(0),
+            heard_seconds: 0,
+            trouble: None,
+        }];
+        for link in &*self.links.lock() {
+            all.push(NodeStanding {
+                node: link.name.clone(),
+                kind: if &*link.name == STREAM { "stream" } else { "parent" },
+                sequence: self.standing.position(&link.name).map(|position| position.sequence),
+                behind: None,
+                heard_seconds: now.since(link.in_step.unwrap_or(link.since)).as_secs(),
+                trouble: link.trouble.clone(),
+            });
+        }
+        let (own, stream) = (log.identity(), self.standing.position(STREAM));
+        let members = self.members.heard_since(now.minus(FLEET_MEMBER_KEPT));
+        all.extend(members.into_iter().filter(|(member, _)| *member.node != *self.node).map(
+            |(member, heard)| {
+                let Position { log, sequence: theirs } = member.position;
+                let of_stream = stream.filter(|stream| stream.log == log);
+                let ours = if log == own { Some(sequence) } else { of_stream.map(|stream| stream.sequence) };
+                NodeStanding {
+                    node: member.node,
+                    kind: if log == own { "child" } else { "member" },
+                    sequence: Some(member.sequence),
+                    behind: ours.map(|ours| ours.saturating_sub(theirs)),
+                    heard_seconds: now.since(heard).as_secs(),
+                    trouble: None,
+                }
+            },
+        ));
+        all
     }
 
     /// Another node says how far it is.

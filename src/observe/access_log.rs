@@ -16,16 +16,18 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::calendar::SecondText;
+use super::errors::RecentErrors;
 use super::id::RequestId;
 use super::line::Line;
 use super::tap::{Tap, Taps};
+use super::watched::Watched;
 use crate::clock::Clock;
 use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
 use crate::config::{Log, LogFormat, LogTarget};
@@ -46,6 +48,9 @@ struct Shared {
     /// What the writer takes up before the next block, in place of what it writes to.
     next: Mutex<Option<Sink>>,
     taps: Taps,
+    errors: RecentErrors,
+    /// Buffers in use.
+    buffers: AtomicU32,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
@@ -61,8 +66,10 @@ struct Manner {
     queue: Option<SyncSender<Message>>,
     format: LogFormat,
     mask_client: bool,
-    /// Somebody watches, and the lines of the log are not what they are to be given.
-    apart: bool,
+    /// The log is not off.
+    writes: bool,
+    /// Somebody watches.
+    watched: bool,
 }
 
 /// What lines are written to.
@@ -80,9 +87,9 @@ enum Message {
         lines: u64,
     },
     /// For who watches only.
-    Apart {
+    Watched {
         text: Vec<u8>,
-        lines: u64,
+        requests: u64,
     },
     /// Look at `reopen` and `next`.
     Look,
@@ -103,13 +110,16 @@ impl AccessLog {
             queue: None,
             format: log.format.clone(),
             mask_client: log.mask_client,
-            apart: false,
+            writes: log.target != LogTarget::Off,
+            watched: false,
         };
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             version: AtomicU64::new(0),
             next: Mutex::default(),
             taps: Taps::default(),
+            errors: RecentErrors::default(),
+            buffers: AtomicU32::new(0),
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
@@ -142,13 +152,14 @@ impl AccessLog {
                 }
             }
             manner.target = log.target.clone();
+            manner.writes = log.target != LogTarget::Off;
         }
         manner.format = log.format.clone();
         manner.mask_client = log.mask_client;
         self.attend(&mut manner)
     }
 
-    /// Lines as JSON from now on, live; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
+    /// Lines as JSON from now on, live, of as many requests as are shown; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
     /// many watch as may.
     ///
     /// # Errors
@@ -163,14 +174,13 @@ impl AccessLog {
     /// For a tick: does nothing any more for those who do not watch any more.
     pub fn tend(&self) {
         let mut manner = self.shared.manner.lock();
-        let for_them = manner.apart || manner.target == LogTarget::Off && manner.queue.is_some();
-        if for_them && !self.shared.taps.any() {
+        if manner.watched && !self.shared.taps.any() {
             // Only starting can fail.
             drop(self.attend(&mut manner));
         }
     }
 
-    /// Sees to it that who watches is given JSON, and that nothing is done for nobody.
+    /// Sees to it that who watches is given lines, and that nothing is done for nobody.
     fn attend(&self, manner: &mut Manner) -> io::Result<()> {
         let watched = self.shared.taps.any();
         if manner.target == LogTarget::Off {
@@ -182,7 +192,7 @@ impl AccessLog {
                 _ => {}
             }
         }
-        manner.apart = watched && manner.format != LogFormat::Json;
+        manner.watched = watched;
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -195,7 +205,9 @@ impl AccessLog {
     fn start_with(log: &Log, sink: Box<dyn Write + Send>) -> io::Result<Self> {
         let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
         let queue = start_writer(Arc::clone(&this.shared), sink)?;
-        this.shared.manner.lock().queue = Some(queue);
+        let mut manner = this.shared.manner.lock();
+        (manner.queue, manner.writes) = (Some(queue), true);
+        drop(manner);
         Ok(this)
     }
 
@@ -203,12 +215,15 @@ impl AccessLog {
     pub fn buffer(&self, clock: &Clock) -> LogBuffer {
         let version = self.shared.version.load(Ordering::Acquire);
         let manner = self.shared.manner.lock().clone();
-        let block = if manner.queue.is_some() { new_block() } else { Vec::new() };
+        let block = if manner.writes { new_block() } else { Vec::new() };
+        let buffers = self.shared.buffers.fetch_add(1, Ordering::Relaxed) + 1;
+        #[allow(clippy::cast_possible_truncation)] // a seed
+        let seed = clock.micros() as u32;
         let mut buffer = LogBuffer {
             shared: Arc::clone(&self.shared),
             version,
             manner,
-            apart: Vec::new(),
+            watched: Watched::new(buffers, seed.wrapping_add(buffers)),
             block,
             lines: 0,
             time: SecondText::new(),
@@ -238,6 +253,12 @@ impl AccessLog {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
+    /// The last requests that ended in a server's error, newest first, as lines of JSON without line feed. They are kept however the log
+    /// is written.
+    pub fn recent_errors(&self) -> Vec<Box<[u8]>> {
+        self.shared.errors.lines()
+    }
+
     /// Waits until all that was handed over before is written, at most `limit`; whether that was so. Blocks: call it
     /// when the workers have flushed and ended.
     pub fn finish(&self, limit: Duration) -> bool {
@@ -259,8 +280,8 @@ pub struct LogBuffer {
     /// Of `manner`.
     version: u64,
     manner: Manner,
-    /// Lines of JSON for who watches, where those of the log are not.
-    apart: Vec<u8>,
+    /// What who watches is shown.
+    watched: Watched,
     block: Vec<u8>,
     lines: u64,
     time: SecondText,
@@ -272,28 +293,55 @@ impl LogBuffer {
     /// Appends the line of a request that has ended.
     #[inline]
     pub fn append(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        if finished.status >= 500 {
+            self.error(id, request, finished);
+        }
         if self.manner.queue.is_none() {
             return;
         }
+        let line = self.line(id, request, finished);
+        let begin = self.block.len();
+        if self.manner.writes {
+            match self.manner.format {
+                LogFormat::Json => line.json(&mut self.time, &mut self.block),
+                LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+            }
+            self.lines += 1;
+        }
+        if self.manner.watched
+            && let Some(weight) = self.watched.take(finished)
+        {
+            match self.block.get(begin..) {
+                Some(written) if self.manner.writes && self.manner.format == LogFormat::Json => {
+                    self.watched.copy(written, weight);
+                }
+                _ => self.watched.append(&line, &mut self.time, weight),
+            }
+            if self.watched.is_full() {
+                self.show();
+            }
+        }
+        if self.block.len() >= LOG_BLOCK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    #[inline]
+    fn line<'a>(&self, id: RequestId, request: &'a Request, finished: &'a Finished<'a>) -> Line<'a> {
         let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
-        let line = Line {
+        Line {
             wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
             id,
             mask_client: self.manner.mask_client,
             request,
             finished,
-        };
-        match self.manner.format {
-            LogFormat::Json => line.json(&mut self.time, &mut self.block),
-            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
         }
-        if self.manner.apart {
-            line.json(&mut self.time, &mut self.apart);
-        }
-        self.lines += 1;
-        if self.block.len() >= LOG_BLOCK_BYTES {
-            self.hand_over();
-        }
+    }
+
+    #[cold]
+    fn error(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        let line = self.line(id, request, finished);
+        self.watched.error(&line, &mut self.time, &self.shared.errors);
     }
 
     /// Hands over what is there and takes the time anew. Call it every `LOG_FLUSH_EVERY` and when the worker ends.
@@ -302,9 +350,13 @@ impl LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.watched.second();
         let version = self.shared.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
+            let buffers = self.shared.buffers.load(Ordering::Relaxed);
+            self.watched.share_among(buffers);
             self.manner = self.shared.manner.lock().clone();
         }
     }
@@ -313,14 +365,19 @@ impl LogBuffer {
         self.steady_to_wall_millis = clock.wall().as_millis().wrapping_sub(clock.now().as_millis());
     }
 
+    /// Hands over what who watches is shown.
+    fn show(&mut self) {
+        let Some((text, requests)) = self.watched.hand_over() else { return };
+        if let Some(queue) = &self.manner.queue {
+            // A full queue costs who watches, not the log.
+            let _ = queue.try_send(Message::Watched { text, requests });
+        }
+    }
+
     #[cold]
     fn hand_over(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         let Some(queue) = &self.manner.queue else { return };
-        if !self.apart.is_empty() {
-            // A full queue costs who watches, not the log.
-            let _ = queue.try_send(Message::Apart { text: std::mem::take(&mut self.apart), lines });
-        }
         let empty = self.shared.spare.lock().pop().unwrap_or_else(new_block);
         let text = std::mem::replace(&mut self.block, empty);
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
@@ -339,6 +396,8 @@ impl Drop for LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.shared.buffers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -392,12 +451,8 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Mes
             }
         }
         match message {
-            Message::Apart { text, lines } => shared.taps.tell(&text, lines),
+            Message::Watched { text, requests } => shared.taps.tell(text, requests),
             Message::Block { text, lines } => {
-                // JSON begins so, and no other line does.
-                if text.first() == Some(&b'{') {
-                    shared.taps.tell(&text, lines);
-                }
                 if let Err(error) = sink.write_all(&text) {
                     // Said once: a full disk would otherwise fill the error log with itself.
                     if shared.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {
