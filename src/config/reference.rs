@@ -622,6 +622,7 @@ const PARTS: &[Part] = &[
             ("connections_max", "number", LIMITS, "Limits", "connections_max"),
             ("requests_per_connection_max", "number", LIMITS, "Limits", "requests_per_connection_max"),
             ("drain_timeout", "duration", LIMITS, "Limits", "drain_timeout"),
+            ("upgrade_timeout", "duration", LIMITS, "Limits", "upgrade_timeout"),
         ],
     },
 ];
