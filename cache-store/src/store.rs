@@ -14,6 +14,7 @@ use http::{Method, header};
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::form::Encoded;
+use crate::handover::Handover;
 use crate::key::{CacheKey, Keyer};
 use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
@@ -50,6 +51,7 @@ pub struct CacheStore {
     flights: Flights,
     purges: Arc<Purges>,
     stock: Stock,
+    handover: Handover,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -114,6 +116,7 @@ impl CacheStore {
                 .as_ref()
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             stock: Stock::new(disk.is_none()),
+            handover: Handover::default(),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -396,6 +399,11 @@ impl CacheStore {
     /// The disk beneath, if there is one.
     pub const fn disk(&self) -> Option<&Arc<Disk>> {
         self.disk.as_ref()
+    }
+
+    /// Another process of this node that serves as well.
+    pub(crate) const fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     /// What is known of URLs.

@@ -24,6 +24,7 @@ mod steer;
 mod stop;
 mod talk;
 mod top;
+mod upgrade;
 mod warm;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use talk::Talk;
+pub(crate) use talk::chain;
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +97,8 @@ enum Command {
     Plan(plan::Plan),
     /// Show how a running node shares requests among pools, or move the shares.
     Steer(steer::Steer),
+    /// Replace a running node's binary without losing a request.
+    Upgrade(upgrade::Upgrade),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -139,6 +143,7 @@ impl Command {
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
+            Self::Upgrade(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

@@ -39,6 +39,8 @@ pub struct Limits {
     pub requests_per_connection_max: u64,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: Duration,
+    /// How long a new process that is to take over may take to read its settings, and again to open the store.
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             connections_max: 20_000,
             requests_per_connection_max: 1_000_000,
             drain_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -217,6 +220,28 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
 /// From the first change beside a geo database to reading it: whoever copies instead of renaming may still be writing.
 pub const DATABASE_SETTLE: Duration = Duration::from_millis(500);
+/// The longest that `upgrade_timeout` may be: purges wait as long.
+pub const UPGRADE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// How long a client command waits for an upgrade.
+pub const UPGRADE_CLIENT_TIMEOUT: Duration = Duration::from_mins(6);
+/// How long a new process waits for the next word of the one that it takes over from: that one gives it up before.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_mins(5);
+/// One write to the other process.
+pub const HANDOVER_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one message between the two.
+pub const HANDOVER_MESSAGE_BYTES_MAX: usize = 16 * MIB;
+/// Listening sockets of a service manager that are taken.
+pub const INHERITED_SOCKETS_MAX: usize = 1024;
+/// Listening sockets that are handed over.
+pub const HANDOVER_SOCKETS_MAX: usize = 16 * KIB;
+/// Keys that wait to be told to the other process; beyond it they count as everything.
+pub const HANDOVER_CHANGES_MAX: usize = 64 * KIB;
+/// How long a purge waits for the older process to hear of it before that is ended.
+pub const HANDOVER_PURGE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a new process that has failed may take to be gone.
+pub const HANDOVER_REAP: Duration = Duration::from_secs(5);
+/// How long a process that another has succeeded waits for requests on connections that are idle, to tell them to go by an answer.
+pub const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// A block of access log lines is handed to the writer when it holds this many bytes.
 pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
 /// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
@@ -227,6 +252,8 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long opening the access log may take.
+pub const LOG_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who may watch the access log live at once.
 pub const LOG_TAPS_MAX: usize = 16;
 /// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
@@ -266,6 +293,8 @@ pub const STREAM_TICK: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that upgrades, bytes.
+pub const UPGRADE_BODY_BYTES_MAX: usize = 8 * KIB;
 /// Body of a call that moves shares, bytes.
 pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.

@@ -29,7 +29,7 @@ use super::line::Line;
 use super::tap::{Tap, Taps};
 use super::watched::Watched;
 use crate::clock::Clock;
-use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
+use crate::config::limits::{LOG_BLOCK_BYTES, LOG_OPEN_TIMEOUT, LOG_QUEUE_BLOCKS};
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
@@ -125,7 +125,7 @@ impl AccessLog {
             reopen: AtomicBool::new(false),
             spare: Mutex::new(Vec::new()),
         });
-        if let Some(sink) = open(&log.target)? {
+        if let Some(sink) = open_within(&log.target, LOG_OPEN_TIMEOUT)? {
             shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
         }
         Ok(Self { shared })
@@ -136,9 +136,9 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
     pub fn change(&self, log: &Log) -> io::Result<()> {
-        // Without the lock: a pipe that nobody reads is opened when somebody does.
+        // Without the lock: it may take its time.
         let is_other = self.shared.manner.lock().target != log.target;
-        let opened = if is_other { open(&log.target)? } else { None };
+        let opened = if is_other { open_within(&log.target, LOG_OPEN_TIMEOUT)? } else { None };
         let mut manner = self.shared.manner.lock();
         if is_other {
             match (opened, &manner.queue) {
@@ -241,6 +241,12 @@ impl AccessLog {
             // A full queue wakes the writer anyway.
             let _ = queue.try_send(Message::Look);
         }
+    }
+
+    /// Ends the writer, once it has written what waits; workers that are not over yet write nowhere.
+    pub fn end(&self) {
+        self.shared.manner.lock().queue = None;
+        self.shared.version.fetch_add(1, Ordering::Release);
     }
 
     /// Lines lost because the writer was too slow or the target refused them.
@@ -424,6 +430,21 @@ fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
             Some(Box::new(File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?)))
         }
         LogTarget::File(path) => Some(Box::new(OpenOptions::new().create(true).append(true).open(path)?)),
+    })
+}
+
+/// The same within a time: a pipe that nobody reads opens when somebody does, and a file system over a network when it likes. What
+/// opens later is closed again.
+fn open_within(target: &LogTarget, limit: Duration) -> io::Result<Option<Box<dyn Write + Send>>> {
+    let LogTarget::File(path) = target else { return open(target) };
+    let (sender, opened) = sync_channel(1);
+    let wanted = target.clone();
+    std::thread::Builder::new().name("log-open".into()).spawn(move || drop(sender.send(open(&wanted))))?;
+    opened.recv_timeout(limit).unwrap_or_else(|_| {
+        let path = path.display();
+        let what =
+            format!("{path} does not open within {limit:?}: a pipe that nobody reads, or a disk that hangs");
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
     })
 }
 
@@ -639,6 +660,48 @@ mod tests {
         let mut buffer = log.buffer(&clock());
         append(&mut buffer, "/");
         assert_eq!((buffer.block.capacity(), log.finish(LIMIT)), (0, true));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_waited_for_no_longer_than_a_time() {
+        let directory = scratch();
+        let path = directory.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let target = LogTarget::File(path.clone());
+        let refused = open_within(&target, Duration::from_millis(1)).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert!(refused.to_string().contains("a pipe that nobody reads"), "{refused}");
+        // Whoever waits still is let go, and closes what it has.
+        let mut reader = File::open(&path).unwrap();
+        assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_writer_does_not_outlive_the_log() {
+        struct Told {
+            _alive: SyncSender<()>,
+        }
+        impl Write for Told {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, dropped) = sync_channel(0);
+        let log =
+            AccessLog::start_with(&settings(LogTarget::Off), Box::new(Told { _alive: sender })).unwrap();
+        let mut buffer = log.buffer(&clock());
+        append(&mut buffer, "/");
+        drop(buffer);
+        assert!(log.finish(LIMIT));
+        log.end();
+        assert_eq!(dropped.recv(), Err(std::sync::mpsc::RecvError), "its sink has gone with it");
+        assert_eq!(log.dropped_lines(), 0);
     }
 
     #[test]
