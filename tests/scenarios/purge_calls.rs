@@ -140,7 +140,7 @@ async fn methods_of_other_caches_purge_on_the_clients_listener() {
     }
 }
 
-/// What WordPress's "Proxy Cache Purge" 5.x puts on the wire when a post is saved, a button pressed, or with tags switched on.
+/// What the plugin "Proxy Cache Purge" 5.x puts on the wire when a post is saved, a button pressed, or with tags switched on.
 #[tokio::test]
 async fn a_wordpress_plugin_purges_as_it_is() {
     for (purges, expected) in [
