@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod fuzzing;
 mod gate;
 pub mod handover;
+pub mod import;
 pub mod listener;
 pub mod manager;
 pub mod node;

@@ -542,6 +542,22 @@ pub const TIER_CHANGED_PLACES: usize = 4096;
 pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a piece of a parent's log.
 pub const TIER_CALL_BYTES_MAX: usize = 16 * MIB;
+
+/// Bytes of all the files that an import reads.
+pub const IMPORT_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of what an import has once snippets are in their places.
+pub const IMPORT_FILLED_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a word in which arguments of a snippet are filled in, and of an argument.
+pub const IMPORT_FILLED_WORD_BYTES_MAX: usize = 4096;
+/// Files that an import reads.
+pub const IMPORT_FILES_MAX: usize = 1_000;
+/// How deep blocks of other servers' settings lie in one another, and files include one another.
+pub const IMPORT_DEPTH_MAX: usize = 32;
+/// Words and directives of other servers' settings.
+pub const IMPORT_WORDS_MAX: usize = 200_000;
+/// Notes of an import; further ones are left out.
+pub const IMPORT_NOTES_MAX: usize = 1_000;
+
 /// Copies of requests (`mirror`) under way in the process; what finds no room is not copied.
 pub const MIRRORED_MAX: usize = 256;
 /// How long one of them may take, answer included.
