@@ -22,7 +22,11 @@ pub mod encode;
 pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod gate;
+pub mod handover;
+pub mod import;
 pub mod listener;
+pub mod manager;
 pub mod node;
 pub mod observe;
 pub mod origin;
@@ -32,6 +36,7 @@ pub mod respond;
 pub mod route;
 pub mod serve;
 pub mod shutdown;
+pub mod start;
 mod watch;
 
 pub use node::{Running, StartError};

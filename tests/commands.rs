@@ -123,9 +123,7 @@ fn help_shows_examples_and_only_what_works() {
     let (code, out, _) = tidegate(&["--help"]);
     assert_eq!(code, 0);
     assert!(out.contains("tidegate proxy --to http://127.0.0.1:3000"), "{out}");
-    for later in ["  upgrade", "  top "] {
-        assert!(!out.contains(later), "{later} is listed: {out}");
-    }
+    assert!(out.contains("  top ") && out.contains("  upgrade "), "{out}");
     let (_, out, _) = tidegate(&["proxy", "--help"]);
     assert!(out.contains("--memory <SIZE>") && out.contains("--disk <DIR>"), "{out}");
 }

@@ -14,6 +14,7 @@ use http::{Method, header};
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::form::Encoded;
+use crate::handover::Handover;
 use crate::key::{CacheKey, Keyer};
 use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
@@ -52,6 +53,7 @@ pub struct CacheStore {
     purges: Arc<Purges>,
     stock: Stock,
     pub(crate) sizing: Sizing,
+    handover: Handover,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -92,6 +94,8 @@ pub struct Usage {
     pub promoted: u64,
     /// Number of the last purge.
     pub purge_sequence: u64,
+    /// Fetches for what purges took.
+    pub purge_refetches: u64,
 }
 
 impl std::fmt::Debug for CacheStore {
@@ -120,6 +124,7 @@ impl CacheStore {
                 .as_ref()
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             stock: Stock::new(disk.is_none()),
+            handover: Handover::default(),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -404,6 +409,11 @@ impl CacheStore {
         self.disk.as_ref()
     }
 
+    /// Another process of this node that serves as well.
+    pub(crate) const fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
     /// What is known of URLs.
     pub(crate) const fn stock(&self) -> &Stock {
         &self.stock
@@ -564,6 +574,7 @@ impl CacheStore {
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
             promoted: self.counters.promoted.load(Ordering::Relaxed),
             purge_sequence: self.purges.log.sequence(),
+            purge_refetches: self.purges.broad.costs.total(),
         }
     }
 
@@ -761,6 +772,7 @@ impl CacheStore {
     ) -> Fill {
         let primary = resource.key;
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
+        self.purges.broad.costs.fetched(primary);
         let mut candidates: Vec<_> = stored.iter().cloned().collect();
         if why != Why::Partial
             && let Some(Slot::Variants(variants)) = self.objects.find(primary)

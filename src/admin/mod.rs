@@ -23,6 +23,7 @@ mod settings;
 mod steer;
 mod stream;
 pub(crate) mod tokens;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub use query::ExplainQuery;
 use crate::clock::Clock;
 use crate::config::limits::ADMIN_BODIES_MAX;
 use crate::config::{self, Site};
+use crate::handover::Upgrader;
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
@@ -112,12 +114,21 @@ struct Inner {
     clock: Clock,
     door: AdminDoor,
     /// None where there is nothing to reload: in tests.
-    reloader: Option<Arc<Reloader>>,
+    operations: Option<Operations>,
     ids: RequestIds,
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
     deploys: deploy::Deploys,
     streams: stream::Streams,
+}
+
+/// What is done with the node as a whole.
+#[derive(Clone)]
+pub struct Operations {
+    /// Takes up other settings.
+    pub reloader: Arc<Reloader>,
+    /// Puts another process in this one's place.
+    pub upgrader: Arc<Upgrader>,
 }
 
 /// Who may call; a reload puts another in its place.
@@ -172,14 +183,14 @@ impl AdminService {
     pub fn new(
         door: AdminDoor,
         node: NodeNow,
-        reloader: Option<Arc<Reloader>>,
+        operations: Option<Operations>,
         observe: Arc<Observe>,
         clock: Clock,
     ) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
         let (deploys, streams) = (deploy::Deploys::default(), stream::Streams::default());
-        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys, streams }))
+        Self(Arc::new(Inner { node, observe, clock, door, operations, ids, bodies, deploys, streams }))
     }
 }
 
@@ -238,6 +249,7 @@ impl Inner {
                 return Ok(Answering::Live(Box::new(events)));
             }
             (Route::Reload, _) => Box::pin(inner.reload()),
+            (Route::Upgrade, _) => Box::pin(inner.upgrade(std::mem::take(&mut request.body))),
             (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
             (Route::Steer, Some(bearer)) => {
                 let site = steer::site_of(varied)?;
@@ -329,7 +341,8 @@ impl Inner {
             Route::DashboardStyle => text("text/css; charset=utf-8", include_str!("dashboard/style.css")),
             Route::DashboardScript => text("text/javascript; charset=utf-8", DASHBOARD_SCRIPT),
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
-            Route::Drain
+            Route::Upgrade
+            | Route::Drain
             | Route::Resume
             | Route::Purge
             | Route::Deploy

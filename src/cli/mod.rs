@@ -6,11 +6,14 @@
 
 mod check;
 mod client;
+mod completions;
 mod demo;
 mod deploy;
 mod effective;
 mod explain;
+mod import;
 mod log;
+mod man;
 mod plan;
 mod port;
 mod proxy;
@@ -24,6 +27,7 @@ mod steer;
 mod stop;
 mod talk;
 mod top;
+mod upgrade;
 mod warm;
 
 use std::path::PathBuf;
@@ -32,6 +36,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use talk::Talk;
+pub(crate) use talk::chain;
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +84,8 @@ enum Command {
     Config(effective::Effective),
     /// Make a running node forget what it stored, or make it stale.
     Purge(purge::Purge),
+    /// Translate nginx's or Caddy's settings into a settings file.
+    Import(import::Import),
     /// Sign a URL for a route whose access rules ask for a signature.
     Sign(sign::Sign),
     /// Tell what a running node would do with a request, and why.
@@ -95,8 +102,16 @@ enum Command {
     Plan(plan::Plan),
     /// Show how a running node shares requests among pools, or move the shares.
     Steer(steer::Steer),
+    /// Replace a running node's binary without losing a request.
+    Upgrade(upgrade::Upgrade),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
+    /// Print what a shell needs to complete these commands.
+    #[command(hide = true)]
+    Completions(completions::Completions),
+    /// Print a manual page, or write all of them.
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// The whole program.
@@ -132,6 +147,7 @@ impl Command {
             Self::Config(command) => command.carry_out(talk),
             Self::Purge(command) => command.carry_out(talk),
             Self::Explain(command) => command.carry_out(talk),
+            Self::Import(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
             Self::Top(command) => command.carry_out(talk),
@@ -139,7 +155,10 @@ impl Command {
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
+            Self::Upgrade(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
+            Self::Completions(command) => command.carry_out(talk),
+            Self::Man(command) => command.carry_out(talk),
         }
     }
 }
@@ -164,6 +183,53 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// What `--help` prints of each command. `TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests` writes the page anew.
+    fn page_of_commands() -> String {
+        use std::fmt::Write as _;
+
+        let mut page = String::from(
+            "# Every command\n\nThis page is made from the definitions that parse the arguments; a test fails where it is not up to date.\n\
+             `tidegate COMMAND --help` prints the same, and where the package is installed so does `man tidegate-COMMAND`.\n\n\
+             Client commands find the node by `--admin ADDR` or `TIDEGATE_ADMIN`, and the token by `TIDEGATE_TOKEN` or\n\
+             `--token-file`. Exit codes: 0 done, 1 failed, 2 usage or settings. Results go to standard output, talk to standard error.\n",
+        );
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            let asked = Arguments::command().try_get_matches_from(["tidegate", name, "--help"]);
+            let help = asked.expect_err("help is told as an error").render().to_string();
+            let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+            let _ = write!(page, "\n## tidegate {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_commands_is_up_to_date() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
+        if std::env::var_os("TIDEGATE_BLESS").is_some() {
+            std::fs::write(&path, page_of_commands()).expect("the page can be written");
+        }
+        let stands = std::fs::read_to_string(&path).unwrap_or_default();
+        let bless = "TIDEGATE_BLESS=1 cargo test -p tidegate --lib cli::tests";
+        let mut root = Arguments::command();
+        root.build();
+        for command in root.get_subcommands() {
+            let name = command.get_name();
+            let section = stands.split("\n## tidegate ").find(|section| section.lines().next() == Some(name));
+            let section =
+                section.unwrap_or_else(|| panic!("docs/commands.md does not know `{name}`: {bless}"));
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let shown = argument.get_long().map(|long| format!("--{long}"));
+                let told = shown.as_ref().is_none_or(|long| section.contains(long.as_str()));
+                assert!(
+                    told,
+                    "docs/commands.md does not know `{name} {}`: {bless}",
+                    shown.unwrap_or_default()
+                );
+            }
+        }
     }
 
     #[test]

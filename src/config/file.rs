@@ -154,6 +154,12 @@ impl<'t> Section<'t> {
     }
 
     fn ask(&self, key: &'static str) {
+        #[cfg(test)]
+        RECORD.with_borrow_mut(|record| {
+            if let Some(record) = record {
+                record.insert((self.name.clone(), key));
+            }
+        });
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
@@ -406,6 +412,20 @@ impl<'t> Item<'t> {
         };
         Some(Section::new(name, self.span.clone(), table, self.found))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Tables and keys that were asked for, while somebody wants to know.
+    static RECORD: RefCell<Option<std::collections::BTreeSet<(String, &'static str)>>> = const { RefCell::new(None) };
+}
+
+/// What is asked for while `reads` runs on this thread.
+#[cfg(test)]
+pub(super) fn record(reads: impl FnOnce()) -> std::collections::BTreeSet<(String, &'static str)> {
+    RECORD.set(Some(std::collections::BTreeSet::new()));
+    reads();
+    RECORD.take().unwrap_or_default()
 }
 
 /// The one of `known` that `text` was most likely meant to be.

@@ -39,6 +39,8 @@ pub struct Limits {
     pub requests_per_connection_max: u64,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: Duration,
+    /// How long a new process that is to take over may take to read its settings, and again to open the store.
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             connections_max: 20_000,
             requests_per_connection_max: 1_000_000,
             drain_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -217,6 +220,28 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
 /// From the first change beside a geo database to reading it: whoever copies instead of renaming may still be writing.
 pub const DATABASE_SETTLE: Duration = Duration::from_millis(500);
+/// The longest that `upgrade_timeout` may be: purges wait as long.
+pub const UPGRADE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// How long a client command waits for an upgrade.
+pub const UPGRADE_CLIENT_TIMEOUT: Duration = Duration::from_mins(6);
+/// How long a new process waits for the next word of the one that it takes over from: that one gives it up before.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_mins(5);
+/// One write to the other process.
+pub const HANDOVER_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one message between the two.
+pub const HANDOVER_MESSAGE_BYTES_MAX: usize = 16 * MIB;
+/// Listening sockets of a service manager that are taken.
+pub const INHERITED_SOCKETS_MAX: usize = 1024;
+/// Listening sockets that are handed over.
+pub const HANDOVER_SOCKETS_MAX: usize = 16 * KIB;
+/// Keys that wait to be told to the other process; beyond it they count as everything.
+pub const HANDOVER_CHANGES_MAX: usize = 64 * KIB;
+/// How long a purge waits for the older process to hear of it before that is ended.
+pub const HANDOVER_PURGE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a new process that has failed may take to be gone.
+pub const HANDOVER_REAP: Duration = Duration::from_secs(5);
+/// How long a process that another has succeeded waits for requests on connections that are idle, to tell them to go by an answer.
+pub const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// A block of access log lines is handed to the writer when it holds this many bytes.
 pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
 /// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
@@ -237,6 +262,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const TRACESTATE_BYTES_MAX: usize = 1024;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long opening the access log may take.
+pub const LOG_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who may watch the access log live at once.
 pub const LOG_TAPS_MAX: usize = 16;
 /// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
@@ -276,6 +303,8 @@ pub const STREAM_TICK: Duration = Duration::from_secs(1);
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that upgrades, bytes.
+pub const UPGRADE_BODY_BYTES_MAX: usize = 8 * KIB;
 /// Body of a call that moves shares, bytes.
 pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.
@@ -426,6 +455,8 @@ pub const FLEET_PULL: Duration = Duration::from_secs(5);
 pub const FLEET_RETRY: Duration = Duration::from_millis(250);
 /// How often a node says how far it is although nothing has changed.
 pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
+/// How long nothing is to be given before it is written down how much was: a start gives from there on.
+pub const FLEET_NOTE: Duration = Duration::from_mins(10);
 /// A node that has not been heard of for so long is no longer waited for.
 pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
 /// Calls of one child that wait for a purge at the same time: it makes one, and those of connections that broke end by themselves.
@@ -434,6 +465,10 @@ pub const FLEET_POLLS_A_CHILD: usize = 4;
 pub const FLEET_POLLS: usize = 1024;
 /// How long a purge that asks for it waits for the fleet.
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
+/// Over how many nodes, one a parent of the other, it is asked who has a purge: each waits a little shorter than who asks it.
+pub const FLEET_RECEIPT_HOPS: u8 = 4;
+/// By how much.
+pub const FLEET_RECEIPT_SPARE: Duration = Duration::from_millis(500);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
 pub const PURGE_RECORDS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Requests a second of `purge --warm` where it does not say.
@@ -523,6 +558,22 @@ pub const TIER_CHANGED_PLACES: usize = 4096;
 pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a piece of a parent's log.
 pub const TIER_CALL_BYTES_MAX: usize = 16 * MIB;
+
+/// Bytes of all the files that an import reads.
+pub const IMPORT_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of what an import has once snippets are in their places.
+pub const IMPORT_FILLED_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a word in which arguments of a snippet are filled in, and of an argument.
+pub const IMPORT_FILLED_WORD_BYTES_MAX: usize = 4096;
+/// Files that an import reads.
+pub const IMPORT_FILES_MAX: usize = 1_000;
+/// How deep blocks of other servers' settings lie in one another, and files include one another.
+pub const IMPORT_DEPTH_MAX: usize = 32;
+/// Words and directives of other servers' settings.
+pub const IMPORT_WORDS_MAX: usize = 200_000;
+/// Notes of an import; further ones are left out.
+pub const IMPORT_NOTES_MAX: usize = 1_000;
+
 /// Copies of requests (`mirror`) under way in the process; what finds no room is not copied.
 pub const MIRRORED_MAX: usize = 256;
 /// How long one of them may take, answer included.

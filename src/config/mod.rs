@@ -23,6 +23,8 @@ pub mod plan;
 mod pool;
 pub mod presets;
 mod purge;
+#[cfg(test)]
+mod reference;
 mod rewrite;
 mod site;
 pub mod steer;

@@ -14,6 +14,7 @@ pub mod access;
 mod answer;
 mod authority;
 mod condition;
+pub(crate) mod ending;
 mod matcher;
 mod normal;
 mod policy;
@@ -102,6 +103,8 @@ pub struct Route<'t, 'r> {
     chosen_by: &'t [HeaderName],
     /// Whether the site has routes that are chosen by what is not in the URL.
     has_conditions: bool,
+    /// Whether the route was chosen by the ending of the path: what it stores is to be of that kind; see [`ending`].
+    pub(crate) by_ending: bool,
 }
 
 /// Why a request has no route.
@@ -257,6 +260,7 @@ impl RouteTable {
             pattern: matched.pattern,
             chosen_by: matched.chosen_by,
             has_conditions: matched.has_conditions,
+            by_ending: matched.by_ending,
         })
     }
 

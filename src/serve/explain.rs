@@ -93,10 +93,7 @@ impl Edge {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
         told_of_key(&route, &mut answer);
-        if let Some(crawlers) = &self.crawlers {
-            let class = crawlers.class_of(&fields, client);
-            answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
-        }
+        self.told_of_crawler(&fields, client, &mut answer);
         let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
@@ -114,6 +111,10 @@ impl Edge {
                 wall_secs: self.clock.wall().as_millis() / 1000,
             };
             (answer["access"], denied) = guarded::explain(guard, query.client, &asking);
+            // Nothing is asked where nobody reads along.
+            if route.policy.https_only && scheme == Scheme::Http && own.is_some() {
+                denied = None;
+            }
         }
         let (decision, reason) = if let Some(denied) = denied {
             ("refuse", Some(denied.as_str()))
@@ -202,6 +203,14 @@ impl Edge {
         })
     }
 
+    /// What the client is taken for, where crawlers have a lane of their own.
+    fn told_of_crawler(&self, fields: &Fields, client: IpAddr, answer: &mut Value) {
+        if let Some(crawlers) = &self.crawlers {
+            let class = crawlers.class_of(fields, client);
+            answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
+        }
+    }
+
     /// The path of the route that decides, as the settings have it.
     fn told_route(&self, route: &Route<'_, '_>) -> Option<String> {
         let site = self.config.sites.get(usize::from(route.site))?;
@@ -270,6 +279,7 @@ fn told_answer(own: &OwnAnswer<'_>) -> Value {
         OwnAnswer::NotAllowed(methods) => {
             json!({ "why": "method", "status": 405, "allow": super::answer::allowed(methods) })
         }
+        OwnAnswer::Server => json!({ "why": "https-only", "status": 204 }),
         OwnAnswer::TooLong => json!({ "why": "redirect-length", "status": 414 }),
     }
 }

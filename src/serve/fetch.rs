@@ -514,6 +514,10 @@ fn begin(
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
+        // An error is told as a page, and has a lifetime of its own.
+        if answer.status.is_success() && !walk.is_of_its_kind(&fields) {
+            return Err("ending");
+        }
         // A purge by one that is not kept would miss it.
         if tags.len() > TAGS_MAX {
             return Err("too-many-tags");

@@ -202,7 +202,7 @@ impl Edge {
         if request.upgrade != Upgrade::No
             && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
         {
-            return self.upgrade(request, &route.detached(), offered);
+            return self.upgrade(request, &route.detached(), offered, finish);
         }
         match route.bypass {
             None => {}
@@ -336,13 +336,18 @@ impl Edge {
     }
 
     /// Over to another protocol.
-    fn upgrade(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, offered: Box<[u8]>) -> Served {
-        let site = route.site;
+    fn upgrade(
+        self: &Arc<Self>,
+        request: &mut Request,
+        route: &Route<'_, '_>,
+        offered: Box<[u8]>,
+        finish: Finish,
+    ) -> Served {
         match Walk::pass(self, request, route) {
             Ok(walk) => {
-                Served::Later(Box::pin(async move { tagged(site, upgrade::upgrade(walk, offered).await) }))
+                Served::Later(Box::pin(async move { finish.answer(upgrade::upgrade(walk, offered).await) }))
             }
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 

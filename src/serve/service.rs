@@ -259,6 +259,7 @@ impl Node for Edge {
             sizing: self.store.sizing().advice(),
             purges: gauges::Purges {
                 sequence: usage.purge_sequence,
+                refetches: usage.purge_refetches,
                 applied: self.purges.applied(),
                 nodes: self.fleet.standings(),
             },

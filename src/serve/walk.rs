@@ -12,7 +12,7 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method, header};
 use parking_lot::Mutex;
 
 use super::Edge;
@@ -32,7 +32,7 @@ use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
-use crate::route::Route;
+use crate::route::{Route, ending};
 
 /// A request on its way.
 #[derive(Clone)]
@@ -70,6 +70,8 @@ pub(super) struct Walk {
     /// Its place in the lane of crawlers, once it has one.
     pub(super) place: Option<Place>,
     host_len: usize,
+    /// Its route was chosen by the ending of its path.
+    by_ending: bool,
     /// A parent would choose another route by what it is sent: it is not asked.
     is_past_parents: bool,
     /// The answer was begun anew already: what was stored turned out to be of another version.
@@ -224,6 +226,7 @@ impl Walk {
                 .and_then(|crawlers| crawlers.class_of(&request.fields, request.client.address.ip())),
             place: None,
             host_len,
+            by_ending: route.by_ending,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -264,6 +267,15 @@ impl Walk {
             Asker::Client => true,
             Asker::Node { around } => !around && stored.purged() == Purged::No,
         }
+    }
+
+    /// Whether what it is answered with is of the kind that its route was chosen for.
+    pub(super) fn is_of_its_kind(&self, fields: &HeaderMap) -> bool {
+        if !self.by_ending {
+            return true;
+        }
+        let path = self.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        ending::fits(path, fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes))
     }
 
     /// Whether a node of the tier asks.

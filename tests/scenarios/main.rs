@@ -10,6 +10,7 @@ mod access;
 mod cases;
 mod coalescing;
 mod crawlers;
+mod deception;
 mod encoding;
 mod failing;
 mod freshness;

@@ -339,3 +339,37 @@ async fn hosts_that_share_their_answers_are_asked_for_under_one_name() {
     let seen = stage.origin("a").seen();
     assert_eq!(seen.last().and_then(|seen| seen.field("host")).as_deref(), Some("alias.test"));
 }
+
+/// `a=1; a=2` and `a=1,2` are two readers, and `a=1,2` and `a=1, 2` as well.
+#[tokio::test]
+async fn cookies_in_the_key_are_told_apart_byte_for_byte() {
+    let stage = Stage::build().site("key = { cookies = [\"a\"] }\n").start().await;
+    stage.origin("a").answers("/x", |seen: &Seen| {
+        reply(200).cache_control("max-age=60").body(seen.field("cookie").unwrap_or_default())
+    });
+    let all = ["a=1,2", "a=1; a=2", "a=1, 2", "a=1 ,2", "a=1", "a=2; a=1", "a="];
+    for (nth, cookie) in (1..).zip(all) {
+        stage.client().header("cookie", cookie).get("/x").await.expect(200, cookie);
+        stage.until(|count| count.stored == nth).await;
+    }
+    for cookie in all {
+        assert!(
+            stage.client().header("cookie", cookie).get("/x").await.expect(200, cookie).is_hit(),
+            "{cookie}"
+        );
+    }
+}
+
+/// There is no URL that it could be sent to, and nothing goes to an origin in the clear.
+#[tokio::test]
+async fn where_only_https_is_spoken_options_for_the_server_is_answered_here() {
+    let stage = Stage::build().site("https_only = true\n").start().await;
+    let answer = stage.client().request("OPTIONS", "*", b"").await;
+    answer.expect_status(204).lacks("location");
+    assert_eq!(stage.count().requests, 0);
+    stage.client().request("OPTIONS", "/x", b"").await.expect_status(308);
+    // Access is asked of those only whom nobody reads along with.
+    let target = format!("/v1/explain?url=http://{HOST}/x");
+    let explained = stage.operator().get(&target).await.text();
+    assert!(explained.contains("https-only"), "{explained}");
+}

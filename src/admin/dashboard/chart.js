@@ -124,7 +124,7 @@ class Chart {
     const parts = [];
     for (const value of this.nothing.hidden ? lines : []) {
       parts.push(shape("line", "grid", { x1: left, x2: width - right, y1: y(value), y2: y(value) }));
-      parts.push(shape("text", "tick", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)));
+      parts.push(shape("text", "tick", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value).replace(/\.0(?= |$)/, "")));
     }
     const minutes = Math.round((this.to - this.from) / 60000), parted = minutes === 1 ? 4 : 5;
     for (let at = 0; at <= parted; at += 1) {

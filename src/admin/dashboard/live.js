@@ -100,7 +100,7 @@ $("token-form").addEventListener("submit", (event) => {
 });
 $("pause").addEventListener("click", () => pause(!view.paused));
 $("theme").addEventListener("click", () => theme(themes[(themes.indexOf(localStorage.getItem("theme") || "auto") + 1) % 3]));
-$("span").addEventListener("change", (event) => { view.seconds = Number(event.target.value); draw(); });
+$("span").addEventListener("change", (event) => { view.chosen = true; view.seconds = Number(event.target.value); draw(); });
 $("by").addEventListener("change", (event) => { view.by = event.target.value; $("most").replaceChildren(); showTop(view.top); });
 $("what").addEventListener("change", changed);
 $("selected").addEventListener("input", changed);

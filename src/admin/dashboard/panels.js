@@ -42,6 +42,11 @@ function draw() {
   if (!stat) return;
   const columns = view.columns;
   const to = (columns.requests || []).at(-1)?.[0] ?? Date.now();
+  // A node that has just begun has little to show yet.
+  if (!view.chosen) {
+    view.seconds = (columns.requests || []).length < 75 ? 60 : 300;
+    document.querySelector("input[name=span][value='" + view.seconds + "']").checked = true;
+  }
   const from = to - view.seconds * 1000;
   const ratio = lately("hit_ratio");
   put("hit-ratio", share(ratio));
@@ -83,8 +88,8 @@ function ranked(id, items, none, className) {
 // What was counted lately, from the counters of a minute ago.
 function risen(of) {
   const now = view.counts.at(-1), before = view.counts[0];
-  const seconds = Math.max(1, (now.when - before.when) / 1000);
-  return Object.entries(now[of]).map(([name, n]) => ({ name, count: n, rate: (n - (before[of][name] || 0)) / seconds }));
+  const seconds = (now.when - before.when) / 1000;
+  return Object.entries(now[of]).map(([name, n]) => ({ name, count: n, rate: seconds < 0.5 ? null : (n - (before[of][name] || 0)) / seconds }));
 }
 
 function showStat(stat) {

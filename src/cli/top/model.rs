@@ -54,7 +54,8 @@ pub(super) enum Asked {
 pub(super) struct Counted {
     pub(super) name: String,
     pub(super) count: f64,
-    pub(super) rate: f64,
+    /// `None` before there are two moments to compare.
+    pub(super) rate: Option<f64>,
 }
 
 impl Tab {
@@ -210,7 +211,7 @@ impl Model {
             return Vec::new();
         };
         #[allow(clippy::cast_precision_loss)] // sixty
-        let seconds = self.counts.len().saturating_sub(1).max(1) as f64;
+        let seconds = self.counts.len().saturating_sub(1) as f64;
         let mut all: Vec<Counted> = last
             .as_object()
             .into_iter()
@@ -218,11 +219,15 @@ impl Model {
             .map(|(name, count)| {
                 let count = count.as_f64().unwrap_or_default();
                 let before = first.get(name).and_then(Value::as_f64).unwrap_or_default();
-                Counted { name: name.clone(), count, rate: (count - before).max(0.0) / seconds }
+                let rate = (seconds > 0.0).then(|| (count - before).max(0.0) / seconds);
+                Counted { name: name.clone(), count, rate }
             })
             .collect();
         let by_count = self.tab == Tab::Reasons && self.sorted_by() == "in all";
-        let measure = |one: &Counted| if by_count { (one.count, one.rate) } else { (one.rate, one.count) };
+        let measure = |one: &Counted| {
+            let rate = one.rate.unwrap_or_default();
+            if by_count { (one.count, rate) } else { (rate, one.count) }
+        };
         all.sort_by(|a, b| measure(b).partial_cmp(&measure(a)).unwrap_or(std::cmp::Ordering::Equal));
         all
     }
@@ -341,15 +346,18 @@ mod tests {
     #[test]
     fn rates_are_of_the_last_minute() {
         let mut model = Model { tab: Tab::Reasons, ..Model::default() };
+        model.take("stat", r#"{"codes":{"200":9}}"#);
+        assert_eq!(model.counted("codes")[0].rate, None, "one moment has no rate");
+        model.counts.clear();
         for at in 0..=10 {
             let stat = json!({ "reasons": { "fast": at * 5, "old": 1000 }, "codes": { "200": at } });
             model.take("stat", &stat.to_string());
         }
         let reasons = model.counted("reasons");
-        assert_eq!(reasons[0], Counted { name: "fast".into(), count: 50.0, rate: 5.0 });
+        assert_eq!(reasons[0], Counted { name: "fast".into(), count: 50.0, rate: Some(5.0) });
         press(&mut model, KeyCode::Char('s'));
         assert_eq!(model.counted("reasons")[0].name, "old");
-        assert_eq!(model.counted("codes")[0], Counted { name: "200".into(), count: 10.0, rate: 1.0 });
+        assert_eq!(model.counted("codes")[0], Counted { name: "200".into(), count: 10.0, rate: Some(1.0) });
     }
 
     #[test]

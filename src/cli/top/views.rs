@@ -199,7 +199,7 @@ fn counted(frame: &mut Frame<'_>, title: &str, none: &str, all: &[Counted], scro
         let colour = if one.name.starts_with('5') { BAD } else { Color::Reset };
         Row::new([
             Cell::new(words::plain(&one.name)).style(Style::new().fg(colour)),
-            right(format!("{}/s", words::rate(one.rate))),
+            right(one.rate.map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::rate(rate)))),
             right(words::count(one.count)),
         ])
     });

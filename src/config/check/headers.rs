@@ -13,7 +13,7 @@ use super::super::value;
 
 /// Whose fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Requests to origins.
     Request,
     /// Answers to clients.
@@ -147,6 +147,14 @@ fn refusal(name: &HeaderName, side: Side, removes: bool) -> Option<Complaint> {
     };
     let message = format!("`{name}` cannot be {} here", if removes { "removed" } else { "written" });
     Some(Complaint::new("field", message, "not for settings", why))
+}
+
+/// Why a field of this name cannot be written, or removed; for who makes settings of something else.
+pub(crate) fn refused_field(name: &str, side: Side, removes: bool) -> Option<String> {
+    match value::field_name(name) {
+        Ok(name) => refusal(&name, side, removes).map(|complaint| complaint.help),
+        Err(complaint) => Some(complaint.message),
+    }
 }
 
 /// RFC 9110 §7.6.1 and §6.4, RFC 9112 §6.

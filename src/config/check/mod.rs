@@ -37,6 +37,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
+pub(crate) use headers::{Side, refused_field};
 pub(super) use mirror::OF as MIRROR_OF;
 pub(super) use policy::VARY_BY;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};

@@ -166,6 +166,7 @@ impl Page {
         self.line("connections_max", &limits.connections_max.to_string());
         self.line("requests_per_connection_max", &limits.requests_per_connection_max.to_string());
         self.line("drain_timeout", &time(limits.drain_timeout));
+        self.line("upgrade_timeout", &time(limits.upgrade_timeout));
     }
 }
 

@@ -35,7 +35,7 @@ use super::line::Line;
 use super::tap::{Tap, Taps};
 use super::watched::Watched;
 use crate::clock::Clock;
-use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
+use crate::config::limits::{LOG_BLOCK_BYTES, LOG_OPEN_TIMEOUT, LOG_QUEUE_BLOCKS};
 use crate::config::log::Sample;
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::request::Request;
@@ -124,7 +124,7 @@ impl AccessLog {
             lost_spans: Arc::default(),
             spare: Mutex::new(Vec::new()),
         });
-        if let Some(sink) = receiver::open(log)? {
+        if let Some(sink) = open_within(log, LOG_OPEN_TIMEOUT)? {
             shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
         }
         let this = Self { shared };
@@ -162,12 +162,12 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
     pub fn change(&self, log: &Log) -> io::Result<()> {
-        // Without the lock: a pipe that nobody reads is opened when somebody does.
+        // Without the lock: it may take its time.
         let is_other = {
             let manner = self.shared.manner.lock();
             manner.log.target != log.target || manner.log.rotation != log.rotation
         };
-        let opened = if is_other { receiver::open(log)? } else { None };
+        let opened = if is_other { open_within(log, LOG_OPEN_TIMEOUT)? } else { None };
         let mut manner = self.shared.manner.lock();
         if is_other {
             match (opened, &manner.queue) {
@@ -274,6 +274,12 @@ impl AccessLog {
             // A full queue wakes the writer anyway.
             let _ = queue.try_send(Message::Look);
         }
+    }
+
+    /// Ends the writer, once it has written what waits; workers that are not over yet write nowhere.
+    pub fn end(&self) {
+        self.shared.manner.lock().queue = None;
+        self.shared.version.fetch_add(1, Ordering::Release);
     }
 
     /// Lines lost because the writer was too slow or the target refused them.
@@ -463,6 +469,23 @@ fn line<'a>(
 #[inline]
 fn is_wanted(sample: Sample, name: &[u8], finished: &Finished<'_>) -> bool {
     sample.is_all() || finished.status >= 400 || !finished.complete || sample.takes(name)
+}
+
+/// What the settings name, opened within a time: a pipe that nobody reads opens when somebody does, and a file system over a network when it likes. What
+/// opens later is closed again.
+fn open_within(log: &Log, limit: Duration) -> io::Result<Option<Box<dyn Receiver>>> {
+    let LogTarget::File(path) = &log.target else { return receiver::open(log) };
+    let (sender, opened) = sync_channel(1);
+    let wanted = log.clone();
+    std::thread::Builder::new()
+        .name("log-open".into())
+        .spawn(move || drop(sender.send(receiver::open(&wanted))))?;
+    opened.recv_timeout(limit).unwrap_or_else(|_| {
+        let path = path.display();
+        let what =
+            format!("{path} does not open within {limit:?}: a pipe that nobody reads, or a disk that hangs");
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
+    })
 }
 
 fn start_writer(shared: Arc<Shared>, receiver: Box<dyn Receiver>) -> io::Result<SyncSender<Message>> {

@@ -159,6 +159,43 @@ fn a_log_that_is_off_keeps_nothing() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_is_waited_for_no_longer_than_a_time() {
+    let directory = scratch();
+    let path = directory.join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let refused =
+        open_within(&settings(LogTarget::File(path.clone())), Duration::from_millis(1)).err().unwrap();
+    assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+    assert!(refused.to_string().contains("a pipe that nobody reads"), "{refused}");
+    // Whoever waits still is let go, and closes what it has.
+    let mut reader = std::fs::File::open(&path).unwrap();
+    assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn the_writer_does_not_outlive_the_log() {
+    struct Told {
+        _alive: SyncSender<()>,
+    }
+    impl Receiver for Told {
+        fn take(&mut self, lines: &[u8], _: u64) -> io::Result<u64> {
+            Ok(receiver::count(lines))
+        }
+    }
+    let (sender, dropped) = sync_channel(0);
+    let log = AccessLog::start_with(&settings(LogTarget::Off), Box::new(Told { _alive: sender })).unwrap();
+    let mut buffer = log.buffer(&clock());
+    append(&mut buffer, "/");
+    drop(buffer);
+    assert!(log.finish(LIMIT));
+    log.end();
+    assert_eq!(dropped.recv(), Err(mpsc::RecvError), "its sink has gone with it");
+    assert_eq!(log.dropped_lines(), 0);
+}
+
+#[test]
 fn a_file_that_cannot_be_opened_is_told_at_start() {
     let path = scratch().join("missing").join("access.log");
     assert!(started(&settings(LogTarget::File(path))).is_err());

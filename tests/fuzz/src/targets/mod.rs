@@ -8,6 +8,7 @@ pub mod config;
 pub mod files;
 pub mod h1;
 pub mod h2;
+pub mod import;
 pub mod log;
 pub mod origin;
 pub mod proxied;
@@ -80,6 +81,8 @@ pub const TARGETS: &[Target] = &[
     target("token_file", admin::token_file, admin::TOKEN_WORDS, 10_000, 30),
     target("h2_frames", h2::h2_frames, h2::WORDS, 20_000, 170),
     target("h2_header_blocks", h2::h2_header_blocks, h2::BLOCK_WORDS, 60_000, 216),
+    target("nginx_settings", import::nginx_settings, import::NGINX_WORDS, 3_000, 5),
+    target("caddy_settings", import::caddy_settings, import::CADDY_WORDS, 3_000, 5),
     target("access_log", log::access_log, h1::WORDS, 30_000, 19),
 ];
 

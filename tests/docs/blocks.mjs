@@ -1,0 +1,135 @@
+// Reads the pages of docs/, checks links and settings, runs commands. See `run`.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+
+const [root, bin, work, ...only] = process.argv.slice(2);
+const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
+let passed = 0;
+let failed = 0;
+let unrun = 0;
+const claim = (name, why) => {
+  if (why === undefined) {
+    passed += 1;
+    console.log(`ok      ${name}`);
+  } else {
+    failed += 1;
+    console.log(`FAILED  ${name}\n        ${String(why).trim().replaceAll('\n', '\n        ')}`);
+  }
+};
+
+const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`);
+const wanted = only.length ? pages.filter((page) => only.some((name) => page.endsWith(`/${name}`))) : [...pages, 'README.md'];
+
+// A heading's anchor as forges make it.
+const anchor = (heading) =>
+  heading.toLowerCase().replace(/[`*_]/g, (sign) => (sign === '_' ? '_' : '')).replace(/[^\p{L}\p{N}\- _]/gu, '').replaceAll(' ', '-');
+const anchors = (text) => text.replace(/^```[^]*?^```/gm, '').split('\n').filter((line) => /^#+ /.test(line)).map((line) => anchor(line.replace(/^#+ /, '')));
+
+const links = (page, text) => {
+  const bare = text.replace(/^```[^]*?^```/gm, '').replace(/`[^`\n]*`/g, '');
+  const broken = [];
+  for (const [, target] of bare.matchAll(/\]\(([^)\s]+)\)/g)) {
+    if (/^[a-z]+:/.test(target)) continue;
+    const [path, hash] = target.split('#');
+    const file = path ? resolve(root, dirname(page), path) : join(root, page);
+    if (!existsSync(file)) broken.push(target);
+    else if (hash && !anchors(readFileSync(file, 'utf8')).includes(hash)) broken.push(target);
+  }
+  claim(`${page}: links lead somewhere`, broken.length ? `nothing at ${broken.join(', ')}` : undefined);
+};
+
+const blocks = (text) => {
+  const found = [];
+  const lines = text.split('\n');
+  for (let at = 0; at < lines.length; at += 1) {
+    const open = /^```(.*)$/.exec(lines[at]);
+    if (!open) continue;
+    const body = [];
+    const line = at + 1;
+    for (at += 1; at < lines.length && lines[at] !== '```'; at += 1) body.push(lines[at]);
+    const [language = '', mark = ''] = open[1].trim().split(/\s+/);
+    found.push({ language, mark, line, body: `${body.join('\n')}\n` });
+  }
+  return found;
+};
+
+// Files that settings in the book name.
+const files = (folder) => {
+  mkdirSync(folder, { recursive: true });
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '30',
+    '-subj', '/CN=localhost', '-keyout', join(folder, 'www.key'), '-out', join(folder, 'www.pem')], { stdio: 'ignore' });
+  const key = execFileSync('openssl', ['rand', '-hex', '32']);
+  for (const name of ['tier.key', '2026.key']) writeFileSync(join(folder, name), key, { mode: 0o600 });
+  writeFileSync(join(folder, 'tokens.toml'), '[[token]]\nname = "a"\nsha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"\n', { mode: 0o600 });
+};
+
+const around = '\n[[listener]]\naddress = "127.0.0.1:8080"\n\n[pool.main]\norigins = ["http://127.0.0.1:3000"]\n\n[[site]]\nhosts = ["*"]\n';
+
+const settings = (page, block, folder) => {
+  const file = join(folder, `line-${block.line}.toml`);
+  writeFileSync(file, block.mark === 'partial' ? block.body + around : block.body);
+  const told = spawnSync(join(bin, 'tidegate'), ['check', file], { encoding: 'utf8', env, cwd: folder });
+  claim(`${page}:${block.line}: the settings pass the check`, told.status === 0 ? undefined : told.stderr);
+};
+
+// What a block started in the background has to answer before the next one is run.
+const waits = (body) => {
+  const ports = [...body.matchAll(/http\.server (\d+)/g)].map(([, port]) => port);
+  if (/^tidegate (proxy|run|demo)\b.*&$/m.test(body)) ports.push('9180');
+  const waiting = ports.map((port) => `await_port ${port}`);
+  if (/^tidegate stop/m.test(body)) waiting.push('await_silence 9180', 'await_silence 8080');
+  return waiting.join('\n');
+};
+
+const commands = (page, shell, folder) => {
+  const node = shell.some((block) => block.mark === 'node');
+  const script = [
+    'set -euo pipefail',
+    'ip link set lo up',
+    // Bounded: a port that never answers fails the page.
+    'listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }',
+    'await_port() { for _ in $(seq 1200); do if listens "$1"; then return; fi; sleep 0.05; done; echo "nothing listens on $1" >&2; return 1; }',
+    'await_silence() { for _ in $(seq 1200); do if ! listens "$1"; then return; fi; sleep 0.05; done; echo "$1 is still answered" >&2; return 1; }',
+  ];
+  if (node) {
+    script.push(
+      'mkdir -p origin/news && echo home > origin/index.html && echo news > origin/news/index.html',
+      'python3 -m http.server 3000 --bind 127.0.0.1 --directory origin >/dev/null 2>&1 &',
+      `cat > tidegate.toml <<'TOML'${around}preset = "static"\n\n[purge]\nmethod_from = ["127.0.0.1/32"]\nTOML`,
+      'tidegate run >node.out 2>&1 &',
+      'await_port 3000; await_port 9180',
+    );
+  }
+  for (const block of shell) script.push(`echo "== line ${block.line}" >&2`, block.body, waits(block.body));
+  const file = join(folder, 'page.sh');
+  writeFileSync(file, script.join('\n'));
+  const told = spawnSync('unshare', ['--net', '--pid', '--fork', '--kill-child', 'bash', file], { encoding: 'utf8', env, cwd: folder, timeout: 300_000 });
+  const end = told.stderr.split('\n').slice(-25).join('\n');
+  claim(`${page}: ${shell.length} blocks of commands run`, told.status === 0 ? undefined : `${told.stdout.slice(-1500)}\n${end}`);
+};
+
+for (const page of wanted) {
+  const text = readFileSync(join(root, page), 'utf8');
+  links(page, text);
+  // The README's commands are the way of a developer; tests/run is one of them.
+  if (page === 'README.md') continue;
+  const folder = join(work, page.replaceAll('/', '-'));
+  files(folder);
+  const found = blocks(text);
+  for (const block of found.filter((block) => block.language === 'toml' && block.mark !== 'no-check')) settings(page, block, folder);
+  const shell = found.filter((block) => block.language === 'sh');
+  unrun += shell.filter((block) => block.mark === 'no-run').length;
+  const runs = shell.filter((block) => block.mark !== 'no-run');
+  if (runs.length) {
+    const place = join(folder, 'shell');
+    mkdirSync(place);
+    commands(page, runs, place);
+  }
+  const strange = found.filter((block) => !['toml', 'sh', 'text', 'yaml', 'php', 'json'].includes(block.language));
+  claim(`${page}: every block says what it is`, strange.length ? strange.map((block) => `line ${block.line}: ${block.language}`).join('\n') : undefined);
+}
+const missing = pages.filter((page) => page !== 'docs/README.md' && !readFileSync(join(root, 'docs/README.md'), 'utf8').includes(`(${page.slice(5)})`));
+claim('the table of contents names every page', missing.length ? missing.join(', ') : undefined);
+console.log(`docs: ${passed} passed, ${failed} failed; ${unrun} blocks of commands are marked as not run here`);
+process.exit(failed ? 1 : 0);
