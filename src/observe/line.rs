@@ -205,7 +205,7 @@ impl Line<'_> {
             LineField::Pool => text(out, outcome.pool.as_ref().map(|pool| pool.as_bytes())),
             LineField::Origin => text(out, outcome.origin.as_ref().map(|origin| origin.as_bytes())),
             LineField::OriginUs => {
-                outcome.origin_micros.into_iter().for_each(|micros| number(out, b"", micros))
+                outcome.origin_micros.into_iter().for_each(|micros| number(out, b"", micros));
             }
             LineField::Complete => {
                 out.extend_from_slice(if finished.complete { b"true" } else { b"false".as_slice() });

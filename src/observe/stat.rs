@@ -75,7 +75,7 @@ impl Observe {
                 "nodes": gauges.purges.nodes.iter().map(node).collect::<Vec<_>>(),
                 "count": gauges.purges.applied.iter().map(|kind| kind.count).sum::<u64>(),
             },
-            "sites": totals.sites.iter().filter(|site| &*site.site != "-" || site.all() > 0).map(|one| site(one, sized(&sizing, &one.site, &gauges.tiers))).collect::<Vec<_>>(),
+            "sites": totals.sites.iter().filter(|site| &*site.site != "-" || site.all() > 0).map(|one| site(one, &sized(&sizing, &one.site, &gauges.tiers))).collect::<Vec<_>>(),
             "log": { "dropped_lines": self.log.dropped_lines(), "written_bytes": self.log.written_bytes() },
         })
     }
@@ -189,7 +189,7 @@ fn node(one: &NodeStanding) -> Value {
     })
 }
 
-fn site(one: &SiteTotals, sizing: Value) -> Value {
+fn site(one: &SiteTotals, sizing: &Value) -> Value {
     json!({
         "site": &*one.site,
         "requests": one.all(),

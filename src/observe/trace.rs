@@ -14,6 +14,7 @@ use crate::config::trace::Trace;
 use crate::listener::fields::{FieldId, Fields};
 
 /// A request's part of a trace.
+#[allow(clippy::struct_field_names)] // as W3C names them
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     pub(crate) trace_id: u128,

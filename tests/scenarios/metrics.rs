@@ -4,6 +4,7 @@
 //! `TIDEGATE_BLESS=1` writes the table anew from what a node with everything switched on exports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -114,10 +115,10 @@ fn families(text: &str) -> BTreeMap<String, Family> {
     let mut families = BTreeMap::<String, Family>::new();
     for line in text.lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
-            families.entry(name.to_owned()).or_default().help = help.to_owned();
+            help.clone_into(&mut families.entry(name.to_owned()).or_default().help);
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' '))
         {
-            families.entry(name.to_owned()).or_default().kind = kind.to_owned();
+            kind.clone_into(&mut families.entry(name.to_owned()).or_default().kind);
         } else if let Some((name, labels)) = line.split_once('{') {
             let is_of = |family: &str| {
                 name == family
@@ -137,7 +138,7 @@ fn table(families: &BTreeMap<String, Family>) -> String {
     let mut table = String::from("\n| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
     for (name, Family { kind, labels, help }) in families {
         let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        table.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+        let _ = writeln!(table, "| `{name}` | {kind} | {labels} | {help} |");
     }
     table
 }

@@ -80,24 +80,25 @@ fn measured(
     known: &mut HashMap<u64, Measured>,
 ) -> io::Result<Option<Measured>> {
     let key = percent.to_bits();
-    if !known.contains_key(&key) {
-        let replayed = if on_disk {
-            let bytes = |percent: f64| (trace.footprint() as f64 * percent / 100.0) as u64;
-            if bytes(percent) < store::DISK_BYTES_MIN {
-                return Ok(None);
-            }
-            // Memory is the same beside disks of every size.
-            let memory = bytes(MEMORY_PERCENT);
-            store::replay_tiers(trace, memory, bytes(percent), &arguments.folder)?
-        } else {
-            let mut secret = [0; 32];
-            secret[..8].copy_from_slice(&arguments.seed.to_le_bytes());
-            store::replay(trace, percent, secret)
-        };
-        let Replayed { ratio, advice, rate, .. } = replayed;
-        known.insert(key, (ratio, advice, rate));
+    if let Some(measured) = known.get(&key) {
+        return Ok(Some(measured.clone()));
     }
-    Ok(known.get(&key).cloned())
+    let replayed = if on_disk {
+        let bytes = |percent: f64| (trace.footprint() as f64 * percent / 100.0) as u64;
+        if bytes(percent) < store::DISK_BYTES_MIN {
+            return Ok(None);
+        }
+        // Memory is the same beside disks of every size.
+        let memory = bytes(MEMORY_PERCENT);
+        store::replay_tiers(trace, memory, bytes(percent), &arguments.folder)?
+    } else {
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&arguments.seed.to_le_bytes());
+        store::replay(trace, percent, secret)
+    };
+    let Replayed { ratio, advice, rate, .. } = replayed;
+    known.insert(key, (ratio, advice.clone(), rate));
+    Ok(Some((ratio, advice, rate)))
 }
 
 /// What a prediction may be off by.

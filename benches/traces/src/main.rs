@@ -41,6 +41,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Hit ratio of the store on request traces
 #[derive(Parser)]
 #[command(name = "traces")]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own
 struct Arguments {
     /// Traces to replay, comma separated; `zipf` is generated
     #[arg(long, value_delimiter = ',', default_values = ["mix", "meta", "eu2", "tc0", "nasa", "web12", "web07", "zipf"])]

@@ -120,13 +120,11 @@ fn host_and_port(text: &str, port: u16) -> Option<String> {
 /// `http://host:port` of a receiver of spans.
 fn receiver(text: &str) -> Result<Box<str>, Complaint> {
     let rest = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    match rest.and_then(|rest| host_and_port(rest, OTLP_PORT)) {
-        Some(at) => Ok(at.into()),
-        None => {
-            let message = format!("`{}` is no receiver of spans", text.escape_debug());
-            Err(Complaint::new("trace-export", message, "not a receiver", EXPORT_EXAMPLE))
-        }
-    }
+    let at = rest.and_then(|rest| host_and_port(rest, OTLP_PORT));
+    at.map(Into::into).ok_or_else(|| {
+        let message = format!("`{}` is no receiver of spans", text.escape_debug());
+        Complaint::new("trace-export", message, "not a receiver", EXPORT_EXAMPLE)
+    })
 }
 
 fn format(item: &Item<'_>) -> Option<LogFormat> {

@@ -143,7 +143,7 @@ impl Sizing {
         let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
         let past_bytes = entries_max * PAST_BYTES_PER_ENTRY;
         let memory =
-            sizes().map(|factor| Scaled::new(times(memory_bytes as u64, factor) as usize, past_bytes));
+            sizes().map(|factor| Scaled::new(in_memory(times(memory_bytes as u64, factor)), past_bytes));
         let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
         let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
         Self { rate: AtomicU64::new(ALL), sample }
@@ -212,10 +212,10 @@ impl std::fmt::Debug for Sizing {
 impl Sample {
     fn replay(&mut self, asked: &Asked, rate: u64, is_purged: impl Fn(u64) -> bool) {
         let Asked { key, weight, bytes, .. } = *asked;
-        let room = |weight: usize, kept: &Kept| room_of(rate, weight as u64, kept.bytes) as usize;
+        let room = |weight: usize, kept: &Kept| in_memory(room_of(rate, weight as u64, kept.bytes));
         let usable = |until: u64, epoch: u64| asked.now_millis < until && !is_purged(epoch);
         let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch };
-        let in_memory: [bool; SIZES] = std::array::from_fn(|at| {
+        let resident: [bool; SIZES] = std::array::from_fn(|at| {
             let held = self.memory.get_mut(at).and_then(|tier| tier.use_of(key));
             held.is_some_and(|held| usable(held.until_millis, held.epoch))
         });
@@ -223,9 +223,9 @@ impl Sample {
             let held = self.disk.as_mut().and_then(|disks| disks.get_mut(at)?.use_of(key));
             held.is_some_and(|(until, epoch)| usable(until, epoch))
         });
-        let ([real_memory, ..], [real_disk, ..]) = (in_memory, on_disk);
-        for (tier, in_memory) in self.memory.iter_mut().zip(in_memory) {
-            if !in_memory {
+        let ([real_memory, ..], [real_disk, ..]) = (resident, on_disk);
+        for (tier, resident) in self.memory.iter_mut().zip(resident) {
+            if !resident {
                 let entry = Entry { key, weight, value: kept };
                 tier.insert(entry, asked.policy, real_disk, room);
             }
@@ -240,7 +240,7 @@ impl Sample {
         if asked.regardless {
             return;
         }
-        let ([_, others @ ..], [_, other_disks @ ..]) = (in_memory, on_disk);
+        let ([_, others @ ..], [_, other_disks @ ..]) = (resident, on_disk);
         // Of how many requests this one is a sample.
         #[allow(clippy::cast_precision_loss)] // below 2⁵³
         let stands_for = ALL as f64 / rate_of(rate, bytes).clamp(1, ALL) as f64;
@@ -267,7 +267,7 @@ impl Sample {
         for tier in &mut self.memory {
             tier.thin(
                 |key, kept| keep(key, kept.bytes),
-                |weight, kept| room_of(rate, weight as u64, kept.bytes) as usize,
+                |weight, kept| in_memory(room_of(rate, weight as u64, kept.bytes)),
             );
         }
         for disk in self.disk.iter_mut().flatten() {
@@ -280,6 +280,11 @@ impl Sample {
 fn room_of(rate: u64, weight: u64, bytes: u64) -> u64 {
     let rate = rate_of(rate, bytes).max(1);
     u64::try_from(u128::from(weight) * u128::from(ALL) / u128::from(rate)).unwrap_or(u64::MAX)
+}
+
+/// As a size in memory; one that does not fit is the largest there is.
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The rate for a body of so many bytes.

@@ -108,7 +108,7 @@ impl Receiver for Datagrams {
             self.datagram.clear();
             match &mut self.dress {
                 Dress::Journal => {
-                    self.datagram.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE=")
+                    self.datagram.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE=");
                 }
                 Dress::Syslog(header) => header.write(wall_millis, &mut self.datagram),
             }

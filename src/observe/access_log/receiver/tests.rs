@@ -28,6 +28,8 @@ fn numbered(directory: &std::path::Path) -> Vec<String> {
     names
 }
 
+type Read<'r> = &'r dyn Fn(&mut [u8]) -> usize;
+
 /// Every line is in one of the files, once and whole, the oldest ones in those that went.
 #[test]
 fn a_file_that_has_grown_is_begun_anew_and_no_line_is_torn() {
@@ -36,8 +38,8 @@ fn a_file_that_has_grown_is_begun_anew_and_no_line_is_torn() {
     let rotation = Rotation { bytes: 1000, keep: 3 };
     let mut file = receiver(LogTarget::File(path.clone()), Some(rotation));
     for block in 0..100 {
-        let lines: String = (0..5).map(|line| format!("line {block}-{line} of a block\n")).collect();
-        assert_eq!(file.take(lines.as_bytes(), WALL).unwrap(), 5);
+        let lines: Vec<_> = (0..5).map(|line| format!("line {block}-{line} of a block\n")).collect();
+        assert_eq!(file.take(lines.concat().as_bytes(), WALL).unwrap(), 5);
     }
     let names = numbered(&directory);
     assert_eq!(names, ["access.log", "access.log.1", "access.log.2", "access.log.3"]);
@@ -88,7 +90,7 @@ fn syslog_takes_a_message_a_line_over_datagrams() {
     let mut message = [0; 4096];
     let from_unix = |message: &mut [u8]| unix.recv(message).unwrap();
     let from_udp = |message: &mut [u8]| udp.recv(message).unwrap();
-    let both: [(SyslogAt, &dyn Fn(&mut [u8]) -> usize); 2] =
+    let both: [(SyslogAt, Read<'_>); 2] =
         [(SyslogAt::Unix(path), &from_unix), (SyslogAt::Udp(at.into()), &from_udp)];
     for (target, read) in both {
         let mut receiver = receiver(LogTarget::Syslog(target), None);
