@@ -315,6 +315,11 @@ impl Running {
     /// Completes when the node has ended, however that began.
     pub async fn ended(mut self) {
         self.shutdown.done().await;
+        if self.shutdown.is_succeeded() {
+            // Whoever asked for the other process is about to be told that it serves.
+            let clock = self.edge().clock.clone();
+            let _ = clock.timeout(ADMIN_FINISH, self.admin_shutdown.done()).await;
+        }
         self.admin_shutdown.force();
         self.admin_shutdown.done().await;
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
@@ -364,6 +369,8 @@ pub(crate) fn secret() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
+/// How long calls of operators that are under way may take once everything else has ended, where another process has taken over.
+const ADMIN_FINISH: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often the store is looked after.
 const STORE_TICK: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long what still waits for the disk may take at the end.
