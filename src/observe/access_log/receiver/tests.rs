@@ -28,7 +28,7 @@ fn numbered(directory: &std::path::Path) -> Vec<String> {
     names
 }
 
-type Read<'r> = &'r dyn Fn(&mut [u8]) -> usize;
+type Reading<'r> = &'r dyn Fn(&mut [u8]) -> usize;
 
 /// Every line is in one of the files, once and whole, the oldest ones in those that went.
 #[test]
@@ -90,7 +90,7 @@ fn syslog_takes_a_message_a_line_over_datagrams() {
     let mut message = [0; 4096];
     let from_unix = |message: &mut [u8]| unix.recv(message).unwrap();
     let from_udp = |message: &mut [u8]| udp.recv(message).unwrap();
-    let both: [(SyslogAt, Read<'_>); 2] =
+    let both: [(SyslogAt, Reading<'_>); 2] =
         [(SyslogAt::Unix(path), &from_unix), (SyslogAt::Udp(at.into()), &from_udp)];
     for (target, read) in both {
         let mut receiver = receiver(LogTarget::Syslog(target), None);
