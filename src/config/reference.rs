@@ -33,6 +33,8 @@ const PURGE: &str = "src/config/purge.rs";
 const TIER: &str = "src/config/tier.rs";
 const LIMITS: &str = "src/config/limits.rs";
 const RULES: &str = "cache-store/src/rules/policy.rs";
+const LOG: &str = "src/config/log.rs";
+const TRACE: &str = "src/config/trace.rs";
 const STEER: &str = "src/config/steer.rs";
 
 const PARTS: &[Part] = &[
@@ -53,6 +55,7 @@ const PARTS: &[Part] = &[
             ("tier", "table", MOD, "Config", "tier"),
             ("crawlers", "table", MOD, "Config", "crawlers"),
             ("log", "table", MOD, "Config", "log"),
+            ("trace", "table", LOG, "Log", "trace"),
             ("limits", "table", MOD, "Config", "limits"),
         ],
     },
@@ -594,12 +597,40 @@ const PARTS: &[Part] = &[
     },
     Part {
         title: "[log]",
-        asked_as: &["[log]"],
+        asked_as: &["[log]", "`mask_client`", "`rotate`"],
         about: "The access log.",
         rows: &[
-            ("access", "`\"stdout\"`, `\"off\"` or a path", MOD, "Log", "target"),
-            ("format", "`\"json\"`, `\"combined\"`", MOD, "Log", "format"),
-            ("mask_client", "true or false", MOD, "Log", "mask_client"),
+            (
+                "access",
+                "`\"stdout\"`, `\"off\"`, a path, `\"syslog\"`, `\"syslog+udp://HOST:514\"`, `\"syslog+tcp://HOST:601\"`, `\"journald\"`",
+                LOG,
+                "Log",
+                "target",
+            ),
+            (
+                "format",
+                "`\"json\"`, `\"combined\"`, or a line with `$status`, `$path` …",
+                LOG,
+                "Log",
+                "format",
+            ),
+            ("mask_client", "true, false or `{ ipv4, ipv6 }`", LOG, "Log", "mask"),
+            ("ipv4", "0 to 32, in `mask_client`", LOG, "Mask", "ipv4_bits"),
+            ("ipv6", "0 to 128, in `mask_client`", LOG, "Mask", "ipv6_bits"),
+            ("rotate", "`{ size, keep }`", LOG, "Log", "rotation"),
+            ("size", "size, in `rotate`", LOG, "Rotation", "bytes"),
+            ("keep", "number, in `rotate`", LOG, "Rotation", "keep"),
+            ("sample", "share: `0.1`, `\"10%\"`", LOG, "Log", "sample"),
+        ],
+    },
+    Part {
+        title: "[trace]",
+        asked_as: &["[trace]"],
+        about: "W3C trace context.",
+        rows: &[
+            ("on", "true or false", TRACE, "Trace", "on"),
+            ("sample", "share: `0.1`, `\"10%\"`", TRACE, "Trace", "sample"),
+            ("export", "`\"http://HOST:4318\"`", TRACE, "Trace", "export"),
         ],
     },
     Part {

@@ -70,7 +70,7 @@ fn a_sample_says_what_all_requests_say() {
     let (requests, bytes) = requests(count);
     for disk in [None, Some(400 << 20)] {
         let whole = Sizing::new(100 << 20, disk, 1 << 30);
-        let sample = Sizing::new(100 << 20, disk, 4 << 20);
+        let sample = Sizing::new(100 << 20, disk, 2 << 20);
         for (number, length) in &requests {
             ask(&whole, &asked(*number, *length));
             ask(&sample, &asked(*number, *length));
