@@ -171,7 +171,7 @@ impl Channel {
         }
         let mut text = vec![0; length];
         self.fill(&mut text, clock, until)?;
-        Ok(serde_json::from_slice(&text)?)
+        word_in(&text)
     }
 
     /// The same, however long it takes.
@@ -284,6 +284,18 @@ impl Channel {
 
 /// The number of what is said here. Another one is not understood.
 pub(super) const PROTOCOL: u32 = 1;
+
+/// The word in a message. Of one whose name is not known nothing else is read: serde takes bare names only for one.
+fn word_in(text: &[u8]) -> io::Result<Word> {
+    serde_json::from_slice(text).or_else(|error| {
+        let said: Option<serde_json::Map<String, Value>> = serde_json::from_slice(text).ok();
+        let name = said.into_iter().flatten().next().map(|(name, _)| Value::String(name));
+        match name.map(serde_json::from_value) {
+            Some(Ok(Word::Unknown)) => Ok(Word::Unknown),
+            _ => Err(error.into()),
+        }
+    })
+}
 
 #[cfg(test)]
 mod tests {
