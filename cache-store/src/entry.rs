@@ -536,14 +536,14 @@ impl StoredResponse {
         self.purged.load(Ordering::Acquire)
     }
 
-    /// Marks it purged. A hard purge stays; of several soft ones the first counts.
-    pub(crate) fn purge(&self, purged: Purged) {
+    /// Marks it purged; whether that makes it less than it was. A hard purge stays; of several soft ones the first counts.
+    pub(crate) fn purge(&self, purged: Purged) -> bool {
         let mark = match purged {
-            Purged::No => return,
+            Purged::No => return false,
             Purged::Hard => PURGED_HARD,
             Purged::Soft(at) => at.as_millis().clamp(PURGED_HARD + 1, NOT_PURGED - 1),
         };
-        self.purged.fetch_min(mark, Ordering::AcqRel);
+        self.purged.fetch_min(mark, Ordering::AcqRel) > mark
     }
 }
 

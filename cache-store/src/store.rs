@@ -92,6 +92,8 @@ pub struct Usage {
     pub promoted: u64,
     /// Number of the last purge.
     pub purge_sequence: u64,
+    /// Fetches for what purges took.
+    pub purge_refetches: u64,
 }
 
 impl std::fmt::Debug for CacheStore {
@@ -566,6 +568,7 @@ impl CacheStore {
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
             promoted: self.counters.promoted.load(Ordering::Relaxed),
             purge_sequence: self.purges.log.sequence(),
+            purge_refetches: self.purges.broad.costs.total(),
         }
     }
 
@@ -763,6 +766,7 @@ impl CacheStore {
     ) -> Fill {
         let primary = resource.key;
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
+        self.purges.broad.costs.fetched(primary);
         let mut candidates: Vec<_> = stored.iter().cloned().collect();
         if why != Why::Partial
             && let Some(Slot::Variants(variants)) = self.objects.find(primary)

@@ -7,26 +7,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cache_store::coalesce::{Fill, FillHead};
-use cache_store::key::CacheKey;
+use cache_store::coalesce::Fill;
 use cache_store::lookup::Lookup;
-use cache_store::purge::{Purge, Resource, Scope, Source, new_id};
-use cache_store::rules::freshness::Windows;
-use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
-use cache_store::store::{CacheStore, MemoryAdmission, Settings};
-use cache_store::tiers::disk::Disk;
+use cache_store::purge::{Purge, Scope, Source, new_id};
+use cache_store::store::CacheStore;
 use cache_store::tiers::files::torn::Faults;
 use cache_store::tiers::files::{Files, Torn};
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, Method, StatusCode};
 use proptest::prelude::*;
-use tokio::runtime::Handle;
 
-const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+use pages::{NOW, Page, text};
+
+mod pages;
+
 const PAGES: usize = 5;
 /// Authority, path and tags of each page.
-const SITE: [(&str, &str, &[&str]); PAGES] = [
+const SITE: [Page; PAGES] = [
     ("a", "/0", &["x"]),
     ("a", "/1/x", &["x", "y"]),
     ("a:8080", "/1/y", &[]),
@@ -62,7 +58,7 @@ impl What {
                 let (authority, path, _) = SITE[page];
                 Scope::Url {
                     url: format!("http://{authority}{path}").into(),
-                    keys: [key(store, page)].into(),
+                    keys: [pages::key(store, SITE[page])].into(),
                 }
             }
             Self::Prefix(authority, path) => Scope::Prefix { authority: authority.into(), path: path.into() },
@@ -111,11 +107,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn key(store: &CacheStore, page: usize) -> CacheKey {
-    let (authority, path, _) = SITE[page];
-    store.keyer().primary("http", authority.as_bytes(), path.as_bytes(), None)
-}
-
 /// A store and the disk it comes back from.
 struct Node {
     torn: Option<Torn>,
@@ -128,17 +119,8 @@ impl Node {
     }
 
     fn start_at(torn: Option<Torn>, now: Timestamp) -> Self {
-        let disk = torn.as_ref().map(|torn| {
-            let files: Arc<dyn Files> = Arc::new(torn.clone());
-            Disk::over(&files, 64 << 20, Handle::current(), now).expect("a disk that is well")
-        });
-        let settings = Settings {
-            memory_bytes: 1 << 22,
-            memory_admission: MemoryAdmission::default(),
-            object_bytes_max: 1 << 30,
-            secret: disk.as_ref().map_or([7; 32], Disk::secret),
-        };
-        Self { torn, store: CacheStore::over(&settings, disk) }
+        let store = pages::store(torn.as_ref(), now, 1 << 30);
+        Self { torn, store }
     }
 
     /// The store goes without a word, and another comes.
@@ -158,17 +140,7 @@ impl Node {
     }
 
     fn look(&self, page: usize, now: Timestamp) -> Lookup {
-        let (authority, path, _) = SITE[page];
-        let target = Target { scheme: "http", authority, path };
-        let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
-        let key = key(&self.store, page);
-        let resource = Resource { key, authority: authority.as_bytes(), target: path.as_bytes() };
-        loop {
-            match self.store.lookup(resource, &request, &Policy::default(), now) {
-                Lookup::OnDisk(promotion) => assert!(promotion.at_once().is_ok(), "nothing waits here"),
-                found => return found,
-            }
-        }
+        pages::look(&self.store, SITE[page], now)
     }
 
     fn purge(&self, what: What, soft: bool) -> bool {
@@ -178,23 +150,7 @@ impl Node {
 }
 
 fn end(fill: Fill, page: usize, text: &str) {
-    let windows = Windows { while_revalidate_secs: 600, if_error_secs: 600 };
-    let head = FillHead {
-        status: StatusCode::OK,
-        fields: HeaderMap::new(),
-        lines: Bytes::new(),
-        freshness: Freshness::new(NOW, Duration::ZERO, 60, windows, Freshness::EXPLICIT),
-        vary: VarySpec::default(),
-    };
-    let tags = SITE[page].2.iter().map(|tag| (*tag).into()).collect();
-    let mut writing = fill.stream(head, None, tags, None, 1 << 20);
-    writing.write(&Bytes::copy_from_slice(text.as_bytes()));
-    writing.finish();
-}
-
-fn text(found: &Lookup) -> Option<String> {
-    let (Lookup::Fresh(hit) | Lookup::Stale(hit, _)) = found else { return None };
-    Some(String::from_utf8(hit.stored.body().collect::<Vec<_>>().concat()).expect("text"))
+    pages::end(fill, SITE[page], text);
 }
 
 /// Follows the steps; panics with the page where a promise is broken.

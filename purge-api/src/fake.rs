@@ -125,6 +125,10 @@ impl Purger for Fake {
         self.state().entries.len() as u64
     }
 
+    fn refetched(&self, sequence: u64) -> Option<u64> {
+        (sequence <= self.sequence()).then_some(0)
+    }
+
     fn passed(&self, since: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(poll_fn(move |cx| {
             let mut state = self.state();

@@ -72,6 +72,10 @@ pub trait Purger: Send + Sync {
     /// The number of the last purge, zero before the first. Does not wait.
     fn sequence(&self) -> u64;
 
+    /// Fetches so far for what the purge of this number took here: what it has cost the origin. `None` where that is not known any
+    /// more: only the last are told apart, and none from before the start.
+    fn refetched(&self, sequence: u64) -> Option<u64>;
+
     /// Completes once [`Purger::sequence`] is past `since`. Whoever calls bounds how long it waits; dropping it is free.
     fn passed(&self, since: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 

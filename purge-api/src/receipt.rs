@@ -54,8 +54,8 @@ pub struct NodeReceipt {
     pub ms: u64,
 }
 
-/// What the fleet says about a purge.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// What the fleet says about a purge; as JSON also from a parent to its child.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct FleetReceipt {
     /// Every node that has applied it.
     pub nodes: Vec<NodeReceipt>,

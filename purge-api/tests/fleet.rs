@@ -13,32 +13,27 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use cache_store::coalesce::FillHead;
-use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
-use cache_store::purge::{Purge, Resource, Scope, new_id};
-use cache_store::rules::freshness::Windows;
-use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
+use cache_store::purge::{Purge, Scope, new_id};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings};
-use cache_store::tiers::disk::Disk;
-use cache_store::tiers::files::{Files, Torn};
+use cache_store::tiers::files::Torn;
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use purge_api::bus::{
     Batch, BusError, Exchange, Pending, Position, Pulled, PurgeBus, Record, ScopeOf, Standing, record_of,
 };
 use purge_api::{Order, Scope as Kind, Selector};
-use tokio::runtime::Handle;
 
-const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+use pages::{NOW, Page};
+
+#[path = "../../cache-store/tests/pages/mod.rs"]
+mod pages;
+
 const NODES: usize = 4;
 const PAGES: usize = 6;
 /// Host, path and tags of each page.
-const SITE: [(&str, &str, &[&str]); PAGES] = [
+const SITE: [Page; PAGES] = [
     ("a", "/0", &["x"]),
     ("a", "/1/x", &["x", "y"]),
     ("a", "/1/y", &[]),
@@ -181,16 +176,11 @@ impl PurgeBus for Wire {
     }
 }
 
-fn key(store: &CacheStore, page: usize) -> CacheKey {
-    let (authority, path, _) = SITE[page];
-    store.keyer().primary("http", authority.as_bytes(), path.as_bytes(), None)
-}
-
 fn scope_of(store: &CacheStore, selector: &Selector) -> Scope {
     match selector {
         Selector::Url(url) => {
             let page = SITE.iter().position(|(host, path, _)| url.host() == *host && url.target() == *path);
-            let keys = page.map(|page| key(store, page)).into_iter().collect();
+            let keys = page.map(|page| pages::key(store, SITE[page])).into_iter().collect();
             Scope::Url { url: url.to_string().into(), keys }
         }
         Selector::Prefix(url) => Scope::Prefix { authority: url.host().into(), path: url.target().into() },
@@ -250,15 +240,7 @@ struct Fleet {
 }
 
 fn open(torn: &Torn) -> Arc<CacheStore> {
-    let files: Arc<dyn Files> = Arc::new(torn.clone());
-    let disk = Disk::over(&files, 16 << 20, Handle::current(), NOW).expect("a disk that is well");
-    let settings = Settings {
-        memory_bytes: 1 << 20,
-        memory_admission: MemoryAdmission::default(),
-        object_bytes_max: 1 << 20,
-        secret: disk.secret(),
-    };
-    CacheStore::over(&settings, Some(disk))
+    pages::store(Some(torn), NOW, 1 << 20)
 }
 
 impl Fleet {
@@ -321,27 +303,15 @@ impl Fleet {
     }
 
     fn look(&self, node: usize, page: usize) -> Lookup {
-        let store = &self.nodes[node].store;
-        let (authority, path, _) = SITE[page];
-        let target = Target { scheme: "http", authority, path };
-        let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
-        let (authority, target) = (authority.as_bytes(), path.as_bytes());
-        let resource = Resource { key: key(store, page), authority, target };
-        loop {
-            match store.lookup(resource, &request, &Policy::default(), NOW) {
-                Lookup::OnDisk(promotion) => assert!(promotion.at_once().is_ok(), "nothing waits here"),
-                found => return found,
-            }
-        }
+        pages::look(&self.nodes[node].store, SITE[page], NOW)
     }
 
     /// A visitor: what is served is judged, what is missing is fetched.
     fn visit(&mut self, node: usize, page: usize) {
         self.time += 1;
         let found = self.look(node, page);
-        if let Lookup::Fresh(hit) | Lookup::Stale(hit, _) = &found {
-            let body = hit.stored.body().collect::<Vec<_>>().concat();
-            let began: usize = String::from_utf8(body).expect("text").parse().expect("a number");
+        if let Some(text) = pages::text(&found) {
+            let began: usize = text.parse().expect("a number");
             let fresh = matches!(found, Lookup::Fresh(_));
             for (at, purge) in self.ordered.iter().enumerate() {
                 let known = at < self.nodes[node].caught_up || purge.node == node;
@@ -361,18 +331,7 @@ impl Fleet {
             }
         }
         if let Lookup::Miss(fill) | Lookup::Stale(_, Some(fill)) = found {
-            let windows = Windows { while_revalidate_secs: 600, if_error_secs: 600 };
-            let head = FillHead {
-                status: StatusCode::OK,
-                fields: HeaderMap::new(),
-                lines: Bytes::new(),
-                freshness: Freshness::new(NOW, Duration::ZERO, 60, windows, Freshness::EXPLICIT),
-                vary: VarySpec::default(),
-            };
-            let tags = SITE[page].2.iter().map(|tag| (*tag).into()).collect();
-            let mut writing = fill.stream(head, None, tags, None, 1 << 20);
-            writing.write(&Bytes::from(self.time.to_string()));
-            writing.finish();
+            pages::end(fill, SITE[page], &self.time.to_string());
         }
     }
 
@@ -381,7 +340,7 @@ impl Fleet {
         // What is there to be heard of before it listens.
         let reaches = if node == 3 { self.nodes[2].caught_up } else { self.streamed };
         if let Some(exchange) = &self.nodes[node].exchange {
-            drop(exchange.give().await);
+            drop(exchange.give(NOW).await);
             if exchange.pull(NOW).await == Ok(Pulled::All) {
                 let caught_up = &mut self.nodes[node].caught_up;
                 *caught_up = reaches.max(*caught_up);

@@ -7,7 +7,7 @@ use http::StatusCode;
 use purge_api::auth::{Bearer, Permission};
 use purge_api::log::{self, LogQuery};
 use purge_api::{Entry, Problem, PurgeError, Reply};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Inner;
 
@@ -22,9 +22,19 @@ impl Inner {
             let _ = self.clock.timeout(Duration::from_secs(query.wait_secs), passed).await;
         }
         let reading = tokio::task::spawn_blocking(move || {
-            log::purges(self.node().purger(), query, &|sequence| self.node().ledger().of(sequence))
+            log::purges(self.node().purger(), query, &|sequence| self.noted(sequence))
         });
         answered(reading.await.unwrap_or_else(|_| Err(PurgeError::Unavailable("reading was lost".into()))))
+    }
+
+    /// What this node knows of a purge beside its record: who ordered it, and what it has cost so far.
+    fn noted(&self, sequence: u64) -> Map<String, Value> {
+        let node = self.node();
+        let mut noted = node.ledger().of(sequence);
+        noted.extend(
+            node.purger().refetched(sequence).map(|fetches| ("refetched".to_owned(), fetches.into())),
+        );
+        noted
     }
 
     /// `GET /v1/purge/{sequence}`: the entry, and who of the fleet has it by now. Who may only purge sees what they may purge.
@@ -52,7 +62,7 @@ impl Inner {
         };
         // Where nodes are late this waits for them, within the fleet's own bounds.
         let fleet = self.node().purger().fleet_applied(sequence).await;
-        let mut noted = self.node().ledger().of(sequence);
+        let mut noted = self.noted(sequence);
         noted.insert("nodes".into(), json!(fleet.nodes));
         noted.insert("late".into(), json!(fleet.late));
         answered(Ok(log::entry_json(&entry, noted)))

@@ -14,6 +14,7 @@ use purge_api::error::UrlError;
 use purge_api::ledger::Noted;
 use purge_api::log::rfc3339;
 use purge_api::{Order, Problem, PurgeRequest, Receipt, Refusal, Reply, ResourceUrl, Selector, call};
+use tokio::sync::oneshot;
 
 use super::calls::{self, Call, Route};
 use super::{Inner, Node, body};
@@ -114,17 +115,32 @@ impl Inner {
             asked.understood(&body::read(body, PURGE_BODY_BYTES_MAX, &self.clock).await?)
         };
         let wait = understood.as_ref().map(|request| request.wait).unwrap_or_default();
-        let inner = Arc::clone(&self);
+        let (inner, call) = (Arc::clone(&self), Arc::new((asked, understood)));
+        let (tell, told) = oneshot::channel();
         // A purge is durable before it is acknowledged: it waits for the disk, so not on this thread.
-        let purging = tokio::task::spawn_blocking(move || {
+        let asking = Arc::clone(&call);
+        drop(tokio::task::spawn_blocking(move || {
+            let (asked, understood) = &*asking;
             let id = asked.id.to_string();
             let by = By { id: &id, ..asked.by() };
-            let receipt = carry_out(&*inner.node(), inner.observe.node(), &inner.clock, by, &understood)?;
-            Ok::<_, Refusal>((asked, understood?, receipt))
-        });
-        let (asked, request, receipt) = purging.await.map_err(|_| lost())??;
+            let node = inner.node();
+            let told = apply(&*node, inner.observe.node(), &inner.clock, by, understood);
+            drop(tell.send(told.clone()));
+            // Who waits for the answer goes first: where the operator's log is a file, a line in it may have to wait, too.
+            std::thread::yield_now();
+            audit_line(
+                &inner.clock,
+                by,
+                understood.as_ref().ok().map(|request| &request.order),
+                told.as_ref(),
+            );
+        }));
+        let receipt = told.await.map_err(|_| lost())??;
         let receipt = call::with_fleet(self.node().purger(), wait, receipt).await;
-        Ok(asked.answer(&request.order, &receipt))
+        match &*call {
+            (asked, Ok(request)) => Ok(asked.answer(&request.order, &receipt)),
+            (_, Err(refusal)) => Err(refusal.clone().into()),
+        }
     }
 }
 
@@ -136,18 +152,32 @@ pub(crate) fn carry_out(
     by: By<'_>,
     understood: &Result<PurgeRequest, Refusal>,
 ) -> Result<Receipt, Refusal> {
+    let told = apply(node, name, clock, by, understood);
+    audit_line(clock, by, understood.as_ref().ok().map(|request| &request.order), told.as_ref());
+    told
+}
+
+/// Carries out what was understood; the ledger knows of it when this returns.
+fn apply(
+    node: &dyn Node,
+    name: &str,
+    clock: &Clock,
+    by: By<'_>,
+    understood: &Result<PurgeRequest, Refusal>,
+) -> Result<Receipt, Refusal> {
     let millis = || clock.micros() / 1000;
     let call = purge_api::Call { node: name, id: by.id, bearer: by.bearer, millis: &millis };
-    match understood {
-        Ok(request) => {
-            let told = call::carry_out(node.purger(), call, request);
-            audit(node, clock, by, Some(&request.order), told.as_ref());
-            told
-        }
-        Err(refusal) => {
-            audit(node, clock, by, None, Err(refusal));
-            Err(refusal.clone())
-        }
+    let told = call::carry_out(node.purger(), call, understood.as_ref().map_err(Clone::clone)?)?;
+    note(node, by, &told);
+    Ok(told)
+}
+
+/// Tells the ledger who ordered a purge.
+fn note(node: &dyn Node, by: By<'_>, receipt: &Receipt) {
+    if let Some(sequence) = receipt.sequence {
+        let client = by.client.ip().to_string().into();
+        let (by, via, matched) = (by.bearer.name().into(), by.via, receipt.matched);
+        node.ledger().note(Noted { sequence, by, client, via, matched });
     }
 }
 
@@ -159,6 +189,14 @@ pub(super) fn audit(
     order: Option<&Order>,
     told: Result<&Receipt, &Refusal>,
 ) {
+    if let Ok(receipt) = told {
+        note(node, by, receipt);
+    }
+    audit_line(clock, by, order, told);
+}
+
+/// Tells the operator who did what.
+fn audit_line(clock: &Clock, by: By<'_>, order: Option<&Order>, told: Result<&Receipt, &Refusal>) {
     // The operator's log has no time of its own where a journal keeps it.
     let at = rfc3339(clock.wall().as_millis());
     let (who, client) = (by.bearer.name(), by.client);
@@ -170,10 +208,6 @@ pub(super) fn audit(
                 at, by = who, %client, via = by.via, call = by.id, purge = receipt.id, sequence = receipt.sequence,
                 soft = receipt.soft, dry_run = receipt.dry_run, matched = receipt.matched, margin = receipt.margin, what, "audit: purged"
             );
-            if let Some(sequence) = receipt.sequence {
-                let (client, matched) = (client.ip().to_string().into(), receipt.matched);
-                node.ledger().note(Noted { sequence, by: who.into(), client, via: by.via, matched });
-            }
         }
         Err(refusal) => {
             let why = refusal.to_string();

@@ -445,6 +445,8 @@ pub const FLEET_PULL: Duration = Duration::from_secs(5);
 pub const FLEET_RETRY: Duration = Duration::from_millis(250);
 /// How often a node says how far it is although nothing has changed.
 pub const FLEET_ANNOUNCE: Duration = Duration::from_secs(5);
+/// How long nothing is to be given before it is written down how much was: a start gives from there on.
+pub const FLEET_NOTE: Duration = Duration::from_mins(10);
 /// A node that has not been heard of for so long is no longer waited for.
 pub const FLEET_MEMBER_KEPT: Duration = Duration::from_mins(1);
 /// Calls of one child that wait for a purge at the same time: it makes one, and those of connections that broke end by themselves.
@@ -453,6 +455,10 @@ pub const FLEET_POLLS_A_CHILD: usize = 4;
 pub const FLEET_POLLS: usize = 1024;
 /// How long a purge that asks for it waits for the fleet.
 pub const FLEET_RECEIPT_WAIT: Duration = Duration::from_secs(5);
+/// Over how many nodes, one a parent of the other, it is asked who has a purge: each waits a little shorter than who asks it.
+pub const FLEET_RECEIPT_HOPS: u8 = 4;
+/// By how much.
+pub const FLEET_RECEIPT_SPARE: Duration = Duration::from_millis(500);
 /// How long the log of purges keeps a record. What nobody has asked for since an older one counts as purged.
 pub const PURGE_RECORDS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Requests a second of `purge --warm` where it does not say.

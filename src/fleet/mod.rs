@@ -24,6 +24,7 @@ use cache_store::rules::Purged;
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use purge_api::bus::{
     BusError, Exchange, JetStream, JetStreamSettings, Members, Position, Pulled, PurgeBus, ScopeOf, Standing,
@@ -35,7 +36,8 @@ use tokio::sync::watch;
 use self::polls::{Polls, Waits};
 use crate::clock::Clock;
 use crate::config::limits::{
-    FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
+    FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_NOTE, FLEET_RECEIPT_HOPS, FLEET_RECEIPT_SPARE,
+    FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
 };
 use crate::config::{Config, NatsBus, Unsynced};
 use crate::observe::gauges::NodeStanding;
@@ -67,6 +69,8 @@ struct Link {
     trouble: Option<String>,
     /// The node began to wait for it.
     since: Timestamp,
+    /// What knows who else has a record of it.
+    bus: Option<Arc<dyn PurgeBus>>,
 }
 
 impl Fleet {
@@ -145,6 +149,9 @@ impl Fleet {
     /// Keeps the node's log and the one behind `bus` together from now on, on this runtime.
     pub fn follow(self: &Arc<Self>, bus: Arc<dyn PurgeBus>, scope_of: Arc<ScopeOf>) {
         self.begin_link(bus.name());
+        if let Some(link) = self.links.lock().iter_mut().find(|link| *link.name == *bus.name()) {
+            link.bus = Some(Arc::clone(&bus));
+        }
         let exchange = Exchange::new(Arc::clone(&self.store), bus, Arc::clone(&self.standing), scope_of);
         let exchange = Arc::new(exchange);
         tokio::spawn(Arc::clone(self).pull(Arc::clone(&exchange)));
@@ -207,38 +214,95 @@ impl Fleet {
 
     /// Every node and how far it is, once all have applied the node's own record `sequence`, or when patience is over.
     pub fn receipt(&self, sequence: u64) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + '_>> {
+        self.receipt_for(sequence, FLEET_RECEIPT_WAIT, FLEET_RECEIPT_HOPS, "")
+    }
+
+    /// The same within `wait`, without `child`, who asks and has it; nodes beyond a parent are asked for over `hops` nodes.
+    pub(crate) fn receipt_for<'a>(
+        &'a self,
+        sequence: u64,
+        wait: Duration,
+        hops: u8,
+        child: &'a str,
+    ) -> Pin<Box<dyn Future<Output = FleetReceipt> + Send + 'a>> {
         Box::pin(async move {
             let began = self.clock.now();
             let mut receipt = Receipt { nodes: Vec::new(), began };
             receipt.add(&self.node, sequence, began);
-            let all = async {
-                let (mut heard, mut given) = (self.members.changes(), self.standing.changes());
-                loop {
-                    heard.borrow_and_update();
-                    given.borrow_and_update();
-                    if self.late(sequence, &mut receipt).is_empty() {
-                        return;
+            let own = async {
+                let all = async {
+                    let (mut heard, mut given) = (self.members.changes(), self.standing.changes());
+                    loop {
+                        heard.borrow_and_update();
+                        given.borrow_and_update();
+                        if self.late(sequence, child, &mut receipt).is_empty() {
+                            return;
+                        }
+                        tokio::select! {
+                            _ = heard.changed() => {}
+                            _ = given.changed() => {}
+                        }
                     }
-                    tokio::select! {
-                        _ = heard.changed() => {}
-                        _ = given.changed() => {}
-                    }
-                }
+                };
+                // Who is late is told by name.
+                let _ = self.clock.timeout(wait, all).await;
             };
-            // Who is late is told by name.
-            let _ = self.clock.timeout(FLEET_RECEIPT_WAIT, all).await;
-            let late = self.late(sequence, &mut receipt);
-            let parents = self.links.lock();
-            let parents = parents.iter().filter(|link| &*link.name != STREAM);
-            // They say how far they are to the parent alone.
-            let beyond = parents.map(|link| format!("other nodes below {} and above it", link.name).into());
-            FleetReceipt { nodes: receipt.nodes, late, not_waited_for: beyond.collect() }
+            let parents: Vec<_> = self.links.lock().iter().filter_map(|link| link.bus.clone()).collect();
+            let beyond = join_all(parents.iter().filter(|bus| bus.name() != STREAM).map(|bus| async {
+                let asked = self.beyond(&**bus, sequence, wait.saturating_sub(FLEET_RECEIPT_SPARE), hops);
+                (bus.name(), self.clock.timeout(wait, asked).await.ok().flatten(), self.clock.now())
+            }));
+            let ((), beyond) = tokio::join!(own, beyond);
+            let mut late = self.late(sequence, child, &mut receipt);
+            // Theirs are known to them alone.
+            let below = self.others(child).into_iter().filter(|member| member.below > 0);
+            let mut not_waited_for: Vec<Box<str>> = below
+                .map(|member| format!("nodes below {} ({})", member.node, member.below).into())
+                .collect();
+            for (parent, told, at) in beyond {
+                let Some(told) = told else {
+                    // They say how far they are to the parent alone.
+                    not_waited_for.push(format!("other nodes below {parent} and above it").into());
+                    continue;
+                };
+                // The parent is among them, by the name that it has itself.
+                receipt.nodes.retain(|node| node.node != parent);
+                for node in told.nodes {
+                    receipt.add(&node.node, node.sequence, at);
+                }
+                late.extend(told.late);
+                not_waited_for.extend(told.not_waited_for);
+            }
+            late.sort_unstable();
+            late.dedup();
+            late.retain(|late| receipt.nodes.iter().all(|node| *node.node != **late));
+            FleetReceipt { nodes: receipt.nodes, late, not_waited_for }
         })
+    }
+
+    /// What a parent says of the nodes beyond it, once it has the node's own record; `None` where it says nothing.
+    async fn beyond(
+        &self,
+        bus: &dyn PurgeBus,
+        sequence: u64,
+        wait: Duration,
+        hops: u8,
+    ) -> Option<FleetReceipt> {
+        let hops = hops.checked_sub(1)?;
+        let mut given = self.standing.changes();
+        let holds = loop {
+            given.borrow_and_update();
+            if let Some(holds) = self.standing.holds(bus.name(), sequence) {
+                break holds;
+            }
+            given.changed().await.ok()?;
+        };
+        bus.receipt(holds.sequence, wait, hops).await.ok().flatten()
     }
 
     /// Who has not applied it yet; who has is noted. Nodes of the stream and children say so themselves; of a parent it is known
     /// from giving it.
-    fn late(&self, sequence: u64, receipt: &mut Receipt) -> Vec<Box<str>> {
+    fn late(&self, sequence: u64, child: &str, receipt: &mut Receipt) -> Vec<Box<str>> {
         let now = self.clock.now();
         let mut late = Vec::new();
         let mut places = vec![Position { log: self.store.purge_log().identity(), sequence }];
@@ -255,8 +319,7 @@ impl Fleet {
                 late.push(link.name.clone());
             }
         }
-        let members = self.members.since(now.minus(FLEET_MEMBER_KEPT));
-        for member in members.into_iter().filter(|member| *member.node != *self.node) {
+        for member in self.others(child) {
             let Position { log, sequence } = member.position;
             if places.iter().any(|place| place.log == log && place.sequence <= sequence) {
                 receipt.add(&member.node, member.sequence, now);
@@ -265,6 +328,19 @@ impl Fleet {
             }
         }
         late
+    }
+
+    /// How many nodes follow this one's log.
+    pub(crate) fn children(&self) -> usize {
+        let own = self.store.purge_log().identity();
+        self.others("").iter().filter(|member| member.position.log == own).count()
+    }
+
+    /// The nodes that have been heard of lately, without this one and `child`.
+    fn others(&self, child: &str) -> Vec<Status> {
+        let mut members = self.members.since(self.clock.now().minus(FLEET_MEMBER_KEPT));
+        members.retain(|member| ![&*self.node, child].contains(&&*member.node));
+        members
     }
 
     /// How far every node is that is heard of, this one first. Does not wait.
@@ -324,7 +400,7 @@ impl Fleet {
         let mut links = self.links.lock();
         if links.iter().all(|link| &*link.name != name) {
             let since = self.clock.now();
-            links.push(Link { name: name.into(), in_step: None, trouble: None, since });
+            links.push(Link { name: name.into(), in_step: None, trouble: None, since, bus: None });
         }
         drop(links);
         self.look();
@@ -356,10 +432,14 @@ impl Fleet {
         loop {
             self.goes_on().await;
             passed.borrow_and_update();
-            match exchange.give().await {
+            match exchange.give(self.clock.wall()).await {
                 Ok(true) => {
                     // The sender lives in the store.
-                    let _ = passed.changed().await;
+                    if self.clock.timeout(FLEET_NOTE, passed.changed()).await.is_err() {
+                        // A log that cannot be written is told of by whoever must write it.
+                        drop(exchange.note().await);
+                        let _ = passed.changed().await;
+                    }
                 }
                 Ok(false) => {}
                 Err(error) => {
@@ -378,7 +458,8 @@ impl Fleet {
             changes.borrow_and_update();
             if let Some(position) = self.standing.position(STREAM) {
                 let sequence = self.store.purge_log().sequence();
-                stream.announce(&Status { node: self.node.clone(), position, sequence }).await;
+                let below = self.children();
+                stream.announce(&Status { node: self.node.clone(), position, sequence, below }).await;
             }
             // The sender lives in the standing; when nothing changes it is said again.
             drop(self.clock.timeout(FLEET_ANNOUNCE, changes.changed()).await);

@@ -33,8 +33,10 @@ impl Fleet {
         let names: Vec<_> = edge.parents.iter().flat_map(|parents| parents.names().map(Arc::clone)).collect();
         for name in names {
             let parent = Parent { current: Arc::clone(current), name: Arc::clone(&name) };
-            let log =
-                ParentLog::new(&name, &self.node, Arc::new(parent), self.patience().saturating_sub(SPARE));
+            let fleet = Arc::downgrade(self);
+            let below = Box::new(move || fleet.upgrade().map_or(0, |fleet| fleet.children()));
+            let wait = self.patience().saturating_sub(SPARE);
+            let log = ParentLog::new(&name, &self.node, Arc::new(parent), below, wait);
             self.follow(Arc::new(log), Arc::clone(scope_of));
         }
     }

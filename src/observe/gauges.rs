@@ -46,6 +46,8 @@ pub struct Tier {
 pub struct Purges {
     /// Sequence number of the last one applied.
     pub sequence: u64,
+    /// Fetches for what they took.
+    pub refetches: u64,
     /// How many, by scope and softness.
     pub applied: Vec<Applied>,
     /// How far this node and those that it knows of are, this one first.

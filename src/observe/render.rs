@@ -144,6 +144,12 @@ fn store(page: &mut Page, gauges: &Gauges) {
         "Sequence number of the last purge applied.",
         gauges.purges.sequence,
     );
+    page.single(
+        "tidegate_purge_refetches_total",
+        "counter",
+        "Fetches for what a purge took: what purges have cost the origins.",
+        gauges.purges.refetches,
+    );
 }
 
 /// Name, kind, help and value of what each origin tells.

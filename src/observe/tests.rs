@@ -229,6 +229,7 @@ pub(super) fn gauges() -> Gauges {
         listeners: vec![Arc::new(ListenerStats::new(SocketAddr::from(([127, 0, 0, 1], 80))))],
         purges: Purges {
             sequence: 7,
+            refetches: 5,
             applied: vec![Applied { scope: "url", soft: true, count: 6 }],
             nodes: Vec::new(),
         },
@@ -292,6 +293,7 @@ fn metrics_tell_what_happened() {
         (r#"tidegate_cache_evictions_total{tier="memory"}"#, 2.0),
         (r#"tidegate_purges_total{scope="url",soft="true"}"#, 6.0),
         ("tidegate_purge_sequence", 7.0),
+        ("tidegate_purge_refetches_total", 5.0),
         (r#"tidegate_origin_requests_total{pool="eu",origin="http://10.0.0.1:80",status="5xx"}"#, 2.0),
         (r#"tidegate_origin_requests_total{pool="eu",origin="http://10.0.0.1:80",status="none"}"#, 4.0),
         (r#"tidegate_origin_healthy{pool="eu",origin="http://10.0.0.1:80"}"#, 0.0),

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use cache_store::purge::Purge;
 use cache_store::timestamp::Timestamp;
 use http::{Method, StatusCode};
-use purge_api::bus::pull::{self, PullQuery};
+use purge_api::bus::pull::{self, PullQuery, ReceiptQuery};
 use purge_api::bus::{Position, Status};
 
 use super::Edge;
 use crate::admin::body;
+use crate::config::limits::{FLEET_RECEIPT_HOPS, FLEET_RECEIPT_WAIT};
 use crate::listener::request::{Request, RequestBody};
 use crate::listener::service::Served;
 use crate::origin::parent::proof::{TIER, Word};
@@ -32,6 +33,8 @@ impl Edge {
         Some(Served::Later(Box::pin(async move {
             let answer = if method == Method::POST {
                 edge.take_records(&query, body).await
+            } else if let Some(asked) = ReceiptQuery::parse(&query) {
+                edge.read_receipt(asked).await
             } else {
                 edge.read_log(&query).await
             };
@@ -44,7 +47,7 @@ impl Edge {
         let log = self.store.purge_log();
         // It has applied all that it does not ask for.
         let position = Position { log: log.identity(), sequence: query.since };
-        let status = Status { node: query.node.clone(), position, sequence: query.since };
+        let status = Status { node: query.node.clone(), position, sequence: query.since, below: query.below };
         self.fleet.hear(status);
         if !query.wait.is_zero() && log.sequence() <= query.since {
             // Refused it comes again later, as after any failure; answered at once it would ask at once.
@@ -55,6 +58,16 @@ impl Edge {
         }
         let log = Arc::clone(log);
         tokio::task::spawn_blocking(move || pull::batch_to_json(&log, &query)).await.ok()?.ok()
+    }
+
+    /// Who has a record of the log beside the child that asks.
+    async fn read_receipt(&self, asked: ReceiptQuery) -> Option<Vec<u8>> {
+        // Refused, the child says that it did not wait for them.
+        let _waits = self.fleet.wait_for_child(&asked.node)?;
+        let hops = asked.hops.min(FLEET_RECEIPT_HOPS);
+        let receipt =
+            self.fleet.receipt_for(asked.sequence, asked.wait.min(FLEET_RECEIPT_WAIT), hops, &asked.node);
+        Some(pull::receipt_to_json(&receipt.await))
     }
 
     async fn take_records(self: &Arc<Self>, query: &str, body: RequestBody) -> Option<Vec<u8>> {

@@ -174,6 +174,10 @@ impl Purger for Edge {
         self.store.purge_log().sequence()
     }
 
+    fn refetched(&self, sequence: u64) -> Option<u64> {
+        self.store.refetched(sequence)
+    }
+
     fn passed(&self, since: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut passed = self.store.purge_log().watch();
         Box::pin(async move {

@@ -257,6 +257,7 @@ impl Node for Edge {
             listeners: self.listeners.get().cloned().unwrap_or_default(),
             purges: gauges::Purges {
                 sequence: usage.purge_sequence,
+                refetches: usage.purge_refetches,
                 applied: self.purges.applied(),
                 nodes: self.fleet.standings(),
             },

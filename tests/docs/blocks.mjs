@@ -101,7 +101,10 @@ const commands = (page, shell, folder) => {
       'await_port 3000; await_port 9180',
     );
   }
-  for (const block of shell) script.push(`echo "== line ${block.line}" >&2`, block.body, waits(block.body));
+  for (const block of shell) {
+    if (block.language === 'toml') script.push(`cat > ${block.mark} <<'TOML'\n${block.body}TOML`);
+    else script.push(`echo "== line ${block.line}" >&2`, block.body, waits(block.body));
+  }
   const file = join(folder, 'page.sh');
   writeFileSync(file, script.join('\n'));
   const told = spawnSync('unshare', ['--net', '--pid', '--fork', '--kill-child', 'bash', file], { encoding: 'utf8', env, cwd: folder, timeout: 300_000 });
@@ -118,10 +121,11 @@ for (const page of wanted) {
   files(folder);
   const found = blocks(text);
   for (const block of found.filter((block) => block.language === 'toml' && block.mark !== 'no-check')) settings(page, block, folder);
-  const shell = found.filter((block) => block.language === 'sh');
+  // A file that the page has its reader write is there for the commands behind it.
+  const shell = found.filter((block) => block.language === 'sh' || (block.language === 'toml' && block.mark.endsWith('.toml')));
   unrun += shell.filter((block) => block.mark === 'no-run').length;
   const runs = shell.filter((block) => block.mark !== 'no-run');
-  if (runs.length) {
+  if (runs.some((block) => block.language === 'sh')) {
     const place = join(folder, 'shell');
     mkdirSync(place);
     commands(page, runs, place);

@@ -140,6 +140,32 @@ async fn methods_of_other_caches_purge_on_the_clients_listener() {
     }
 }
 
+/// What the plugin "Proxy Cache Purge" 5.x puts on the wire when a post is saved, a button pressed, or with tags switched on.
+#[tokio::test]
+async fn a_wordpress_plugin_purges_as_it_is() {
+    for (purges, expected) in [
+        (&[("/news/1", "default", ""), ("/about", "default", "")][..], &["/news/1", "/about"][..]),
+        (&[("/.*", "regex", "")], &["/news/1", "/news/2", "/newsletter", "/about", "/about?page=2"]),
+        (&[("/news/.*", "regex", "")], &["/news/1", "/news/2"]),
+        (&[("/", "tags", "article-2|front")], &["/news/1", "/news/2", "/newsletter"]),
+    ] {
+        let stage = filled(Stage::new().await).await;
+        for (target, by, tags) in purges {
+            let mut client = stage
+                .client()
+                .header("user-agent", "WordPress/6.8; http://www.example.test")
+                .header("accept", "*/*")
+                .header("accept-encoding", "deflate, gzip, br")
+                .header("x-purge-method", by);
+            if !tags.is_empty() {
+                client = client.header("x-cache-tags-pattern", tags);
+            }
+            client.header("connection", "close").request("PURGE", target, b"").await.expect_status(200);
+        }
+        assert_eq!(gone(&stage).await, expected, "{purges:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_method_can_not_say_exactly_is_told_and_takes_nothing() {
     let stage = filled(Stage::new().await).await;

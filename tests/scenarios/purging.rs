@@ -58,6 +58,41 @@ async fn a_purge_names_a_page_by_any_spelling_of_its_url() {
     }
 }
 
+/// Not what it took, which nobody may ask for again: what was fetched again for it.
+#[tokio::test]
+async fn what_a_purge_has_cost_the_origin_is_told() {
+    let stage = Stage::new().await;
+    for target in ["/a", "/b", "/c"] {
+        let answer = |body| page(body).field("surrogate-key", "t");
+        stage.origin("a").on(target, [answer("1"), answer("2"), answer("3"), answer("4")]);
+        stored(&stage, target, "1").await;
+    }
+    let refetched = async |sequence: u64| {
+        let answer = stage.operator().get(&format!("/v1/purge/{sequence}")).await;
+        let told: serde_json::Value = serde_json::from_str(&answer.text()).expect("JSON");
+        told["refetched"].as_u64().expect("a number")
+    };
+    let host = format!("{{\"hosts\": [\"{HOST}\"]}}");
+    for (version, body, asked) in [
+        ("2", "{\"tags\": [\"t\"]}", &["/a", "/b"][..]),
+        ("3", &*host, &["/a", "/b"]),
+        ("4", "{\"urls\": [\"http://www.example.test/a\", \"http://www.example.test/b\"]}", &["/a"]),
+    ] {
+        assert_eq!(stage.operator().post("/v1/purge", body).await.status, 200, "{body}");
+        let sequence = stage.count().purge_sequence;
+        assert_eq!(refetched(sequence).await, 0, "{body}: nobody has asked yet");
+        for target in asked {
+            stored(&stage, target, version).await;
+            assert!(stage.client().get(target).await.is_hit());
+        }
+        assert_eq!(refetched(sequence).await, asked.len() as u64, "{body}");
+    }
+    assert_eq!(refetched(1).await, 2, "what was taken twice was fetched for the second");
+    let metrics = stage.operator().get("/metrics").await;
+    let metrics = metrics.text();
+    assert!(metrics.contains("\ntidegate_purge_refetches_total 5\n"), "{metrics}");
+}
+
 #[tokio::test]
 async fn a_purge_takes_every_variant() {
     let stage = Stage::new().await;

@@ -49,6 +49,35 @@ async fn a_purge_at_the_parent_takes_what_its_children_have_and_the_receipt_name
     }
 }
 
+/// The child asks its parent, who asks its own. Who is below another of its children is known to that one.
+#[tokio::test]
+async fn the_receipt_of_a_child_names_who_is_above_and_beside_it_and_says_who_is_not_waited_for() {
+    let region = Region::build()
+        .node("g", &[])
+        .node("p", &["g"])
+        .node("q", &["g"])
+        .node("c", &["p"])
+        .node("d", &["q"])
+        .config(|_, config| config.tier.by_hand = false)
+        .start()
+        .await;
+    let known = |node: &str, parent: &str| region.edge(node).standing.required(&region.url(parent)).is_some();
+    region.until(|| known("p", "g") && known("q", "g") && known("c", "p") && known("d", "q")).await;
+    // At its next look the parent tells its own that it has a child.
+    region.purge("d", "url /y", false).await;
+    let heard = |node: &str| region.edge(node).store.purge_log().sequence() == 1;
+    region.until(|| ["g", "p", "q", "c", "d"].into_iter().all(heard)).await;
+    let order = format!("{{\"hosts\": [\"{HOST}\"], \"wait\": \"fleet\"}}");
+    let receipt = region.operator("c").post("/v1/purge", &order).await;
+    assert_eq!(receipt.status, 200, "{}", receipt.text());
+    for node in ["g", "p", "q", "c"] {
+        assert!(receipt.text().contains(&format!("\"node\":\"{node}\"")), "{node} is in {}", receipt.text());
+        assert_eq!(region.edge(node).store.purge_log().sequence(), 2, "{node} has it");
+    }
+    assert!(receipt.text().contains("\"not_waited_for\":[\"nodes below q (1)\"]"), "{}", receipt.text());
+    region.until(|| region.edge("d").store.purge_log().sequence() == 2).await;
+}
+
 #[tokio::test]
 async fn a_purge_at_a_child_goes_up_and_from_there_to_the_others() {
     let region = region().await;
@@ -58,11 +87,14 @@ async fn a_purge_at_a_child_goes_up_and_from_there_to_the_others() {
     let order = format!("{{\"urls\": [\"http://{HOST}/x\"], \"wait\": \"fleet\"}}");
     let receipt = region.operator("c").post("/v1/purge", &order).await;
     assert_eq!(receipt.status, 200, "{}", receipt.text());
-    assert!(receipt.text().contains(&region.url("p")), "the parent has it: {}", receipt.text());
+    for node in ["c", "d", "p"] {
+        assert!(receipt.text().contains(&format!("\"node\":\"{node}\"")), "{node} is in {}", receipt.text());
+        assert_eq!(region.edge(node).store.purge_log().sequence(), 1, "{node} has it");
+    }
+    assert!(!receipt.text().contains("not_waited_for"), "{}", receipt.text());
     assert_eq!(page(&region, "c").await, 1);
-    let heard = |node: &str| region.edge(node).store.purge_log().sequence() == 1;
     let asks = || region.edge("d").standing.required(&region.url("p")).is_some();
-    region.until(|| heard("p") && heard("d") && asks()).await;
+    region.until(asks).await;
     assert_eq!(page(&region, "d").await, 1, "from the parent, which fetched it for the first");
 }
 

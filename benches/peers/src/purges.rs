@@ -1,13 +1,19 @@
 //! What a purge costs over HTTP: one node under load, and a fleet on one stream.
 //!
 //! One node with a disk on its core, 10,000 hits a second by an open loop, and beside them purges of each scope, one after another
-//! over one connection: the time from the call to the acknowledgement, durable. Then four nodes and a broker on this machine: the
+//! over one connection: the time from the call to the acknowledgement, durable. Who calls goes before the generator on its core, so
+//! that it does not measure its own waiting. Between any two purges it writes a block of a file of its own on the same disk, which
+//! has all its blocks, and syncs that: what the disk itself takes at that time, and what the purges are to be held against. Then
+//! four nodes and a broker on this machine: the
 //! time until the fleet's receipt, and whether any node served anything after it that was purged.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::histogram::Histogram;
@@ -40,8 +46,9 @@ fn one(stage: &Stage, calls: usize) -> io::Result<String> {
     wait_for(plain)?;
     wait_for(admin)?;
     load::get(plain, "/1k/0")?;
+    let mut raw = Raw::new(&folder)?;
     let mut told =
-        "one node, microseconds until a purge is acknowledged and durable, at 10,000 hits a second\n"
+        "one node, microseconds until a purge is acknowledged and durable, at 10,000 hits a second; beside it a sync of one block\n"
             .to_owned();
     for (scope, body) in [
         ("url", format!("{{\"urls\":[\"http://{plain}/nothing\"]}}")),
@@ -57,21 +64,30 @@ fn one(stage: &Stage, calls: usize) -> io::Result<String> {
         generator.stdout(std::process::Stdio::piped());
         let generator = generator.spawn()?;
         let mut caller = Caller::new(admin)?;
-        let mut times = Vec::with_capacity(calls);
+        let (mut times, mut raws) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
+        urgent(true);
         let mut next = now();
         for _ in 0..calls {
-            next += APART;
+            next += APART / 2;
+            wait_until(next);
+            raws.push(raw.sync()?);
+            next += APART / 2;
             wait_until(next);
             let began = now();
             caller.post(&body)?;
             times.push(now() - began);
         }
+        urgent(false);
         let line = String::from_utf8_lossy(&generator.wait_with_output()?.stdout).into_owned();
         let _ = writeln!(
             told,
-            "{scope:<12} {}  hits {:.0}/s, p99 {:.0}",
-            quantiles(times),
+            "{scope:<12} {}  sync {}  ratio p50 {:.1} p99 {:.1}  hits {:.0}/s, p50 {:.0} p99 {:.0}",
+            quantiles(&times),
+            quantiles(&raws),
+            ratio(&times, &raws, 0.5),
+            ratio(&times, &raws, 0.99),
             load::value(&line, "rps"),
+            load::value(&line, "p50"),
             load::value(&line, "p99")
         );
     }
@@ -142,7 +158,7 @@ fn fleet(stage: &Stage, calls: usize) -> io::Result<String> {
     }
     Ok(format!(
         "four nodes and a broker, microseconds until the fleet's receipt\nfleet        {}  late {late}, stale after the receipt {stale} of {}\n",
-        quantiles(times),
+        quantiles(&times),
         calls * FLEET as usize
     ))
 }
@@ -195,8 +211,52 @@ impl Caller {
     }
 }
 
-fn quantiles(times: Vec<u64>) -> String {
-    let times = Histogram::of(times);
+/// A file that has all its blocks, on the disk that the node writes to.
+struct Raw {
+    file: fs::File,
+    block: u64,
+}
+
+impl Raw {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let mut file = fs::File::create(folder.join("raw"))?;
+        file.write_all(&vec![1; (RAW_BLOCKS * RAW_BLOCK) as usize])?;
+        file.sync_all()?;
+        Ok(Self { file, block: 0 })
+    }
+
+    /// Nanoseconds that writing and syncing one block takes.
+    fn sync(&mut self) -> io::Result<u64> {
+        self.block = (self.block + 7) % RAW_BLOCKS;
+        let began = now();
+        self.file.write_all_at(&[2; RAW_BLOCK as usize], self.block * RAW_BLOCK)?;
+        self.file.sync_data()?;
+        Ok(now() - began)
+    }
+}
+
+/// Ahead of the generator that never sleeps, on its core; or like everybody. Nothing where that is not allowed.
+fn urgent(urgent: bool) {
+    let pid = std::process::id().to_string();
+    let words: [&[&str]; 2] = if urgent {
+        [&["taskset", "-cp", LOAD_CORE, &pid], &["chrt", "-f", "-p", "10", &pid]]
+    } else {
+        [&["taskset", "-cp", "0-1023", &pid], &["chrt", "-o", "-p", "0", &pid]]
+    };
+    for words in words {
+        let [program, arguments @ ..] = words else { continue };
+        let quiet = std::process::Stdio::null;
+        drop(Command::new(program).args(arguments).stdout(quiet()).stderr(quiet()).status());
+    }
+}
+
+fn ratio(times: &[u64], raws: &[u64], share: f64) -> f64 {
+    let at = |of: &[u64]| Histogram::of(of.iter().copied()).percentile(share).max(1) as f64;
+    at(times) / at(raws)
+}
+
+fn quantiles(times: &[u64]) -> String {
+    let times = Histogram::of(times.iter().copied());
     let micros = |share| times.percentile(share) / 1000;
     format!("p50 {} p99 {} max {}", micros(0.5), micros(0.99), times.max() / 1000)
 }
@@ -210,3 +270,5 @@ const APART: u64 = 5_000_000;
 /// Hits a second meanwhile.
 const RATE: u64 = 10_000;
 const FLEET: u16 = 4;
+const RAW_BLOCKS: u64 = 256;
+const RAW_BLOCK: u64 = 4096;

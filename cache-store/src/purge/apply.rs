@@ -99,7 +99,7 @@ impl Purges {
         if holds && !is_whole {
             // A record, so that a second start knows it.
             let purge = Purge { id: new_id()?, at: now, soft: true, scopes: vec![Scope::Everything] };
-            let apply = |purge: &Purge, epoch| {
+            let apply = |purge: &Purge, epoch, _| {
                 purges.broad.apply(purge, epoch);
                 0
             };
@@ -184,7 +184,7 @@ impl CacheStore {
         via: &str,
         source: Option<Source>,
     ) -> Result<Vec<Applied>, PurgeFailed> {
-        let apply = |purge: &Purge, epoch: Epoch| self.apply(purge, epoch);
+        let apply = |purge: &Purge, epoch: Epoch, sequence| self.apply(purge, epoch, sequence);
         let done = self.purges().log.append(purges, via, source, &apply).map_err(PurgeFailed)?;
         self.handover().purged();
         Ok(done.into_iter().map(|done| Applied { sequence: done.sequence, matched: done.matched }).collect())
@@ -226,6 +226,7 @@ impl CacheStore {
         if !purges.log.is_ours() {
             return Ok(());
         }
+        purges.log.tend_file()?;
         purges.log.raise_ceiling()?;
         if let Some(disk) = self.disk() {
             let sequence = purges.log.sequence();
@@ -244,11 +245,22 @@ impl CacheStore {
         Ok(())
     }
 
-    fn apply(&self, purge: &Purge, epoch: Epoch) -> u64 {
+    /// What was written under no number is applied as zero.
+    fn apply(&self, purge: &Purge, epoch: Epoch, sequence: u64) -> u64 {
+        let costs = &self.purges().broad.costs;
+        if sequence > 0 {
+            costs.ordered(epoch, sequence);
+        }
         let mut matched = 0;
         for scope in &purge.scopes {
             let Scope::Url { keys, .. } = scope else { continue };
-            matched += keys.iter().map(|key| self.purge_one(epoch, *key, purge.soft, purge.at)).sum::<u64>();
+            for key in keys {
+                let of_key = self.purge_one(epoch, *key, purge.soft, purge.at);
+                if of_key > 0 {
+                    costs.took(*key, epoch);
+                }
+                matched += of_key;
+            }
         }
         self.purges().broad.apply(purge, epoch);
         matched
@@ -295,6 +307,12 @@ impl CacheStore {
         shard.forget_failure(primary);
         drop(shard);
         matched
+    }
+
+    /// Fetches for what the record of this number took: what it has cost the origin so far. `None` of one that is older than the last
+    /// 10,000, or than the process.
+    pub fn refetched(&self, sequence: u64) -> Option<u64> {
+        self.purges().broad.costs.of(sequence)
     }
 
     /// What a purge of these scopes would reach now, in memory and on disk. What URLs name is counted; of the rest all while

@@ -15,7 +15,7 @@ use std::ops::Bound;
 
 use parking_lot::RwLock;
 
-use super::{Last, Purge, Resource, Scope};
+use super::{Costs, Last, Purge, Resource, Scope};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::{Epoch, StoredResponse};
 use crate::rules::Purged;
@@ -27,6 +27,8 @@ pub(crate) struct Broad {
     /// The epoch of the last broad purge: what hits compare. Above every epoch while nothing is trusted.
     last: AtomicU64,
     scopes: RwLock<Scopes>,
+    /// What purges of every kind cost the origins.
+    pub(crate) costs: Costs,
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +115,11 @@ impl Broad {
     fn check_against(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
         let scopes = self.scopes.read();
         if stored.epoch() < scopes.last {
-            stored.purge(scopes.since(resource, stored.tags(), stored.epoch()));
+            let last = scopes.last_of(resource, stored.tags(), stored.epoch());
+            if stored.purge(last.since(stored.epoch())) {
+                // Whoever asked causes a fetch: now, or of what is stale a little later.
+                self.costs.caused(last.taker(stored.epoch()));
+            }
             // After the mark: who sees the new epoch sees the mark as well.
             stored.checked(scopes.last);
         }
@@ -178,8 +184,13 @@ impl Scopes {
 
     /// What became of a response that was whole at `epoch`.
     fn since(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Purged {
+        self.last_of(resource, tags, epoch).since(epoch)
+    }
+
+    /// The last purges of a response, as far as they came after `epoch`.
+    fn last_of(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Last {
         if epoch < self.floor {
-            return Purged::Hard;
+            return Last { hard: self.floor, soft: 0, soft_at: 0 };
         }
         let mut last = self.everything;
         if self.newest.hosts > epoch
@@ -197,7 +208,7 @@ impl Scopes {
         {
             each_prefix(paths, resource.target, |of_prefix| last.take_in(of_prefix));
         }
-        last.since(epoch)
+        last
     }
 
     /// Forgets the oldest quarter.

@@ -21,13 +21,16 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition, WriteTransaction,
+    WriteTransaction,
 };
 use tokio::sync::watch;
-use twox_hash::XxHash3_64;
 
-use super::file::{Found, Place, Unusable};
+use super::file::{Ahead, Found, Place, Unusable};
 use super::owner::{Owner, Ownership};
+use super::tables::{
+    CEILING, CURSORS, EPOCHS_AHEAD, FLOOR, GIVEN, IDS, LOG, META, NOTES, SETTLED, TOLD, begin, checkpoint,
+    sealed, storage, unsealed,
+};
 use super::{Purge, Scope, record};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::Epoch;
@@ -38,7 +41,7 @@ use crate::timestamp::Timestamp;
 pub struct PurgeLog {
     place: Place,
     /// None after the disk refused: opened again by the next who writes.
-    database: RwLock<Option<Arc<Database>>>,
+    database: RwLock<Option<Opening>>,
     /// Taken before it is looked at whose the log is.
     writer: Mutex<()>,
     owner: Ownership,
@@ -50,6 +53,12 @@ pub struct PurgeLog {
     /// The number of the last record that is being applied: rises before its epoch is taken.
     announced: AtomicU64,
     passed: watch::Sender<u64>,
+}
+
+/// The database, and the file below it.
+struct Opening {
+    database: Arc<Database>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 /// A record of the log.
@@ -82,6 +91,9 @@ pub(super) struct Done {
     pub(super) sequence: u64,
     pub(super) matched: u64,
 }
+
+/// Applies a purge of this epoch and number (zero: it has none) to what is stored; how many responses it reached by their URL.
+type Apply<'a> = dyn Fn(&Purge, Epoch, u64) -> u64 + 'a;
 
 /// Orders that wait to be written together.
 struct Job {
@@ -128,11 +140,11 @@ impl PurgeLog {
     }
 
     fn over(place: Place, epoch_min: Epoch) -> io::Result<Opened> {
-        let Found { database, is_new, fell_back } = place.open().map_err(Unusable::into_error)?;
+        let Found { database, ahead, is_new, fell_back } = place.open().map_err(Unusable::into_error)?;
         let begun = begin(&database, epoch_min, fell_back).map_err(storage)?;
         let log = Self {
             place,
-            database: RwLock::new(Some(Arc::new(database))),
+            database: RwLock::new(Some(Opening { database: Arc::new(database), ahead })),
             writer: Mutex::default(),
             owner: Ownership::default(),
             queue: Mutex::default(),
@@ -191,7 +203,7 @@ impl PurgeLog {
         purges: Vec<Purge>,
         via: &str,
         source: Option<Source>,
-        apply: &dyn Fn(&Purge, Epoch) -> u64,
+        apply: &Apply<'_>,
     ) -> Result<Vec<Done>, Arc<io::Error>> {
         let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
         self.queue.lock().push(Arc::clone(&job));
@@ -279,23 +291,27 @@ impl PurgeLog {
                 }
                 records.push(numbers);
             }
-            let mut meta = transaction.open_table(META)?;
-            ceiling = self.epoch().saturating_add(EPOCHS_AHEAD);
-            meta.insert(CEILING, sealed(CEILING, ceiling))?;
+            // Not with every purge: it is a page more to write.
+            ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
+            if let Some(ceiling) = ceiling {
+                transaction.open_table(META)?.insert(CEILING, sealed(CEILING, ceiling))?;
+            }
             last
         };
         transaction.commit()?;
-        self.ceiling.store(ceiling, Ordering::Release);
+        if let Some(ceiling) = ceiling {
+            self.ceiling.store(ceiling, Ordering::Release);
+        }
         Ok(Written { records, last })
     }
 
     /// Applies what a commit has written, and tells those who wait.
-    fn settle(&self, jobs: &[Arc<Job>], written: io::Result<Written>, apply: &dyn Fn(&Purge, Epoch) -> u64) {
+    fn settle(&self, jobs: &[Arc<Job>], written: io::Result<Written>, apply: &Apply<'_>) {
         match written {
             Ok(Written { records, last }) => {
                 for (job, numbers) in jobs.iter().zip(records) {
                     let done = job.purges.iter().zip(numbers).map(|(purge, (sequence, epoch, is_new))| {
-                        let matched = if is_new { apply(purge, epoch) } else { 0 };
+                        let matched = if is_new { apply(purge, epoch, sequence) } else { 0 };
                         Done { sequence, matched }
                     });
                     let done = done.collect();
@@ -315,7 +331,7 @@ impl PurgeLog {
                 self.announced.store(u64::MAX, Ordering::Release);
                 for job in jobs {
                     for purge in &job.purges {
-                        apply(purge, self.next_epoch());
+                        apply(purge, self.next_epoch(), 0);
                     }
                     drop(job.done.set(Err(Arc::clone(&error))));
                 }
@@ -451,7 +467,7 @@ impl PurgeLog {
     /// Writes down where the next start is to begin, if half of what was left has been taken since, by purges that are not written.
     /// For a tick.
     pub(crate) fn raise_ceiling(&self) -> io::Result<()> {
-        if self.epoch().saturating_add(EPOCHS_AHEAD / 2) <= self.ceiling.load(Ordering::Acquire) {
+        if !self.is_near_the_ceiling() {
             return Ok(());
         }
         let ceiling = self.change(|transaction| {
@@ -461,6 +477,23 @@ impl PurgeLog {
         })?;
         self.ceiling.store(ceiling, Ordering::Release);
         Ok(())
+    }
+
+    fn is_near_the_ceiling(&self) -> bool {
+        self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
+    }
+
+    /// Has the log's file ready for the purges to come. For a tick; of some thousand purges one may wait for it.
+    pub(crate) fn tend_file(&self) -> io::Result<()> {
+        // Held all the while: in the file of another process nothing is written, and no commit is under way when it is synced.
+        let (_writer, is_ours) = self.writer();
+        let ahead = self.database.read().as_ref().and_then(|opening| opening.ahead.clone());
+        let Some(ahead) = ahead.filter(|ahead| is_ours && ahead.tend()) else { return Ok(()) };
+        let synced = ahead.sync();
+        if synced.is_err() {
+            *self.database.write() = None;
+        }
+        synced
     }
 
     /// Drops the oldest records: those ordered before `before`, and beyond [`RECORDS_MAX`]; not more than a transaction's worth.
@@ -507,20 +540,20 @@ impl PurgeLog {
     }
 
     fn database(&self) -> io::Result<Arc<Database>> {
-        if let Some(database) = &*self.database.read() {
-            return Ok(Arc::clone(database));
+        if let Some(opening) = &*self.database.read() {
+            return Ok(Arc::clone(&opening.database));
         }
         let mut place = self.database.write();
-        if let Some(database) = &*place {
-            return Ok(Arc::clone(database));
+        if let Some(opening) = &*place {
+            return Ok(Arc::clone(&opening.database));
         }
-        let Found { database, is_new, .. } = self.place.open().map_err(Unusable::into_error)?;
+        let Found { database, ahead, is_new, .. } = self.place.open().map_err(Unusable::into_error)?;
         if is_new {
             // Somebody took the file away: what it said is gone, and only a new start may begin another.
             return Err(io::Error::new(io::ErrorKind::NotFound, "the purge log has vanished"));
         }
         let database = Arc::new(database);
-        *place = Some(Arc::clone(&database));
+        *place = Some(Opening { database: Arc::clone(&database), ahead });
         Ok(database)
     }
 
@@ -531,8 +564,8 @@ impl PurgeLog {
         };
         // Held while it is read: whoever gives the log away waits for that.
         let held = self.database.read();
-        if let Some(database) = &*held {
-            return read_from(database);
+        if let Some(opening) = &*held {
+            return read_from(&opening.database);
         }
         drop(held);
         let (_writer, is_ours) = self.writer();
@@ -571,42 +604,6 @@ impl Unusable {
     }
 }
 
-/// What a database says when it is opened.
-struct Begun {
-    identity: u128,
-    epoch: Epoch,
-    last: u64,
-    is_new: bool,
-}
-
-/// Reads where a log stands, or begins one; takes its epochs. One that `fell_back` may have told a number that it does not know: it
-/// goes on under another name.
-fn begin(database: &Database, epoch_min: Epoch, fell_back: bool) -> Result<Begun, redb::Error> {
-    let transaction = checkpoint(database)?;
-    let begun = {
-        let mut meta = transaction.open_table(META)?;
-        let log = transaction.open_table(LOG)?;
-        transaction.open_table(IDS)?;
-        transaction.open_table(GIVEN)?;
-        transaction.open_table(CURSORS)?;
-        transaction.open_table(NOTES)?;
-        let known = meta.get(IDENTITY)?.map(|identity| identity.value());
-        let identity = match known {
-            Some(identity) if !fell_back => identity,
-            _ => new_id().map_err(redb::Error::Io)?,
-        };
-        meta.insert(IDENTITY, identity)?;
-        let ceiling = meta.get(CEILING)?.map(|ceiling| ceiling.value());
-        let epoch = ceiling.map_or(Ok(epoch_min), |ceiling| unsealed(CEILING, ceiling))?;
-        meta.insert(CEILING, sealed(CEILING, epoch.saturating_add(EPOCHS_AHEAD)))?;
-        let last = log.last()?.map(|(last, _)| last.value());
-        let told = meta.get(TOLD)?.map_or(Ok(0), |told| unsealed(TOLD, told.value()))?;
-        Begun { identity, epoch, last: last.unwrap_or(0).max(told), is_new: known.is_none() }
-    };
-    transaction.commit()?;
-    Ok(begun)
-}
-
 /// A name for a purge or a log that nobody else draws.
 ///
 /// # Errors
@@ -615,13 +612,6 @@ pub fn new_id() -> io::Result<u128> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(u128::from_le_bytes(bytes))
-}
-
-/// A transaction after whose commit, at twice the price, the next start does not walk through everything (0.7 µs a record).
-fn checkpoint(database: &Database) -> Result<WriteTransaction, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
-    Ok(transaction)
 }
 
 /// One that cannot be read says nothing: the checksums of the pages leave that to other versions.
@@ -634,52 +624,6 @@ fn given_away() -> io::Error {
     io::Error::other("a new process has taken over this node's purges: order it again, on a new connection")
 }
 
-/// `InvalidData` is what makes no sense; the rest is the disk's.
-fn storage(error: redb::Error) -> io::Error {
-    match error {
-        redb::Error::Io(error) => error,
-        redb::Error::Corrupted(_)
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TableDoesNotExist(_)
-        | redb::Error::TypeDefinitionChanged { .. } => io::Error::new(io::ErrorKind::InvalidData, error),
-        other => io::Error::other(other),
-    }
-}
-
-/// A number beside its checksum: no page of the database has one that is looked at.
-fn sealed(name: &str, number: u64) -> u128 {
-    u128::from(seal(name, number)) << 64 | u128::from(number)
-}
-
-fn unsealed(name: &str, sealed: u128) -> Result<u64, redb::Error> {
-    #[allow(clippy::cast_possible_truncation)] // the lower half
-    let number = sealed as u64;
-    if u128::from(seal(name, number)) == sealed >> 64 {
-        Ok(number)
-    } else {
-        Err(redb::Error::Corrupted(format!("{name} is damaged")))
-    }
-}
-
-fn seal(name: &str, number: u64) -> u64 {
-    XxHash3_64::oneshot_with_seed(number, name.as_bytes())
-}
-
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-const IDS: TableDefinition<'_, u128, u64> = TableDefinition::new("ids");
-const GIVEN: TableDefinition<'_, &str, u64> = TableDefinition::new("given");
-const CURSORS: TableDefinition<'_, &str, (u128, u64)> = TableDefinition::new("cursors");
-const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
-const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
-const IDENTITY: &str = "identity";
-const CEILING: &str = "epoch-ceiling";
-const SETTLED: &str = "settled";
-const FLOOR: &str = "floor";
-/// The number of the last record, where all have been dropped.
-const TOLD: &str = "told";
-/// Epochs that a process may take before it writes again how far it is: more than it can take between ticks. Every start takes as
-/// many, which are 16 ms of the calendar's: a start takes longer, so a log that begins anew begins above all of them.
-const EPOCHS_AHEAD: u64 = 1 << 24;
 /// A log that begins now begins at so many epochs a millisecond of the calendar.
 const EPOCHS_A_MILLI_BITS: u32 = 20;
 /// Records kept: at about 250 bytes each.

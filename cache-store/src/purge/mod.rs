@@ -18,12 +18,14 @@
 //! Deliberately absent: who may purge (`purge-api`), what a URL's keys are (the root's routes), other nodes (`purge-api::bus`).
 
 mod apply;
+mod cost;
 mod epoch;
 mod file;
 mod log;
 mod owner;
 mod recent;
 mod record;
+mod tables;
 
 use crate::entry::Epoch;
 use crate::key::CacheKey;
@@ -32,6 +34,7 @@ use crate::timestamp::Timestamp;
 
 pub(crate) use apply::Purges;
 pub use apply::{Applied, GAP, Matched, PurgeFailed};
+pub(crate) use cost::Costs;
 pub(crate) use epoch::Broad;
 pub use log::{Logged, PurgeLog, Source, new_id};
 pub(crate) use recent::Recent;
@@ -153,6 +156,11 @@ impl Last {
         self.hard = self.hard.max(other.hard);
         self.soft = self.soft.max(other.soft);
         self.soft_at = self.soft_at.max(other.soft_at);
+    }
+
+    /// Which of them [`Last::since`] speaks of.
+    pub(crate) const fn taker(self, epoch: Epoch) -> Epoch {
+        if self.hard > epoch { self.hard } else { self.soft }
     }
 
     /// What became of something that was whole at `epoch`.

@@ -9,11 +9,13 @@
 //! give   given ── own log, without what came from there ── bus.give ── given
 //! ```
 //!
-//! What was ordered here and went to a log that is no more is given to the one in its place: the last [`GIVEN_AGAIN`] records.
+//! What was ordered here and went to a log that is no more is given to the one in its place: the last [`GIVEN_AGAIN`] records. Where
+//! records were dropped before they could be given (the other log was away for as long as any are kept), it is given one in their
+//! place: everything, softly, for what they took is not known any more.
 
 use std::sync::Arc;
 
-use cache_store::purge::{Applied, GAP, Logged, Purge, Scope, Source};
+use cache_store::purge::{Applied, GAP, Logged, Purge, PurgeLog, Scope, Source};
 use cache_store::store::CacheStore;
 use cache_store::timestamp::Timestamp;
 use parking_lot::Mutex;
@@ -38,6 +40,8 @@ pub struct Exchange {
 struct Given {
     sequence: u64,
     noted: u64,
+    /// How often another log was found there: what was given before is not had by it, even where the number is the same again.
+    log: u64,
 }
 
 /// What one step brought.
@@ -114,7 +118,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The other log cannot be reached, or the own one not be read.
-    pub async fn give(&self) -> Result<bool, BusError> {
+    pub async fn give(&self, now: Timestamp) -> Result<bool, BusError> {
         let name: Box<str> = self.name().into();
         let log = Arc::clone(self.store.purge_log());
         let known = *self.given.lock();
@@ -123,22 +127,23 @@ impl Exchange {
         } else {
             let (log, name) = (Arc::clone(&log), name.clone());
             let noted = blocking(move || log.given(&name)).await?;
-            Given { sequence: noted, noted }
+            Given { sequence: noted, noted, log: 0 }
         };
         let reading = Arc::clone(&log);
-        let logged = blocking(move || reading.since(given.sequence, BATCH_MAX)).await?;
+        let (first, logged) = blocking(move || {
+            Ok::<_, std::io::Error>((reading.first()?, reading.since(given.sequence, BATCH_MAX)?))
+        })
+        .await?;
         let end = logged.last().map(|logged| logged.sequence);
+        let lost = lost_before(&log, given.sequence, first, now);
         // What was looked at, or what there was before it was looked.
-        let upto = end.unwrap_or(given.sequence);
-        let records: Vec<_> = logged
-            .iter()
-            .filter(|logged| *logged.via != *name && &*logged.via != GAP)
-            .filter_map(record_of)
-            .collect();
+        let upto = end.unwrap_or(if lost.is_some() { first - 1 } else { given.sequence });
+        let own = logged.iter().filter(|logged| *logged.via != *name && &*logged.via != GAP);
+        let records: Vec<_> = lost.into_iter().chain(own.filter_map(record_of)).collect();
         if !records.is_empty() {
             let holds = self.bus.give(&records).await?;
             self.standing.given(&name, upto, holds);
-        } else if end.is_some() || known.is_none() {
+        } else if upto > given.sequence || known.is_none() {
             self.standing.given_nothing(&name, upto);
         }
         let mut noted = given.noted;
@@ -149,25 +154,41 @@ impl Exchange {
         }
         let mut now = self.given.lock();
         // A pull may have found another log meanwhile: then this was given to the one before.
-        if now.map(|now| now.sequence) == known.map(|known| known.sequence) {
-            *now = Some(Given { sequence: upto, noted });
+        if now.map(|now| (now.log, now.sequence)) == known.map(|known| (known.log, known.sequence)) {
+            *now = Some(Given { sequence: upto, noted, log: given.log });
         }
         drop(now);
         Ok(upto >= log.sequence())
+    }
+
+    /// Writes down how much has been given, where that is not written yet: a start gives from there on. For a quiet moment.
+    ///
+    /// # Errors
+    /// The own log cannot be written.
+    pub async fn note(&self) -> Result<(), BusError> {
+        let known = *self.given.lock();
+        let Some(known) = known.filter(|known| known.sequence > known.noted) else { return Ok(()) };
+        let (log, name) = (Arc::clone(self.store.purge_log()), self.name().to_owned());
+        blocking(move || log.note_given(&name, known.sequence)).await?;
+        if let Some(given) = self.given.lock().as_mut().filter(|given| given.log == known.log) {
+            given.noted = given.noted.max(known.sequence);
+        }
+        Ok(())
     }
 
     /// The log that stands there now may never have had what was given to the one before. Noted before the cursor is at the new
     /// one, which is what tells the two apart.
     async fn give_again(&self) -> Result<(), BusError> {
         let (log, name) = (Arc::clone(self.store.purge_log()), self.name().to_owned());
-        let known = self.given.lock().map(|given| given.sequence);
+        let known = *self.given.lock();
         let again = blocking(move || {
-            let given = known.map_or_else(|| log.given(&name), Ok)?;
+            let given = known.map_or_else(|| log.given(&name), |known| Ok(known.sequence))?;
             let again = given.saturating_sub(GIVEN_AGAIN);
             log.note_given(&name, again).map(|()| again)
         });
         let again = again.await?;
-        *self.given.lock() = Some(Given { sequence: again, noted: again });
+        let log = known.map_or(0, |known| known.log) + 1;
+        *self.given.lock() = Some(Given { sequence: again, noted: again, log });
         Ok(())
     }
 
@@ -197,6 +218,18 @@ pub fn record_of(logged: &Logged) -> Option<Record> {
     let selectors: Vec<_> = scopes.iter().filter_map(Selector::of_scope).collect();
     let order = Order { selectors, soft: *soft };
     (order.selectors.len() == scopes.len()).then_some(Record { id: *id, at_millis: at.as_millis(), order })
+}
+
+/// What is given in place of records that were dropped before they could be: of a log that begins at `first` up to `given` has been
+/// given. Named by what is missing, so that it is the same one when it is given again. Nothing where nothing was ever given: whoever
+/// is new here is not told of what was purged before it came.
+fn lost_before(log: &PurgeLog, given: u64, first: u64, now: Timestamp) -> Option<Record> {
+    if given == 0 || first <= given.saturating_add(1) {
+        return None;
+    }
+    let id = log.identity() ^ (u128::from(given) << 64 | u128::from(first));
+    let order = Order { selectors: vec![Selector::Everything], soft: true };
+    Some(Record { id, at_millis: now.as_millis(), order })
 }
 
 /// Runs what may wait for a disk where waiting is allowed.
@@ -264,7 +297,7 @@ mod tests {
         let scope_of: Arc<ScopeOf> = Arc::new(|_| Scope::Everything);
         let bus = Arc::new(Endless { last: 500 });
         let exchange = Exchange::new(Arc::clone(&store), bus, Arc::clone(&standing), scope_of);
-        assert_eq!(exchange.give().await, Ok(true));
+        assert_eq!(exchange.give(NOW).await, Ok(true));
         let ended = AtomicBool::new(false);
         std::thread::scope(|threads| {
             let asks = threads.spawn(|| {
@@ -291,7 +324,7 @@ mod tests {
             threads.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 while !ended.load(Ordering::Acquire) {
-                    assert!(runtime.block_on(exchange.give()).is_ok());
+                    assert!(runtime.block_on(exchange.give(NOW)).is_ok());
                 }
             });
             assert!(asks.join().expect("it was never asked too early") > 0);
@@ -341,13 +374,100 @@ mod tests {
             let purge = Purge { id, at: NOW, soft: false, scopes: vec![Scope::Everything] };
             store.purge(purge).expect("memory refuses nothing");
         }
-        while !exchange.give().await.expect("it takes all") {}
+        while !exchange.give(NOW).await.expect("it takes all") {}
         let ids = std::mem::take(&mut stream.0.lock().1);
         assert_eq!(ids.len() as u64, 2 * NOTED_EVERY);
         stream.0.lock().0 = 1;
         assert_eq!(started().pull(NOW).await, Ok(Pulled::All), "and it ends before it could give anything");
         let exchange = started();
-        while !exchange.give().await.expect("it takes all") {}
+        while !exchange.give(NOW).await.expect("it takes all") {}
         assert!(stream.0.lock().1 == ids, "all of it");
+    }
+
+    /// A stream that is another one by the time it has taken what it was given.
+    struct Remade {
+        stream: Arc<Stream>,
+        exchange: std::sync::OnceLock<std::sync::Weak<Exchange>>,
+    }
+
+    impl PurgeBus for Remade {
+        fn name(&self) -> &'static str {
+            "stream"
+        }
+
+        fn pull(&self, since: u64, max: usize) -> Pending<'_, Batch> {
+            self.stream.pull(since, max)
+        }
+
+        fn give<'a>(&'a self, records: &'a [Record]) -> Pending<'a, Position> {
+            Box::pin(async move {
+                let position = self.stream.give(records).await?;
+                if position.log == 0 {
+                    *self.stream.0.lock() = (1, Vec::new());
+                    let exchange =
+                        self.exchange.get().and_then(std::sync::Weak::upgrade).expect("it is there");
+                    exchange.pull(NOW).await?;
+                }
+                Ok(position)
+            })
+        }
+    }
+
+    fn store() -> Arc<CacheStore> {
+        CacheStore::new(&Settings {
+            memory_bytes: 1 << 20,
+            memory_admission: MemoryAdmission::default(),
+            object_bytes_max: 1 << 20,
+            secret: [1; 32],
+        })
+    }
+
+    fn order(store: &CacheStore, id: u128) {
+        let purge = Purge { id, at: NOW, soft: false, scopes: vec![Scope::Everything] };
+        store.purge(purge).expect("memory refuses nothing");
+    }
+
+    /// Nothing had been given before, so the number at which it begins again is the one at which it began.
+    #[tokio::test]
+    async fn what_went_to_a_stream_that_was_lost_on_the_way_is_given_to_the_next() {
+        let store = store();
+        let stream = Arc::new(Stream::default());
+        let remade = Arc::new(Remade { stream: Arc::clone(&stream), exchange: std::sync::OnceLock::new() });
+        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+        let bus = Arc::clone(&remade) as Arc<dyn PurgeBus>;
+        let exchange =
+            Arc::new(Exchange::new(Arc::clone(&store), bus, standing, Arc::new(|_| Scope::Everything)));
+        remade.exchange.set(Arc::downgrade(&exchange)).expect("once");
+        assert_eq!(exchange.pull(NOW).await, Ok(Pulled::All));
+        assert_eq!(exchange.give(NOW).await, Ok(true));
+        order(&store, 7);
+        while !exchange.give(NOW).await.expect("it takes all") {}
+        assert_eq!(*stream.0.lock(), (1, vec![7]), "the stream that is there has it");
+    }
+
+    #[tokio::test]
+    async fn what_was_dropped_before_it_was_given_is_made_up_for_once() {
+        let store = store();
+        let stream = Arc::new(Stream::default());
+        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
+        let bus = Arc::clone(&stream) as Arc<dyn PurgeBus>;
+        let exchange = Exchange::new(Arc::clone(&store), bus, standing, Arc::new(|_| Scope::Everything));
+        order(&store, 1);
+        assert_eq!(exchange.give(NOW).await, Ok(true));
+        for id in 2..5 {
+            order(&store, id);
+        }
+        // As if they were a month old.
+        store.tend_purges(Timestamp::from_secs(2)).expect("memory refuses nothing");
+        order(&store, 5);
+        for _ in 0..2 {
+            while !exchange.give(NOW).await.expect("it takes all") {}
+        }
+        let ids = stream.0.lock().1.clone();
+        let [1, made_up, 5] = ids[..] else { panic!("{ids:?}") };
+        let log = store.purge_log();
+        assert_eq!(lost_before(log, 1, 5, NOW).map(|record| record.id), Some(made_up));
+        assert_eq!(lost_before(log, 0, 5, NOW), None, "who is new is not told");
+        assert_eq!(lost_before(log, 4, 5, NOW), None, "and nothing is missing where all was given");
     }
 }

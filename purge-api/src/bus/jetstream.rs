@@ -7,7 +7,8 @@
 //! bounds of the stream are asked for first.
 //!
 //! A broker acknowledges before it has synced, and streams have vanished after kills: the identity of a stream is its creation, and
-//! another one in its place is a gap.
+//! another one in its place is a gap. Where that happens while it is followed, the library makes its consumer anew on the other one
+//! and begins in its middle; a consumer has a name of its own, so of each that brings something it is asked first whose it is.
 //!
 //! Nodes say how far they are on a subject of its own, which is not stored ([`JetStream::announce`]).
 
@@ -55,6 +56,8 @@ struct Live {
     log: u128,
     first: u64,
     next: u64,
+    /// The consumer that is known to be on `log`.
+    consumer: Box<str>,
 }
 
 impl JetStream {
@@ -124,12 +127,8 @@ impl JetStream {
     /// The stream as it is, and a consumer behind `since` if that can be continued.
     async fn open(&self, since: u64) -> Result<(Batch, Option<Live>), BusError> {
         let stream = self.stream().await?;
-        let info = stream.get_info().await.map_err(failed)?;
-        let log = identity(&info);
-        let last = info.state.last_sequence;
-        // An empty stream's first is zero, or one above its last.
-        let first = if info.state.messages == 0 { last + 1 } else { info.state.first_sequence };
-        let batch = Batch { log, first, last, records: Vec::new() };
+        let batch = bounds(&stream.get_info().await.map_err(failed)?);
+        let Batch { log, first, last, .. } = batch;
         if first > since.saturating_add(1) || since > last {
             return Ok((batch, None));
         }
@@ -141,7 +140,7 @@ impl JetStream {
         };
         let consumer = stream.create_consumer(config).await.map_err(failed)?;
         let messages = consumer.messages().await.map_err(failed)?;
-        Ok((batch, Some(Live { messages, log, first, next })))
+        Ok((batch, Some(Live { messages, log, first, next, consumer: Box::default() })))
     }
 }
 
@@ -176,6 +175,17 @@ impl PurgeBus for JetStream {
                 let message = message.map_err(failed)?;
                 let (number, pending) = {
                     let info = message.info().map_err(|error| BusError(error.to_string()))?;
+                    if *live.consumer != *info.consumer {
+                        if !batch.records.is_empty() {
+                            // The next call finds out.
+                            return Ok(batch);
+                        }
+                        let now = bounds(&self.stream().await?.get_info().await.map_err(failed)?);
+                        if now.log != live.log {
+                            return Ok(now);
+                        }
+                        live.consumer = info.consumer.into();
+                    }
                     (info.stream_sequence, info.pending)
                 };
                 batch.last = number + pending;
@@ -219,6 +229,14 @@ impl PurgeBus for JetStream {
             Ok(Position { log: identity(&info), sequence })
         })
     }
+}
+
+/// A stream as it is, without its records.
+fn bounds(info: &stream::Info) -> Batch {
+    let last = info.state.last_sequence;
+    // An empty stream's first is zero, or one above its last.
+    let first = if info.state.messages == 0 { last + 1 } else { info.state.first_sequence };
+    Batch { log: identity(info), first, last, records: Vec::new() }
 }
 
 /// A stream is who it is by when it was made.

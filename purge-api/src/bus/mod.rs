@@ -21,12 +21,15 @@ mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 pub use exchange::{Exchange, Pulled, ScopeOf, record_of};
 pub use jetstream::{JetStream, JetStreamSettings};
 pub use standing::{Met, Position, Standing};
 pub use status::{Members, Status};
 pub use wire::Record;
+
+use crate::FleetReceipt;
 
 /// A log somewhere else. Cheap to call again after an error.
 pub trait PurgeBus: Send + Sync {
@@ -46,6 +49,15 @@ pub trait PurgeBus: Send + Sync {
     /// # Errors
     /// [`BusError`]
     fn give<'a>(&'a self, records: &'a [Record]) -> Pending<'a, Position>;
+
+    /// Who else has its record of this number, in the words of the node whose log it is, once all have it or `wait` is over; `None`
+    /// where it is no node's. `hops` more nodes may ask on.
+    ///
+    /// # Errors
+    /// [`BusError`]
+    fn receipt(&self, _sequence: u64, _wait: Duration, _hops: u8) -> Pending<'_, Option<FleetReceipt>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What a bus will answer.

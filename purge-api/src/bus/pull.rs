@@ -1,12 +1,13 @@
 //! A parent's own log over HTTP: what children follow where there is no broker.
 //!
-//! Two calls between nodes, on the listener on which a child asks its parent for pages: `GET` reads a piece of the log and
-//! waits where there is nothing new, `POST` adds records. Both are JSON. Who may call, and how a call reaches a parent, is the
+//! Three calls between nodes, on the listener on which a child asks its parent for pages: `GET` reads a piece of the log and
+//! waits where there is nothing new, or asks who has a record and waits until all have, `POST` adds records. All are JSON. Who may call, and how a call reaches a parent, is the
 //! root's ([`Calls`]); the body of a `POST` is named in its target by its digest, so that a proof that covers the target covers
 //! the body.
 //!
 //! ```text
 //! GET  PATH?since=7&max=256&wait=5&node=NAME     {"log":"00…","first":1,"last":9,"records":[[8,{…}],[9,{…}]]}
+//! GET  PATH?receipt=9&wait=4000&hops=3&node=NAME {"nodes":[{"node":"a","sequence":9,"ms":1}],"late":[],"not_waited_for":[]}
 //! POST PATH?sha256=HEX    [{…},{…}]              {"log":"00…","sequence":11}
 //! ```
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Batch, BusError, Pending, Position, PurgeBus, Record, record_of};
+use crate::FleetReceipt;
 
 /// How a call reaches a parent.
 pub trait Calls: Send + Sync {
@@ -31,11 +33,16 @@ pub trait Calls: Send + Sync {
     fn call<'a>(&'a self, method: &'static str, target: String, body: Vec<u8>) -> Pending<'a, Vec<u8>>;
 }
 
+/// A number of nodes now.
+pub type Below = dyn Fn() -> usize + Send + Sync;
+
 /// A parent's log.
 pub struct ParentLog {
     name: Box<str>,
     node: Box<str>,
     calls: Arc<dyn Calls>,
+    /// How many nodes follow this one's log in turn.
+    below: Box<Below>,
     wait: Duration,
     /// The last number that was told: behind it there was nothing, and may be waited for.
     last: AtomicU64,
@@ -51,6 +58,21 @@ pub struct PullQuery {
     /// How long to wait for one.
     pub wait: Duration,
     /// Who asks: it has applied everything up to `since`.
+    pub node: Box<str>,
+    /// How many nodes follow its own log.
+    pub below: usize,
+}
+
+/// What a child asks about a record of a parent's log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReceiptQuery {
+    /// The record.
+    pub sequence: u64,
+    /// How long to wait for those who do not have it.
+    pub wait: Duration,
+    /// So many more nodes may ask on.
+    pub hops: u8,
+    /// Who asks: it has it itself.
     pub node: Box<str>,
 }
 
@@ -70,8 +92,8 @@ struct WrittenPosition {
 
 impl ParentLog {
     /// The log of the parent that is called `name` here, for this node, through `calls`. A pull waits there for `wait`.
-    pub fn new(name: &str, node: &str, calls: Arc<dyn Calls>, wait: Duration) -> Self {
-        Self { name: name.into(), node: node.into(), calls, wait, last: AtomicU64::new(u64::MAX) }
+    pub fn new(name: &str, node: &str, calls: Arc<dyn Calls>, below: Box<Below>, wait: Duration) -> Self {
+        Self { name: name.into(), node: node.into(), calls, below, wait, last: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -85,8 +107,8 @@ impl PurgeBus for ParentLog {
             // Whoever does not know yet that there is nothing wants to hear that at once.
             let last = self.last.swap(u64::MAX, Ordering::AcqRel);
             let wait = if since == last { self.wait.as_millis() } else { 0 };
-            let node = &self.node;
-            let target = format!("{PATH}?since={since}&max={max}&wait={wait}&node={node}");
+            let (node, below) = (&self.node, (self.below)());
+            let target = format!("{PATH}?since={since}&max={max}&wait={wait}&node={node}&below={below}");
             let batch = batch_from(&self.calls.call("GET", target, Vec::new()).await?)?;
             self.last.store(batch.last, Ordering::Release);
             Ok(batch)
@@ -109,12 +131,40 @@ impl PurgeBus for ParentLog {
             Ok(Position { log: identity(&log)?, sequence })
         })
     }
+
+    fn receipt(&self, sequence: u64, wait: Duration, hops: u8) -> Pending<'_, Option<FleetReceipt>> {
+        Box::pin(async move {
+            let (wait, node) = (wait.as_millis(), &self.node);
+            let target = format!("{PATH}?receipt={sequence}&wait={wait}&hops={hops}&node={node}");
+            let answer = self.calls.call("GET", target, Vec::new()).await?;
+            serde_json::from_slice(&answer).map(Some).map_err(not_ours)
+        })
+    }
+}
+
+impl ReceiptQuery {
+    /// What the part of a target behind `?` asks; `None` where it is not this.
+    pub fn parse(query: &str) -> Option<Self> {
+        let named = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        Some(Self {
+            sequence: named("receipt")?.parse().ok()?,
+            wait: Duration::from_millis(named("wait")?.parse().ok()?).min(WAIT_MAX),
+            hops: named("hops")?.parse().ok()?,
+            node: named("node").filter(|node| super::status::is_name(node))?.into(),
+        })
+    }
+}
+
+/// A receipt as JSON.
+pub fn receipt_to_json(receipt: &FleetReceipt) -> Vec<u8> {
+    // Strings and numbers only.
+    serde_json::to_vec(receipt).unwrap_or_default()
 }
 
 impl PullQuery {
     /// What the part of a target behind `?` asks; `None` where it asks nothing that is known here.
     pub fn parse(query: &str) -> Option<Self> {
-        let (mut since, mut max, mut wait, mut node) = (None, None, None, None);
+        let (mut since, mut max, mut wait, mut node, mut below) = (None, None, None, None, None);
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=')?;
             match name {
@@ -122,6 +172,7 @@ impl PullQuery {
                 "max" => max = Some(value.parse::<usize>().ok()?),
                 "wait" => wait = Some(value.parse().ok()?),
                 "node" => node = Some(value),
+                "below" => below = Some(value.parse().ok()?),
                 // Of a later version: it has its reasons, and is answered as far as it is understood.
                 _ => {}
             }
@@ -129,7 +180,7 @@ impl PullQuery {
         let wait = Duration::from_millis(wait.unwrap_or(0)).min(WAIT_MAX);
         let max = max.unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX);
         let node = node.filter(|node| super::status::is_name(node))?;
-        Some(Self { since: since?, max, wait, node: node.into() })
+        Some(Self { since: since?, max, wait, node: node.into(), below: below.unwrap_or(0) })
     }
 }
 
@@ -275,8 +326,13 @@ mod tests {
             object_bytes_max: 1 << 20,
             secret: [1; 32],
         });
-        let log =
-            ParentLog::new("p", "child-1", Arc::new(Direct(Arc::clone(&store))), Duration::from_secs(1));
+        let log = ParentLog::new(
+            "p",
+            "child-1",
+            Arc::new(Direct(Arc::clone(&store))),
+            Box::new(|| 0),
+            Duration::from_secs(1),
+        );
         for tag in ["a", "b", "c"] {
             let scopes = vec![Scope::Tag(tag.into())];
             let id = new_id().expect("randomness");
@@ -310,7 +366,8 @@ mod tests {
             let purge = Purge { id, at: Timestamp::from_secs(1), soft: false, scopes: vec![scope] };
             parent.purge(purge).expect("memory refuses nothing");
         }
-        let log = ParentLog::new("p", "child-1", Arc::new(Direct(parent)), Duration::from_secs(1));
+        let log =
+            ParentLog::new("p", "child-1", Arc::new(Direct(parent)), Box::new(|| 0), Duration::from_secs(1));
         let standing = Arc::new(Standing::new(Arc::clone(child.purge_log())));
         let exchange =
             Exchange::new(Arc::clone(&child), Arc::new(log), standing, Arc::new(|_| Scope::Everything));
@@ -322,6 +379,22 @@ mod tests {
         let vias: Vec<_> =
             child.purge_log().since(0, 9).expect("memory").into_iter().map(|logged| logged.via).collect();
         assert_eq!(vias, ["p", GAP, "p", GAP].map(Box::from));
+    }
+
+    #[test]
+    fn a_receipt_is_asked_for_in_bounds() {
+        let asked = ReceiptQuery::parse("receipt=9&wait=4000&hops=3&node=a").expect("as it is asked");
+        assert_eq!(
+            (asked.sequence, asked.wait, asked.hops, &*asked.node),
+            (9, Duration::from_secs(4), 3, "a")
+        );
+        let long = ReceiptQuery::parse("receipt=9&wait=999999999&hops=3&node=a").expect("as it is asked");
+        assert_eq!(long.wait, WAIT_MAX);
+        for query in
+            ["", "since=7&node=a", "receipt=9&wait=1&hops=256&node=a", "receipt=9&wait=1&hops=1&node="]
+        {
+            assert_eq!(ReceiptQuery::parse(query), None, "{query}");
+        }
     }
 
     #[test]
@@ -337,6 +410,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), query in "[ -~]{0,60}") {
             let _ = (batch_from(&bytes), PullQuery::parse(&query), records_from(&query, &bytes));
+            let _ = ReceiptQuery::parse(&query);
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Status {
     pub position: Position,
     /// How far its own log is.
     pub sequence: u64,
+    /// How many nodes follow its log in turn, who say how far they are to it alone.
+    pub below: usize,
 }
 
 /// The nodes that have been heard of lately. At most 1,024.
@@ -32,6 +34,8 @@ struct Written {
     node: String,
     position: String,
     sequence: u64,
+    #[serde(default)]
+    below: usize,
 }
 
 impl Status {
@@ -41,6 +45,7 @@ impl Status {
             node: self.node.to_string(),
             position: self.position.to_string(),
             sequence: self.sequence,
+            below: self.below,
         };
         // Strings and numbers only.
         serde_json::to_vec(&written).unwrap_or_default()
@@ -48,9 +53,9 @@ impl Status {
 
     /// What these words say, if anything.
     pub fn from_json(text: &[u8]) -> Option<Self> {
-        let Written { node, position, sequence } = serde_json::from_slice(text).ok()?;
+        let Written { node, position, sequence, below } = serde_json::from_slice(text).ok()?;
         let position = position.parse().ok()?;
-        is_name(&node).then(|| Self { node: node.into(), position, sequence })
+        is_name(&node).then(|| Self { node: node.into(), position, sequence, below })
     }
 }
 
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
 
     fn status(node: &str, sequence: u64) -> Status {
-        Status { node: node.into(), position: Position { log: 7, sequence }, sequence: 1 }
+        Status { node: node.into(), position: Position { log: 7, sequence }, sequence: 1, below: 0 }
     }
 
     #[test]

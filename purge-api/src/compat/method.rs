@@ -4,6 +4,7 @@
 //! PURGE url             that URL
 //! PURGE url*  url.*     its prefix; the whole host where that is `/`
 //! PURGE, PURGEKEYS      with xkey, xkey-purge, Surrogate-Key, Cache-Tag(s), X-Cache-Tags …: those tags
+//! PURGE                 with a pattern that names tags in X-Magento-Tags-Pattern or X-Cache-Tags-Pattern: those
 //! BAN                   with patterns for url, host or tags that say exactly one of these (`pattern.rs`)
 //! ```
 //!
@@ -42,7 +43,7 @@ pub fn is_purge(method: &str) -> bool {
 /// [`Refusal`]: nothing is named, or what is meant cannot be purged exactly.
 pub fn understood(asked: Asked<'_>, normalise: Normalise<'_>) -> Result<PurgeRequest, Refusal> {
     let mut selectors = Selectors::new(normalise);
-    let patterns = asked.method == "BAN" || asked.first(&[MAGENTO_FIELD]).is_some();
+    let patterns = asked.method == "BAN" || asked.first(&PATTERN_FIELDS).is_some();
     if patterns && (asked.method == "BAN" || asked.method == "PURGE") {
         asked.ban(&mut selectors)?;
     } else if let Some((name, tags)) = asked.first(&TAG_FIELDS) {
@@ -83,7 +84,18 @@ impl<'a> Asked<'a> {
     fn path(&self, selectors: &mut Selectors<'_>) -> Result<(), Refusal> {
         let target = self.url.target();
         // WordPress's "Proxy Cache Purge" says so beside `/.*`.
-        let by_pattern = self.first(&["x-purge-method"]).is_some_and(|(_, method)| method == "regex");
+        let by = self.first(&["x-purge-method"]).map(|(_, by)| by);
+        let by_pattern = match by.as_deref() {
+            None | Some("" | "default" | "exact") => false,
+            Some("regex") => true,
+            // What it purges by is not in the request line: that would be another purge than was meant.
+            Some(other) => {
+                return Err(Refusal::NotSupported(format!(
+                    "`X-Purge-Method: {other}` names nothing that is known here: `default` and `regex` are, and `tags` with \
+                     `X-Cache-Tags-Pattern: article-42|front`"
+                )));
+            }
+        };
         let open = target.strip_suffix(".*").or_else(|| target.strip_suffix('*'));
         match open {
             Some("/") => selectors.take_text(Scope::Host, &[HOST_FIELD], self.url.host()),
@@ -100,7 +112,7 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    /// `BAN`, or `PURGE` with Magento's patterns.
+    /// `BAN`, or `PURGE` with patterns of tags.
     fn ban(&self, selectors: &mut Selectors<'_>) -> Result<(), Refusal> {
         if let Some((name, kind)) = self.first(&["x-content-type"]).filter(|(_, kind)| kind != ".*") {
             return Err(no_pattern(
@@ -124,7 +136,7 @@ impl<'a> Asked<'a> {
             }
             None => None,
         };
-        let tags = match self.first(&[MAGENTO_FIELD]).or_else(|| self.first(&TAG_FIELDS)) {
+        let tags = match self.first(&PATTERN_FIELDS).or_else(|| self.first(&TAG_FIELDS)) {
             Some((name, text)) => {
                 let listed = text.replace([' ', ','], "|");
                 let names = pattern::tags(&text).or_else(|| pattern::tags(&listed));
@@ -148,7 +160,7 @@ impl<'a> Asked<'a> {
             // Magento's "flush": whatever has any tag. All of the host is what it means, and more than that.
             Some((_, Names::All)) | None => {}
         }
-        let named = self.first(&[MAGENTO_FIELD]).is_some();
+        let named = self.first(&PATTERN_FIELDS).is_some();
         let url = url.or_else(|| (hosts.is_some() || named).then_some(UrlPattern::All));
         // Without any pattern the request line is one.
         let url = match url {
@@ -217,8 +229,8 @@ const TAG_FIELDS: [&str; 8] = [
     "x-cache-tags",
     "x-ban-tags",
 ];
-/// Magento's, on a `PURGE`.
-const MAGENTO_FIELD: &str = "x-magento-tags-pattern";
+/// Patterns of tags on a `PURGE`: Magento's, and that of "Proxy Cache Purge" since 5.4.
+const PATTERN_FIELDS: [&str; 2] = ["x-magento-tags-pattern", "x-cache-tags-pattern"];
 const URL_FIELDS: [&str; 2] = ["x-ban-url", "x-url"];
 const HOST_FIELDS: [&str; 2] = ["x-ban-host", HOST_FIELD];
 const HOST_FIELD: &str = "x-host";

@@ -112,5 +112,16 @@ holds "the nodes come back to an empty stream" await 30 members_ready
 forgets() { order 2 --wait fleet http://site.test/style.css; }
 holds "and purges come to all of them" await 20 forgets
 for at in 0 1 2 3; do unlike "node $at does not serve it any more" '; hit' "$(page $at /style.css)"; done
+# The stream is deleted and made anew while all follow it, and purges go on without a pause: what the new one has before the number that
+# the nodes had come to is not skipped.
+for round in $(seq 20); do order 1 --tag "before-$round" >/dev/null; done
+await 10 hits_everywhere /app.js || no "the page is stored everywhere" "$(for at in 0 1 2 3; do page $at /app.js; done)"
+broker_says() { exec 8<>"/dev/tcp/127.0.0.1/$nats_port" && printf '%b' "$1" >&8 && sleep 0.2 && exec 8>&-; }
+broker_says 'CONNECT {"verbose":false}\r\nPUB $JS.API.STREAM.DELETE.TIDEGATE 0\r\n\r\n'
+order 0 http://site.test/app.js >/dev/null
+for round in $(seq 60); do order $((round % 4)) --tag "after-$round" >/dev/null; done
+again_everywhere() { order 0 --wait fleet --tag last; }
+holds "a stream that was made anew is followed by all" await 20 again_everywhere
+for at in 0 1 2 3; do unlike "node $at does not serve what was purged while it was made anew" '; hit' "$(page $at /app.js)"; done
 for at in 0 1 2 3; do end "${fleet_pids[$at]}"; done
 end "$broker"

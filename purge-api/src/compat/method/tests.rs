@@ -60,6 +60,13 @@ fn what_others_send() {
             &[("x-purge-method", "regex")],
             "prefix:http://a/feed/",
         ),
+        (
+            "WordPress Proxy Cache Purge: tags",
+            "PURGE",
+            "http://a/",
+            &[("x-purge-method", "tags"), ("x-cache-tags-pattern", "p-42|t-category-7|home")],
+            "tag:p-42 tag:t-category-7 tag:home",
+        ),
         ("vmod xkey", "PURGE", "http://a/", &[("xkey", "front article-42")], "tag:front tag:article-42"),
         ("xkey, soft", "PURGE", "http://a/", &[("xkey-softpurge", "front")], "tag:front soft"),
         ("FOSHttpCache xkey", "PURGEKEYS", "http://a/", &[("xkey-purge", "a b")], "tag:a tag:b"),
@@ -136,6 +143,20 @@ fn what_others_send() {
 #[test]
 fn what_cannot_be_purged_exactly_is_told_what_to_write() {
     for (claim, method, url, fields, told) in [
+        (
+            "tags without tags",
+            "PURGE",
+            "http://a/",
+            &[("x-purge-method", "tags")][..],
+            "`X-Cache-Tags-Pattern: article",
+        ),
+        (
+            "words in tags",
+            "PURGE",
+            "http://a/",
+            &[("x-purge-method", "tags"), ("x-cache-tags-pattern", "\\bp-42\\b")],
+            "name tags whole",
+        ),
         ("keys without keys", "PURGEKEYS", "http://a/", &[][..], "xkey-purge: article-42"),
         ("a field without tags", "PURGE", "http://a/", &[("xkey", " ")], "nothing is selected"),
         ("a ban of nothing", "BAN", "http://a/", &[], "write `PURGE` for this URL"),
