@@ -56,7 +56,8 @@ fn sockets_of_the_manager_are_served_whoever_bound_them() {
     early.read_to_string(&mut answer).expect("it is answered");
     assert!(answer.contains("502 "), "{answer}");
     node.signal("USR2");
-    let pid = node.says("serves as process").rsplit(' ').next().and_then(|pid| pid.parse().ok());
+    let told = node.says("upgraded: another process serves");
+    let pid = told.split("pid=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     node.follow(pid.expect("a process id"));
     assert!(get(address).contains("502 "), "they go to its successor");
 }

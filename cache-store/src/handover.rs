@@ -72,7 +72,9 @@ impl CacheStore {
     /// As the disk says: the other process takes longer to open it.
     pub fn offer(&self) -> io::Result<()> {
         // The disk is told what URLs purged, or the next start has to do it again.
-        let told = self.tend_purges(Timestamp::from_millis(0));
+        // The first look finds those that came since the last, and waits for a quieter moment.
+        let tell = || self.tend_purges(Timestamp::from_millis(0));
+        let told = tell().and_then(|()| tell());
         self.purge_log().offer();
         let given = self.disk().map_or(Ok(()), |disk| disk.give());
         told.and(given)

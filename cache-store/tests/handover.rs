@@ -128,7 +128,7 @@ async fn a_purge_that_is_ordered_meanwhile_waits_and_is_applied_or_refused() {
                 assert_eq!(ordered.expect("it is applied").sequence, 1);
                 assert!(read.is_ok());
                 fill(&old, "/x", "newer");
-                old.disk().expect("it has one").close().expect("a disk that is well");
+                old.offer().expect("a disk that is well");
                 drop(old);
                 let next = open(&torn).expect("nobody has it");
                 assert_eq!((next.purge_log().sequence(), text(&next, "/x").as_deref()), (1, Some("newer")));

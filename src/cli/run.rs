@@ -279,7 +279,8 @@ async fn until_the_end(
             upgraded = of(&mut upgrading) => {
                 upgrading = None;
                 match upgraded {
-                    Ok(Ok(Upgraded { pid, version })) => talk.say(&format!("USR2: tidegate {version} serves as process {pid}")),
+                    // Told where it was done: this process is ending by now.
+                    Ok(Ok(_)) => {}
                     Ok(Err(error)) => talk.complain(&chain(&error), "this process goes on"),
                     Err(_) => talk.complain("the upgrade came to nothing", "this process goes on"),
                 }
