@@ -65,7 +65,22 @@ fn client() -> impl Strategy<Value = Vec<u8>> {
         // A client that has said GOAWAY is left as soon as nothing is under way: what it says behind that is read or not.
         let last = frames.iter().position(|frame| frame.get(3) == Some(&GOAWAY));
         frames.truncate(last.map_or(frames.len(), |last| last + 1));
+        frames.truncate(begun_again(&frames).unwrap_or(frames.len()));
         [&PREFACE[..], b"\0\0\0\x04\0\0\0\0\0", &frames.concat()].concat()
+    })
+}
+
+/// The first frame with a head for a stream that has had its end: whether that is the stream's error or the connection's depends on
+/// whether its answer has gone out (RFC 9113 §5.1, half-closed and closed).
+fn begun_again(frames: &[Vec<u8>]) -> Option<usize> {
+    let mut ended = Vec::new();
+    frames.iter().position(|frame| {
+        let head = frame::FrameHead::parse(*frame.first_chunk().expect("a frame has a head"));
+        let is_again = head.kind == HEADERS && ended.contains(&head.stream);
+        if matches!(head.kind, HEADERS | DATA) && head.flags & 1 != 0 {
+            ended.push(head.stream);
+        }
+        is_again
     })
 }
 
