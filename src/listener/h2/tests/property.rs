@@ -70,14 +70,15 @@ fn client() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The first frame with a head for a stream that has had its end: whether that is the stream's error or the connection's depends on
+/// The first head or data for a stream that has had its end: whether that is the stream's error or the connection's depends on
 /// whether its answer has gone out (RFC 9113 §5.1, half-closed and closed).
 fn begun_again(frames: &[Vec<u8>]) -> Option<usize> {
     let mut ended = Vec::new();
     frames.iter().position(|frame| {
         let head = frame::FrameHead::parse(*frame.first_chunk().expect("a frame has a head"));
-        let is_again = head.kind == HEADERS && ended.contains(&head.stream);
-        if matches!(head.kind, HEADERS | DATA) && head.flags & 1 != 0 {
+        let is_of_a_message = matches!(head.kind, HEADERS | DATA);
+        let is_again = is_of_a_message && ended.contains(&head.stream);
+        if is_of_a_message && head.flags & 1 != 0 {
             ended.push(head.stream);
         }
         is_again
