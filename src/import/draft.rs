@@ -126,7 +126,8 @@ impl Keys {
 
     fn write(&self, out: &mut String) {
         for Key { name, value, remark } in &self.0 {
-            let behind = if remark.is_empty() { String::new() } else { format!("     # {remark}") };
+            let behind =
+                if remark.is_empty() { String::new() } else { format!("     # {}", one_line(remark)) };
             let _ = writeln!(out, "{name} = {value}{behind}");
         }
     }
@@ -350,7 +351,7 @@ impl Draft {
         if !self.notes.is_empty() {
             out.push_str("\n# What has no counterpart, or needs a look:\n");
             for note in &self.notes {
-                let _ = writeln!(out, "#   {note}");
+                let _ = writeln!(out, "#   {}", one_line(&note.to_string()));
             }
         }
         Imported { settings: out, notes: self.notes }
@@ -429,6 +430,6 @@ pub(crate) fn duration(millis: u64) -> String {
 }
 
 /// What stands in a comment.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

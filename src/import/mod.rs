@@ -87,7 +87,8 @@ pub fn import(dialect: Dialect, path: &Path, files: Files) -> Result<Imported, U
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        // A file may have any name.
+        write!(f, "{}:{}", draft::one_line(self.file.as_ref()), self.line)
     }
 }
 
