@@ -105,6 +105,12 @@ impl Keys {
         self.0.push(Key { name, value: value.into(), remark: one_line(remark) });
     }
 
+    /// The same in front of all others.
+    pub(crate) fn set_first(&mut self, name: &'static str, value: String) {
+        self.unset(name);
+        self.0.insert(0, Key { name, value, remark: String::new() });
+    }
+
     /// The value of a key, as TOML.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|key| key.name == name).map(|key| key.value.as_str())
@@ -119,15 +125,15 @@ impl Keys {
         self.0.is_empty()
     }
 
-    fn inline(&self) -> String {
+    /// As a table on one line.
+    pub(crate) fn inline(&self) -> String {
         let keys: Vec<String> = self.0.iter().map(|key| format!("{} = {}", key.name, key.value)).collect();
         format!("{{ {} }}", keys.join(", "))
     }
 
     fn write(&self, out: &mut String) {
         for Key { name, value, remark } in &self.0 {
-            let behind =
-                if remark.is_empty() { String::new() } else { format!("     # {}", one_line(remark)) };
+            let behind = if remark.is_empty() { String::new() } else { format!("     # {remark}") };
             let _ = writeln!(out, "{name} = {value}{behind}");
         }
     }
@@ -366,7 +372,8 @@ impl Draft {
 }
 
 impl Origin {
-    fn inline(&self) -> String {
+    /// As a table on one line.
+    pub(crate) fn inline(&self) -> String {
         if self.weight == 1 && !self.backup {
             return text(&self.url);
         }

@@ -13,7 +13,7 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
     let mut keys = Keys::default();
     let mut origins: Vec<Origin> = Vec::new();
     let mut tls = false;
-    let mut health: Vec<String> = Vec::new();
+    let mut health = Keys::default();
     for upstream in upstreams {
         add(upstream, line, &mut origins, draft);
     }
@@ -22,20 +22,21 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
             "to" => inside.rest().iter().for_each(|upstream| add(upstream, inside, &mut origins, draft)),
             "lb_policy" => policy(inside, &mut origins, &mut keys, draft),
             "health_uri" | "health_path" => {
-                health.insert(0, format!("path = {}", draft::text(inside.word(1))));
+                health.set_first("path", draft::text(inside.word(1)));
             }
             "health_interval" => {
-                health.extend(text::duration(inside.word(1)).map(|time| format!("every = {time}")));
+                if let Some(time) = text::duration(inside.word(1)) {
+                    health.set("every", time);
+                }
             }
             "health_timeout" => {
-                health.extend(text::duration(inside.word(1)).map(|time| format!("timeout = {time}")));
+                if let Some(time) = text::duration(inside.word(1)) {
+                    health.set("timeout", time);
+                }
             }
-            "health_status" => health.push(format!("status = [{}]", draft::text(inside.word(1)))),
-            "health_passes" => {
-                health.push(format!("healthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1)));
-            }
-            "health_fails" => health
-                .push(format!("unhealthy_after = {}", inside.word(1).parse::<u32>().unwrap_or(1).max(1))),
+            "health_status" => health.set("status", format!("[{}]", draft::text(inside.word(1)))),
+            "health_passes" => health.set("healthy_after", times(inside.word(1))),
+            "health_fails" => health.set("unhealthy_after", times(inside.word(1))),
             "fail_duration" => {
                 if let Some(time) = text::duration(inside.word(1)) {
                     keys.set_with("eject_for", time, "fail_duration");
@@ -83,10 +84,10 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
         }
     }
     if !health.is_empty() {
-        if !health.first().is_some_and(|part| part.starts_with("path")) {
-            health.insert(0, "path = \"/\"".to_owned());
+        if health.get("path").is_none() {
+            health.set_first("path", "\"/\"".to_owned());
         }
-        keys.set("health", format!("{{ {} }}", health.join(", ")));
+        keys.set("health", health.inline());
     }
     if origins.is_empty() {
         draft.note(
@@ -119,6 +120,11 @@ pub(super) fn reverse_proxy(line: &Line, upstreams: &[String], block: &mut Block
     block.keys.set("pool", draft::text(&name));
     // Caddy passes every change of protocol on.
     block.keys.set("upgrade", "[\"websocket\"]");
+}
+
+/// How often in a row, at least once.
+fn times(word: &str) -> String {
+    word.parse::<u32>().unwrap_or(1).max(1).to_string()
 }
 
 fn add(upstream: &str, line: &Line, origins: &mut Vec<Origin>, draft: &mut Draft) {
