@@ -146,6 +146,16 @@ pub const H2_FIELD_COST_BYTES: usize = 512;
 pub const H2_HEAD_COPIES: usize = 4;
 /// Response head of an origin, bytes, interim responses not counted; beyond it 502.
 pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// The same as HTTP/2 counts it, 32 bytes a field more: what is beyond is not decoded.
+pub const ORIGIN_H2_HEAD_BYTES_MAX: u32 = 128 * 1024;
+/// What an origin may send ahead on one stream, bytes. A connection holds as much for each of its streams at most.
+pub const ORIGIN_H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What of a request's body is handed over ahead of the socket, bytes a stream.
+pub const ORIGIN_H2_SEND_BYTES_MAX: usize = 64 * KIB;
+/// A connection of HTTP/2 on which requests wait and nothing comes for so long is asked whether it lives.
+pub const ORIGIN_H2_PING_AFTER: Duration = Duration::from_secs(10);
+/// One that says nothing for so long after that is dead.
+pub const ORIGIN_H2_PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Header fields in one response head of an origin; beyond it 502.
 pub const ORIGIN_FIELDS_MAX: usize = 256;
 /// Interim (1xx) responses an origin may send before its answer; beyond it 502. FAULTS S15.
@@ -357,6 +367,8 @@ pub const HEADER_RULES_MAX: usize = 64;
 pub const HEADER_RULE_BYTES_MAX: usize = 4 * KIB;
 /// Connections to one origin. The `POOL_…` are defaults of a pool's settings.
 pub const POOL_CONNECTIONS_MAX: usize = 256;
+/// Requests at once on one connection of HTTP/2 to an origin; it may say less.
+pub const POOL_STREAMS_MAX: usize = 100;
 /// Requests that an origin of a pool with `concurrency = "adaptive"` may have at once before anything is known of it.
 pub const ADAPTIVE_START: u32 = 32;
 /// The least that it may have, however slow it is.

@@ -61,7 +61,7 @@ pub use site::{
 pub use steer::{By, PlaceRule, Shares, Steer, Steering, Sticky, ValueRule};
 pub use tier::{Parent, Tier, TierKey};
 pub use trace::Trace;
-pub use transport::{ProxyProtocol, Transport};
+pub use transport::{OriginProtocol, ProxyProtocol, Transport};
 
 /// One node's settings.
 #[derive(Clone, Debug)]

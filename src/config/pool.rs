@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Transport, limits};
+use super::{OriginProtocol, Transport, limits};
 
 /// A group of origins that can answer for the same sites.
 #[derive(Clone, PartialEq, Debug)]
@@ -102,6 +102,16 @@ impl Pool {
             balance: Balance::Weighted,
             sticky: None,
             slow_start: Duration::ZERO,
+        }
+    }
+}
+
+impl Pool {
+    /// Requests to each origin at once at most.
+    pub fn requests_max(&self) -> usize {
+        match self.transport.protocol {
+            OriginProtocol::Http11 => self.connections_max,
+            OriginProtocol::H2 => self.connections_max.saturating_mul(self.transport.streams_max),
         }
     }
 }

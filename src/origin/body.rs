@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
 
-use super::connection::Connection;
 use super::connections::Slot;
 use super::error::OriginError;
+use super::line::Line;
 use super::pool::Pool;
 use super::response::Received;
 use super::tunnel::{Place, Tunnel};
@@ -34,10 +34,10 @@ pub struct OriginBody {
     broken: Option<OriginError>,
 }
 
-/// A connection in use for one request, up to the end of its response. Dropped, the connection is closed.
+/// A connection or stream in use for one request, up to the end of its response. Dropped, it is closed.
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) connection: Connection,
+    pub(crate) line: Line,
     pub(crate) upload: Upload,
     pub(crate) pool: Arc<Pool>,
     pub(crate) index: usize,
@@ -65,7 +65,7 @@ pub(crate) struct Switched {
 impl OriginBody {
     /// The body that comes in over `open`; `here` came with its head.
     pub(crate) fn new(here: Bytes, mut open: Open) -> Self {
-        if open.connection.is_done() {
+        if open.line.is_done() {
             let trailers = open.trailers.take();
             open.succeeded();
             return Self { here, open: None, trailers, broken: None };
@@ -85,11 +85,12 @@ impl OriginBody {
 
     /// The connection of an origin that has gone over to another protocol; `None` for every other.
     pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
-        let Open { connection, pool, index, switched, .. } = *self.open?;
+        let Open { line, pool, index, switched, .. } = *self.open?;
         let Switched { protocol, place } = switched?;
+        let socket = line.into_socket()?;
         pool.succeeded(index);
         let idle_limit = pool.tunnel_timeout();
-        Some(Tunnel::new(connection.into_socket(), self.here, protocol, idle_limit, place))
+        Some(Tunnel::new(socket, self.here, protocol, idle_limit, place))
     }
 
     /// Whether nothing more will come: it ended, whole or not.
@@ -138,7 +139,7 @@ impl OriginBody {
         }
         let Some(open) = &mut self.open else { return Poll::Ready(self.broken.take().map(Err)) };
         let outcome = std::task::ready!(open.poll_piece(cx));
-        if matches!(outcome, Ok(Some(_))) && !open.connection.is_done() {
+        if matches!(outcome, Ok(Some(_))) && !open.line.is_done() {
             return Poll::Ready(outcome.transpose());
         }
         // The end, which may have come with the last piece.
@@ -158,7 +159,7 @@ impl Open {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, OriginError>> {
         let mut received = Received::default();
         received.trailers = self.trailers.take();
-        while let Poll::Ready(more) = self.connection.poll_data(cx, &mut self.upload, &mut received)? {
+        while let Poll::Ready(more) = self.line.poll_data(cx, &mut self.upload, &mut received)? {
             self.trailers = received.trailers.take();
             let data = received.take_data();
             self.due = None;
@@ -173,7 +174,7 @@ impl Open {
         self.trailers = received.trailers.take();
         let clock = self.pool.clock();
         let due = *self.due.get_or_insert_with(|| clock.now().plus(self.limit));
-        self.connection.poll_due(cx, clock, due).map(|()| Err(OriginError::BetweenBytesTimeout))
+        self.line.poll_due(cx, clock, due).map(|()| Err(OriginError::BetweenBytesTimeout))
     }
 
     /// The response was whole.
@@ -181,12 +182,8 @@ impl Open {
         if !self.has_failed {
             self.pool.succeeded(self.index);
         }
-        // An origin that answered before it had the whole request would take the rest of it for the next one.
-        if self.connection.is_reusable()
-            && self.upload.is_ended()
-            && let Some(origin) = self.pool.origin(self.index)
-        {
-            origin.connections.keep(self.connection, self.pool.clock().now());
+        if let Some(origin) = self.pool.origin(self.index) {
+            self.line.give_back(&self.upload, &origin.connections, self.pool.clock().now());
         }
         drop(self.slot);
     }

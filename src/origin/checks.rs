@@ -11,9 +11,13 @@ use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
 use futures_util::future::join_all;
+use http::Method;
+use http::uri::PathAndQuery;
 
 use super::choose::mixed;
 use super::error::OriginError;
+use super::h2;
+use super::line::Line;
 use super::pool::{Origin, Pool, without_port};
 use super::response::Received;
 use super::upload::Upload;
@@ -100,30 +104,50 @@ impl Pool {
         let own = origin.name.split_once("://").map_or("localhost", |(_, authority)| authority);
         let host = health.host.as_deref().or(self.settings.host.as_deref()).unwrap_or(own);
         if health.kind == HealthKind::Tcp {
-            drop(self.connect(origin, None, None).await?);
+            drop(self.connect(origin, None, None, true).await?);
             return Ok(());
         }
         let name = settings
             .tls
             .then(|| self.settings.server_name.clone().unwrap_or_else(|| Arc::from(without_port(host))));
-        let mut connection = self.open(origin, name.as_ref(), None).await?;
+        let mut line = match &origin.links {
+            None => self.open(origin, name.as_ref(), None, true).await?,
+            Some(links) => links.alone(self, origin, name.as_ref()).await?,
+        };
         if health.kind == HealthKind::Tls {
             return Ok(());
         }
         let (mut received, mut none) = (Received::default(), Upload::default());
-        connection.begin(false, Surplus::Drop, |out| {
-            let lines = [
-                "GET ",
-                &*health.path,
-                " HTTP/1.1\r\nhost: ",
-                host,
-                "\r\nuser-agent: tidegate-health\r\nconnection: close\r\n\r\n",
-            ];
-            for part in lines {
-                out.extend_from_slice(part.as_bytes());
+        match &mut line {
+            Line::Whole(connection, _) => connection.begin(false, Surplus::Drop, |out| {
+                let lines = [
+                    "GET ",
+                    &*health.path,
+                    " HTTP/1.1\r\nhost: ",
+                    host,
+                    "\r\n",
+                    OURSELVES,
+                    "connection: close\r\n\r\n",
+                ];
+                for part in lines {
+                    out.extend_from_slice(part.as_bytes());
+                }
+            }),
+            Line::Stream(stream) => {
+                let target = PathAndQuery::try_from(&*health.path).map_err(|_| OriginError::Target)?;
+                let head = h2::Head {
+                    method: &Method::GET,
+                    tls: settings.tls,
+                    authority: host.as_bytes(),
+                    target: &target,
+                    lines: [OURSELVES.as_bytes(), b""],
+                    trailers: false,
+                    length: None,
+                };
+                stream.begin(&head, false);
             }
-        });
-        connection.exchange(&mut none, &mut received, health.timeout, &self.clock).await?;
+        }
+        line.exchange(&mut none, &mut received, health.timeout, &self.clock).await?;
         if !health.status.contains(received.status) {
             return Err(Unfit::Status(received.status.as_u16()));
         }
@@ -135,7 +159,7 @@ impl Pool {
             if memchr::memmem::find(&body, wanted.as_bytes()).is_some() {
                 return Ok(());
             }
-            let more = poll_fn(|cx| connection.poll_data(cx, &mut none, &mut received)).await?;
+            let more = poll_fn(|cx| line.poll_data(cx, &mut none, &mut received)).await?;
             if !more || body.len() == HEALTH_BODY_BYTES_MAX {
                 // What came with the end.
                 body.extend_from_slice(&received.take_data());
@@ -146,3 +170,6 @@ impl Pool {
         }
     }
 }
+
+/// Who asks.
+const OURSELVES: &str = "user-agent: tidegate-health\r\n";

@@ -176,7 +176,6 @@ impl Known {
 #[derive(Clone)]
 pub(crate) struct Tls {
     connector: tokio_rustls::TlsConnector,
-    needs_h2: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -215,12 +214,12 @@ pub enum TlsSetupError {
 }
 
 impl Tls {
-    /// For connections that are verified against `roots`, not at all without them, and show `identity` to who asks. What is
-    /// spoken in them is HTTP/1.1, or HTTP/2 alone. Sessions are resumed by tickets, as origins give them.
+    /// For connections that are verified against `roots`, not at all without them, and show `identity` to who asks. Offered in
+    /// them is HTTP/1.1, behind HTTP/2 where that `is_h2`. Sessions are resumed by tickets, as origins give them.
     pub(crate) fn new(
         roots: Option<rustls::RootCertStore>,
         identity: Option<&Certificate>,
-        needs_h2: bool,
+        is_h2: bool,
     ) -> Result<Self, TlsSetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -238,8 +237,9 @@ impl Tls {
                 builder.with_client_auth_cert(chain, key).map_err(|error| refused(Box::new(error)))?
             }
         };
-        config.alpn_protocols = vec![if needs_h2 { H2 } else { b"http/1.1" }.to_vec()];
-        Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)), needs_h2 })
+        let offered: &[&[u8]] = if is_h2 { &[H2, b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Self { connector: tokio_rustls::TlsConnector::from(Arc::new(config)) })
     }
 }
 
@@ -352,9 +352,6 @@ impl Way<'_> {
         };
         let name = ServerName::try_from(name.to_owned()).map_err(|_| OriginError::Tls)?;
         let stream = tls.connector.connect(name, tcp).await.map_err(|_| OriginError::Tls)?;
-        if tls.needs_h2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
-            return Err(OriginError::Tls);
-        }
         Ok(Socket::Tls(Box::new(stream)))
     }
 
@@ -414,4 +411,4 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
 }
 
 /// HTTP/2 in ALPN.
-const H2: &[u8] = b"h2";
+pub(super) const H2: &[u8] = b"h2";

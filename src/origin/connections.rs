@@ -45,7 +45,7 @@ pub(crate) struct Slot(#[allow(dead_code)] OwnedSemaphorePermit); // held for it
 impl Connections {
     /// None open.
     pub(crate) fn new(pool: &config::Pool) -> Self {
-        let slots_max = pool.connections_max.clamp(1, Semaphore::MAX_PERMITS);
+        let slots_max = pool.requests_max().clamp(1, Semaphore::MAX_PERMITS);
         Self {
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
@@ -126,8 +126,13 @@ impl Connections {
 
     /// Makes room for a fresh connection beside idle ones that serve other names.
     pub(crate) fn make_room(&self) {
+        self.keep_idle(self.slots.available_permits());
+    }
+
+    /// Closes the oldest idle connections beyond `count`.
+    pub(crate) fn keep_idle(&self, count: usize) {
         let mut idle = self.idle.lock();
-        while idle.len() > self.slots.available_permits() {
+        while idle.len() > count {
             idle.pop_front();
         }
     }

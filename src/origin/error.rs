@@ -97,6 +97,8 @@ pub enum Finding {
     InterimStorm,
     #[error("bytes after the end of the response")]
     ExtraBytes,
+    #[error("frames that HTTP/2 does not allow, or none of it at all")]
+    Http2,
     #[error("bytes without a request")]
     Unsolicited,
     #[error("not the answer of a node that takes this one for a child")]

@@ -20,8 +20,8 @@ use std::time::Duration;
 use cache_store::timestamp::Timestamp;
 
 use super::Answer;
-use super::connection::Connection;
 use super::error::OriginError;
+use super::line::Line;
 use super::pool::{Outgoing, Pool};
 use super::response::Received;
 use super::retry::{Attempt, Tried};
@@ -40,14 +40,14 @@ pub(super) enum Heard {
 type Asking<'p> = Pin<Box<dyn Future<Output = Result<Answer, (OriginError, Attempt)>> + Send + 'p>>;
 
 impl Pool {
-    /// Sends what was begun on `connection` to the origin at `index` and waits for the head of the response.
+    /// Sends what was begun on `line` to the origin at `index` and waits for the head of the response.
     ///
     /// # Errors
     /// Why no head came, neither there nor elsewhere.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         index: usize,
-        connection: &mut Connection,
+        line: &mut Line,
         outgoing: &mut Outgoing,
         received: &mut Received,
         tried: &mut Tried,
@@ -55,14 +55,14 @@ impl Pool {
         let limit = self.settings.first_byte_timeout;
         let patience = self.patience().filter(|patience| *patience < limit && outgoing.may_be_hedged());
         let Some(patience) = patience else {
-            let head = connection.exchange(&mut outgoing.upload, received, limit, &self.clock).await;
+            let head = line.exchange(&mut outgoing.upload, received, limit, &self.clock).await;
             return head.map(|()| Heard::Here);
         };
         let asked_at = self.clock.now();
-        match connection.exchange(&mut outgoing.upload, received, patience, &self.clock).await {
+        match line.exchange(&mut outgoing.upload, received, patience, &self.clock).await {
             // Boxed: seldom, and much.
             Err(OriginError::FirstByteTimeout) => {
-                Box::pin(self.hedge(index, connection, outgoing, received, tried, asked_at)).await
+                Box::pin(self.hedge(index, line, outgoing, received, tried, asked_at)).await
             }
             head => head.map(|()| Heard::Here),
         }
@@ -102,7 +102,7 @@ impl Pool {
     async fn hedge(
         self: &Arc<Self>,
         index: usize,
-        connection: &mut Connection,
+        line: &mut Line,
         outgoing: &mut Outgoing,
         received: &mut Received,
         tried: &mut Tried,
@@ -121,7 +121,7 @@ impl Pool {
                 break other;
             }
             let turn = left.min(HEDGE_AGAIN);
-            match connection.exchange(&mut outgoing.upload, received, turn, &self.clock).await {
+            match line.exchange(&mut outgoing.upload, received, turn, &self.clock).await {
                 Err(OriginError::FirstByteTimeout) => {}
                 head => return head.map(|()| Heard::Here),
             }
@@ -133,7 +133,7 @@ impl Pool {
         let mut elsewhere = self.on_top(other, outgoing.on_top());
         let left = deadline.since(self.clock.now());
         let here = {
-            let mut here = pin!(connection.exchange(&mut outgoing.upload, received, left, &self.clock));
+            let mut here = pin!(line.exchange(&mut outgoing.upload, received, left, &self.clock));
             tokio::select! {
                 biased;
                 here = &mut here => here,

@@ -7,8 +7,8 @@
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
-use super::connection::Connection;
 use super::error::OriginError;
+use super::line::Line;
 use super::pool::{Outgoing, Pool};
 use super::response::Received;
 use crate::config::limits::{HELD_BYTES_MAX, ORIGIN_PATIENCE};
@@ -20,18 +20,18 @@ impl Pool {
     /// It is not whole.
     pub(super) async fn hold(
         &self,
-        connection: &mut Connection,
+        line: &mut Line,
         outgoing: &mut Outgoing,
         received: &mut Received,
     ) -> Result<(), OriginError> {
         let due = self.clock.now().plus(ORIGIN_PATIENCE);
         poll_fn(|cx| {
-            while !connection.is_done() && received.data_bytes() < HELD_BYTES_MAX {
-                match connection.poll_data(cx, &mut outgoing.upload, received)? {
+            while !line.is_done() && received.data_bytes() < HELD_BYTES_MAX {
+                match line.poll_data(cx, &mut outgoing.upload, received)? {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => break,
                     Poll::Pending => {
-                        ready!(connection.poll_due(cx, &self.clock, due));
+                        ready!(line.poll_due(cx, &self.clock, due));
                         break;
                     }
                 }

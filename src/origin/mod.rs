@@ -4,12 +4,12 @@
 //! [`Answer`] whose body it pulls, or a [`Failed`] that says why, at which origin, and whose fault it is. Within:
 //! `pool.rs` leads a request through `choose/`, `connections.rs`, `connect.rs` and, when it fails, `retry.rs`;
 //! `connection.rs` is our own HTTP/1.1 client on one socket (`wire.rs`): it writes the request, with `upload.rs` for a body,
-//! and has `framing.rs` read every byte of the response strictly.
+//! and has `framing.rs` read every byte of the response strictly. Where the pool says so `h2/` asks over HTTP/2; `line.rs` is
+//! either, to those who do not care.
 //!
 //! Invariant: origins come from the settings alone, and redirects are never followed (FAULTS R9).
 //! Invariant: every wait ends by a setting of the pool, every queue and retry has a bound.
 //! Nodes of the tier above are pools too (`parent/`), asked before those of the route.
-//! Absent: HTTP/2 to origins.
 
 mod body;
 mod checks;
@@ -20,10 +20,12 @@ mod connections;
 mod error;
 pub mod forward;
 pub(crate) mod framing;
+mod h2;
 mod health;
 mod hedge;
 mod hold;
 mod limiter;
+mod line;
 pub mod parent;
 mod pool;
 mod preface;
@@ -276,8 +278,7 @@ impl OriginPools {
 
     /// Requests to a pool that are under way or wait for a connection.
     pub(crate) fn load(&self, pool: &str) -> u64 {
-        let stats = self.pools.get(pool).into_iter().flat_map(|pool| pool.stats());
-        stats.map(|origin| (origin.connections_in_use + origin.waiting) as u64).sum()
+        self.pools.get(pool).map_or(0, |pool| pool.active())
     }
 
     /// The first origin of a pool did not do what was asked of it, although it answered, or was given up before it did.

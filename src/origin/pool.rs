@@ -21,8 +21,10 @@ use super::connection::Connection;
 use super::connections::Connections;
 use super::error::{Fault, Finding, OriginError};
 use super::forward::Sent;
+use super::h2;
 use super::hedge::{Heard, Slow};
 use super::limiter::Limiter;
+use super::line::Line;
 use super::pulse::Pulse;
 use super::response::Received;
 use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
@@ -34,7 +36,7 @@ use super::wire::Socket;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
 use crate::config::limits::HELD_BYTES_MAX;
-use crate::config::{self, Balance, Concurrency, HedgeAfter, ProxyProtocol};
+use crate::config::{self, Balance, Concurrency, HedgeAfter, OriginProtocol, ProxyProtocol};
 use crate::listener::fields::Fields;
 use crate::listener::request::InterimSink;
 
@@ -49,6 +51,8 @@ pub(crate) struct Pool {
     pub(super) slow: Slow,
     origins: Vec<Origin>,
     tls: Option<Tls>,
+    /// The same with HTTP/2 on offer.
+    tls_h2: Option<Tls>,
     /// Of what that was set up from.
     files: [u8; 32],
     pub(crate) tunnels: Arc<Tunnels>,
@@ -67,6 +71,8 @@ pub(crate) struct Origin {
     /// Where it listens in the file system, if it does.
     socket: Option<Arc<Path>>,
     pub(crate) connections: Connections,
+    /// Where it is asked over HTTP/2.
+    pub(super) links: Option<h2::Links>,
     pub(super) pulse: Pulse,
     /// Where what it is given is not a fixed number.
     limiter: Option<Limiter>,
@@ -112,7 +118,10 @@ impl Pool {
         let roots =
             (encrypted && settings.verify).then(|| connect::roots(settings.ca.as_deref())).transpose()?;
         let identity = settings.transport.client_cert.as_ref();
-        let tls = encrypted.then(|| Tls::new(roots, identity, false)).transpose()?;
+        let speaks_h2 = settings.transport.protocol == OriginProtocol::H2;
+        let offering = |is_h2| Tls::new(roots.clone(), identity, is_h2);
+        let tls = encrypted.then(|| offering(false)).transpose()?;
+        let tls_h2 = (encrypted && speaks_h2).then(|| offering(true)).transpose()?;
         let origins = settings
             .origins
             .iter()
@@ -123,6 +132,7 @@ impl Pool {
                 names: Names::new(&origin.host, Arc::clone(resolver)),
                 socket: origin.socket().map(Arc::from),
                 connections: Connections::new(&settings),
+                links: speaks_h2.then(|| h2::Links::new(&settings)),
                 pulse: Pulse::default(),
                 limiter: (settings.concurrency == Concurrency::Adaptive)
                     .then(|| Limiter::new(settings.connections_max)),
@@ -135,7 +145,7 @@ impl Pool {
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
         let retired = AtomicBool::new(false);
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, files, tunnels, retired, clock })
+        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tls_h2, files, tunnels, retired, clock })
     }
 
     /// A request as it goes out.
@@ -223,25 +233,29 @@ impl Pool {
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
         let client = outgoing.introduced(self.settings.transport.proxy_protocol);
-        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
+        let only_http1 = outgoing.fields.upgrade().is_some();
+        let kept = match &origin.links {
+            None => origin.connections.take_idle(name.as_deref(), client, self.clock.now()),
+            Some(_) => None,
         };
+        let mut line = match kept {
+            Some(connection) => Line::Whole(connection, None),
+            None => {
+                let opening = self.open(origin, name.as_ref(), client, only_http1);
+                opening.await.map_err(|error| (error, unsent))?
+            }
+        };
+        let mut is_first = true;
         loop {
             let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
             let mut received = Received::new(outgoing.interim.clone());
             received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
-            connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
-            if let Some(offered) = outgoing.fields.upgrade() {
-                connection.may_switch();
-                received.may_switch(offered);
-            }
-            let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
+            outgoing.begin(&mut line, origin.tls, &mut received);
+            let error = match self.exchange(index, &mut line, outgoing, &mut received, tried).await {
                 Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
                 Ok(Heard::Here) => {
-                    let switched = if connection.has_switched() {
+                    let switched = if line.has_switched() {
                         let switched = outgoing.switched(&mut received);
                         Some(switched.map_err(|error| {
                             (error, Attempt { unsent: false, answered: true, ..outgoing.attempt() })
@@ -269,13 +283,13 @@ impl Pool {
                     origin.counters.answered(received.status, micros);
                     if in_doubt && switched.is_none() && outgoing.may_be_held() {
                         let held = Attempt { answered: true, held: true, ..outgoing.attempt() };
-                        let holding = self.hold(&mut connection, outgoing, &mut received);
+                        let holding = self.hold(&mut line, outgoing, &mut received);
                         holding.await.map_err(|error| (error, held))?;
                     }
-                    let (framing, length) = connection.framing();
+                    let (framing, length) = line.framing();
                     let here = received.take_data();
                     let open = Open {
-                        connection,
+                        line,
                         upload: outgoing.take_upload(),
                         pool: Arc::clone(self),
                         index,
@@ -303,16 +317,19 @@ impl Pool {
                 Err(error) => error,
             };
             let attempt = Attempt {
-                kept: connection.kept(),
-                unsent: connection.unsent(),
-                answered: connection.answered(),
+                // A second one that fails is not for want of a fresh connection.
+                kept: line.kept() && is_first,
+                unsent: line.unsent(),
+                answered: line.answered(),
                 ..outgoing.attempt()
             };
             if !attempt.may_be_refreshed(error) {
                 return Err((error, attempt));
             }
-            drop(connection);
-            connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
+            drop(line);
+            is_first = false;
+            let opening = self.open(origin, name.as_ref(), client, only_http1);
+            line = opening.await.map_err(|error| (error, attempt))?;
         }
     }
 
@@ -321,10 +338,15 @@ impl Pool {
         origin: &Origin,
         name: Option<&Arc<str>>,
         client: Option<SocketAddr>,
-    ) -> Result<Connection, OriginError> {
+        only_http1: bool,
+    ) -> Result<Line, OriginError> {
+        if let Some(links) = &origin.links {
+            // Boxed: the usual way does not make room for it.
+            return Box::pin(links.line(self, origin, name, client, only_http1)).await;
+        }
         origin.connections.make_room();
-        let socket = self.connect(origin, name, client).await?;
-        Ok(Connection::new(socket, name.cloned(), client))
+        let socket = self.connect(origin, name, client, true).await?;
+        Ok(Line::Whole(Connection::new(socket, name.cloned(), client), None))
     }
 
     pub(super) async fn connect(
@@ -332,9 +354,11 @@ impl Pool {
         origin: &Origin,
         name: Option<&Arc<str>>,
         client: Option<SocketAddr>,
+        only_http1: bool,
     ) -> Result<Socket, OriginError> {
+        let offering = if only_http1 { &self.tls } else { &self.tls_h2 };
         let tls = match name {
-            Some(name) => Some((self.tls.as_ref().ok_or(OriginError::Tls)?, &**name)),
+            Some(name) => Some((offering.as_ref().ok_or(OriginError::Tls)?, &**name)),
             None => None,
         };
         let limit = self.settings.connect_timeout;
@@ -455,14 +479,24 @@ impl Pool {
     /// Closes idle connections that are too old.
     pub(crate) fn sweep(&self) {
         let now = self.clock.now();
-        self.origins.iter().for_each(|origin| origin.connections.sweep(now));
+        for origin in &self.origins {
+            origin.connections.sweep(now);
+            if let Some(links) = &origin.links {
+                links.sweep(now, &self.settings);
+            }
+        }
+    }
+
+    /// Requests to its origins that are under way or wait for a connection.
+    pub(crate) fn active(&self) -> u64 {
+        self.origins.iter().map(|origin| origin.connections.active() as u64).sum()
     }
 
     /// What its origins did so far.
     pub(crate) fn stats(&self) -> impl Iterator<Item = OriginStats> {
         let now = self.clock.now();
         self.origins.iter().enumerate().map(move |(index, origin)| {
-            let (in_use, idle) = origin.connections.count();
+            let (in_use, idle) = origin.count();
             OriginStats {
                 pool: Arc::clone(&self.settings.name),
                 origin: Arc::clone(&origin.name),
@@ -483,6 +517,18 @@ impl Origin {
     /// Whether one more would not be more than it is to have.
     fn has_capacity(&self) -> bool {
         self.limiter.as_ref().is_none_or(|limiter| self.connections.active() < limiter.allowed())
+    }
+
+    /// Connections in use, and idle ones. Those of a pool that speaks HTTP/2, and some origin's HTTP/1.1 beside it.
+    fn count(&self) -> (usize, usize) {
+        let (slots, idle) = self.connections.count();
+        match &self.links {
+            None => (slots, idle),
+            Some(links) => {
+                let (in_use, idle_links) = links.count();
+                (in_use, idle.saturating_add(idle_links))
+            }
+        }
     }
 
     fn load(&self) -> Load {
@@ -533,6 +579,38 @@ impl Outgoing {
         Ok(self.server_name.clone().unwrap_or_else(|| without_port(host).into()))
     }
 
+    /// It goes out on `line`.
+    fn begin(&self, line: &mut Line, tls: bool, received: &mut Received) {
+        let connection = match line {
+            Line::Whole(connection, _) => connection,
+            Line::Stream(stream) => {
+                let head = h2::Head {
+                    method: &self.method,
+                    tls,
+                    authority: self.host.as_bytes(),
+                    target: &self.target,
+                    lines: self.fields.lines(),
+                    trailers: self.fields.asks_for_trailers(),
+                    length: self.upload.declared(self.anticipates_content()),
+                };
+                stream.begin(&head, !self.upload.is_ended());
+                return;
+            }
+        };
+        connection.begin(self.method == Method::HEAD, self.surplus, |out| self.render(out));
+        if let Some(offered) = self.fields.upgrade() {
+            connection.may_switch();
+            received.may_switch(offered);
+        }
+    }
+
+    fn anticipates_content(&self) -> bool {
+        !matches!(
+            self.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
+        )
+    }
+
     /// The head as it is sent. RFC 9112 §3, §5.
     fn render(&self, out: &mut Vec<u8>) {
         let target = self.target.as_str().as_bytes();
@@ -548,11 +626,7 @@ impl Outgoing {
         if self.fields.asks_for_trailers() {
             out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }
-        let anticipated = !matches!(
-            self.method,
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
-        );
-        self.upload.write_framing(anticipated, out);
+        self.upload.write_framing(self.anticipates_content(), out);
         out.extend_from_slice(b"\r\n");
     }
 

@@ -8,14 +8,24 @@
 
 use std::io::Write;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 
 use crate::config::limits::BODY_READ_BYTES;
 use crate::listener::request::{BodyError, RequestBody};
 use crate::listener::trailers;
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Some bytes.
+    Data(Bytes),
+    /// Its end, with what follows it.
+    End(Option<HeaderMap>),
+}
 
 /// A body, and how much of it went out; none by default.
 #[derive(Debug)]
@@ -131,6 +141,45 @@ impl Upload {
             }
         }
         Ok(())
+    }
+
+    /// The next piece, unframed. To be called until the end and not beyond.
+    ///
+    /// # Errors
+    /// Why the body ends before its end.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
+        if self.ended {
+            return Poll::Ready(Ok(Piece::End(None)));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.waiting = polled.is_pending();
+        let next = ready!(polled);
+        self.touched = true;
+        let trailers = match next.transpose()?.map(http_body::Frame::into_data) {
+            Some(Ok(piece)) => {
+                self.pieces = self.pieces.wrapping_add(1);
+                if let Framing::Length(left) = &mut self.framing {
+                    *left = left.checked_sub(piece.len() as u64).ok_or(BodyError::TooLong)?;
+                }
+                return Poll::Ready(Ok(Piece::Data(piece)));
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        if matches!(self.framing, Framing::Length(left) if left > 0) {
+            return Poll::Ready(Err(BodyError::Closed));
+        }
+        self.ended = true;
+        Poll::Ready(Ok(Piece::End(trailers)))
+    }
+
+    /// The length to be declared, where there is one. A method that anticipates content says when there is none (RFC 9110 §8.6).
+    pub(crate) fn declared(&self, anticipated: bool) -> Option<u64> {
+        match self.framing {
+            Framing::None => anticipated.then_some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        }
     }
 
     fn piece(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::connect::H2;
+
 /// A connected socket, encrypted or not.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -73,6 +75,11 @@ impl Socket {
             Self::Local(unix) => has_nothing(&SockRef::from(&*unix)),
             Self::Tls(tls) => is_silent_within(tls),
         }
+    }
+
+    /// Whether the origin, offered HTTP/2 in the handshake, has not taken it. Without TLS nobody asks.
+    pub(crate) fn has_chosen_http1(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.get_ref().1.alpn_protocol() != Some(H2))
     }
 
     /// Makes the connection the current runtime's: another's would have to wake us from its thread.

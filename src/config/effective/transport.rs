@@ -1,11 +1,15 @@
 //! How a pool's connections are made, written back.
 
 use super::super::check::PROXY_PROTOCOL;
-use super::super::{Certificate, Transport};
+use super::super::{Certificate, OriginProtocol, Transport};
 use super::{Page, named, quoted, time};
 
 impl Page {
     pub(super) fn transport(&mut self, transport: &Transport) {
+        self.line("protocol", &named(&OriginProtocol::WORDS, &transport.protocol));
+        if transport.protocol == OriginProtocol::H2 {
+            self.line("streams_max", &transport.streams_max.to_string());
+        }
         self.line("tunnels_max", &transport.tunnels_max.to_string());
         self.line("tunnel_timeout", &time(transport.tunnel_timeout));
         if let Some(Certificate { cert, key }) = &transport.client_cert {

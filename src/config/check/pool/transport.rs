@@ -4,10 +4,19 @@ use super::super::limits::{count, timeout};
 use super::super::{Surroundings, file};
 use crate::config::file::{Item, Section};
 use crate::config::mistake::Complaint;
-use crate::config::{Certificate, Pool, ProxyProtocol};
+use crate::config::{Certificate, OriginProtocol, Pool, ProxyProtocol};
 
 /// The keys of `[pool.NAME]` that make a [`Transport`](crate::config::Transport).
 pub(super) fn transport(section: &Section<'_>, pool: &mut Pool, around: &Surroundings) {
+    if let Some(protocol) = section.item("protocol").and_then(|item| item.word(&OriginProtocol::WORDS)) {
+        pool.transport.protocol = protocol;
+    }
+    count(section, "streams_max", &mut pool.transport.streams_max, 1..=1_000);
+    if let Some(item) = section.item("streams_max").filter(|_| pool.transport.protocol != OriginProtocol::H2) {
+        let help = "write protocol = \"h2\" beside it, or remove the key";
+        let message = "`streams_max` has no effect: this pool's origins are asked over HTTP/1.1";
+        item.tell(Complaint::new("no-effect", message, "no effect", help));
+    }
     count(section, "tunnels_max", &mut pool.transport.tunnels_max, 0..=1_000_000);
     timeout(section, "tunnel_timeout", &mut pool.transport.tunnel_timeout);
     let shown = section.item("client_cert");
