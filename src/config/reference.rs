@@ -497,6 +497,8 @@ const PARTS: &[Part] = &[
                 "Transport",
                 "proxy_protocol",
             ),
+            ("protocol", "`\"http/1.1\"`, `\"h2\"`", "src/config/transport.rs", "Transport", "protocol"),
+            ("streams_max", "1 to 1000", "src/config/transport.rs", "Transport", "streams_max"),
             ("tunnels_max", "number", "src/config/transport.rs", "Transport", "tunnels_max"),
             ("tunnel_timeout", "duration", "src/config/transport.rs", "Transport", "tunnel_timeout"),
             ("connections_max", "1 to 65535", POOL, "Pool", "connections_max"),

@@ -7,9 +7,10 @@ use super::{Certificate, limits};
 /// Settings of `[pool.NAME]` about its connections.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Transport {
-    /// What is spoken on them.
+    /// What origins are asked in: `"h2"` is HTTP/2, over TLS where the origin chooses it in the handshake (else HTTP/1.1), without
+    /// TLS at once. What asks for another protocol (WebSocket) goes over HTTP/1.1. Default `"http/1.1"`.
     pub protocol: OriginProtocol,
-    /// Requests at once on each connection of HTTP/2.
+    /// Requests at once on each connection of HTTP/2; the origin may say less. Another connection is opened where all are full.
     pub streams_max: usize,
     /// Connections to all of its origins together that may carry another protocol at once (WebSocket), beside those of
     /// `connections_max`; beyond it 503.

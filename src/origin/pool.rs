@@ -145,7 +145,20 @@ impl Pool {
         let tunnels = Tunnels::new(settings.transport.tunnels_max);
         let (budget, slow) = (Budget::default(), Slow::default());
         let retired = AtomicBool::new(false);
-        Ok(Self { settings, steering, budget, sticky, slow, origins, tls, tls_h2, files, tunnels, retired, clock })
+        Ok(Self {
+            settings,
+            steering,
+            budget,
+            sticky,
+            slow,
+            origins,
+            tls,
+            tls_h2,
+            files,
+            tunnels,
+            retired,
+            clock,
+        })
     }
 
     /// A request as it goes out.
@@ -605,10 +618,7 @@ impl Outgoing {
     }
 
     fn anticipates_content(&self) -> bool {
-        !matches!(
-            self.method,
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
-        )
+        !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE)
     }
 
     /// The head as it is sent. RFC 9112 §3, §5.

@@ -260,11 +260,7 @@ async fn drive(mut connection: Connection<Wire, Bytes>, pulse: Arc<Pulse>, clock
 
 /// Why a connection did not come to be.
 fn broken(error: &::h2::Error) -> OriginError {
-    if error.is_io() || error.is_remote() {
-        OriginError::Reset
-    } else {
-        OriginError::Framing(Finding::Http2)
-    }
+    if error.is_io() || error.is_remote() { OriginError::Reset } else { OriginError::Framing(Finding::Http2) }
 }
 
 /// The socket, which tells that something was heard on it.
@@ -288,11 +284,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.socket.poll_write(cx, bytes)
     }
 

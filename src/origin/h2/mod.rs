@@ -222,11 +222,7 @@ impl Stream {
         self.timer.poll(cx, clock, due)
     }
 
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        received: &mut Received,
-    ) -> Poll<Result<(), OriginError>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, received: &mut Received) -> Poll<Result<(), OriginError>> {
         let response = match &mut self.state {
             State::Waiting(response) => response,
             State::Failed(error) => return Poll::Ready(Err(*error)),

@@ -224,16 +224,22 @@ async fn a_silent_tls_origin_is_given_up_after_connect_timeout() {
 
 /// TLS for `name`, and the certificate to trust.
 fn acceptor(name: &str) -> (tokio_rustls::TlsAcceptor, temporary::File) {
+    acceptor_of(name, &[])
+}
+
+/// The same with these protocols.
+pub(super) fn acceptor_of(name: &str, protocols: &[&[u8]]) -> (tokio_rustls::TlsAcceptor, temporary::File) {
     let issued = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let certificate: CertificateDer<'static> = issued.cert.der().clone();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let config =
+    let mut config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     (acceptor, temporary::File::new(&issued.cert.pem()))
 }
@@ -272,14 +278,14 @@ async fn tls_origin(
 }
 
 /// A file in the system's temporary directory, gone when dropped.
-mod temporary {
+pub(super) mod temporary {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    pub(super) struct File(pub(super) PathBuf);
+    pub(in crate::origin::tests) struct File(pub(in crate::origin::tests) PathBuf);
 
     impl File {
-        pub(super) fn new(text: &str) -> Self {
+        pub(in crate::origin::tests) fn new(text: &str) -> Self {
             static COUNT: AtomicUsize = AtomicUsize::new(0);
             let name =
                 format!("tidegate-ca-{}-{}.pem", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -9,6 +9,7 @@ mod choosing;
 mod connecting;
 mod forwarding;
 mod framing;
+mod h2;
 mod pooling;
 mod steering;
 mod transport;

@@ -12,7 +12,8 @@ pub(super) fn transport(section: &Section<'_>, pool: &mut Pool, around: &Surroun
         pool.transport.protocol = protocol;
     }
     count(section, "streams_max", &mut pool.transport.streams_max, 1..=1_000);
-    if let Some(item) = section.item("streams_max").filter(|_| pool.transport.protocol != OriginProtocol::H2) {
+    if let Some(item) = section.item("streams_max").filter(|_| pool.transport.protocol != OriginProtocol::H2)
+    {
         let help = "write protocol = \"h2\" beside it, or remove the key";
         let message = "`streams_max` has no effect: this pool's origins are asked over HTTP/1.1";
         item.tell(Complaint::new("no-effect", message, "no effect", help));
