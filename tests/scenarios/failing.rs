@@ -108,7 +108,8 @@ impl Load {
     async fn end(&mut self) {
         while !self.pending.is_empty() {
             let held = |stage: &Stage, target: &str| stage.origin("c").seen_for(target).len();
-            let before: Vec<_> = self.pending.iter().map(|(_, target, _)| held(&self.stage, target)).collect();
+            let before: Vec<_> =
+                self.pending.iter().map(|(_, target, _)| held(&self.stage, target)).collect();
             self.stage.clock.advance(POOL_FIRST_BYTE_TIMEOUT + secs(1));
             let (stage, pending) = (&self.stage, &self.pending);
             stage
