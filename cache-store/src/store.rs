@@ -23,9 +23,11 @@ use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::{Coding, Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::stock::{Address, Item, Stock};
+use crate::tiers::admit::Recency;
 use crate::tiers::disk::Disk;
+use crate::tiers::gate::Answered;
 pub use crate::tiers::objects::MemoryAdmission;
-use crate::tiers::objects::{Inserted, Objects, Slot};
+use crate::tiers::objects::{Goal, Inserted, Objects, Slot};
 use crate::tiers::promotion::{Glance, Promotion};
 use crate::timestamp::Timestamp;
 
@@ -50,6 +52,8 @@ pub struct CacheStore {
     flights: Flights,
     purges: Arc<Purges>,
     stock: Stock,
+    /// How long a response in memory waits for the request at which a full disk takes it.
+    recency: Recency,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -108,12 +112,17 @@ impl CacheStore {
     pub fn over(settings: &Settings, disk: Option<Disk>) -> Arc<Self> {
         Arc::new(Self {
             keyer: Keyer::new(settings.secret),
-            objects: Objects::new(settings.memory_bytes, settings.memory_admission),
+            objects: Objects::new(
+                settings.memory_bytes,
+                settings.memory_admission,
+                disk.as_ref().map_or(Goal::Both, |_| Goal::Bytes),
+            ),
             flights: Flights::new(),
             purges: disk
                 .as_ref()
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             stock: Stock::new(disk.is_none()),
+            recency: Recency::new(settings.memory_bytes as u64),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -415,6 +424,11 @@ impl CacheStore {
     /// is locked.
     fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot) -> bool {
         let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
+        let through_memory = match &slot {
+            Slot::Response(stored) if stored.on_disk().is_none() => stored.body_len(),
+            Slot::Response(_) | Slot::Variants(_) => 0,
+        };
+        let now = self.recency.fetched(through_memory);
         let kept = self.objects.insert(key, slot.clone());
         // What memory can never take could not come back from there either.
         // The chunks of a large body are there already: without its record they are found by nobody after a restart.
@@ -425,7 +439,7 @@ impl CacheStore {
         }
         disk.forget(key);
         if let Slot::Response(stored) = &slot {
-            stored.owe();
+            stored.owe(now);
         }
         kept == Inserted::Kept
     }
@@ -434,9 +448,13 @@ impl CacheStore {
     #[inline]
     fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
         let primary = resource.key;
-        disk.asked(primary, stored, true);
-        if stored.is_owed() {
-            self.pay(disk, resource, stored);
+        let owed = stored.owed_since();
+        let again = owed.is_none_or(|since| self.recency.is_past(since));
+        disk.asked(primary, stored, Answered::Memory { again });
+        if owed.is_some() {
+            if again {
+                self.pay(disk, resource, stored);
+            }
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
             disk.touch(primary, self.own_key(primary, stored));
             if let Some(large) = stored.on_disk()
@@ -581,7 +599,7 @@ impl CacheStore {
             return stored;
         }
         if let Some(disk) = self.disk.as_ref().filter(|_| base.is_none()) {
-            disk.asked(primary, &stored, false);
+            disk.asked(primary, &stored, Answered::Beyond);
         }
         shard.forget_hit_for_miss(flight.key);
         shard.forget_failure(primary);
