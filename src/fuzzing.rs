@@ -166,3 +166,37 @@ pub fn proxied(
 ) -> Option<std::net::SocketAddr> {
     crate::listener::proxied::client(peer, fields, trusted)
 }
+
+/// The network of a line of a list of networks, if it has one.
+///
+/// # Errors
+/// What an operator reads.
+pub fn listed_network(line: &str) -> Result<Option<crate::config::Network>, String> {
+    crate::route::access::fuzzed::network(line)
+}
+
+/// Whether this text is a file of users; else the line and what is wrong with it.
+///
+/// # Errors
+/// What an operator reads.
+pub fn users(text: &str) -> Result<(), (usize, String)> {
+    crate::route::access::fuzzed::users(text)
+}
+
+/// A name and a password.
+pub type Credentials = (Box<[u8]>, Box<[u8]>);
+
+/// Name and password in a value of `Authorization`.
+pub fn credentials(value: &[u8]) -> Option<Credentials> {
+    crate::route::access::fuzzed::credentials(value)
+}
+
+/// Whether a request for `own.test` may come from the page of this `Referer`, where `friend.test` and `*.family.test` are known.
+pub fn admits_page(value: &[u8]) -> bool {
+    crate::route::access::fuzzed::admits_page(value)
+}
+
+/// What is said of a target's signature under a key that nobody has.
+pub fn signature(target: &[u8]) -> &'static str {
+    crate::route::access::fuzzed::signature(target)
+}

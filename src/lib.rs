@@ -22,7 +22,10 @@ pub mod encode;
 pub mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod gate;
+pub mod handover;
 pub mod listener;
+pub mod manager;
 pub mod node;
 pub mod observe;
 pub mod origin;
@@ -32,6 +35,7 @@ pub mod respond;
 pub mod route;
 pub mod serve;
 pub mod shutdown;
+pub mod start;
 mod watch;
 
 pub use node::{Running, StartError};

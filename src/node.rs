@@ -14,43 +14,40 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cache_store::rules::Codings;
-use cache_store::store::{CacheStore, Settings};
-use cache_store::tiers::disk::Disk;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
-use purge_api::bus::{ScopeOf, Standing};
-use purge_api::ledger::Ledger;
-use tokio::runtime::{Builder, Runtime};
+use purge_api::bus::ScopeOf;
+use tokio::runtime::Runtime;
 
-use crate::admin::{AdminDoor, AdminService, NodeNow};
+use crate::admin::NodeNow;
 use crate::clock::Clock;
 use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
-use crate::config::{AdminAddress, By, Config, DiskCache, Listener, ListenerProtocol, Pool};
-use crate::encode::Encoders;
-use crate::fleet::Fleet;
-use crate::listener::{self, Workers};
+use crate::config::{By, Config, Listener, ListenerProtocol, Pool};
+use crate::handover::{Facts, Upgrader};
+use crate::listener;
+use crate::listener::sockets::Inherited;
 use crate::observe::Observe;
-use crate::origin::parent::proof::Children;
-use crate::origin::parent::{self, Parents, proof};
-use crate::origin::{OriginPools, PoolSetupError};
+use crate::origin::PoolSetupError;
+use crate::origin::parent::{self, proof};
 use crate::places::Places;
 use crate::reload::Reloader;
-use crate::route::RouteTable;
 use crate::route::access::SetupError;
-use crate::serve::{Current, Edge, NotStoredMemory, Purging, Refreshes, WalkService};
+use crate::serve::{Crawlers, Current, Edge};
 use crate::shutdown::Shutdown;
+use crate::start::Prepared;
 
 /// A node that runs.
 pub struct Running {
-    current: Arc<Current>,
-    clients: Option<listener::Running>,
-    admin: Option<listener::Running>,
-    observe: Arc<Observe>,
-    reloader: Arc<Reloader>,
-    shutdown: Shutdown,
-    admin_shutdown: Shutdown,
+    pub(crate) current: Arc<Current>,
+    pub(crate) clients: Option<listener::Running>,
+    pub(crate) admin: Option<listener::Running>,
+    pub(crate) observe: Arc<Observe>,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) upgrader: Arc<Upgrader>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) admin_shutdown: Shutdown,
     /// For what blocks or belongs to no worker; ends with the node.
-    shared: Option<Runtime>,
+    pub(crate) shared: Option<Runtime>,
 }
 
 /// Why a node could not be started. Nothing is left running.
@@ -104,125 +101,46 @@ impl Edge {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
-        Self::start_from(None, config, clock)
-    }
-
-    /// The same, of settings that were read from a file, which a reload reads again.
-    ///
-    /// # Errors
-    /// [`StartError`]
-    pub fn start_from(path: Option<PathBuf>, config: Config, clock: Clock) -> Result<Running, StartError> {
-        let shared = Builder::new_multi_thread()
-            .worker_threads(SHARED_THREADS)
-            .thread_name("shared")
-            .enable_all()
-            .build()
-            .map_err(StartError::System)?;
-        let config = Arc::new(named(config));
-        let observe = Arc::new(Observe::start(&config, &clock).map_err(StartError::Log)?);
-        let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
-        let disk = match &config.cache.disk {
-            None => None,
-            Some(DiskCache { path, bytes, admission }) => Some(
-                Disk::open(path, *bytes, shared.handle().clone(), clock.wall())
-                    .map_err(|source| StartError::Disk { path: path.clone(), source })?
-                    .admitting(*admission),
-            ),
-        };
-        let places = places(&config)?;
-        let settings = Settings {
-            memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
-            memory_admission: config.cache.memory_admission,
-            object_bytes_max: config.cache.object_bytes_max,
-            secret: match &disk {
-                Some(disk) => disk.secret(),
-                None => secret().map_err(StartError::System)?,
-            },
-        };
-        let store = CacheStore::over(&settings, disk);
-        let standing = Arc::new(Standing::new(Arc::clone(store.purge_log())));
-        let fleet = Fleet::new(&config, &store, &standing, &clock);
-        let edge = Arc::new(Edge {
-            routes: Arc::new(RouteTable::counted(&config.sites, &observe.metrics)?),
-            standing,
-            fleet,
-            origins: Arc::new(OriginPools::new(&all_pools(&config), &clock)?),
-            places,
-            parents: Parents::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
-            children: Children::new(&config.tier).map_err(StartError::TierKey)?.map(Arc::new),
-            ids: Arc::new(observe.walk_ids()),
-            purges: Arc::new(Purging::default()),
-            encoders: Arc::new(Encoders::new(&store, &clock, config.workers)),
-            refreshes: Arc::new(Refreshes::new(config.purge.refresh_per_second)),
-            ledger: Arc::new(Ledger::default()),
-            not_stored: Arc::new(NotStoredMemory::default()),
-            shutdown: shutdown.clone(),
-            listeners: Arc::new(std::sync::OnceLock::new()),
-            store,
-            clock: clock.clone(),
-            config: Arc::clone(&config),
-        });
-        let current = Arc::new(Current::new(Arc::clone(&edge)));
-        {
-            let of = Arc::clone(&current);
-            let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
-            let _shared = shared.enter();
-            match &config.purge.bus {
-                Some(bus) => edge.fleet.join(bus, scope_of),
-                None if config.tier.by_hand => {}
-                None => edge.fleet.follow_parents(&current, &scope_of),
-            }
-        }
-        let clients = {
-            let (current, observe) = (Arc::clone(&current), Arc::clone(&observe));
-            Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: shared.handle() }
-                .start(move |worker| WalkService::new(Arc::clone(&current), &observe, worker))?
-        };
-        drop(edge.listeners.set(clients.stats().to_vec()));
-        let door = AdminDoor::open(&config.admin).map_err(StartError::Tokens)?;
-        let reloader =
-            Reloader::new(&current, &observe, clients.certificates(), door.clone(), shared.handle(), path);
-        let mut running = Running {
-            reloader: Arc::clone(&reloader),
-            current: Arc::clone(&current),
-            clients: Some(clients),
-            admin: None,
-            observe: Arc::clone(&observe),
-            shutdown,
-            admin_shutdown: admin_shutdown.clone(),
-            shared: None,
-        };
-        match &config.admin.address {
-            None => {}
-            Some(AdminAddress::Unix(_)) => return Err(StartError::UnixAdmin),
-            Some(AdminAddress::Tcp(address)) => {
-                let service =
-                    AdminService::new(door, node_now(&current), Some(reloader), observe, clock.clone());
-                let settings = Arc::new(admin_config(&config, *address));
-                let workers = Workers {
-                    config: &settings,
-                    clock: &clock,
-                    shutdown: &admin_shutdown,
-                    shared: shared.handle(),
-                };
-                running.admin = Some(workers.start(move |_| service.clone())?);
-            }
-        }
-        attend(&current, &running.observe, &shared, clock);
-        running.shared = Some(shared);
-        Ok(running)
+        Prepared::new(config, clock, &Inherited::default())?.open(None, Facts::default())?.serve()
     }
 }
 
+/// Has the node hear the purges of others, and tell its own.
+pub(crate) fn join_fleet(current: &Arc<Current>, edge: &Edge, shared: &Runtime) {
+    let of = Arc::clone(current);
+    let scope_of: Arc<ScopeOf> = Arc::new(move |selector| of.load().scope_of_any(selector));
+    let _shared = shared.enter();
+    match &edge.config.purge.bus {
+        Some(bus) => edge.fleet.join(bus, scope_of),
+        None if edge.config.tier.by_hand => {}
+        None => edge.fleet.follow_parents(current, &scope_of),
+    }
+}
+
+/// The lanes of crawlers by these settings, which go on with what `before` has counted.
+///
+/// # Errors
+/// A file of networks cannot be used.
+pub(crate) fn crawlers(
+    config: &Config,
+    before: Option<&Crawlers>,
+) -> Result<Option<Arc<Crawlers>>, SetupError> {
+    let made = config.crawlers.as_ref().map(|settings| Crawlers::new(settings, config.pools.keys(), before));
+    Ok(made.transpose()?.map(Arc::new))
+}
+
 /// Starts what looks after the node while it runs.
-fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
+pub(crate) fn attend(current: &Arc<Current>, observe: &Arc<Observe>, shared: &Runtime, clock: Clock) {
     let (swept, tended, observe) = (Arc::clone(current), Arc::clone(current), Arc::clone(observe));
     let fleet = Arc::clone(&current.load().fleet);
     shared.spawn(async move {
         loop {
             clock.sleep(ORIGIN_SWEEP).await;
-            swept.load().origins.sweep();
+            let edge = swept.load_full();
+            edge.origins.sweep();
             observe.log.tend();
+            observe.second(&crate::admin::Node::gauges(&*edge), &clock);
+            drop(edge);
             // Not with what waits for the disk: one that hangs keeps purges from being heard.
             fleet.look();
         }
@@ -261,13 +179,13 @@ async fn tend(current: Arc<Current>) {
 }
 
 /// The node as admin calls see it.
-fn node_now(current: &Arc<Current>) -> NodeNow {
+pub(crate) fn node_now(current: &Arc<Current>) -> NodeNow {
     let current = Arc::clone(current);
     Arc::new(move || current.load_full())
 }
 
 /// The geo database of the settings.
-fn places(config: &Config) -> Result<Option<Arc<Places>>, StartError> {
+pub(crate) fn places(config: &Config) -> Result<Option<Arc<Places>>, StartError> {
     let Some(settings) = &config.geo else { return Ok(None) };
     match Places::open(settings) {
         Ok(places) => {
@@ -333,7 +251,7 @@ pub(crate) fn named(mut config: Config) -> Config {
 }
 
 /// The admin listener is a listener like the others, with one worker and room for few.
-fn admin_config(config: &Config, address: SocketAddr) -> Config {
+pub(crate) fn admin_config(config: &Config, address: SocketAddr) -> Config {
     let mut settings = config.clone();
     settings.listeners = vec![Listener {
         address,
@@ -378,6 +296,16 @@ impl Running {
         &self.reloader
     }
 
+    /// What replaces the process by another.
+    pub const fn upgrader(&self) -> &Arc<Upgrader> {
+        &self.upgrader
+    }
+
+    /// How often each worker that serves clients has come round.
+    pub fn pulses(&self) -> Vec<listener::Pulse> {
+        self.clients.as_ref().map(|clients| clients.pulses().to_vec()).unwrap_or_default()
+    }
+
     /// Stops accepting, lets what is under way end within the drain timeout, then stops.
     pub async fn shutdown(self) {
         self.shutdown.begin();
@@ -390,14 +318,17 @@ impl Running {
         self.admin_shutdown.force();
         self.admin_shutdown.done().await;
         let (clients, admin, shared) = (self.clients.take(), self.admin.take(), self.shared.take());
-        let (observe, edge) = (Arc::clone(&self.observe), self.edge());
+        let (observe, edge, upgrader) = (Arc::clone(&self.observe), self.edge(), Arc::clone(&self.upgrader));
         // Joining threads and closing files block.
         self.edge().encoders.close();
         let joined = tokio::task::spawn_blocking(move || {
             for running in [clients, admin].into_iter().flatten() {
                 running.join();
             }
+            // One that is under way has the store in its hands.
+            upgrader.give_up();
             observe.log.finish(LOG_FINISH);
+            observe.log.end();
             let settled = edge.store.tend_purges(Timestamp::from_secs(0));
             if let Some(disk) = edge.store.disk()
                 && let Err(error) = settled.and_then(|()| disk.close())
@@ -418,6 +349,7 @@ impl Drop for Running {
         self.shutdown.force();
         self.admin_shutdown.force();
         self.edge().encoders.close();
+        self.observe.log.end();
         if let Some(shared) = self.shared.take() {
             shared.shutdown_background();
         }
@@ -425,7 +357,7 @@ impl Drop for Running {
 }
 
 /// What keys are hashed under where nothing outlives the process.
-fn secret() -> io::Result<[u8; 32]> {
+pub(crate) fn secret() -> io::Result<[u8; 32]> {
     use std::io::Read as _;
     let mut secret = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
@@ -434,7 +366,6 @@ fn secret() -> io::Result<[u8; 32]> {
 
 /// How often the store is looked after.
 const STORE_TICK: std::time::Duration = std::time::Duration::from_secs(1);
-const SHARED_THREADS: usize = 2;
 /// How long what still waits for the disk may take at the end.
 const SHARED_FINISH: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long the access log may take to write what it still holds.

@@ -27,7 +27,7 @@ use crate::config::mistake::Mistakes;
 use crate::config::plan::{Change, plan};
 use crate::config::{Config, Listener};
 use crate::listener::tls::{Certificates, TlsError};
-use crate::node::{all_pools, named};
+use crate::node::{all_pools, crawlers, named};
 use crate::observe::Observe;
 use crate::origin::{PoolSetupError, Renewed};
 use crate::places::{self, Places};
@@ -168,6 +168,7 @@ impl Reloader {
         let Renewed { pools, fresh } = old.origins.renewed(&all_pools(&config), &old.clock)?;
         let places = renewed_places(&config, &old)?;
         let routes = old.routes.renewed(&config.sites, &self.observe.metrics)?;
+        let crawlers = crawlers(&config, old.crawlers.as_deref())?;
         let mut shown = Vec::new();
         for (listener, certificates) in &self.certificates {
             let files = config.listeners.iter().find(|now| now.address == listener.address);
@@ -202,6 +203,7 @@ impl Reloader {
             routes: Arc::new(routes),
             origins: Arc::new(pools),
             places,
+            crawlers,
             config,
             ..Edge::clone(&old)
         }));

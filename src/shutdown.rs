@@ -14,6 +14,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -28,6 +29,8 @@ pub struct Shutdown(Arc<Inner>);
 struct Inner {
     phase: watch::Sender<Phase>,
     participants: watch::Sender<usize>,
+    /// Another process accepts what this one does not.
+    succeeded: AtomicBool,
 }
 
 /// How far the end has come.
@@ -57,12 +60,24 @@ impl Shutdown {
         Self(Arc::new(Inner {
             phase: watch::Sender::new(Phase::Serving),
             participants: watch::Sender::new(0),
+            succeeded: AtomicBool::new(false),
         }))
     }
 
     /// Begins the drain. Does nothing if it has begun.
     pub fn begin(&self) {
         self.advance(Phase::Draining);
+    }
+
+    /// The same where another process has taken over: whoever is idle is given a moment to be told so by an answer.
+    pub fn begin_succeeded(&self) {
+        self.0.succeeded.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    /// Whether another process has taken over.
+    pub fn is_succeeded(&self) -> bool {
+        self.0.succeeded.load(Ordering::Acquire)
     }
 
     /// Cuts what is under way, at once.
@@ -137,6 +152,8 @@ pub struct Drain(Rc<DrainState>);
 #[derive(Debug, Default)]
 struct DrainState {
     begun: Cell<bool>,
+    closes_idle: Cell<bool>,
+    succeeded: Cell<bool>,
     told: Notify,
 }
 
@@ -145,6 +162,27 @@ impl Drain {
     #[inline]
     pub fn is_begun(&self) -> bool {
         self.0.begun.get()
+    }
+
+    /// Whether connections end without another answer.
+    #[inline]
+    pub fn closes_idle(&self) -> bool {
+        self.0.closes_idle.get()
+    }
+
+    /// Those that wait for a request are to end, too; whoever calls sees to those that wait already.
+    pub fn close_idle(&self) {
+        self.0.closes_idle.set(true);
+    }
+
+    /// Another process serves in this one's place: said before the drain begins.
+    pub fn succeed(&self) {
+        self.0.succeeded.set(true);
+    }
+
+    /// Whether another process serves in this one's place.
+    pub fn is_succeeded(&self) -> bool {
+        self.0.succeeded.get()
     }
 
     /// Tells the worker's connections.

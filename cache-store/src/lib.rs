@@ -14,6 +14,7 @@ pub mod coalesce;
 mod cursor;
 pub mod entry;
 pub mod form;
+pub mod handover;
 pub mod key;
 pub mod large;
 pub mod lookup;

@@ -14,6 +14,7 @@ use http::{Method, header};
 use crate::coalesce::{Fill, Flight, Flights, Follower, Shard, detached};
 use crate::entry::{Epoch, Parts, StoredResponse};
 use crate::form::Encoded;
+use crate::handover::Handover;
 use crate::key::{CacheKey, Keyer};
 use crate::large;
 use crate::lookup::{Found, Hit, Lookup, Stale, Variant, Variants, Why, find};
@@ -54,6 +55,7 @@ pub struct CacheStore {
     stock: Stock,
     /// How long a response in memory waits for the request at which a full disk takes it.
     recency: Recency,
+    handover: Handover,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
     arriving: AtomicU64,
@@ -123,6 +125,7 @@ impl CacheStore {
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             stock: Stock::new(disk.is_none()),
             recency: Recency::new(settings.memory_bytes as u64),
+            handover: Handover::default(),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
@@ -301,6 +304,22 @@ impl CacheStore {
         Peek { stored, stale, why, filling, from_disk }
     }
 
+    /// The response that memory holds for a request, fresh or not, if it holds one. Changes nothing and never blocks.
+    pub fn resident<F: Fields>(
+        self: &Arc<Self>,
+        resource: Resource<'_>,
+        request: &RequestHead<'_, F>,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<Arc<StoredResponse>> {
+        let control = RequestControl::of(request.fields, policy);
+        match find(self, &resource, request, &control, now) {
+            Found::Usable(hit) => Some(hit.stored),
+            Found::Unusable(stored, _) => Some(stored),
+            Found::Nothing(..) => None,
+        }
+    }
+
     /// What the purges say about a stored response, looked up if that may have changed.
     #[inline]
     pub fn purged(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
@@ -391,6 +410,11 @@ impl CacheStore {
         self.disk.as_ref()
     }
 
+    /// Another process of this node that serves as well.
+    pub(crate) const fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
     /// What is known of URLs.
     pub(crate) const fn stock(&self) -> &Stock {
         &self.stock
@@ -421,19 +445,24 @@ impl CacheStore {
     }
 
     /// Keeps a slot in memory, on disk, or in both, as each takes it; `false` if none does, and then none has anything. The shard
-    /// is locked.
-    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot) -> bool {
-        let Some(disk) = &self.disk else { return self.objects.insert(key, slot) == Inserted::Kept };
+    /// is locked. What is `modest` takes free room alone, unless it replaces what is there.
+    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot, modest: bool) -> bool {
+        let modest = modest && self.objects.peek(key).is_none();
+        let put = |slot: Slot| {
+            if modest && self.objects.is_full() { Inserted::Unworthy } else { self.objects.insert(key, slot) }
+        };
+        let Some(disk) = &self.disk else { return put(slot) == Inserted::Kept };
         let through_memory = match &slot {
             Slot::Response(stored) if stored.on_disk().is_none() => stored.body_len(),
             Slot::Response(_) | Slot::Variants(_) => 0,
         };
         let now = self.recency.fetched(through_memory);
-        let kept = self.objects.insert(key, slot.clone());
+        let kept = put(slot.clone());
         // What memory can never take could not come back from there either.
         // The chunks of a large body are there already: without its record they are found by nobody after a restart.
         let is_large = matches!(&slot, Slot::Response(stored) if stored.on_disk().is_some());
-        if kept != Inserted::TooHeavy && (is_large || disk.wants(key)) {
+        let is_barred = modest && !is_large && disk.is_full() && !disk.holds(key);
+        if kept != Inserted::TooHeavy && !is_barred && (is_large || disk.wants(key)) {
             disk.write(resource, key, &slot);
             return true;
         }
@@ -515,7 +544,7 @@ impl CacheStore {
                     let flight = detached(primary, primary, epoch);
                     let updated = self.pack(Parts { epoch, ..parts });
                     updated.purge(stored.purged());
-                    self.insert_response(&flight, resource, updated, Some(stored));
+                    self.insert_response(&flight, resource, updated, Some(stored), false);
                 }
             }
             HeadEffect::Invalidate => {
@@ -574,7 +603,7 @@ impl CacheStore {
         stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
     ) -> Arc<StoredResponse> {
-        self.insert_response(&fill.flight, &fill.resource(), stored, base)
+        self.insert_response(&fill.flight, &fill.resource(), stored, base, fill.modest)
     }
 
     pub(crate) fn insert_response(
@@ -583,6 +612,7 @@ impl CacheStore {
         resource: &Resource<'_>,
         mut stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
+        modest: bool,
     ) -> Arc<StoredResponse> {
         let primary = resource.key;
         if let Some(base) = base {
@@ -605,9 +635,9 @@ impl CacheStore {
         shard.forget_failure(primary);
         let key = self.own_key(primary, &stored);
         let kept = if stored.varies() {
-            self.insert_variant(resource, key, &stored)
+            self.insert_variant(resource, key, &stored, modest)
         } else {
-            self.keep(resource, key, Slot::Response(Arc::clone(&stored)))
+            self.keep(resource, key, Slot::Response(Arc::clone(&stored)), modest)
         };
         drop(shard);
         if kept {
@@ -645,7 +675,13 @@ impl CacheStore {
     }
 
     /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
-    fn insert_variant(&self, resource: &Resource<'_>, key: CacheKey, stored: &Arc<StoredResponse>) -> bool {
+    fn insert_variant(
+        &self,
+        resource: &Resource<'_>,
+        key: CacheKey,
+        stored: &Arc<StoredResponse>,
+        modest: bool,
+    ) -> bool {
         let primary = resource.key;
         let known = match self.objects.find(primary) {
             Some(Slot::Variants(variants)) => variants,
@@ -659,7 +695,8 @@ impl CacheStore {
                 disk.forget(dropped);
             }
         }
-        self.keep(resource, key, Slot::Response(Arc::clone(stored))) && self.keep_variants(resource, variants)
+        self.keep(resource, key, Slot::Response(Arc::clone(stored)), modest)
+            && self.keep_variants(resource, variants)
     }
 
     /// Requests with the same flight key wait for one fetch: the resource, or as far as is known its variant; and the range.
@@ -761,7 +798,17 @@ impl CacheStore {
         }
         candidates.retain(|stored| has_validator(&stored.fields()));
         let address = Address::of(&resource);
-        Fill { store: Arc::clone(self), flight, primary, address, stored, candidates, why, shared }
+        Fill {
+            store: Arc::clone(self),
+            flight,
+            primary,
+            address,
+            stored,
+            candidates,
+            why,
+            shared,
+            modest: false,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod calls;
 mod deploy;
 mod guard;
 mod history;
+mod lines;
 mod pools;
 pub(crate) mod purge;
 mod query;
@@ -22,6 +23,7 @@ mod settings;
 mod steer;
 mod stream;
 pub(crate) mod tokens;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ pub use query::ExplainQuery;
 use crate::clock::Clock;
 use crate::config::limits::ADMIN_BODIES_MAX;
 use crate::config::{self, Site};
+use crate::handover::Upgrader;
 use crate::listener::request::Request;
 use crate::listener::service::{Finished, Served, Service};
 use crate::observe::gauges::Gauges;
@@ -75,6 +78,9 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// The problem to tell, where the question cannot be answered: no site serves the host.
     fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem>;
+
+    /// The tags of what memory holds for a URL; none where it holds nothing. Never blocks.
+    fn tags_of(&self, url: &str) -> Vec<Box<str>>;
 
     /// Whether requests can be served now, or why not.
     ///
@@ -108,11 +114,21 @@ struct Inner {
     clock: Clock,
     door: AdminDoor,
     /// None where there is nothing to reload: in tests.
-    reloader: Option<Arc<Reloader>>,
+    operations: Option<Operations>,
     ids: RequestIds,
     /// Bounds what the bodies of callers can cost; they are read whole.
     bodies: Semaphore,
     deploys: deploy::Deploys,
+    streams: stream::Streams,
+}
+
+/// What is done with the node as a whole.
+#[derive(Clone)]
+pub struct Operations {
+    /// Takes up other settings.
+    pub reloader: Arc<Reloader>,
+    /// Puts another process in this one's place.
+    pub upgrader: Arc<Upgrader>,
 }
 
 /// Who may call; a reload puts another in its place.
@@ -167,14 +183,14 @@ impl AdminService {
     pub fn new(
         door: AdminDoor,
         node: NodeNow,
-        reloader: Option<Arc<Reloader>>,
+        operations: Option<Operations>,
         observe: Arc<Observe>,
         clock: Clock,
     ) -> Self {
         let ids = observe.admin_ids();
         let bodies = Semaphore::new(ADMIN_BODIES_MAX);
-        let deploys = deploy::Deploys::default();
-        Self(Arc::new(Inner { node, observe, clock, door, reloader, ids, bodies, deploys }))
+        let (deploys, streams) = (deploy::Deploys::default(), stream::Streams::default());
+        Self(Arc::new(Inner { node, observe, clock, door, operations, ids, bodies, deploys, streams }))
     }
 }
 
@@ -233,6 +249,7 @@ impl Inner {
                 return Ok(Answering::Live(Box::new(events)));
             }
             (Route::Reload, _) => Box::pin(inner.reload()),
+            (Route::Upgrade, _) => Box::pin(inner.upgrade(std::mem::take(&mut request.body))),
             (Route::Plan, _) => Box::pin(inner.plan(std::mem::take(&mut request.body))),
             (Route::Steer, Some(bearer)) => {
                 let site = steer::site_of(varied)?;
@@ -322,11 +339,10 @@ impl Inner {
                 reply
             }
             Route::DashboardStyle => text("text/css; charset=utf-8", include_str!("dashboard/style.css")),
-            Route::DashboardScript => {
-                text("text/javascript; charset=utf-8", include_str!("dashboard/script.js"))
-            }
+            Route::DashboardScript => text("text/javascript; charset=utf-8", DASHBOARD_SCRIPT),
             // Answered by `begin`, where they can wait; without a body a purge selects nothing.
-            Route::Drain
+            Route::Upgrade
+            | Route::Drain
             | Route::Resume
             | Route::Purge
             | Route::Deploy
@@ -394,6 +410,15 @@ fn respond(reply: Reply, head: bool, id: RequestId) -> Response {
         close: false,
     }
 }
+
+/// One script, a file a matter.
+const DASHBOARD_SCRIPT: &str = concat!(
+    include_str!("dashboard/format.js"),
+    include_str!("dashboard/chart.js"),
+    include_str!("dashboard/panels.js"),
+    include_str!("dashboard/actions.js"),
+    include_str!("dashboard/live.js"),
+);
 
 /// The dashboard loads its own files and calls its own listener, nothing else.
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \

@@ -61,7 +61,7 @@ impl Inner {
         path: &'static str,
         act: impl FnOnce(&Reloader) -> Result<Vec<Change>, Problem> + Send + 'static,
     ) -> Reply {
-        let Some(reloader) = self.reloader.clone() else {
+        let Some(reloader) = self.operations.as_ref().map(|one| Arc::clone(&one.reloader)) else {
             let detail = "this node has no settings to reload";
             return calls::refused(
                 path.as_bytes(),

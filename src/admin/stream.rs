@@ -1,74 +1,72 @@
-//! `GET /v1/stream`: counters each second and the request log as they happen, as server-sent events.
+//! `GET /v1/stream`: what happens in the node as it happens, as server-sent events.
 //!
-//! ```text
-//! event: stat            event: log                              event: passed
-//! data: {"requests":…}   data: {"time":…,"status":200,…}         data: {"lines":1200}
-//! ```
+//! | event | |
+//! |---|---|
+//! | `stat` | the counters, each second |
+//! | `log` | a line of the request log; `one_of` says for how many requests it stands, where there are more than can be shown |
+//! | `passed` | how many requests were not looked at, or not sent, since the last one |
+//! | `history` | the seconds before, once |
+//! | `top` | what is asked for most, each second |
+//! | `errors` | the last lines about errors, newest first, at once and whenever there are others |
 //!
-//! `passed` says how many lines could not be looked at, or sent: who watches costs the node a bounded share of this thread, and no worker
-//! more than the log does. `only=log` or `only=stat` leaves the other out; `host`, `path` (`*` matches any run of characters),
-//! `status` (`404`, `5xx`), `cache`, `reason` and `slower` (`10ms`) choose among the lines. Ends with the node or the caller.
+//! `only=stat,top` chooses among `stat`, `log`, `history`, `top` and `errors`; without it `stat` and `log` are sent. `lines.rs` says
+//! how lines are chosen. Ends with the node or the caller.
+//!
+//! Invariant: who watches costs a bounded share of this thread, and a worker no more than `observe/watched.rs` does. A text that all
+//! are told (`stat`, `top`) is made once a second.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use parking_lot::Mutex;
 use purge_api::Problem;
-use serde::Deserialize;
 
 use super::Inner;
+use super::lines::{self, Lines, bad};
 use super::query::decode;
-use crate::config::limits::{LOG_TAP_LINES_A_SECOND, LOG_TAP_SENT_A_SECOND, STREAM_TICK};
-use crate::config::units;
+use crate::config::limits::{LOG_TAP_LINES_A_SECOND, LOG_TAP_SENT_A_SECOND, STREAM_TICK, STREAMS_MAX};
+use crate::observe::board::Looking;
 use crate::observe::tap::Tap;
 use crate::respond::response::{Cut, Stream};
 
 /// What is wanted.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Wanted {
-    without_log: bool,
-    without_stat: bool,
+    kinds: Kinds,
     lines: Lines,
 }
 
-/// Which lines of the log; all that are written must hold.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-struct Lines {
-    host: Option<String>,
-    path: Option<String>,
-    status: Option<Status>,
-    cache: Option<String>,
-    reason: Option<String>,
-    slower: Option<Duration>,
+/// Kinds of events.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
+struct Kinds {
+    stat: bool,
+    log: bool,
+    history: bool,
+    top: bool,
+    errors: bool,
 }
 
-/// One status, or a hundred of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Status {
-    One(u16),
-    Class(u16),
+/// What all streams share.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: Arc<AtomicUsize>,
+    /// The counters as text, and when they were read, microseconds.
+    stat: Mutex<Option<(u64, Bytes)>>,
 }
 
-/// What a line is chosen by.
-#[derive(Deserialize)]
-struct Seen<'l> {
-    #[serde(borrow, default)]
-    host: Cow<'l, str>,
-    #[serde(borrow, default)]
-    path: Cow<'l, str>,
-    #[serde(default)]
-    status: u16,
-    #[serde(borrow, default)]
-    cache: Cow<'l, str>,
-    #[serde(borrow, default)]
-    reason: Cow<'l, str>,
-    #[serde(default)]
-    duration_us: u64,
+/// A place among the streams that may be open.
+struct Place(Arc<AtomicUsize>);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { kinds: Kinds { stat: true, log: true, ..Kinds::default() }, lines: Lines::default() }
+    }
 }
 
 impl Wanted {
@@ -86,76 +84,52 @@ impl Wanted {
             let value = decode(halves.next().unwrap_or_default())
                 .ok_or_else(|| bad(format!("`{told}` is not percent-encoded UTF-8")))?;
             if known.contains(&name) {
-                return Err(bad(format!("`{told}` twice")));
+                return Err(bad(format!("`{told}` twice; several values go with commas")));
             }
             known.push(name);
-            let lines = &mut wanted.lines;
-            match name {
-                b"only" if value == "log" => wanted.without_stat = true,
-                b"only" if value == "stat" => wanted.without_log = true,
-                b"only" => return Err(bad("`only` is log or stat")),
-                b"host" => lines.host = Some(value.to_ascii_lowercase()),
-                b"path" => lines.path = Some(value),
-                b"status" => lines.status = Some(Status::parse(&value)?),
-                b"cache" => lines.cache = Some(value),
-                b"reason" => lines.reason = Some(value),
-                b"slower" => {
-                    let slower =
-                        units::duration(&value).map_err(|_| bad("`slower` is a duration, like 10ms"))?;
-                    lines.slower = Some(slower);
-                }
-                _ => {
-                    return Err(bad(format!(
-                        "unknown parameter `{told}`; known are only, host, path, status, cache, reason and slower"
-                    )));
-                }
+            if name == b"only" {
+                wanted.kinds = Kinds::parse(&value)?;
+            } else if !wanted.lines.take(&told, &value)? {
+                let all = lines::KNOWN;
+                return Err(bad(format!("unknown parameter `{told}`; known are only, {all}")));
             }
         }
         Ok(wanted)
     }
 }
 
-impl Status {
+impl Kinds {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let wrong = || bad("`status` is a status or a class of them, like 404 or 5xx");
-        if let Some(class) = text.strip_suffix("xx") {
-            let class = class.parse().ok().filter(|class| (1..=5).contains(class));
-            return class.map(Self::Class).ok_or_else(wrong);
+        let mut kinds = Self::default();
+        for kind in text.split(',') {
+            match kind {
+                "stat" => kinds.stat = true,
+                "log" => kinds.log = true,
+                "history" => kinds.history = true,
+                "top" => kinds.top = true,
+                "errors" => kinds.errors = true,
+                _ => {
+                    let detail = format!("`only` is of stat, log, history, top and errors: `{kind}` is not");
+                    return Err(bad(detail));
+                }
+            }
         }
-        text.parse().ok().filter(|status| (100..600).contains(status)).map(Self::One).ok_or_else(wrong)
+        Ok(kinds)
     }
 }
 
-impl Lines {
-    fn takes(&self, line: &[u8]) -> bool {
-        if *self == Self::default() {
-            return true;
-        }
-        let Ok(seen) = serde_json::from_slice::<Seen<'_>>(line) else { return false };
-        let holds = |wanted: Option<&String>, is: &str| wanted.is_none_or(|wanted| wanted == is);
-        holds(self.host.as_ref(), &seen.host)
-            && self.path.as_ref().is_none_or(|pattern| matches(pattern, &seen.path))
-            && self.status.is_none_or(|status| match status {
-                Status::One(one) => seen.status == one,
-                Status::Class(class) => seen.status / 100 == class,
-            })
-            && holds(self.cache.as_ref(), &seen.cache)
-            && holds(self.reason.as_ref(), &seen.reason)
-            && self.slower.is_none_or(|slower| u128::from(seen.duration_us) > slower.as_micros())
+impl Streams {
+    fn place(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.open));
+        // Counted before it is looked at, so that two cannot take the last one; a drop gives it back.
+        (self.open.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX).then_some(place)
     }
 }
 
-/// Whether `*` in the pattern can stand for what makes it `text`.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
-    let mut rest = rest;
-    while let Some((part, behind)) = rest.split_once('*') {
-        let Some(at) = text.find(part) else { return false };
-        text = text.get(at + part.len()..).unwrap_or_default();
-        rest = behind;
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
-    text.ends_with(rest)
 }
 
 /// The events of one caller.
@@ -163,11 +137,16 @@ pub(super) struct Events {
     inner: Arc<Inner>,
     wanted: Wanted,
     tap: Option<Tap>,
+    looking: Option<Looking>,
     tick: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Lines looked at and sent since the last tick.
     looked: u64,
     sent: u64,
+    /// Requests that were passed over since then.
     passed: u64,
+    /// The newest line about an error that was told, empty if none had been; each has an id, so no two are the same.
+    errors: Option<Box<[u8]>>,
+    _place: Place,
 }
 
 impl Events {
@@ -177,26 +156,48 @@ impl Events {
     /// 503 where as many watch as may, or the system refuses.
     pub(super) fn begin(inner: &Arc<Inner>, wanted: Wanted) -> Result<Self, Problem> {
         let refused = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "watched", why);
-        let tap = if wanted.without_log {
-            None
+        let full = || refused("as many watch as may; close one".to_owned());
+        let place = inner.streams.place().ok_or_else(full)?;
+        let log = &inner.observe.log;
+        let tap = if wanted.kinds.log {
+            let tap = log.watch().map_err(|error| refused(error.to_string()))?;
+            Some(tap.ok_or_else(full)?)
         } else {
-            let tap = inner.observe.log.watch().map_err(|error| refused(error.to_string()))?;
-            Some(tap.ok_or_else(|| refused("as many watch the log as may; close one".to_owned()))?)
+            None
+        };
+        let looking = if wanted.kinds.top {
+            let looking = inner.observe.board.look(log).map_err(|error| refused(error.to_string()))?;
+            Some(looking.ok_or_else(full)?)
+        } else {
+            None
         };
         // At once, so that who watches need not wait for the first.
         let tick: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(std::future::ready(()));
-        Ok(Self { inner: Arc::clone(inner), wanted, tap, tick: Some(tick), looked: 0, sent: 0, passed: 0 })
+        Ok(Self {
+            inner: Arc::clone(inner),
+            wanted,
+            tap,
+            looking,
+            tick: Some(tick),
+            looked: 0,
+            sent: 0,
+            passed: 0,
+            errors: None,
+            _place: place,
+        })
     }
 
     /// The events of a block of lines.
     fn lines(&mut self, block: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let stands_for = one_of(line);
             if self.looked >= LOG_TAP_LINES_A_SECOND || self.sent >= LOG_TAP_SENT_A_SECOND {
-                self.passed += 1;
+                self.passed += stands_for;
                 continue;
             }
             self.looked += 1;
+            self.passed += stands_for - 1;
             if self.wanted.lines.takes(line) {
                 self.sent += 1;
                 event(&mut out, "log", line);
@@ -208,9 +209,19 @@ impl Events {
     /// The events of a tick: never none, so that a caller who is gone is noticed.
     fn ticked(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        if !self.wanted.without_stat {
-            let stat = self.inner.stat();
-            event(&mut out, "stat", stat.to_string().as_bytes());
+        if std::mem::take(&mut self.wanted.kinds.history) {
+            event(&mut out, "history", self.inner.observe.history.told().to_string().as_bytes());
+        }
+        if self.wanted.kinds.stat {
+            event(&mut out, "stat", &self.inner.stat_text());
+        }
+        if let Some(looking) = &self.looking {
+            let node = self.inner.node();
+            let told = looking.told(self.inner.clock.micros(), &|url| node.tags_of(url));
+            event(&mut out, "top", &told);
+        }
+        if self.wanted.kinds.errors {
+            self.tell_errors(&mut out);
         }
         let passed = std::mem::take(&mut self.passed) + self.tap.as_ref().map_or(0, Tap::lost);
         if passed > 0 {
@@ -221,6 +232,33 @@ impl Events {
             out.extend_from_slice(b":\n\n");
         }
         out
+    }
+
+    fn tell_errors(&mut self, out: &mut Vec<u8>) {
+        let lines = self.inner.observe.log.recent_errors();
+        let newest = Some(lines.first().cloned().unwrap_or_default());
+        if newest == self.errors {
+            return;
+        }
+        self.errors = newest;
+        let list = [b"[".as_slice(), &lines.join(&b","[..]), b"]"].concat();
+        event(out, "errors", &list);
+    }
+}
+
+impl Inner {
+    /// All counters as text; read anew once a second, however many watch.
+    fn stat_text(&self) -> Bytes {
+        let now = self.clock.micros();
+        let mut kept = self.streams.stat.lock();
+        if let Some((at, text)) = &*kept
+            && now.saturating_sub(*at) < STAT_KEPT_MICROS
+        {
+            return text.clone();
+        }
+        let text = Bytes::from(self.stat().to_string());
+        *kept = Some((now, text.clone()));
+        text
     }
 }
 
@@ -253,73 +291,86 @@ impl Stream for Events {
     }
 }
 
+/// For how many requests a line stands: it says so last, if for more than itself.
+fn one_of(line: &[u8]) -> u64 {
+    let digits = line
+        .strip_suffix(b"}")
+        .map_or(0, |line| line.iter().rev().take(10).take_while(|byte| byte.is_ascii_digit()).count());
+    let number = line.len().checked_sub(digits + 1).and_then(|from| line.get(from..line.len() - 1));
+    let before = line.get(..line.len().saturating_sub(digits + 1));
+    match (before, number) {
+        (Some(before), Some(number)) if before.ends_with(b"\"one_of\":") => std::str::from_utf8(number)
+            .ok()
+            .and_then(|number| number.parse().ok())
+            .map_or(1, |of: u64| of.max(1)),
+        _ => 1,
+    }
+}
+
 fn event(out: &mut Vec<u8>, name: &str, data: &[u8]) {
     for part in [b"event: ", name.as_bytes(), b"\ndata: ", data, b"\n\n"] {
         out.extend_from_slice(part);
     }
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "query", detail)
-}
+/// Who asks for the counters sooner is told the same again.
+const STAT_KEPT_MICROS: u64 = 900_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = br#"{"time":"2026-11-26T04:00:00.000Z","host":"www.example.com","path":"/news/1?a=\"b\"","status":503,"duration_us":12000,"cache":"miss","reason":"connect"}"#;
-
-    #[test]
-    fn lines_are_chosen_by_all_that_is_asked_for() {
-        for (query, expected) in [
-            ("", true),
-            ("host=WWW.example.com", true),
-            ("host=example.com", false),
-            ("path=/news/*", true),
-            ("path=*news*", true),
-            ("path=/news/1%3Fa%3D%22b%22", true),
-            ("path=/news", false),
-            ("path=*/old/*", false),
-            ("status=503", true),
-            ("status=5xx", true),
-            ("status=4xx", false),
-            ("cache=miss&reason=connect", true),
-            ("cache=hit&reason=connect", false),
-            ("slower=11ms", true),
-            ("slower=12ms", false),
-            ("only=log&status=5xx", true),
-        ] {
-            let wanted =
-                Wanted::parse(query.as_bytes()).unwrap_or_else(|problem| panic!("{query}: {problem:?}"));
-            assert_eq!(wanted.lines.takes(LINE), expected, "{query}");
-        }
-        let status = Wanted::parse(b"status=503").expect("it is right");
-        assert!(!status.lines.takes(b"{\"status\":"), "what is no JSON is not chosen");
-    }
-
     #[test]
     fn what_is_asked_wrongly_is_told() {
-        for query in
-            ["only=both", "status=6xx", "status=x", "slower=10", "hosts=a", "host=%zz", "host=a&host=b"]
-        {
+        for query in [
+            "only=both",
+            "only=stat,",
+            "only=",
+            "status=6xx",
+            "slower=10",
+            "hosts=a",
+            "host=%zz",
+            "host=a&host=b",
+        ] {
             assert!(Wanted::parse(query.as_bytes()).is_err(), "{query}");
         }
     }
 
     #[test]
-    fn stars() {
-        for (pattern, text, expected) in [
-            ("/a", "/a", true),
-            ("/a", "/ab", false),
-            ("*", "", true),
-            ("/a*b", "/ab", true),
-            ("/a*b", "/axxb", true),
-            ("/a*b*c", "/a-b-c", true),
-            ("/a*b*c", "/a-c-b", false),
-            ("/aa*aa", "/aaa", false),
-            ("*ä*", "/bär", true),
+    fn kinds_are_chosen() {
+        let kinds = |query: &[u8]| Wanted::parse(query).expect("it is right").kinds;
+        assert_eq!(kinds(b""), Kinds { stat: true, log: true, ..Kinds::default() });
+        assert_eq!(kinds(b"status=5xx"), kinds(b""));
+        assert_eq!(kinds(b"only=log"), Kinds { log: true, ..Kinds::default() });
+        assert_eq!(
+            kinds(b"only=stat,history,top,errors"),
+            Kinds { stat: true, history: true, top: true, errors: true, log: false }
+        );
+    }
+
+    #[test]
+    fn a_line_says_for_how_many_it_stands() {
+        for (line, expected) in [
+            ("{\"path\":\"/\"}", 1),
+            ("{\"path\":\"/\",\"one_of\":16}", 16),
+            ("{\"path\":\"/\",\"ttl\":16}", 1),
+            ("{\"path\":\"one_of\\\":7\"}", 1),
+            ("{\"one_of\":0}", 1),
+            ("7}", 1),
+            ("}", 1),
+            ("", 1),
         ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(one_of(line.as_bytes()), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let streams = Streams::default();
+        let all: Vec<_> = (0..STREAMS_MAX).map(|_| streams.place().expect("there is one")).collect();
+        assert!(streams.place().is_none());
+        assert!(streams.place().is_none(), "one that was refused took none");
+        drop(all);
+        assert!(streams.place().is_some());
     }
 }

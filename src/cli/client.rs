@@ -9,6 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -68,7 +69,19 @@ impl Node {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Ended> {
-        let answer = self.ask(method, path, body).map_err(|error| failed(talk, &error))?;
+        self.call_within(ADMIN_CLIENT_TIMEOUT, talk, method, path, body)
+    }
+
+    /// The same where the answer may take longer.
+    pub(super) fn call_within(
+        &self,
+        wait: Duration,
+        talk: Talk,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Ended> {
+        let answer = self.ask(wait, method, path, body).map_err(|error| failed(talk, &error))?;
         if answer.status < 300 {
             return Ok(answer.body);
         }
@@ -106,9 +119,24 @@ impl Node {
         }
     }
 
+    /// Asks for events; why there are none, in a line.
+    pub(super) fn try_events(&self, path: &str) -> Result<Events, String> {
+        match self.begin_events(path) {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(answer)) => {
+                let told = answer.body.get("detail").and_then(Value::as_str);
+                Err(told.map_or_else(
+                    || format!("the node answered with status {}", answer.status),
+                    str::to_owned,
+                ))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn begin_events(&self, path: &str) -> Result<Result<Events, Answer>, CallError> {
         let address = self.address();
-        let mut socket = connect(&address)?;
+        let mut socket = connect(&address, ADMIN_CLIENT_TIMEOUT)?;
         let call = |source| CallError::Call { address: address.clone(), source };
         // Of HTTP/1.0: what has no end ends with the connection, and is not cut into chunks.
         let request = self.head(&address, "GET", path, "1.0")? + "\r\n";
@@ -145,10 +173,16 @@ impl Node {
         Ok(request)
     }
 
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {
+    fn ask(
+        &self,
+        wait: Duration,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, CallError> {
         let address = self.address();
         let mut request = self.head(&address, method, path, "1.1")?;
-        let mut socket = connect(&address)?;
+        let mut socket = connect(&address, wait)?;
         let call = |source| CallError::Call { address: address.clone(), source };
         if let Some(body) = body {
             let body = body.to_string();
@@ -171,7 +205,7 @@ impl Node {
     }
 
     /// The flag, the environment, the default; as `host:port` or `unix:path`.
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let named = self
             .admin
             .clone()
@@ -260,14 +294,15 @@ fn is_event_stream(head: &[u8]) -> bool {
         && response.headers.iter().any(|field| is_type(field) && field.value == b"text/event-stream")
 }
 
-trait Socket: Read + Write {}
-impl<S: Read + Write> Socket for S {}
+trait Socket: Read + Write + Send {}
+impl<S: Read + Write + Send> Socket for S {}
 
-fn connect(address: &str) -> Result<Box<dyn Socket>, CallError> {
+/// Connects to the node; `wait` is for what is read.
+fn connect(address: &str, wait: Duration) -> Result<Box<dyn Socket>, CallError> {
     let failed = |source| CallError::Connect { address: address.to_owned(), source };
     if let Some(path) = address.strip_prefix("unix:") {
         let socket = UnixStream::connect(path).map_err(failed)?;
-        socket.set_read_timeout(Some(ADMIN_CLIENT_TIMEOUT)).map_err(failed)?;
+        socket.set_read_timeout(Some(wait)).map_err(failed)?;
         socket.set_write_timeout(Some(ADMIN_CLIENT_TIMEOUT)).map_err(failed)?;
         return Ok(Box::new(socket));
     }
@@ -279,7 +314,7 @@ fn connect(address: &str) -> Result<Box<dyn Socket>, CallError> {
     for one in addresses {
         match TcpStream::connect_timeout(&one, ADMIN_CLIENT_TIMEOUT) {
             Ok(socket) => {
-                socket.set_read_timeout(Some(ADMIN_CLIENT_TIMEOUT)).map_err(failed)?;
+                socket.set_read_timeout(Some(wait)).map_err(failed)?;
                 socket.set_write_timeout(Some(ADMIN_CLIENT_TIMEOUT)).map_err(failed)?;
                 return Ok(Box::new(socket));
             }

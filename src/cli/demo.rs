@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Ended;
 use super::proxy::Proxy;
-use super::run::{runtime, serve_on};
+use super::run::{Before, runtime, serve_on};
 use super::talk::Talk;
 use crate::clock::Clock;
 use crate::config::Network;
@@ -73,7 +73,7 @@ impl Demo {
             || env!("CARGO_PKG_NAME").to_owned(),
             |program| program.to_string_lossy().into_owned(),
         );
-        serve_on(&runtime, None, config, talk, |running| {
+        serve_on(&runtime, None, config, Before::nothing(), talk, |running| {
             let serving = running.addresses();
             if let (Some(address), Some(admin)) = (serving.first(), running.admin_address()) {
                 talk.result(&demo::guide(&program, *address, admin));

@@ -13,27 +13,45 @@ use super::talk::Talk;
 /// Show a running node's requests as they end.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate log\n  tidegate log --status 5xx --host www.example.com\n  tidegate log --path '/api/*' --cache miss --slower 200ms\n  tidegate log --json | jq 'select(.ttl == 0)'\n\nIt shows what happens from now on, whether or not the node writes an access log. A busy node is sampled: how\nmany lines were passed over is told. --json prints the log's own lines."
+    after_help = "Examples:\n  tidegate log\n  tidegate log --status 5xx --host www.example.com\n  tidegate log --path '/api/*' --cache '!hit,stale' --slower 200ms\n  tidegate log --json | jq 'select(.ttl == 0)'\n\nLists go with commas; with ! before them, none of it. In names * matches any run of characters.\n\nIt shows what happens from now on, whether or not the node writes an access log, and in its shape whatever the\nlog's is. Of a busy node some requests are shown, hits apart from the rest; `one_of` says for how many a line\nstands, and how many were passed over is told. --json prints the lines as they come."
 )]
 pub(crate) struct Log {
-    /// Only this host.
+    /// Only these hosts, like *.example.com.
     #[arg(long)]
     host: Option<String>,
     /// Only paths like this; `*` matches any run of characters.
     #[arg(long)]
     path: Option<String>,
-    /// Only this status, or a class: 404, 5xx.
+    /// Only these methods, like GET,HEAD.
+    #[arg(long)]
+    method: Option<String>,
+    /// Only these statuses or classes, like 404,5xx.
     #[arg(long)]
     status: Option<String>,
     /// Only what the cache did this with: hit, stale, miss, collapsed, revalidated, pass, generated.
     #[arg(long)]
     cache: Option<String>,
-    /// Only with this reason, like connect or method.
+    /// Only with these reasons, like connect or method.
     #[arg(long)]
     reason: Option<String>,
+    /// Only of these pools.
+    #[arg(long)]
+    pool: Option<String>,
+    /// Only answered, or failed, by these origins.
+    #[arg(long)]
+    origin: Option<String>,
+    /// Only from these countries, like DE,AT.
+    #[arg(long)]
+    country: Option<String>,
+    /// Only from these addresses, as the log has them.
+    #[arg(long)]
+    client: Option<String>,
     /// Only what took longer, like 200ms.
     #[arg(long, value_name = "TIME")]
     slower: Option<String>,
+    /// Only what took less, like 1ms.
+    #[arg(long, value_name = "TIME")]
+    faster: Option<String>,
     /// End after so many lines.
     #[arg(short = 'n', long, value_name = "COUNT")]
     lines: Option<u64>,
@@ -47,10 +65,16 @@ impl Log {
         for (name, value) in [
             ("host", &self.host),
             ("path", &self.path),
+            ("method", &self.method),
             ("status", &self.status),
             ("cache", &self.cache),
             ("reason", &self.reason),
+            ("pool", &self.pool),
+            ("origin", &self.origin),
+            ("country", &self.country),
+            ("client", &self.client),
             ("slower", &self.slower),
+            ("faster", &self.faster),
         ] {
             if let Some(value) = value {
                 let _ = write!(path, "&{name}={}", percent_encoded(value));
@@ -115,6 +139,10 @@ fn text(line: &str, coloured: bool) -> String {
         printable(word("host")),
         printable(word("path")),
     );
+    let one_of = number("one_of");
+    if one_of > 1 {
+        let _ = write!(out, " ×{one_of}");
+    }
     for (name, before) in [("reason", " ("), ("origin", " from ")] {
         if !word(name).is_empty() {
             let behind = if name == "reason" { ")" } else { "" };
@@ -148,6 +176,8 @@ mod tests {
             text(line, false),
             "04:05:06.789 miss        502   12.3 ms GET https://a.example/x (connect) from http://b"
         );
+        let line = line.replace('}', r#","one_of":16}"#);
+        assert!(text(&line, false).contains("/x ×16 (connect)"));
         assert_eq!(text("no JSON", false), "no JSON");
     }
 

@@ -23,6 +23,8 @@ mod stat;
 mod steer;
 mod stop;
 mod talk;
+mod top;
+mod upgrade;
 mod warm;
 
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use talk::Talk;
+pub(crate) use talk::chain;
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +87,8 @@ enum Command {
     Explain(explain::Explain),
     /// Print a running node's counters.
     Stat(stat::Stat),
+    /// Watch a running node, full-screen.
+    Top(top::Top),
     /// Show a running node's requests as they end.
     Log(log::Log),
     /// Make a running node take up what its settings file says now.
@@ -92,6 +97,8 @@ enum Command {
     Plan(plan::Plan),
     /// Show how a running node shares requests among pools, or move the shares.
     Steer(steer::Steer),
+    /// Replace a running node's binary without losing a request.
+    Upgrade(upgrade::Upgrade),
     /// Let a running node finish what is under way and end.
     Stop(stop::Stop),
 }
@@ -131,10 +138,12 @@ impl Command {
             Self::Explain(command) => command.carry_out(talk),
             Self::Sign(command) => command.carry_out(talk),
             Self::Stat(command) => command.carry_out(talk),
+            Self::Top(command) => command.carry_out(talk),
             Self::Log(command) => command.carry_out(talk),
             Self::Reload(command) => command.carry_out(talk),
             Self::Plan(command) => command.carry_out(talk),
             Self::Steer(command) => command.carry_out(talk),
+            Self::Upgrade(command) => command.carry_out(talk),
             Self::Stop(command) => command.carry_out(talk),
         }
     }

@@ -10,10 +10,11 @@ use std::path::Path;
 use clap::Args;
 
 use super::Ended;
-use super::run::serve;
+use super::run::{Before, refusal_of, serve};
 use super::talk::Talk;
 use crate::config::check::{Surroundings, check};
 use crate::config::effective::quoted;
+use crate::config::load::LoadError;
 use crate::config::mistake::{Mistake, Mistakes};
 use crate::config::{Config, value};
 
@@ -54,9 +55,17 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(super) fn carry_out(self, talk: Talk) -> Ended {
+        let before = match Before::meet(talk) {
+            Ok(before) => before,
+            Err(ended) => return ended,
+        };
         match self.config() {
-            Ok(config) => serve(None, config, talk, |_| ()),
-            Err(mistakes) => talk.mistakes(&mistakes),
+            Ok(config) => serve(None, config, before, talk),
+            Err(mistakes) => {
+                let wrong = LoadError::Mistakes(mistakes);
+                before.refuse(refusal_of(&wrong));
+                talk.unloaded(&wrong)
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! `tidegate run`: the node of a settings file, from start to the last signal.
 //!
 //! TERM, INT and QUIT: stop accepting, drain, exit; a second one: at once. HUP reads the settings again, USR1
-//! reopens the access log. USR2 says that it cannot upgrade yet instead of killing the process.
+//! reopens the access log, USR2 replaces the process by another of the binary as it lies there now (`crate::handover`). Nothing that a
+//! signal asks for keeps the next one waiting.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::talk::{Talk, chain};
 use super::{Ended, port, reload};
@@ -19,15 +22,20 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::clock::Clock;
-use crate::config::load::load;
+use crate::config::load::{LoadError, load};
+use crate::config::plan::Change;
 use crate::config::{AdminAddress, Config};
+use crate::handover::{Facts, Predecessor, Program, Refusal, UpgradeError, Upgraded};
+use crate::listener::sockets::Inherited;
+use crate::manager::Manager;
 use crate::reload::ReloadError;
-use crate::{Edge, Running, StartError, listener};
+use crate::start::Prepared;
+use crate::{Running, StartError, listener};
 
 /// Run the node that a settings file describes.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate run\n  tidegate run --config /etc/tidegate/tidegate.toml\n\nSignals: TERM and INT drain and exit (a second one: at once); HUP reads the settings again, as tidegate reload does; USR1 reopens the access log."
+    after_help = "Examples:\n  tidegate run\n  tidegate run --config /etc/tidegate/tidegate.toml\n\nSignals: TERM and INT drain and exit (a second one: at once); HUP reads the settings again, as tidegate reload does; USR1 reopens the access log; USR2 replaces the binary, as tidegate upgrade does."
 )]
 pub(crate) struct Run {
     /// The file; default: tidegate.toml, then /etc/tidegate/tidegate.toml
@@ -37,27 +45,73 @@ pub(crate) struct Run {
 
 impl Run {
     pub(super) fn carry_out(self, talk: Talk) -> Ended {
+        let before = match Before::meet(talk) {
+            Ok(before) => before,
+            Err(ended) => return ended,
+        };
         match load(self.config.as_deref()) {
             Ok(loaded) => {
                 talk.say(&format!("settings: {}", loaded.path.display()));
                 // A reload reads the same file wherever the process has gone meanwhile.
                 let path = std::path::absolute(&loaded.path).unwrap_or(loaded.path);
-                serve(Some(path), loaded.config, talk, |_| ())
+                serve(Some(path), loaded.config, before, talk)
             }
-            Err(error) => talk.unloaded(&error),
+            Err(error) => {
+                before.refuse(refusal_of(&error));
+                talk.unloaded(&error)
+            }
         }
     }
 }
 
-/// Runs a node until it ends; `started` is called when it answers.
-pub(super) fn serve(
-    path: Option<PathBuf>,
-    config: Config,
-    talk: Talk,
-    started: impl FnOnce(&Running),
-) -> Ended {
+/// What was there before this process: another one that it takes over from, or sockets of a service manager, or nothing.
+pub(super) struct Before {
+    predecessor: Option<Predecessor>,
+    inherited: Inherited,
+    program: Option<Program>,
+}
+
+impl Before {
+    /// Nothing, and nothing comes after it: what this process does beside serving cannot be handed over.
+    pub(super) fn nothing() -> Self {
+        Self { predecessor: None, inherited: Inherited::default(), program: None }
+    }
+
+    /// Looks. Called first: it takes standard input.
+    pub(super) fn meet(talk: Talk) -> Result<Self, Ended> {
+        let program = Some(Program::of_this_process());
+        match Predecessor::meet(&Clock::system()) {
+            Ok(Some((predecessor, inherited))) => {
+                talk.say(&format!("taking over from process {}", predecessor.pid()));
+                return Ok(Self { predecessor: Some(predecessor), inherited, program });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                talk.complain(&format!("cannot take over: {error}"), "");
+                return Err(Ended::Failed);
+            }
+        }
+        match Manager::sockets() {
+            Ok(sockets) => Ok(Self { predecessor: None, inherited: Inherited::new(sockets), program }),
+            Err(error) => {
+                talk.complain(&format!("the sockets of the service manager cannot be used: {error}"), "");
+                Err(Ended::Failed)
+            }
+        }
+    }
+
+    /// The settings cannot be used.
+    pub(super) fn refuse(self, refusal: Refusal) {
+        if let Some(predecessor) = self.predecessor {
+            predecessor.refuse(refusal);
+        }
+    }
+}
+
+/// Runs a node until it ends.
+pub(super) fn serve(path: Option<PathBuf>, config: Config, before: Before, talk: Talk) -> Ended {
     match runtime() {
-        Ok(runtime) => serve_on(&runtime, path, config, talk, started),
+        Ok(runtime) => serve_on(&runtime, path, config, before, talk, |_| ()),
         Err(error) => {
             talk.complain(&format!("cannot start: {error}"), "");
             Ended::Failed
@@ -70,11 +124,12 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// As [`serve`]. Starting a node blocks, so it happens outside of the runtime's tasks.
+/// As [`serve`]; `started` is called when the node answers. Starting one blocks, so it happens outside of the runtime's tasks.
 pub(super) fn serve_on(
     runtime: &tokio::runtime::Runtime,
     path: Option<PathBuf>,
     config: Config,
+    before: Before,
     talk: Talk,
     started: impl FnOnce(&Running),
 ) -> Ended {
@@ -90,22 +145,46 @@ pub(super) fn serve_on(
             return Ended::Failed;
         }
     };
-    if let Err((address, error)) = all_free(&config) {
+    if let Err((address, error)) = all_free(&config, &before.inherited) {
+        before
+            .refuse(Refusal { detail: format!("cannot listen on {address}: {error}"), ..Refusal::default() });
         return refused(talk, address, &error);
     }
     let (name, tls) =
         (config.node.clone(), config.listeners.iter().map(|one| !one.tls.is_empty()).collect::<Vec<_>>());
     let clock = Clock::system();
-    let running = match Edge::start_from(path, config, clock.clone()) {
+    let Before { mut predecessor, inherited, program } = before;
+    let running = match start(path, config, &clock, &mut predecessor, &inherited) {
         Ok(running) => running,
-        Err(StartError::Listener(listener::StartError::Listen { address, source })) => {
-            return refused(talk, address, &source);
-        }
         Err(error) => {
-            talk.complain(&chain(&error), "");
-            return Ended::Failed;
+            if let Some(predecessor) = predecessor {
+                predecessor.refuse(Refusal { detail: chain(&error), ..Refusal::default() });
+            }
+            return match error {
+                BeginError::Start(StartError::Listener(listener::StartError::Listen { address, source })) => {
+                    refused(talk, address, &source)
+                }
+                other => {
+                    talk.complain(&chain(&other), "");
+                    Ended::Failed
+                }
+            };
         }
     };
+    for address in inherited.left() {
+        talk.say(&format!(
+            "a socket for {address} was handed over that no listener of the settings has; it is closed"
+        ));
+    }
+    drop(inherited);
+    let manager = Arc::new(Manager::new());
+    if let Some(program) = program {
+        let manager = Arc::clone(&manager);
+        running.upgrader().enable(program, move |pid| manager.succeeded_by(pid));
+    }
+    if let Some(predecessor) = predecessor {
+        predecessor.serving();
+    }
     talk.say(&format!("tidegate {} is node {name}", env!("CARGO_PKG_VERSION")));
     for (address, tls) in running.addresses().iter().zip(tls) {
         talk.say(&format!("  serving on  {}://{address}/", if tls { "https" } else { "http" }));
@@ -113,41 +192,115 @@ pub(super) fn serve_on(
     if let Some(address) = running.admin_address() {
         talk.say(&format!("  admin on    http://{address}/"));
     }
+    manager.ready();
     started(&running);
-    runtime.block_on(until_the_end(running, &mut signals, &clock, talk));
+    runtime.block_on(until_the_end(running, &mut signals, &clock, &manager, talk));
     Ended::Done
 }
 
-async fn until_the_end(running: Running, signals: &mut Signals, clock: &Clock, talk: Talk) {
+/// Why a node does not begin.
+#[derive(Debug, thiserror::Error)]
+enum BeginError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot take over")]
+    Handover(#[from] io::Error),
+}
+
+/// Starts the node, step by step with the process that it takes over from, where there is one.
+fn start(
+    path: Option<PathBuf>,
+    config: Config,
+    clock: &Clock,
+    predecessor: &mut Option<Predecessor>,
+    inherited: &Inherited,
+) -> Result<Running, BeginError> {
+    let prepared = Prepared::new(config, clock.clone(), inherited)?;
+    let facts = match predecessor {
+        Some(predecessor) => predecessor.prepared()?,
+        None => Facts::default(),
+    };
+    let opened = prepared.open(path, facts)?;
+    if let Some(predecessor) = predecessor {
+        predecessor.ready()?;
+        predecessor.stand_beside(&opened.store())?;
+    }
+    Ok(opened.serve()?)
+}
+
+/// Why the settings cannot be used, for the process that goes on instead.
+pub(super) fn refusal_of(error: &LoadError) -> Refusal {
+    let refusal = Refusal { detail: error.to_string(), settings: true, ..Refusal::default() };
+    match error {
+        LoadError::Mistakes(wrong) => {
+            let count = wrong.list().len();
+            let detail = format!("{count} mistake{} in the settings", if count == 1 { "" } else { "s" });
+            Refusal { detail, mistakes: Some(wrong.to_json()), text: Some(wrong.render(false)), ..refusal }
+        }
+        _ => refusal,
+    }
+}
+
+type Reloading = Option<JoinHandle<Result<Vec<Change>, ReloadError>>>;
+type Upgrading = Option<oneshot::Receiver<Result<Upgraded, UpgradeError>>>;
+
+async fn until_the_end(
+    running: Running,
+    signals: &mut Signals,
+    clock: &Clock,
+    manager: &Arc<Manager>,
+    talk: Talk,
+) {
     let ending = running.ending().clone();
+    let watchdog = Arc::clone(manager).watch(running.pulses(), clock.clone());
+    let watchdog = tokio::spawn(watchdog);
+    let (mut reloading, mut again, mut upgrading): (Reloading, bool, Upgrading) = (None, false, None);
     loop {
+        if reloading.is_none() && std::mem::take(&mut again) {
+            manager.reloading();
+            let reloader = Arc::clone(running.reloader());
+            reloading = Some(tokio::task::spawn_blocking(move || reloader.reload()));
+        }
         tokio::select! {
             () = ending.begun() => break,
+            reloaded = of(&mut reloading) => {
+                reloading = None;
+                manager.ready();
+                match reloaded {
+                    Ok(Ok(changes)) => talk.say(&format!("HUP: {}", reload::summary(&changes))),
+                    Ok(Err(ReloadError::Settings(error))) => {
+                        let _: Ended = talk.unloaded(&error);
+                        talk.say("HUP: nothing was reloaded, the settings in force stay");
+                    }
+                    Ok(Err(error)) => talk.complain(&chain(&error), "nothing was reloaded, the settings in force stay"),
+                    Err(error) => talk.complain(&chain(&error), ""),
+                }
+            }
+            upgraded = of(&mut upgrading) => {
+                upgrading = None;
+                match upgraded {
+                    Ok(Ok(Upgraded { pid, version })) => talk.say(&format!("USR2: tidegate {version} serves as process {pid}")),
+                    Ok(Err(error)) => talk.complain(&chain(&error), "this process goes on"),
+                    Err(_) => talk.complain("the upgrade came to nothing", "this process goes on"),
+                }
+            }
             sign = signals.next() => match sign {
                 Sign::End(which) => {
                     talk.say(&format!("{which}: no new connections, finishing what is under way; once more to end at once"));
                     ending.begin();
                 }
-                Sign::Hup => {
-                    let reloader = Arc::clone(running.reloader());
-                    match tokio::task::spawn_blocking(move || reloader.reload()).await {
-                        Ok(Ok(changes)) => talk.say(&format!("HUP: {}", reload::summary(&changes))),
-                        Ok(Err(ReloadError::Settings(error))) => {
-                            let _: Ended = talk.unloaded(&error);
-                            talk.say("HUP: nothing was reloaded, the settings in force stay");
-                        }
-                        Ok(Err(error)) => talk.complain(&chain(&error), "nothing was reloaded, the settings in force stay"),
-                        Err(error) => talk.complain(&chain(&error), ""),
-                    }
-                }
+                // One that comes while another is under way may mean a file that was not read yet.
+                Sign::Hup => again = true,
                 Sign::Usr1 => {
                     running.observe().log.reopen();
                     talk.say("USR1: access log reopened");
                 }
-                Sign::Usr2 => talk.say("USR2: upgrading in place is not supported by this version yet; restart"),
+                Sign::Usr2 if upgrading.is_some() => talk.say("USR2: an upgrade is under way"),
+                Sign::Usr2 => upgrading = Some(running.upgrader().begin(None)),
             },
         }
     }
+    manager.stopping();
     let begun = clock.now();
     let ended = running.ended();
     tokio::pin!(ended);
@@ -165,7 +318,16 @@ async fn until_the_end(running: Running, signals: &mut Signals, clock: &Clock, t
             },
         }
     }
+    watchdog.abort();
     talk.say("ended");
+}
+
+/// What comes of something, if it is under way; never, if not.
+async fn of<F: Future + Unpin>(under_way: &mut Option<F>) -> F::Output {
+    match under_way {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What a signal asks for.
@@ -211,12 +373,13 @@ impl Signals {
 
 /// Whether every address can be had for ourselves. The node's sockets share their ports among its threads
 /// (`SO_REUSEPORT`), so a second node of this user would silently take half of the first one's clients.
-fn all_free(config: &Config) -> Result<(), (SocketAddr, io::Error)> {
+fn all_free(config: &Config, inherited: &Inherited) -> Result<(), (SocketAddr, io::Error)> {
     let admin = match config.admin.address {
         Some(AdminAddress::Tcp(address)) => Some(address),
         _ => None,
     };
-    let mut addresses = config.listeners.iter().map(|listener| listener.address).chain(admin);
+    let addresses = config.listeners.iter().map(|listener| listener.address).chain(admin);
+    let mut addresses = addresses.filter(|address| !inherited.has(*address));
     addresses.try_for_each(|address| free(address).map_err(|error| (address, error)))
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use geo::Code;
 use http::HeaderName;
 
 use super::Network;
@@ -21,6 +22,8 @@ pub struct Conditions {
     pub cookie: Vec<(Box<str>, Wanted)>,
     /// The client's address is in one of these; empty: any.
     pub client: Vec<Network>,
+    /// The client is in one of these countries, by `[geo]`'s database; empty: anywhere. A client that is nowhere is in none.
+    pub country: Vec<Code>,
 }
 
 /// What is asked of a field, parameter or cookie.
@@ -41,7 +44,8 @@ pub struct Glob(Vec<Box<str>>);
 impl Conditions {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        self.header.is_empty() && self.query.is_empty() && self.cookie.is_empty() && self.client.is_empty()
+        let Self { header, query, cookie, client, country } = self;
+        header.is_empty() && query.is_empty() && cookie.is_empty() && client.is_empty() && country.is_empty()
     }
 }
 

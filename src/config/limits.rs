@@ -39,6 +39,8 @@ pub struct Limits {
     pub requests_per_connection_max: u64,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: Duration,
+    /// How long a new process that is to take over may take to read its settings, and again to open the store.
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             connections_max: 20_000,
             requests_per_connection_max: 1_000_000,
             drain_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -217,6 +220,28 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const CERTIFICATE_SETTLE: Duration = Duration::from_millis(500);
 /// From the first change beside a geo database to reading it: whoever copies instead of renaming may still be writing.
 pub const DATABASE_SETTLE: Duration = Duration::from_millis(500);
+/// The longest that `upgrade_timeout` may be: purges wait as long.
+pub const UPGRADE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// How long a client command waits for an upgrade.
+pub const UPGRADE_CLIENT_TIMEOUT: Duration = Duration::from_mins(6);
+/// How long a new process waits for the next word of the one that it takes over from: that one gives it up before.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_mins(5);
+/// One write to the other process.
+pub const HANDOVER_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one message between the two.
+pub const HANDOVER_MESSAGE_BYTES_MAX: usize = 16 * MIB;
+/// Listening sockets of a service manager that are taken.
+pub const INHERITED_SOCKETS_MAX: usize = 1024;
+/// Listening sockets that are handed over.
+pub const HANDOVER_SOCKETS_MAX: usize = 16 * KIB;
+/// Keys that wait to be told to the other process; beyond it they count as everything.
+pub const HANDOVER_CHANGES_MAX: usize = 64 * KIB;
+/// How long a purge waits for the older process to hear of it before that is ended.
+pub const HANDOVER_PURGE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a new process that has failed may take to be gone.
+pub const HANDOVER_REAP: Duration = Duration::from_secs(5);
+/// How long a process that another has succeeded waits for requests on connections that are idle, to tell them to go by an answer.
+pub const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// A block of access log lines is handed to the writer when it holds this many bytes.
 pub const LOG_BLOCK_BYTES: usize = 64 * KIB;
 /// Blocks that may wait for the access log's writer; beyond it blocks are dropped and their lines counted.
@@ -227,20 +252,49 @@ pub const LOG_PATH_BYTES_MAX: usize = 8 * KIB;
 pub const LOG_VALUE_BYTES_MAX: usize = KIB;
 /// How long an access log line may lie in its worker's block.
 pub const LOG_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long opening the access log may take.
+pub const LOG_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who may watch the access log live at once.
 pub const LOG_TAPS_MAX: usize = 16;
 /// Blocks of lines that may wait for one of them; beyond it they are dropped and their lines counted.
-pub const LOG_TAP_BLOCKS: usize = 32;
-/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted.
+pub const LOG_TAP_BLOCKS: usize = 256;
+/// Hits that all workers together show them in a second, once there are more: some at random, each standing for several.
+pub const WATCHED_HITS_A_SECOND: u32 = 2_000;
+/// All other requests that they are shown in a second; likewise.
+pub const WATCHED_OTHERS_A_SECOND: u32 = 2_000;
+/// Lines that are looked at for one of them in a second; beyond it they are passed over and counted. Reached in the first second of a
+/// flood only.
 pub const LOG_TAP_LINES_A_SECOND: u64 = 20_000;
 /// Lines that are sent to one of them in a second; likewise.
 pub const LOG_TAP_SENT_A_SECOND: u64 = 2_000;
+/// Requests that ended in a server's error and are remembered.
+pub const RECENT_ERRORS_MAX: usize = 100;
+/// Bytes of their lines, together.
+pub const RECENT_ERRORS_BYTES: usize = 256 * KIB;
+/// Of them all workers together keep so many a second.
+pub const RECENT_ERRORS_A_SECOND: u32 = 50;
+/// Names that are counted to find those that are asked for most: URLs by each measure, and tags.
+pub const BOARD_NAMES_MAX: usize = 512;
+/// Bytes of one of them; the rest is cut.
+pub const BOARD_NAME_BYTES_MAX: usize = 512;
+/// So many of them are told.
+pub const BOARD_SHOWN: usize = 40;
+/// Lines in a second for which the tags of what is stored are looked up.
+pub const BOARD_TAG_LOOKUPS: usize = 200;
+/// After this time half of what was counted has faded.
+pub const BOARD_HALF_LIFE: Duration = Duration::from_mins(1);
+/// Seconds that the node remembers what happened in.
+pub const HISTORY_SECONDS: usize = 600;
+/// Who may be told events at once; each costs the node some text a second.
+pub const STREAMS_MAX: usize = 64;
 /// How often who watches is told the counters.
 pub const STREAM_TICK: Duration = Duration::from_secs(1);
 /// Distinct reasons that one worker counts; further ones are counted together.
 pub const METRIC_REASONS_MAX: usize = 64;
 /// Body of a purge call, bytes: ten thousand URLs of 400 bytes.
 pub const PURGE_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Body of a call that upgrades, bytes.
+pub const UPGRADE_BODY_BYTES_MAX: usize = 8 * KIB;
 /// Body of a call that moves shares, bytes.
 pub const STEER_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Selectors of a purge that a line of the operator's log names; the rest are counted.
@@ -488,3 +542,11 @@ pub const TIER_CHANGED_PLACES: usize = 4096;
 pub const TIER_PAGE_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a piece of a parent's log.
 pub const TIER_CALL_BYTES_MAX: usize = 16 * MIB;
+/// Copies of requests (`mirror`) under way in the process; what finds no room is not copied.
+pub const MIRRORED_MAX: usize = 256;
+/// How long one of them may take, answer included.
+pub const MIRROR_PATIENCE: Duration = Duration::from_secs(30);
+/// How much of its answer is read before it is dropped, bytes.
+pub const MIRROR_BODY_BYTES_MAX: usize = 1 << 20;
+/// Parts of `User-Agent` by which crawlers are known.
+pub const CRAWLER_AGENTS_MAX: usize = 256;

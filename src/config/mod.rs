@@ -8,6 +8,7 @@ mod answer;
 pub mod check;
 mod condition;
 pub mod countries;
+mod crawlers;
 pub mod effective;
 pub mod encode;
 mod file;
@@ -15,6 +16,7 @@ mod geo;
 mod headers;
 pub mod limits;
 pub mod load;
+pub mod mirror;
 pub mod mistake;
 pub mod plan;
 mod pool;
@@ -39,10 +41,12 @@ pub use cache_store::tiers::admit::DiskAdmission;
 
 pub use answer::{Answer, ErrorPages, ErrorStatus, Fixed, Maintenance, Page, Redirect};
 pub use condition::{Conditions, Glob, Wanted};
+pub use crawlers::Crawlers;
 pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
 pub use limits::Limits;
+pub use mirror::{Mirror, MirrorOf};
 pub use pool::{Balance, Concurrency, Health, HealthKind, HedgeAfter, Origin, Pool, Statuses};
 pub use purge::{NatsBus, Purge, Unsynced};
 pub use rewrite::Rewrite;
@@ -66,6 +70,8 @@ pub struct Config {
     pub cache: Cache,
     /// Where addresses are, if a database says so.
     pub geo: Option<Geo>,
+    /// Crawlers, if they have a lane of their own.
+    pub crawlers: Option<Crawlers>,
     /// Pools by name.
     pub pools: BTreeMap<Arc<str>, Pool>,
     /// Sites in the order written; hosts are unique over all.

@@ -89,6 +89,7 @@ impl Preset {
             answer: None,
             error_pages: ErrorPages::default(),
             upgrade: Arc::from([Box::from(UPGRADES)]),
+            mirror: None,
             access: None,
         }
     }

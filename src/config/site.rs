@@ -8,7 +8,10 @@ use http::{HeaderName, Method};
 use super::access::Access;
 use super::limits::REGEX_BYTES_MAX;
 use super::template::Variable;
-use super::{Answer, Conditions, Encode, ErrorPages, HeaderRules, Maintenance, Redirect, Rewrite, Steer};
+use super::{
+    Answer, Conditions, Encode, ErrorPages, HeaderRules, Maintenance, Mirror, MirrorOf, Redirect, Rewrite,
+    Steer,
+};
 
 /// Which hosts are served how.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// What holds where no route says otherwise.
     pub defaults: Arc<RoutePolicy>,
+    /// The host under which the answers of all of them are keyed, fetched and purged, where they share them; one of `hosts`.
+    pub shared_host: Option<Box<str>>,
     /// In the order written; the first that matches decides. They come before the routes.
     pub redirects: Vec<(PathPattern, Redirect)>,
     /// In the order written; the first that matches decides.
@@ -127,6 +132,8 @@ pub struct RoutePolicy {
     /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
     /// itself: `h2c` would carry requests past this node.
     pub upgrade: Arc<[Box<str>]>,
+    /// A share of the requests is copied to another pool, whose answers are dropped.
+    pub mirror: Option<Arc<Mirror>>,
     /// Who gets an answer at all; none: everybody.
     pub access: Option<Arc<Access>>,
 }
@@ -208,6 +215,7 @@ impl RoutePolicy {
             && self.maintenance.is_none()
             && self.answer.is_none()
             && error_pages.is_empty()
+            && self.mirror.as_ref().is_none_or(|mirror| mirror.of == MirrorOf::Misses)
     }
 
     /// Whether a field of its has the request's name in it.

@@ -38,6 +38,7 @@ use crate::config::limits::{
     FLEET_ANNOUNCE, FLEET_MEMBER_KEPT, FLEET_RECEIPT_WAIT, FLEET_RETRY, PURGE_RECORDS_KEPT,
 };
 use crate::config::{Config, NatsBus, Unsynced};
+use crate::observe::gauges::NodeStanding;
 
 /// What the node knows of the others. Cheap where there are none.
 pub struct Fleet {
@@ -53,6 +54,8 @@ pub struct Fleet {
     /// The logs that are followed, in the order of the settings.
     links: Mutex<Vec<Link>>,
     changed: watch::Sender<()>,
+    /// Another process of this node may be about to follow them instead.
+    paused: watch::Sender<bool>,
 }
 
 /// How it stands with one log.
@@ -85,7 +88,38 @@ impl Fleet {
             unsynced_after: config.purge.unsynced_after,
             links: Mutex::default(),
             changed: watch::Sender::new(()),
+            paused: watch::Sender::new(false),
         })
+    }
+
+    /// Follows nothing and says nothing any more, or goes on: two processes of one node would speak under one name.
+    pub fn pause(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+
+    async fn goes_on(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+    }
+
+    /// The logs that are followed, and how long ago everything in them was heard, milliseconds.
+    pub fn heard(&self) -> Vec<(String, u64)> {
+        let now = self.clock.now();
+        let links = self.links.lock();
+        let heard = links.iter().filter_map(|link| Some((link.name.to_string(), now.since(link.in_step?))));
+        heard.map(|(name, ago)| (name, u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))).collect()
+    }
+
+    /// Another process of this node had heard everything in these logs so long ago: what is followed goes on from there.
+    pub fn take_up(&self, heard: &[(String, u64)]) {
+        let now = self.clock.now();
+        for link in &mut *self.links.lock() {
+            let known = heard.iter().find(|(name, _)| **name == *link.name);
+            if let (None, Some((_, ago))) = (link.in_step, known) {
+                link.in_step = Some(now.minus(Duration::from_millis(*ago)));
+            }
+        }
+        self.look();
     }
 
     /// Follows a stream from now on, on this runtime.
@@ -233,6 +267,49 @@ impl Fleet {
         late
     }
 
+    /// How far every node is that is heard of, this one first. Does not wait.
+    pub(crate) fn standings(&self) -> Vec<NodeStanding> {
+        let now = self.clock.now();
+        let log = self.store.purge_log();
+        let sequence = log.sequence();
+        let mut all = vec![NodeStanding {
+            node: self.node.clone(),
+            kind: "this",
+            sequence: Some(sequence),
+            behind: Some(0),
+            heard_seconds: 0,
+            trouble: None,
+        }];
+        for link in &*self.links.lock() {
+            all.push(NodeStanding {
+                node: link.name.clone(),
+                kind: if &*link.name == STREAM { "stream" } else { "parent" },
+                sequence: self.standing.position(&link.name).map(|position| position.sequence),
+                behind: None,
+                heard_seconds: now.since(link.in_step.unwrap_or(link.since)).as_secs(),
+                trouble: link.trouble.clone(),
+            });
+        }
+        let (own, stream) = (log.identity(), self.standing.position(STREAM));
+        let members = self.members.heard_since(now.minus(FLEET_MEMBER_KEPT));
+        all.extend(members.into_iter().filter(|(member, _)| *member.node != *self.node).map(
+            |(member, heard)| {
+                let Position { log, sequence: theirs } = member.position;
+                let of_stream = stream.filter(|stream| stream.log == log);
+                let ours = if log == own { Some(sequence) } else { of_stream.map(|stream| stream.sequence) };
+                NodeStanding {
+                    node: member.node,
+                    kind: if log == own { "child" } else { "member" },
+                    sequence: Some(member.sequence),
+                    behind: ours.map(|ours| ours.saturating_sub(theirs)),
+                    heard_seconds: now.since(heard).as_secs(),
+                    trouble: None,
+                }
+            },
+        ));
+        all
+    }
+
     /// Another node says how far it is.
     pub(crate) fn hear(&self, status: Status) {
         self.members.hear(status, self.clock.now());
@@ -255,6 +332,7 @@ impl Fleet {
 
     async fn pull(self: Arc<Self>, exchange: Arc<Exchange>) {
         loop {
+            self.goes_on().await;
             // A stream that says nothing may be gone: asked again, it answers how it is, and often enough that silence alone is
             // no reason to distrust anything.
             match self.clock.timeout(self.patience(), exchange.pull(self.clock.wall())).await {
@@ -276,6 +354,7 @@ impl Fleet {
     async fn give(self: Arc<Self>, exchange: Arc<Exchange>) {
         let mut passed = self.store.purge_log().watch();
         loop {
+            self.goes_on().await;
             passed.borrow_and_update();
             match exchange.give().await {
                 Ok(true) => {
@@ -295,6 +374,7 @@ impl Fleet {
     async fn announce(self: Arc<Self>, stream: Arc<JetStream>) {
         let mut changes = self.standing.changes();
         loop {
+            self.goes_on().await;
             changes.borrow_and_update();
             if let Some(position) = self.standing.position(STREAM) {
                 let sequence = self.store.purge_log().sequence();
@@ -337,6 +417,9 @@ impl Fleet {
     }
 
     fn trouble(&self, name: &str, error: &BusError) {
+        if *self.paused.borrow() {
+            return;
+        }
         let mut links = self.links.lock();
         let Some(link) = links.iter_mut().find(|link| &*link.name == name) else { return };
         let is_new = link.trouble.replace(error.to_string()).is_none();

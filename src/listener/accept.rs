@@ -75,6 +75,7 @@ impl Drop for Slot {
 }
 
 /// What the loop stands on.
+#[derive(Clone)]
 pub(super) struct AcceptLoop {
     pub(super) clock: Clock,
     pub(super) stats: Arc<ListenerStats>,

@@ -13,9 +13,6 @@ use std::task::{Context, Poll, Waker};
 
 use cache_store::timestamp::Timestamp;
 
-use crate::clock::Clock;
-use crate::config::limits::DEADLINE_TICK;
-
 /// What a connection was doing when its time ran out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -102,14 +99,6 @@ impl Deadlines {
             self.0.borrow().iter().filter_map(Weak::upgrade).filter(|slot| slot.is_idle()).collect();
         for slot in idle {
             slot.expire();
-        }
-    }
-
-    /// Sweeps for ever, every `DEADLINE_TICK`. Run once a worker.
-    pub async fn run(&self, clock: &Clock) {
-        loop {
-            clock.sleep(DEADLINE_TICK).await;
-            self.sweep(clock.now());
         }
     }
 }

@@ -8,6 +8,7 @@
 //! CR, LF or NUL (checked by the parser that calls [`Fields::push`]).
 
 use bytes::Bytes;
+use cache_store::rules::vary::OF_COOKIE;
 use http::HeaderName;
 
 /// Fields the walk itself looks at. `Other` is everything else.
@@ -387,7 +388,8 @@ impl Fields {
     }
 }
 
-/// A field that no request has, whose values are those of a cookie: by it a `Vary` can name one cookie of many.
+/// A field that no request has, whose values are those of a cookie: by it a `Vary` can name one cookie of many. Its name is that of
+/// the cookie in digits. Nothing of the kind ever comes from a client: fields that begin so are the nodes' own.
 pub fn of_cookie(name: &str) -> Option<HeaderName> {
     let mut text = OF_COOKIE.to_owned();
     for byte in name.bytes() {
@@ -407,10 +409,6 @@ fn is_in_digits(name: &[u8], digits: &str) -> bool {
             nibble(high) << 4 | nibble(low) == u32::from(*byte)
         })
 }
-
-/// What comes before the name of a cookie, in digits. Nothing of the kind ever comes from a client: fields that begin so are the
-/// nodes' own.
-const OF_COOKIE: &str = "tidegate-cookie-";
 
 /// Longest name with an id of its own: `if-unmodified-since`, and some.
 const NAME_BYTES_MAX: usize = 24;

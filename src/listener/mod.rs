@@ -12,7 +12,7 @@
 //! Invariant: everything a connection costs is bounded (`config/limits.rs`), and all of it is dropped with its task.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::limits::BACKLOG;
+use crate::gate::Gate;
 use crate::shutdown::Shutdown;
 
 mod accept;
@@ -38,6 +38,7 @@ mod proxy_protocol;
 pub mod request;
 pub mod service;
 mod sever;
+pub mod sockets;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -49,8 +50,10 @@ mod worker;
 use accept::Slots;
 use door::TlsDoor;
 use service::Service;
+use sockets::{Inherited, OpenSockets, Purpose};
 use stats::ListenerStats;
 use tls::{Certificates, TlsError};
+pub use worker::Pulse;
 use worker::{Busy, Opening, WorkerThread};
 
 /// Starts the threads that serve clients.
@@ -64,6 +67,17 @@ pub struct Workers<'a> {
     pub shutdown: &'a Shutdown,
     /// The runtime for what blocks or belongs to no worker.
     pub shared: &'a Handle,
+    /// Nothing is accepted before it is open.
+    pub gate: &'a Gate,
+}
+
+/// Listeners that stand: their sockets are bound and their certificates read, and nobody accepts yet.
+pub struct Bound {
+    listeners: Vec<Arc<ListenerStats>>,
+    sockets: Vec<Arc<OpenSockets>>,
+    certificates: Vec<Arc<Certificates>>,
+    /// By worker.
+    doors: Vec<Vec<Opening>>,
 }
 
 /// What a service may know about the worker it is made for.
@@ -81,6 +95,7 @@ pub struct Running {
     /// By listener, in the order of the settings.
     listeners: Vec<Arc<ListenerStats>>,
     certificates: Vec<Arc<Certificates>>,
+    pulses: Vec<Pulse>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
 }
@@ -110,39 +125,38 @@ pub enum StartError {
 }
 
 impl Workers<'_> {
-    /// Opens every socket, then starts the threads; `make_service` is called on each, so the service may be `!Send`.
-    /// When this returns the addresses are bound and connections are taken.
+    /// Opens every socket, or takes up those that were handed over, and reads the certificates.
     ///
     /// # Errors
-    /// [`StartError`]; then nothing is left running.
-    pub fn start<S, F>(&self, make_service: F) -> Result<Running, StartError>
-    where
-        S: Service + 'static,
-        F: Fn(&Worker) -> S + Send + Sync + 'static,
-    {
+    /// [`StartError`]; then nothing is bound.
+    pub fn bind(&self, purpose: Purpose, inherited: &Inherited) -> Result<Bound, StartError> {
         let workers = self.config.workers.max(1);
         let handshakes = Arc::new(Semaphore::new(self.config.limits.handshakes_max));
-        let slots = Slots::new(self.config.limits.connections_max);
-        let mut listeners = Vec::new();
-        let mut certificates = Vec::new();
-        let mut doors: Vec<Vec<Opening>> = std::iter::repeat_with(Vec::new).take(workers).collect();
+        let (listeners, sockets, certificates) = (Vec::new(), Vec::new(), Vec::new());
+        let doors = std::iter::repeat_with(Vec::new).take(workers).collect();
+        let mut bound = Bound { listeners, sockets, certificates, doors };
         for listener in &self.config.listeners {
             let address = listener.address;
-            let sockets = bind(address, workers).map_err(|source| StartError::Listen { address, source })?;
-            let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+            let sockets = sockets::open(address, purpose, workers, inherited)
+                .map_err(|source| StartError::Listen { address, source })?;
+            let first = sockets.first().and_then(|sockets| sockets.first());
+            let at = first.and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
             let tls = if listener.tls.is_empty() {
                 None
             } else {
                 let tls = TlsDoor::open(listener, &handshakes)
-                    .map_err(|source| StartError::Tls { address: bound, source })?;
-                certificates.push(Arc::clone(&tls.certificates));
+                    .map_err(|source| StartError::Tls { address: at, source })?;
+                bound.certificates.push(Arc::clone(&tls.certificates));
                 Some(tls)
             };
-            let stats = Arc::new(ListenerStats::new(bound));
-            listeners.push(Arc::clone(&stats));
-            for (socket, doors) in sockets.into_iter().zip(&mut doors) {
+            let stats = Arc::new(ListenerStats::new(at));
+            bound.listeners.push(Arc::clone(&stats));
+            let open = OpenSockets::new(address, purpose);
+            bound.sockets.push(Arc::clone(&open));
+            for (sockets, doors) in sockets.into_iter().zip(&mut bound.doors) {
                 doors.push(Opening {
-                    socket,
+                    sockets,
+                    open: Arc::clone(&open),
                     stats: Arc::clone(&stats),
                     tls: tls.clone(),
                     trusted_proxies: listener.trusted_proxies.as_slice().into(),
@@ -150,19 +164,39 @@ impl Workers<'_> {
                 });
             }
         }
+        Ok(bound)
+    }
+
+    /// Starts the threads; `make_service` is called on each, so the service may be `!Send`. When this returns connections are taken, or
+    /// will be as soon as the gate is open.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub fn start<S, F>(&self, bound: Bound, make_service: F) -> Result<Running, StartError>
+    where
+        S: Service + 'static,
+        F: Fn(&Worker) -> S + Send + Sync + 'static,
+    {
+        let Bound { listeners, certificates, doors, .. } = bound;
+        let slots = Slots::new(self.config.limits.connections_max);
         let make_service = Arc::new(make_service);
-        let mut running =
-            Running { listeners, certificates, shutdown: self.shutdown.clone(), threads: Vec::new() };
+        let (pulses, threads) = (Vec::new(), Vec::new());
+        let shutdown = self.shutdown.clone();
+        let mut running = Running { listeners, certificates, pulses, shutdown, threads };
         let busy = Busy::none();
         for (index, doors) in doors.into_iter().enumerate() {
+            let pulse = Pulse::default();
+            running.pulses.push(pulse.clone());
             let thread = WorkerThread {
                 worker: Worker { index, shared: self.shared.clone() },
                 clock: self.clock.clone(),
                 limits: Arc::new(self.config.limits.clone()),
                 slots: slots.clone(),
                 shutdown: self.shutdown.clone(),
+                gate: self.gate.clone(),
                 doors,
                 busy: Busy::join(&busy),
+                pulse,
             };
             match spawn(thread, Arc::clone(&make_service)) {
                 Ok(thread) => running.threads.push(thread),
@@ -195,6 +229,13 @@ impl Workers<'_> {
     }
 }
 
+impl Bound {
+    /// The sockets of each listener, in the order of the settings.
+    pub fn sockets(&self) -> &[Arc<OpenSockets>] {
+        &self.sockets
+    }
+}
+
 impl Running {
     /// The address of each listener, in the order of the settings, with the port that 0 became.
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -211,6 +252,11 @@ impl Running {
         &self.certificates
     }
 
+    /// How often each worker has come round.
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.pulses
+    }
+
     /// The end of the node.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
@@ -223,34 +269,6 @@ impl Running {
             let _ = thread.join();
         }
     }
-}
-
-/// One socket a worker, all on one port: the first takes it where it is 0, the others follow.
-fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
-    let mut sockets = Vec::with_capacity(workers);
-    let mut at = address;
-    for _ in 0..workers {
-        let socket = listening(at)?;
-        at = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
-fn listening(address: SocketAddr) -> io::Result<StdListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` are two listeners, whatever the system's default.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    // The kernel lowers it to net.core.somaxconn.
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Starts a worker's thread and waits until its runtime stands.

@@ -60,6 +60,7 @@ impl Node {
             admin: Admin { address: None, tokens: None },
             cache: Cache { memory_bytes: 0, object_bytes_max: 0, ..Cache::default() },
             geo: None,
+            crawlers: None,
             pools: std::collections::BTreeMap::new(),
             sites: Vec::new(),
             purge: Purge::default(),
@@ -69,9 +70,16 @@ impl Node {
             workers,
         });
         let shutdown = Shutdown::new();
+        let (gate, shared) = (Gate::shut(), Handle::current());
         let workers =
-            Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: &Handle::current() };
-        let running = workers.start(|worker| Says(worker.index))?;
+            Workers { config: &config, clock: &clock, shutdown: &shutdown, shared: &shared, gate: &gate };
+        let bound = workers.bind(Purpose::Clients, &Inherited::default())?;
+        let sockets: Vec<_> = bound.sockets().iter().map(Arc::clone).collect();
+        let running = workers.start(bound, |worker| Says(worker.index))?;
+        for open in &sockets {
+            open.listen().expect("the address is ours");
+        }
+        gate.open();
         Ok(Self { running, clock })
     }
 
@@ -459,7 +467,7 @@ fn what_is_wrong_with_a_certificate_is_said_with_its_file_and_what_to_do() {
 
 #[tokio::test]
 async fn an_address_in_use_by_someone_else_is_told() {
-    let taken = StdListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut listener = listener(Vec::new());
     listener.address = taken.local_addr().expect("bound");
     let error = Node::start(1, Limits::default(), vec![listener]).map(|_| ()).expect_err("the port is taken");

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use tokio::net::TcpListener;
@@ -17,15 +18,20 @@ use super::door::{self, TlsDoor};
 use super::guard::Guard;
 use super::h1::{Buffers, DateLine, Lending};
 use super::service::Service;
+use super::sockets::OpenSockets;
 use super::stats::ListenerStats;
 use super::{Worker, h2};
 use crate::clock::Clock;
+use crate::config::limits::{DEADLINE_TICK, IDLE_GRACE};
 use crate::config::{Limits, Network};
+use crate::gate::Gate;
 use crate::shutdown::{Drain, Shutdown};
 
 /// A listener's part on one worker.
 pub(super) struct Opening {
-    pub(super) socket: StdListener,
+    pub(super) sockets: Vec<StdListener>,
+    /// Where they are found to be handed over.
+    pub(super) open: Arc<OpenSockets>,
     pub(super) stats: Arc<ListenerStats>,
     pub(super) tls: Option<TlsDoor>,
     pub(super) trusted_proxies: Arc<[Network]>,
@@ -39,8 +45,25 @@ pub(super) struct WorkerThread {
     pub(super) limits: Arc<Limits>,
     pub(super) slots: Slots,
     pub(super) shutdown: Shutdown,
+    pub(super) gate: Gate,
     pub(super) doors: Vec<Opening>,
     pub(super) busy: Busy,
+    pub(super) pulse: Pulse,
+}
+
+/// How often a worker's thread has come round: one that hangs does not.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// So often.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Counts the workers that still serve, as long as it lives.
@@ -75,7 +98,7 @@ impl WorkerThread {
         service: Rc<S>,
         ready: mpsc::SyncSender<io::Result<()>>,
     ) {
-        let Self { clock, limits, slots, shutdown, doors, busy, .. } = self;
+        let Self { clock, limits, slots, shutdown, gate, doors, busy, pulse, .. } = self;
         let deadlines = Deadlines::default();
         let drain = Drain::default();
         let tasks = Tasks::default();
@@ -83,15 +106,8 @@ impl WorkerThread {
         let date = Rc::new(DateLine::default());
         let buffers = Rc::new(Buffers::default());
         let lending = Rc::new(Lending::default());
-        for Opening { socket, stats, tls, trusted_proxies, proxy_protocol } in doors {
-            let socket = match TcpListener::from_std(socket) {
-                Ok(socket) => socket,
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-            };
-            let accept = AcceptLoop {
+        for Opening { sockets, open, stats, tls, trusted_proxies, proxy_protocol } in doors {
+            let loops = AcceptLoop {
                 clock: clock.clone(),
                 stats: Arc::clone(&stats),
                 slots: slots.clone(),
@@ -113,18 +129,66 @@ impl WorkerThread {
                 buffers: Rc::clone(&buffers),
                 lending: Rc::clone(&lending),
             });
-            let connections = tasks.clone();
-            tasks.spawn(accept.run(socket, move |io, peer, slot| {
-                connections.spawn(Rc::clone(&door).serve(io, peer, slot));
-            }));
+            for socket in sockets {
+                let turned = match socket.try_clone() {
+                    Ok(turned) => turned,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                // As long as it is accepted from it can be handed over.
+                let socket = Arc::new(socket);
+                open.add(&socket);
+                let (accept, connections, door) = (loops.clone(), tasks.clone(), Rc::clone(&door));
+                let (gate, drain, shutdown) = (gate.clone(), drain.clone(), shutdown.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = gate.opened() => {}
+                        // Never opened: who waits is another process's to answer.
+                        () = drain.begun() => return,
+                    }
+                    // Not before: the runtime takes a socket that does not listen for one that is closed, and keeps to that.
+                    let turned = match TcpListener::from_std(turned) {
+                        Ok(turned) => turned,
+                        Err(error) => {
+                            tracing::error!(%error, "a worker cannot turn its socket: the node ends");
+                            return shutdown.force();
+                        }
+                    };
+                    let admit = |io, peer, slot| connections.spawn(Rc::clone(&door).serve(io, peer, slot));
+                    accept.run(turned, admit).await;
+                    drop(socket);
+                });
+            }
         }
         spawn_local({
             let (deadlines, clock) = (deadlines.clone(), clock.clone());
-            async move { deadlines.run(&clock).await }
+            async move {
+                loop {
+                    clock.sleep(DEADLINE_TICK).await;
+                    deadlines.sweep(clock.now());
+                    pulse.beat();
+                }
+            }
         });
         let _ = ready.send(Ok(()));
         shutdown.begun().await;
+        if shutdown.is_succeeded() {
+            drain.succeed();
+        }
         drain.begin();
+        if drain.is_succeeded() {
+            // Whoever is about to ask on a connection is answered and told to go; one that is closed under a request looks like a
+            // failure to its client.
+            tokio::select! {
+                () = tasks.ended() => {}
+                () = clock.sleep(IDLE_GRACE) => {}
+                () = shutdown.forced() => {}
+            }
+        }
+        drain.close_idle();
         deadlines.expire_idle();
         let mut others = busy.0.subscribe();
         tokio::select! {

@@ -16,18 +16,20 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::calendar::SecondText;
+use super::errors::RecentErrors;
 use super::id::RequestId;
 use super::line::Line;
 use super::tap::{Tap, Taps};
+use super::watched::Watched;
 use crate::clock::Clock;
-use crate::config::limits::{LOG_BLOCK_BYTES, LOG_QUEUE_BLOCKS};
+use crate::config::limits::{LOG_BLOCK_BYTES, LOG_OPEN_TIMEOUT, LOG_QUEUE_BLOCKS};
 use crate::config::{Log, LogFormat, LogTarget};
 use crate::listener::request::Request;
 use crate::listener::service::Finished;
@@ -46,6 +48,9 @@ struct Shared {
     /// What the writer takes up before the next block, in place of what it writes to.
     next: Mutex<Option<Sink>>,
     taps: Taps,
+    errors: RecentErrors,
+    /// Buffers in use.
+    buffers: AtomicU32,
     dropped_lines: AtomicU64,
     written_bytes: AtomicU64,
     reopen: AtomicBool,
@@ -61,8 +66,10 @@ struct Manner {
     queue: Option<SyncSender<Message>>,
     format: LogFormat,
     mask_client: bool,
-    /// Somebody watches, and the lines of the log are not what they are to be given.
-    apart: bool,
+    /// The log is not off.
+    writes: bool,
+    /// Somebody watches.
+    watched: bool,
 }
 
 /// What lines are written to.
@@ -80,9 +87,9 @@ enum Message {
         lines: u64,
     },
     /// For who watches only.
-    Apart {
+    Watched {
         text: Vec<u8>,
-        lines: u64,
+        requests: u64,
     },
     /// Look at `reopen` and `next`.
     Look,
@@ -103,19 +110,22 @@ impl AccessLog {
             queue: None,
             format: log.format.clone(),
             mask_client: log.mask_client,
-            apart: false,
+            writes: log.target != LogTarget::Off,
+            watched: false,
         };
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             version: AtomicU64::new(0),
             next: Mutex::default(),
             taps: Taps::default(),
+            errors: RecentErrors::default(),
+            buffers: AtomicU32::new(0),
             dropped_lines: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
             spare: Mutex::new(Vec::new()),
         });
-        if let Some(sink) = open(&log.target)? {
+        if let Some(sink) = open_within(&log.target, LOG_OPEN_TIMEOUT)? {
             shared.manner.lock().queue = Some(start_writer(Arc::clone(&shared), sink)?);
         }
         Ok(Self { shared })
@@ -126,9 +136,9 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened for appending, or no thread can be started; then it goes on as before.
     pub fn change(&self, log: &Log) -> io::Result<()> {
-        // Without the lock: a pipe that nobody reads is opened when somebody does.
+        // Without the lock: it may take its time.
         let is_other = self.shared.manner.lock().target != log.target;
-        let opened = if is_other { open(&log.target)? } else { None };
+        let opened = if is_other { open_within(&log.target, LOG_OPEN_TIMEOUT)? } else { None };
         let mut manner = self.shared.manner.lock();
         if is_other {
             match (opened, &manner.queue) {
@@ -142,13 +152,14 @@ impl AccessLog {
                 }
             }
             manner.target = log.target.clone();
+            manner.writes = log.target != LogTarget::Off;
         }
         manner.format = log.format.clone();
         manner.mask_client = log.mask_client;
         self.attend(&mut manner)
     }
 
-    /// Lines as JSON from now on, live; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
+    /// Lines as JSON from now on, live, of as many requests as are shown; workers begin when they hand over what they have, so within `LOG_FLUSH_EVERY`. `None` where as
     /// many watch as may.
     ///
     /// # Errors
@@ -163,14 +174,13 @@ impl AccessLog {
     /// For a tick: does nothing any more for those who do not watch any more.
     pub fn tend(&self) {
         let mut manner = self.shared.manner.lock();
-        let for_them = manner.apart || manner.target == LogTarget::Off && manner.queue.is_some();
-        if for_them && !self.shared.taps.any() {
+        if manner.watched && !self.shared.taps.any() {
             // Only starting can fail.
             drop(self.attend(&mut manner));
         }
     }
 
-    /// Sees to it that who watches is given JSON, and that nothing is done for nobody.
+    /// Sees to it that who watches is given lines, and that nothing is done for nobody.
     fn attend(&self, manner: &mut Manner) -> io::Result<()> {
         let watched = self.shared.taps.any();
         if manner.target == LogTarget::Off {
@@ -182,7 +192,7 @@ impl AccessLog {
                 _ => {}
             }
         }
-        manner.apart = watched && manner.format != LogFormat::Json;
+        manner.watched = watched;
         self.shared.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -195,7 +205,9 @@ impl AccessLog {
     fn start_with(log: &Log, sink: Box<dyn Write + Send>) -> io::Result<Self> {
         let this = Self::start(&Log { target: LogTarget::Off, ..log.clone() })?;
         let queue = start_writer(Arc::clone(&this.shared), sink)?;
-        this.shared.manner.lock().queue = Some(queue);
+        let mut manner = this.shared.manner.lock();
+        (manner.queue, manner.writes) = (Some(queue), true);
+        drop(manner);
         Ok(this)
     }
 
@@ -203,12 +215,15 @@ impl AccessLog {
     pub fn buffer(&self, clock: &Clock) -> LogBuffer {
         let version = self.shared.version.load(Ordering::Acquire);
         let manner = self.shared.manner.lock().clone();
-        let block = if manner.queue.is_some() { new_block() } else { Vec::new() };
+        let block = if manner.writes { new_block() } else { Vec::new() };
+        let buffers = self.shared.buffers.fetch_add(1, Ordering::Relaxed) + 1;
+        #[allow(clippy::cast_possible_truncation)] // a seed
+        let seed = clock.micros() as u32;
         let mut buffer = LogBuffer {
             shared: Arc::clone(&self.shared),
             version,
             manner,
-            apart: Vec::new(),
+            watched: Watched::new(buffers, seed.wrapping_add(buffers)),
             block,
             lines: 0,
             time: SecondText::new(),
@@ -228,6 +243,12 @@ impl AccessLog {
         }
     }
 
+    /// Ends the writer, once it has written what waits; workers that are not over yet write nowhere.
+    pub fn end(&self) {
+        self.shared.manner.lock().queue = None;
+        self.shared.version.fetch_add(1, Ordering::Release);
+    }
+
     /// Lines lost because the writer was too slow or the target refused them.
     pub fn dropped_lines(&self) -> u64 {
         self.shared.dropped_lines.load(Ordering::Relaxed)
@@ -236,6 +257,12 @@ impl AccessLog {
     /// Bytes handed to the target.
     pub fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last requests that ended in a server's error, newest first, as lines of JSON without line feed. They are kept however the log
+    /// is written.
+    pub fn recent_errors(&self) -> Vec<Box<[u8]>> {
+        self.shared.errors.lines()
     }
 
     /// Waits until all that was handed over before is written, at most `limit`; whether that was so. Blocks: call it
@@ -259,8 +286,8 @@ pub struct LogBuffer {
     /// Of `manner`.
     version: u64,
     manner: Manner,
-    /// Lines of JSON for who watches, where those of the log are not.
-    apart: Vec<u8>,
+    /// What who watches is shown.
+    watched: Watched,
     block: Vec<u8>,
     lines: u64,
     time: SecondText,
@@ -272,28 +299,55 @@ impl LogBuffer {
     /// Appends the line of a request that has ended.
     #[inline]
     pub fn append(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        if finished.status >= 500 {
+            self.error(id, request, finished);
+        }
         if self.manner.queue.is_none() {
             return;
         }
+        let line = self.line(id, request, finished);
+        let begin = self.block.len();
+        if self.manner.writes {
+            match self.manner.format {
+                LogFormat::Json => line.json(&mut self.time, &mut self.block),
+                LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
+            }
+            self.lines += 1;
+        }
+        if self.manner.watched
+            && let Some(weight) = self.watched.take(finished)
+        {
+            match self.block.get(begin..) {
+                Some(written) if self.manner.writes && self.manner.format == LogFormat::Json => {
+                    self.watched.copy(written, weight);
+                }
+                _ => self.watched.append(&line, &mut self.time, weight),
+            }
+            if self.watched.is_full() {
+                self.show();
+            }
+        }
+        if self.block.len() >= LOG_BLOCK_BYTES {
+            self.hand_over();
+        }
+    }
+
+    #[inline]
+    fn line<'a>(&self, id: RequestId, request: &'a Request, finished: &'a Finished<'a>) -> Line<'a> {
         let ended_millis = request.received_micros.saturating_add(finished.duration_micros) / 1000;
-        let line = Line {
+        Line {
             wall_millis: ended_millis.wrapping_add(self.steady_to_wall_millis),
             id,
             mask_client: self.manner.mask_client,
             request,
             finished,
-        };
-        match self.manner.format {
-            LogFormat::Json => line.json(&mut self.time, &mut self.block),
-            LogFormat::Combined => line.combined(&mut self.time, &mut self.block),
         }
-        if self.manner.apart {
-            line.json(&mut self.time, &mut self.apart);
-        }
-        self.lines += 1;
-        if self.block.len() >= LOG_BLOCK_BYTES {
-            self.hand_over();
-        }
+    }
+
+    #[cold]
+    fn error(&mut self, id: RequestId, request: &Request, finished: &Finished<'_>) {
+        let line = self.line(id, request, finished);
+        self.watched.error(&line, &mut self.time, &self.shared.errors);
     }
 
     /// Hands over what is there and takes the time anew. Call it every `LOG_FLUSH_EVERY` and when the worker ends.
@@ -302,9 +356,13 @@ impl LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.watched.second();
         let version = self.shared.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
+            let buffers = self.shared.buffers.load(Ordering::Relaxed);
+            self.watched.share_among(buffers);
             self.manner = self.shared.manner.lock().clone();
         }
     }
@@ -313,14 +371,19 @@ impl LogBuffer {
         self.steady_to_wall_millis = clock.wall().as_millis().wrapping_sub(clock.now().as_millis());
     }
 
+    /// Hands over what who watches is shown.
+    fn show(&mut self) {
+        let Some((text, requests)) = self.watched.hand_over() else { return };
+        if let Some(queue) = &self.manner.queue {
+            // A full queue costs who watches, not the log.
+            let _ = queue.try_send(Message::Watched { text, requests });
+        }
+    }
+
     #[cold]
     fn hand_over(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         let Some(queue) = &self.manner.queue else { return };
-        if !self.apart.is_empty() {
-            // A full queue costs who watches, not the log.
-            let _ = queue.try_send(Message::Apart { text: std::mem::take(&mut self.apart), lines });
-        }
         let empty = self.shared.spare.lock().pop().unwrap_or_else(new_block);
         let text = std::mem::replace(&mut self.block, empty);
         if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
@@ -339,6 +402,8 @@ impl Drop for LogBuffer {
         if !self.block.is_empty() {
             self.hand_over();
         }
+        self.show();
+        self.shared.buffers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -368,6 +433,21 @@ fn open(target: &LogTarget) -> io::Result<Option<Box<dyn Write + Send>>> {
     })
 }
 
+/// The same within a time: a pipe that nobody reads opens when somebody does, and a file system over a network when it likes. What
+/// opens later is closed again.
+fn open_within(target: &LogTarget, limit: Duration) -> io::Result<Option<Box<dyn Write + Send>>> {
+    let LogTarget::File(path) = target else { return open(target) };
+    let (sender, opened) = sync_channel(1);
+    let wanted = target.clone();
+    std::thread::Builder::new().name("log-open".into()).spawn(move || drop(sender.send(open(&wanted))))?;
+    opened.recv_timeout(limit).unwrap_or_else(|_| {
+        let path = path.display();
+        let what =
+            format!("{path} does not open within {limit:?}: a pipe that nobody reads, or a disk that hangs");
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
+    })
+}
+
 fn start_writer(shared: Arc<Shared>, sink: Box<dyn Write + Send>) -> io::Result<SyncSender<Message>> {
     let (queue, blocks) = sync_channel(LOG_QUEUE_BLOCKS);
     std::thread::Builder::new().name("access-log".into()).spawn(move || write(&shared, sink, &blocks))?;
@@ -392,12 +472,8 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>, blocks: &Receiver<Mes
             }
         }
         match message {
-            Message::Apart { text, lines } => shared.taps.tell(&text, lines),
+            Message::Watched { text, requests } => shared.taps.tell(text, requests),
             Message::Block { text, lines } => {
-                // JSON begins so, and no other line does.
-                if text.first() == Some(&b'{') {
-                    shared.taps.tell(&text, lines);
-                }
                 if let Err(error) = sink.write_all(&text) {
                     // Said once: a full disk would otherwise fill the error log with itself.
                     if shared.dropped_lines.fetch_add(lines, Ordering::Relaxed) == 0 {
@@ -584,6 +660,48 @@ mod tests {
         let mut buffer = log.buffer(&clock());
         append(&mut buffer, "/");
         assert_eq!((buffer.block.capacity(), log.finish(LIMIT)), (0, true));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_waited_for_no_longer_than_a_time() {
+        let directory = scratch();
+        let path = directory.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let target = LogTarget::File(path.clone());
+        let refused = open_within(&target, Duration::from_millis(1)).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert!(refused.to_string().contains("a pipe that nobody reads"), "{refused}");
+        // Whoever waits still is let go, and closes what it has.
+        let mut reader = File::open(&path).unwrap();
+        assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_writer_does_not_outlive_the_log() {
+        struct Told {
+            _alive: SyncSender<()>,
+        }
+        impl Write for Told {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, dropped) = sync_channel(0);
+        let log =
+            AccessLog::start_with(&settings(LogTarget::Off), Box::new(Told { _alive: sender })).unwrap();
+        let mut buffer = log.buffer(&clock());
+        append(&mut buffer, "/");
+        drop(buffer);
+        assert!(log.finish(LIMIT));
+        log.end();
+        assert_eq!(dropped.recv(), Err(std::sync::mpsc::RecvError), "its sink has gone with it");
+        assert_eq!(log.dropped_lines(), 0);
     }
 
     #[test]

@@ -48,6 +48,25 @@ pub struct Purges {
     pub sequence: u64,
     /// How many, by scope and softness.
     pub applied: Vec<Applied>,
+    /// How far this node and those that it knows of are, this one first.
+    pub nodes: Vec<NodeStanding>,
+}
+
+/// How far a node is in applying purges.
+#[derive(Clone, Debug)]
+pub struct NodeStanding {
+    /// Its name.
+    pub node: Box<str>,
+    /// What it is to this one: `this`, `parent`, `child`, `member` of the same stream, or the `stream` itself.
+    pub kind: &'static str,
+    /// The number of the last purge in its own log, where it says.
+    pub sequence: Option<u64>,
+    /// Purges that it has not applied yet and this node has; `None` where that cannot be told.
+    pub behind: Option<u64>,
+    /// Seconds since it was last heard of, or, of what is followed, since everything of it was applied here.
+    pub heard_seconds: u64,
+    /// What is wrong with hearing it.
+    pub trouble: Option<String>,
 }
 
 /// Purges of one kind.

@@ -96,6 +96,27 @@ pub(crate) fn quantile(bounds: &[u64], buckets: &[u64], share: f64) -> Option<u6
     bounds.get(at).or(bounds.last()).copied()
 }
 
+/// The duration within which the given share (0 to 1) lies, taken to be spread evenly over its bucket: microseconds; the last bound
+/// where it is beyond, `None` where nothing was recorded. For eyes: a curve of the bounds themselves would have steps.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
+pub(crate) fn interpolated(buckets: &[u64; BUCKETS], share: f64) -> Option<u64> {
+    let count = buckets.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
+    if count == 0 {
+        return None;
+    }
+    let rank = (count as f64 * share).clamp(1.0, count as f64);
+    let (mut seen, mut below) = (0.0, 0u64);
+    for (at, held) in buckets.iter().enumerate() {
+        let held = *held as f64;
+        let Some(bound) = BOUNDS_MICROS.get(at).copied() else { break };
+        if held > 0.0 && seen + held >= rank {
+            return Some(below + ((bound - below) as f64 * (rank - seen) / held).round() as u64);
+        }
+        (seen, below) = (seen + held, bound);
+    }
+    BOUNDS_MICROS.last().copied()
+}
+
 /// Adds to a counter that has one writer.
 #[inline]
 pub(crate) fn add_alone(counter: &AtomicU64, by: u64) {
@@ -137,6 +158,17 @@ mod tests {
     #[test]
     fn bounds_rise() {
         assert!(BOUNDS_MICROS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_quantile_for_eyes_lies_within_its_bucket() {
+        let mut buckets = [0; BUCKETS];
+        assert_eq!(interpolated(&buckets, 0.5), None);
+        buckets[2] = 100;
+        assert_eq!(interpolated(&buckets, 0.5), Some(38), "between 25 and 50");
+        assert_eq!(interpolated(&buckets, 1.0), Some(50));
+        buckets[BUCKETS - 1] = 100;
+        assert_eq!(interpolated(&buckets, 0.99), Some(30_000_000));
     }
 
     #[test]

@@ -7,16 +7,23 @@
 //! Deliberately absent: traces of single requests; `tracing` carries what the operator should read, not traffic.
 
 pub mod access_log;
+pub mod board;
 pub(crate) mod calendar;
+mod errors;
 pub mod escape;
 pub mod gauges;
 pub mod histogram;
+pub mod history;
 pub mod id;
 pub(crate) mod line;
 pub mod metrics;
 pub mod render;
+mod sample;
+pub(crate) mod seen;
+mod sketch;
 mod stat;
 pub mod tap;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +33,8 @@ use std::io;
 use std::sync::Arc;
 
 use access_log::{AccessLog, LogBuffer};
+use board::Board;
+use history::History;
 use id::{RequestIds, Run};
 use metrics::{Metrics, WorkerMetrics};
 
@@ -42,6 +51,10 @@ pub struct Observe {
     pub log: AccessLog,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// What is asked for most.
+    pub board: Arc<Board>,
+    /// The last minutes.
+    pub history: History,
     /// The node's name, for `tidegate_build_info` and `stat`.
     node: Arc<str>,
     run: Run,
@@ -72,7 +85,15 @@ impl Observe {
     /// The log's file cannot be opened.
     pub fn new(node: Arc<str>, metrics: Arc<Metrics>, log: &Log, clock: &Clock) -> io::Result<Self> {
         let log = AccessLog::start(log)?;
-        Ok(Self { log, metrics, node, run: Run::random(), started_micros: clock.micros() })
+        Ok(Self {
+            log,
+            metrics,
+            board: Arc::default(),
+            history: History::default(),
+            node,
+            run: Run::random(),
+            started_micros: clock.micros(),
+        })
     }
 
     /// The end of worker `worker`, counted from 0; `None` if there is no such worker or its end is in use. Call it on

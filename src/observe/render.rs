@@ -317,7 +317,7 @@ fn seconds(micros: u64) -> String {
 }
 
 /// Every outcome, in the order of [`CacheOutcome::index`].
-pub(super) const OUTCOMES: [CacheOutcome; CacheOutcome::COUNT] = [
+pub(crate) const OUTCOMES: [CacheOutcome; CacheOutcome::COUNT] = [
     CacheOutcome::Hit,
     CacheOutcome::Stale,
     CacheOutcome::Miss,

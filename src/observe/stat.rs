@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::Observe;
-use super::gauges::Gauges;
+use super::gauges::{Gauges, NodeStanding};
 use super::histogram::{Durations, quantile};
 use super::metrics::{SiteTotals, Totals};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
@@ -15,6 +15,12 @@ use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats, Stands};
 use crate::respond::response::CacheOutcome;
 
 impl Observe {
+    /// Another second has passed: it is remembered what happened in it.
+    pub(crate) fn second(&self, gauges: &Gauges, clock: &Clock) {
+        let totals = self.metrics.totals();
+        self.history.note(&totals, gauges, clock.micros(), clock.wall().as_millis());
+    }
+
     /// All counters as one JSON object.
     pub fn stat(&self, gauges: &Gauges, clock: &Clock) -> Value {
         let totals = self.metrics.totals();
@@ -30,8 +36,11 @@ impl Observe {
             "requests": requests,
             "hit_ratio": hit_ratio(&totals.sites),
             "bytes": bytes,
+            "bytes_from_cache": totals.sites.iter().map(from_cache).sum::<u64>(),
+            "bytes_saved_by_encoding": totals.sites.iter().map(|site| site.saved_bytes).sum::<u64>(),
             "cache": outcomes(|outcome| totals.sites.iter().map(|site| site.of(outcome)).sum()),
             "status": classes(&totals),
+            "codes": totals.codes.iter().map(|(code, count)| (code.to_string(), json!(count))).collect::<Map<_, _>>(),
             "duration_us": quantiles(&all),
             "hit_duration_us": quantiles(&hits),
             "cut": totals.cut,
@@ -57,8 +66,10 @@ impl Observe {
                 "reloads": places.reloads,
                 "refused": places.refused,
             })),
+            "now": self.history.last(),
             "purges": {
                 "sequence": gauges.purges.sequence,
+                "nodes": gauges.purges.nodes.iter().map(node).collect::<Vec<_>>(),
                 "count": gauges.purges.applied.iter().map(|kind| kind.count).sum::<u64>(),
             },
             "sites": totals.sites.iter().filter(|site| &*site.site != "-" || site.all() > 0).map(site).collect::<Vec<_>>(),
@@ -70,6 +81,15 @@ impl Observe {
     pub fn uptime_seconds(&self, clock: &Clock) -> u64 {
         clock.micros().saturating_sub(self.started_micros) / 1_000_000
     }
+}
+
+/// Body bytes that no origin sent for the requests they went to.
+fn from_cache(site: &SiteTotals) -> u64 {
+    let of = |outcome: CacheOutcome| site.bytes.get(outcome.index()).copied().unwrap_or_default();
+    [CacheOutcome::Hit, CacheOutcome::Stale, CacheOutcome::Collapsed, CacheOutcome::Revalidated]
+        .into_iter()
+        .map(of)
+        .sum()
 }
 
 /// The share of requests answered without one of their own to an origin, of all that the cache had a say in: hits, stale
@@ -114,7 +134,7 @@ fn quantiles(durations: &Durations) -> Value {
     })
 }
 
-fn requests_to(one: &OriginStats) -> u64 {
+pub(super) fn requests_to(one: &OriginStats) -> u64 {
     one.counts.statuses.iter().sum::<u64>() + one.counts.failures
 }
 
@@ -132,6 +152,17 @@ fn origin(one: &OriginStats) -> Value {
         "connections": one.connections_in_use + one.connections_idle,
         "waiting": one.waiting,
         "duration_us": { "p50": within(0.5), "p90": within(0.9), "p99": within(0.99) },
+    })
+}
+
+fn node(one: &NodeStanding) -> Value {
+    json!({
+        "node": &*one.node,
+        "kind": one.kind,
+        "sequence": one.sequence,
+        "behind": one.behind,
+        "heard_seconds": one.heard_seconds,
+        "trouble": one.trouble,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Who watches the access log live: a bounded number of them, each with a bounded queue.
 //!
-//! The log's writer hands on what it has written, so a worker does nothing more for being watched; where the log is off or not JSON,
-//! workers write JSON as well while somebody watches. Whoever reads too slowly loses blocks, and is told how many lines.
+//! While somebody watches, workers hand the log's writer lines about some of their requests (`watched.rs`), and it hands them on. Whoever
+//! reads too slowly loses blocks, and is told how many requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,17 +49,17 @@ impl Taps {
         self.0.lock().iter().any(|watcher| !watcher.queue.is_closed())
     }
 
-    /// Hands on lines of JSON. Never waits.
-    pub(super) fn tell(&self, text: &[u8], lines: u64) {
+    /// Hands on lines of JSON that stand for so many requests. Never waits.
+    pub(super) fn tell(&self, text: Vec<u8>, requests: u64) {
         let mut watchers = self.0.lock();
         watchers.retain(|watcher| !watcher.queue.is_closed());
         if watchers.is_empty() {
             return;
         }
-        let text = Bytes::copy_from_slice(text);
+        let text = Bytes::from(text);
         for watcher in watchers.iter() {
             if watcher.queue.try_send(text.clone()).is_err() {
-                watcher.lost.fetch_add(lines, Ordering::Relaxed);
+                watcher.lost.fetch_add(requests, Ordering::Relaxed);
             }
         }
     }
@@ -71,7 +71,12 @@ impl Tap {
         self.blocks.poll_recv(cx)
     }
 
-    /// Lines that were lost since it was last asked.
+    /// The next lines, if there are any now.
+    pub(super) fn next_now(&mut self) -> Option<Bytes> {
+        self.blocks.try_recv().ok()
+    }
+
+    /// Requests whose lines were lost since it was last asked.
     pub fn lost(&self) -> u64 {
         self.lost.swap(0, Ordering::Relaxed)
     }

@@ -184,7 +184,7 @@ fn observe(workers: usize) -> Observe {
 }
 
 /// Eleven requests over two workers: on site 0 five hits, a stale one, three misses; on no site two errors.
-fn busy() -> Observe {
+pub(super) fn busy() -> Observe {
     let observe = observe(2);
     let clock = Clock::manual(Timestamp::from_secs(1_000));
     let from = request(b"a", b"/", &[]);
@@ -204,7 +204,7 @@ fn busy() -> Observe {
     observe
 }
 
-fn gauges() -> Gauges {
+pub(super) fn gauges() -> Gauges {
     Gauges {
         places: None,
         tiers: vec![Tier { tier: "memory", bytes: 10, bytes_max: 100, objects: 1, evictions: 2 }],
@@ -227,7 +227,11 @@ fn gauges() -> Gauges {
             },
         }],
         listeners: vec![Arc::new(ListenerStats::new(SocketAddr::from(([127, 0, 0, 1], 80))))],
-        purges: Purges { sequence: 7, applied: vec![Applied { scope: "url", soft: true, count: 6 }] },
+        purges: Purges {
+            sequence: 7,
+            applied: vec![Applied { scope: "url", soft: true, count: 6 }],
+            nodes: Vec::new(),
+        },
         others: Vec::new(),
     }
 }

@@ -30,6 +30,8 @@ pub struct OriginBody {
     open: Option<Box<Open>>,
     /// What followed it.
     trailers: Option<Box<Trailers>>,
+    /// Why it ended before its end, where that is known before it is read.
+    broken: Option<OriginError>,
 }
 
 /// A connection in use for one request, up to the end of its response. Dropped, the connection is closed.
@@ -66,9 +68,9 @@ impl OriginBody {
         if open.connection.is_done() {
             let trailers = open.trailers.take();
             open.succeeded();
-            return Self { here, open: None, trailers };
+            return Self { here, open: None, trailers, broken: None };
         }
-        Self { here, open: Some(Box::new(open)), trailers: None }
+        Self { here, open: Some(Box::new(open)), trailers: None, broken: None }
     }
 
     /// Whether trailers may follow: they were asked for.
@@ -92,7 +94,32 @@ impl OriginBody {
 
     /// Whether nothing more will come: it ended, whole or not.
     pub fn is_end(&self) -> bool {
-        self.open.is_none() && self.here.is_empty()
+        self.open.is_none() && self.here.is_empty() && self.broken.is_none()
+    }
+
+    /// Takes what of it has come, up to `bytes_max`, without waiting for more: one that is whole gives back its connection. It is read
+    /// afterwards as before.
+    pub(crate) async fn take_what_is_here(&mut self, bytes_max: usize) {
+        let mut here = Vec::new();
+        poll_fn(|cx| {
+            while here.len() < bytes_max && self.open.is_some() {
+                match self.poll_next(cx) {
+                    Poll::Ready(Some(Ok(piece))) => here.extend_from_slice(&piece),
+                    // Broken off: whoever reads it is to learn that.
+                    Poll::Ready(Some(Err(error))) => {
+                        self.broken = Some(error);
+                        break;
+                    }
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        if !here.is_empty() {
+            here.extend_from_slice(&self.here);
+            self.here = here.into();
+        }
     }
 
     /// The next piece; `None` at the proven end. Cancel by dropping the future: nothing is lost.
@@ -109,7 +136,7 @@ impl OriginBody {
         if !self.here.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.here))));
         }
-        let Some(open) = &mut self.open else { return Poll::Ready(None) };
+        let Some(open) = &mut self.open else { return Poll::Ready(self.broken.take().map(Err)) };
         let outcome = std::task::ready!(open.poll_piece(cx));
         if matches!(outcome, Ok(Some(_))) && !open.connection.is_done() {
             return Poll::Ready(outcome.transpose());

@@ -33,6 +33,7 @@ use super::upload::Upload;
 use super::wire::Socket;
 use super::{Answer, Ask, Failed, Surplus};
 use crate::clock::Clock;
+use crate::config::limits::HELD_BYTES_MAX;
 use crate::config::{self, Balance, Concurrency, HedgeAfter, ProxyProtocol};
 use crate::listener::fields::Fields;
 use crate::listener::request::InterimSink;
@@ -166,13 +167,15 @@ impl Pool {
             };
             let began_micros = self.clock.micros();
             let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
-                Ok(answer) if self.settings.fail_status.contains(answer.status) => {
+                Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
                     if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
                         return Ok(answer);
                     }
                     origin.counters.moved_on();
-                    // Should the others do no better, it is the origin's word and not ours.
+                    // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
+                    // connection: while others are asked nobody reads it.
+                    answer.body.take_what_is_here(HELD_BYTES_MAX).await;
                     failing = Some(Box::new(answer));
                     continue;
                 }
@@ -392,6 +395,7 @@ impl Pool {
             let name = &self.origin(index)?.name;
             old.origins.iter().position(|origin| origin.name == *name)
         };
+        self.tunnels.go_on_from(&old.tunnels);
         self.steering.adopt(&old.steering, theirs, self.settings.health.is_some());
         for (index, origin) in self.origins.iter().enumerate() {
             if let Some(theirs) = theirs(index).and_then(|index| old.origins.get(index)) {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::Socket;
@@ -34,6 +35,12 @@ pub struct Tunnel {
 #[derive(Debug)]
 pub(crate) struct Tunnels {
     open_max: usize,
+    /// Also those of the pools whose place this one has taken.
+    counts: Mutex<Arc<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     open: AtomicUsize,
     begun: AtomicU64,
     to_origin_bytes: AtomicU64,
@@ -42,7 +49,7 @@ pub(crate) struct Tunnels {
 
 /// A place among the tunnels of a pool; free again when dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Tunnels>);
+pub(crate) struct Place(Arc<Counts>);
 
 /// The tunnels of all pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,28 +136,35 @@ impl AsyncWrite for Tunnel {
 impl Tunnels {
     /// None open.
     pub(crate) fn new(open_max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            open_max,
-            open: AtomicUsize::new(0),
-            begun: AtomicU64::new(0),
-            to_origin_bytes: AtomicU64::new(0),
-            to_client_bytes: AtomicU64::new(0),
-        })
+        Arc::new(Self { open_max, counts: Mutex::default() })
+    }
+
+    /// Goes on with what `old` has counted: its tunnels stay open, and among those that are allowed.
+    pub(crate) fn go_on_from(&self, old: &Self) {
+        let counts = old.counts();
+        *self.counts.lock() = counts;
+    }
+
+    fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts.lock())
     }
 
     /// A place, if there is one.
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Place> {
         let more = |open: usize| open.checked_add(1).filter(|open| *open <= self.open_max);
-        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.ok().map(|_| Place(Arc::clone(self)))
+        let counts = self.counts();
+        let taken = counts.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        // Lazily: a place that is dropped is given back.
+        taken.then(|| Place(counts))
     }
 
     /// Adds what happened here to `stats`.
     pub(crate) fn add_to(&self, stats: &mut TunnelStats) {
-        stats.open += self.open.load(Ordering::Relaxed) as u64;
-        stats.begun += self.begun.load(Ordering::Relaxed);
-        stats.to_origin_bytes += self.to_origin_bytes.load(Ordering::Relaxed);
-        stats.to_client_bytes += self.to_client_bytes.load(Ordering::Relaxed);
+        let counts = self.counts();
+        stats.open += counts.open.load(Ordering::Relaxed) as u64;
+        stats.begun += counts.begun.load(Ordering::Relaxed);
+        stats.to_origin_bytes += counts.to_origin_bytes.load(Ordering::Relaxed);
+        stats.to_client_bytes += counts.to_client_bytes.load(Ordering::Relaxed);
     }
 }
 

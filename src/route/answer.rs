@@ -29,6 +29,8 @@ pub(crate) enum OwnAnswer<'t> {
     Maintenance(&'t Maintenance),
     /// 405: these are allowed.
     NotAllowed(&'t [Method]),
+    /// `OPTIONS *` that is not to be forwarded: nothing is said of it.
+    Server,
     /// 414: a `Location` would be longer than is sent.
     TooLong,
 }
@@ -73,6 +75,11 @@ impl RouteTable {
             id: None,
         };
         if policy.https_only && asked.scheme == Scheme::Http {
+            // `OPTIONS *` is about no resource that there could be a URL of: it is answered with what it asks for, and nobody is
+            // asked in the clear.
+            if asked.target == b"*" {
+                return Some(OwnAnswer::Server);
+            }
             let reads = *asked.method == Method::GET || *asked.method == Method::HEAD;
             // What has a body is to be sent again with it.
             let status = if reads { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };

@@ -1,13 +1,18 @@
-//! Whether a request is like the conditions of a route: fields, query parameters, cookies, the client's address.
+//! Whether a request is like the conditions of a route: fields, query parameters, cookies, the client's address and
+//! country.
 //!
 //! Asked by `matcher.rs` for routes that have conditions, after path and method. What is looked at here is not in the URL, so
 //! a route that is chosen by it has keys of its own (`matcher.rs`, *lane*).
 
 use std::net::IpAddr;
 
+use geo::Code;
+
 use super::query;
 use crate::config::{Conditions, Wanted};
 use crate::listener::fields::{FieldId, Fields};
+use crate::listener::request::Client;
+use crate::places::Places;
 
 /// What a route may be chosen by beside path and method.
 #[derive(Clone, Copy, Debug)]
@@ -15,14 +20,42 @@ pub(super) struct Facts<'a> {
     pub(super) fields: &'a Fields,
     /// In normal form.
     pub(super) query: Option<&'a [u8]>,
-    /// The client's address, or the one a trusted proxy named.
-    pub(super) client: IpAddr,
+    /// Who asks.
+    pub(super) client: Caller<'a>,
+}
+
+/// Who asks, as far as a route may be chosen by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Its address, or the one that a trusted proxy named.
+    pub(super) address: IpAddr,
+    places: Option<(&'a Client, &'a Places)>,
+}
+
+impl<'a> Caller<'a> {
+    /// A client, which is looked up in the database of places if a condition asks for its country.
+    pub fn new(client: &'a Client, places: Option<&'a Places>) -> Self {
+        Self { address: client.address.ip(), places: places.map(|places| (client, places)) }
+    }
+
+    fn country(&self) -> Option<Code> {
+        let (client, places) = self.places?;
+        places.locate_client(client)?.country
+    }
+}
+
+/// One that is nowhere.
+impl From<IpAddr> for Caller<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, places: None }
+    }
 }
 
 /// Whether all of the conditions hold.
 pub(super) fn all_hold(conditions: &Conditions, facts: &Facts<'_>) -> bool {
-    let Conditions { header, query, cookie, client } = conditions;
-    (client.is_empty() || client.iter().any(|network| network.contains(facts.client)))
+    let Conditions { header, query, cookie, client, country } = conditions;
+    (client.is_empty() || client.iter().any(|network| network.contains(facts.client.address)))
+        && (country.is_empty() || is_in(country, facts))
         && header.iter().all(|(name, wanted)| holds(wanted, facts.fields.named(name.as_str())))
         && query.iter().all(|(name, wanted)| holds(wanted, facts.parameters(name)))
         && cookie.iter().all(|(name, wanted)| holds(wanted, cookies(facts.fields, name)))
@@ -30,11 +63,17 @@ pub(super) fn all_hold(conditions: &Conditions, facts: &Facts<'_>) -> bool {
 
 /// Whether one of the conditions holds.
 pub(super) fn one_holds(conditions: &Conditions, facts: &Facts<'_>) -> bool {
-    let Conditions { header, query, cookie, client } = conditions;
-    client.iter().any(|network| network.contains(facts.client))
+    let Conditions { header, query, cookie, client, country } = conditions;
+    client.iter().any(|network| network.contains(facts.client.address))
+        || (!country.is_empty() && is_in(country, facts))
         || header.iter().any(|(name, wanted)| holds(wanted, facts.fields.named(name.as_str())))
         || query.iter().any(|(name, wanted)| holds(wanted, facts.parameters(name)))
         || cookie.iter().any(|(name, wanted)| holds(wanted, cookies(facts.fields, name)))
+}
+
+/// Whether the client is in one of these countries.
+fn is_in(countries: &[Code], facts: &Facts<'_>) -> bool {
+    facts.client.country().is_some_and(|country| countries.contains(&country))
 }
 
 /// Whether what is asked of a part holds of its values.

@@ -44,6 +44,8 @@ pub(super) struct CompiledSite {
     pub(super) index: u16,
     /// Its name in metrics.
     pub(super) name: Arc<str>,
+    /// The host under which the answers of all its hosts are kept, if they share them.
+    pub(super) shared_host: Option<Box<[u8]>>,
     defaults: Arc<RoutePolicy>,
     is_plain: bool,
     redirects: Option<Redirects>,
@@ -173,6 +175,7 @@ impl CompiledSite {
             chosen_by: chosen_by.into(),
             has_conditions: site.routes.iter().any(|route| !route.conditions.is_empty()),
             name: Arc::clone(&site.name),
+            shared_host: site.shared_host.as_deref().map(normal_host),
             defaults: Arc::clone(&site.defaults),
             is_plain: site.defaults.is_plain() && redirects.is_none(),
             redirects,
@@ -181,6 +184,13 @@ impl CompiledSite {
             routes,
             by_path,
         })
+    }
+
+    /// Host and port under which answers for `authority` are kept, where that is another.
+    pub(super) fn shared(&self, authority: &Authority<'_>) -> Option<Box<[u8]>> {
+        let name = self.shared_host.as_deref().filter(|name| *name != authority.host())?;
+        let port = authority.as_bytes().get(authority.host().len()..).unwrap_or_default();
+        Some([name, port].concat().into())
     }
 
     /// Whether an origin may read a path in normal form as one that has rules which are not asked: those of `guard` are.
@@ -241,6 +251,14 @@ impl CompiledSite {
         }
         lanes.push(self.matched(None));
         lanes
+    }
+
+    /// Whether a route for a path in normal form is chosen by country.
+    pub(super) fn asks_country(&self, path: &[u8]) -> bool {
+        let mut asking = self.routes.iter().filter(|route| {
+            route.conditions.as_ref().is_some_and(|conditions| !conditions.country.is_empty())
+        });
+        asking.any(|route| route.matches(path))
     }
 
     fn matched(&self, found: Option<usize>) -> Matched<'_> {

@@ -14,6 +14,7 @@ pub mod access;
 mod answer;
 mod authority;
 mod condition;
+pub(crate) mod ending;
 mod matcher;
 mod normal;
 mod policy;
@@ -47,7 +48,9 @@ use crate::listener::fields::{FieldId, FieldLine, Fields};
 use crate::listener::request::{Request, Scheme};
 use crate::observe::id::RequestId;
 use crate::observe::metrics::Metrics;
+use crate::places::Places;
 use access::{Guard, SetupError};
+pub use condition::Caller;
 use condition::Facts;
 use matcher::{CompiledPath, Matched, Sites};
 use policy::Purpose;
@@ -84,6 +87,8 @@ pub struct Route<'t, 'r> {
     /// Path and query as clients see them, treated as the route wants.
     target: Cow<'r, [u8]>,
     path_len: usize,
+    /// Under which host and port answers are kept and origins are asked for what may be stored, where that is not `authority`.
+    shared: Option<Box<[u8]>>,
     /// What is forwarded, where that is not `target`.
     rewritten: Option<Box<[u8]>>,
     /// What the key is made of, where that is not `target`: a request that passes keeps its query.
@@ -98,6 +103,8 @@ pub struct Route<'t, 'r> {
     chosen_by: &'t [HeaderName],
     /// Whether the site has routes that are chosen by what is not in the URL.
     has_conditions: bool,
+    /// Whether the route was chosen by the ending of the path: what it stores is to be of that kind; see [`ending`].
+    pub(crate) by_ending: bool,
 }
 
 /// Why a request has no route.
@@ -164,18 +171,22 @@ impl RouteTable {
         Ok(Self { sites: Sites::new(sites, |_, site| metrics.place_of(&site.name), Some(&self.sites))? })
     }
 
-    /// The route of a request.
+    /// The route of a request, whose client is looked up in `places` where a route is chosen by country.
     ///
     /// # Errors
     /// [`RouteRefusal`]: always the client's fault.
-    pub fn route<'r>(&self, request: &'r Request) -> Result<Route<'_, 'r>, RouteRefusal> {
+    pub fn route<'r>(
+        &self,
+        request: &'r Request,
+        places: Option<&Places>,
+    ) -> Result<Route<'_, 'r>, RouteRefusal> {
         self.route_parts(
             &request.method,
             request.scheme,
             request.authority(),
             request.target(),
             &request.fields,
-            request.client.address.ip(),
+            Caller::new(&request.client, places),
         )
     }
 
@@ -183,18 +194,20 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RouteRefusal`]
-    pub fn route_parts<'r>(
+    pub fn route_parts<'r, 'c>(
         &self,
         method: &Method,
         scheme: Scheme,
         received_authority: &'r [u8],
         received_target: &'r [u8],
         fields: &Fields,
-        client: IpAddr,
+        client: impl Into<Caller<'c>>,
     ) -> Result<Route<'_, 'r>, RouteRefusal> {
+        let client = client.into();
         refuse_nominations(fields)?;
         let Normal { scheme, authority, target } = Normal::of(scheme, received_authority, received_target)?;
         let site = self.sites.of_host(authority.host()).ok_or(RouteRefusal::NoSite)?;
+        let shared = site.shared(&authority);
         let facts = Facts { fields, query: target.query(), client };
         let matched = site.route(target.path(), method, &facts);
         if site.is_disputed(target.path(), method, &facts, matched.guard) {
@@ -216,7 +229,10 @@ impl RouteTable {
         let mut rewritten = None;
         // The star of OPTIONS is no path.
         if !matched.is_plain && !matched.policy.rewrite.is_empty() && target.path() != b"*" {
-            let written = written_anew(&matched, scheme, authority.host(), &target, client)?;
+            // What is forwarded is a function of the key.
+            let known_as = shared.is_some().then_some(site.shared_host.as_deref()).flatten();
+            let host = known_as.filter(|_| bypass.is_none()).unwrap_or(authority.host());
+            let written = written_anew(&matched, scheme, host, &target, client.address)?;
             if bypass.is_none() && policy::is_unclear(written.path()) {
                 bypass = Some(Bypass::Ambiguous);
             }
@@ -236,6 +252,7 @@ impl RouteTable {
             authority: authority.into_bytes(),
             target: target.into_bytes(),
             path_len,
+            shared,
             rewritten,
             keyed,
             arm: None,
@@ -243,6 +260,7 @@ impl RouteTable {
             pattern: matched.pattern,
             chosen_by: matched.chosen_by,
             has_conditions: matched.has_conditions,
+            by_ending: matched.by_ending,
         })
     }
 
@@ -258,7 +276,15 @@ impl RouteTable {
         let chosen =
             || self.route_parts(method, route.scheme, &route.authority, &route.target, fields, client);
         !route.has_conditions
-            || chosen().is_ok_and(|there| there.route == route.route && there.bypass.is_none())
+            // Another node may know other places.
+            || !self.asks_country(route)
+                && chosen().is_ok_and(|there| there.route == route.route && there.bypass.is_none())
+    }
+
+    /// Whether a route for the path is chosen by country.
+    fn asks_country(&self, route: &Route<'_, '_>) -> bool {
+        let site = self.sites.of_host(route.host());
+        site.is_some_and(|site| site.asks_country(route.path()))
     }
 
     /// Every key under which an answer for this path and query may be stored: one, or more where routes are chosen by more than
@@ -268,6 +294,14 @@ impl RouteTable {
             Ok(normal) => self.keys(keyer, &normal),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Host and port under which answers for this one, in normal form, are kept.
+    pub fn kept_as<'a>(&self, scheme: Scheme, authority: &'a [u8]) -> Cow<'a, [u8]> {
+        let shared = Authority::of(scheme, authority)
+            .ok()
+            .and_then(|authority| self.sites.of_host(authority.host())?.shared(&authority));
+        shared.map_or(Cow::Borrowed(authority), |shared| Cow::Owned(shared.into_vec()))
     }
 
     /// Whether a site has this host, in normal form and without port.
@@ -286,16 +320,13 @@ impl RouteTable {
 
     fn keys(&self, keyer: &Keyer, normal: &Normal<'_>) -> Vec<CacheKey> {
         let Some(site) = self.sites.of_host(normal.authority.host()) else { return Vec::new() };
+        let shared = site.shared(&normal.authority);
+        let authority = shared.as_deref().unwrap_or(normal.authority.as_bytes());
         let mut keys = Vec::with_capacity(1);
         for method in [Method::GET, Method::HEAD] {
             for matched in site.lanes(normal.target.path(), &method) {
                 let target = matched.treat(normal.target.clone());
-                let key = keyer.primary(
-                    normal.scheme.as_str(),
-                    normal.authority.as_bytes(),
-                    target.path(),
-                    target.query(),
-                );
+                let key = keyer.primary(normal.scheme.as_str(), authority, target.path(), target.query());
                 let key = in_lane(keyer, key, matched.lane);
                 if !keys.contains(&key) {
                     keys.push(key);
@@ -328,6 +359,11 @@ impl<'t> Route<'t, '_> {
     /// The same as text; it is ASCII.
     pub fn authority_str(&self) -> &str {
         std::str::from_utf8(&self.authority).unwrap_or_default()
+    }
+
+    /// Host and port under which its answer is kept, and asked for.
+    pub fn kept_as(&self) -> &[u8] {
+        self.shared.as_deref().unwrap_or(&self.authority)
     }
 
     /// The host without its port.
@@ -365,14 +401,14 @@ impl<'t> Route<'t, '_> {
         let target = self.keyed.as_deref().unwrap_or(&self.target);
         let path = target.get(..self.path_len).unwrap_or_default();
         let query = target.get(self.path_len.saturating_add(1)..);
-        let key = keyer.primary(self.scheme.as_str(), &self.authority, path, query);
+        let key = keyer.primary(self.scheme.as_str(), self.kept_as(), path, query);
         let key = in_lane(keyer, key, self.lane);
         self.arm.as_deref().map_or(key, |arm| keyer.variant(key, arm))
     }
 
     /// What the request is about, under its key, as the store finds it.
     pub fn resource(&self, key: CacheKey) -> Resource<'_> {
-        Resource { key, authority: &self.authority, target: &self.target }
+        Resource { key, authority: self.kept_as(), target: &self.target }
     }
 
     /// Whether a received field goes to the origin with a request whose answer may be stored. Hop-by-hop fields, framing,

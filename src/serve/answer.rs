@@ -42,6 +42,7 @@ impl Edge {
                 finish.in_place(&mut answer);
                 answer
             }
+            OwnAnswer::Server => self.own(StatusCode::NO_CONTENT, "https-only", |_| Bytes::new()),
             OwnAnswer::TooLong => {
                 let mut answer =
                     self.failed(request, Failure::new(StatusCode::URI_TOO_LONG, "redirect-length"));

@@ -50,7 +50,7 @@ impl Edge {
         if let Some(address) = named_client(request) {
             request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()));
         }
-        let route = match self.routes.route(request) {
+        let route = match self.routes.route(request, self.places.as_deref()) {
             Ok(route) => route.detached(),
             Err(refusal) => return Served::Now(marked(self.failed(request, refusal.into()))),
         };
@@ -71,6 +71,8 @@ impl Edge {
             Err(failure) => return Served::Now(marked(tagged(site, self.failed(request, failure)))),
         };
         walk.asker = Asker::Node { around: false };
+        // It has a lane for them itself.
+        walk.crawler = None;
         let bypass = route.bypass;
         Served::Later(Box::pin(async move {
             let answer = match bypass {

@@ -8,7 +8,7 @@ use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::Purged;
 use http::{HeaderName, Method, header};
-use purge_api::Problem;
+use purge_api::{Problem, ResourceUrl};
 use serde_json::{Value, json};
 
 use super::arm::on_the_side_of;
@@ -17,16 +17,36 @@ use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
 use crate::config::{KeyParts, RoutePolicy};
 use crate::listener::fields::Fields;
-use crate::listener::request::Scheme;
+use crate::listener::request::{Client, Scheme};
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
 use crate::route::access::Asking;
-use crate::route::{Asked, OwnAnswer, Route};
+use crate::route::{Asked, Caller, OwnAnswer, Route};
 
 impl Edge {
+    /// What the response is tagged with that memory holds for a plain GET of this URL; nothing where it holds none.
+    pub(crate) fn tags_in_memory(&self, url: &str) -> Vec<Box<str>> {
+        let Ok(url) = ResourceUrl::parse(url) else { return Vec::new() };
+        let scheme = if url.is_https() { Scheme::Https } else { Scheme::Http };
+        let fields = Fields::pack(std::iter::empty());
+        let (authority, target) = (url.authority().as_bytes(), url.target());
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let route =
+            self.routes.route_parts(&Method::GET, scheme, authority, target.as_bytes(), &fields, client);
+        let Ok(route) = route else { return Vec::new() };
+        if route.bypass.is_some() {
+            return Vec::new();
+        }
+        let key = route.key(self.store.keyer());
+        let request = head(&Method::GET, scheme, route.authority_str(), route.path_str(), &fields);
+        let stored =
+            self.store.resident(route.resource(key), &request, &route.policy.rules, self.clock.now());
+        stored.map_or_else(Vec::new, |stored| stored.tags().to_vec())
+    }
+
     /// The decision for a request that is only imagined.
     ///
     /// # Errors
@@ -39,9 +59,11 @@ impl Edge {
         let target = query.url.target();
         let authority = query.url.authority().as_bytes();
         let client = query.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let imagined = Client::new((client, 0).into(), None);
+        let caller = Caller::new(&imagined, self.places.as_deref());
         let route = self
             .routes
-            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, client)
+            .route_parts(&query.method, scheme, authority, target.as_bytes(), &fields, caller)
             .map_err(|refusal| {
                 let failure = crate::respond::failure::Failure::from(refusal);
                 Problem::new(
@@ -70,9 +92,8 @@ impl Edge {
         if route.policy.steer.steering().is_some() || route.policy.vary_by_country {
             answer["steering"] = self.steered(query, &visitor, route.policy);
         }
-        let KeyParts { headers, cookies } = &route.policy.key;
-        let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
-        answer["key_parts"] = json!(parts.collect::<Vec<_>>());
+        told_of_key(&route, &mut answer);
+        self.told_of_crawler(&fields, client, &mut answer);
         let asked = Asked { method: &query.method, scheme, target: target.as_bytes(), client };
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
@@ -90,6 +111,10 @@ impl Edge {
                 wall_secs: self.clock.wall().as_millis() / 1000,
             };
             (answer["access"], denied) = guarded::explain(guard, query.client, &asking);
+            // Nothing is asked where nobody reads along.
+            if route.policy.https_only && scheme == Scheme::Http && own.is_some() {
+                denied = None;
+            }
         }
         let (decision, reason) = if let Some(denied) = denied {
             ("refuse", Some(denied.as_str()))
@@ -178,6 +203,14 @@ impl Edge {
         })
     }
 
+    /// What the client is taken for, where crawlers have a lane of their own.
+    fn told_of_crawler(&self, fields: &Fields, client: IpAddr, answer: &mut Value) {
+        if let Some(crawlers) = &self.crawlers {
+            let class = crawlers.class_of(fields, client);
+            answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
+        }
+    }
+
     /// The path of the route that decides, as the settings have it.
     fn told_route(&self, route: &Route<'_, '_>) -> Option<String> {
         let site = self.config.sites.get(usize::from(route.site))?;
@@ -196,7 +229,7 @@ impl Edge {
         let wanted = Wanted {
             method,
             scheme,
-            authority: &Bytes::copy_from_slice(route.authority()),
+            authority: &Bytes::copy_from_slice(route.kept_as()),
             target: &Bytes::copy_from_slice(route.public_target()),
             key,
             fields: &Sent::default(),
@@ -219,6 +252,16 @@ impl Edge {
     }
 }
 
+/// What tells its answers apart.
+fn told_of_key(route: &Route<'_, '_>, answer: &mut Value) {
+    if route.kept_as() != route.authority() {
+        answer["kept_as"] = json!(String::from_utf8_lossy(route.kept_as()));
+    }
+    let KeyParts { headers, cookies } = &route.policy.key;
+    let parts = headers.iter().map(HeaderName::as_str).chain(cookies.iter().map(|name| &**name));
+    answer["key_parts"] = json!(parts.collect::<Vec<_>>());
+}
+
 /// An answer of the node's own.
 fn told_answer(own: &OwnAnswer<'_>) -> Value {
     match own {
@@ -236,6 +279,7 @@ fn told_answer(own: &OwnAnswer<'_>) -> Value {
         OwnAnswer::NotAllowed(methods) => {
             json!({ "why": "method", "status": 405, "allow": super::answer::allowed(methods) })
         }
+        OwnAnswer::Server => json!({ "why": "https-only", "status": 204 }),
         OwnAnswer::TooLong => json!({ "why": "redirect-length", "status": 414 }),
     }
 }

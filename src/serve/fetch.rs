@@ -117,7 +117,8 @@ enum Plan {
 }
 
 /// Fetches, and ends `fill` on every path.
-pub(super) async fn lead(walk: Walk, fill: Fill, led: Option<oneshot::Sender<Led>>) {
+pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender<Led>>) {
+    fill.modest = walk.crawler.is_some();
     // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
     if may_stand_in(&walk, &fill) && !walk.has_origin() {
         return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));
@@ -511,6 +512,10 @@ fn begin(
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
+        }
+        // An error is told as a page, and has a lifetime of its own.
+        if answer.status.is_success() && !walk.is_of_its_kind(&fields) {
+            return Err("ending");
         }
         // A purge by one that is not kept would miss it.
         if tags.len() > TAGS_MAX {

@@ -20,10 +20,12 @@
 mod answer;
 mod arm;
 mod child;
+mod crawl;
 mod explain;
 mod fetch;
 mod guarded;
 mod leading;
+mod mirror;
 mod nodes;
 mod pass;
 mod purging;
@@ -33,6 +35,8 @@ mod slices;
 mod upgrade;
 mod walk;
 
+pub use crawl::Crawlers;
+pub use mirror::Mirrors;
 pub use purging::Purging;
 pub use refresh::Refreshes;
 pub use service::{NotStoredMemory, WalkService};
@@ -103,6 +107,8 @@ pub struct Edge {
     pub origins: Arc<OriginPools>,
     /// Where clients are, if there is a database.
     pub places: Option<Arc<Places>>,
+    /// Crawlers, if they have a lane of their own.
+    pub crawlers: Option<Arc<Crawlers>>,
     /// The nodes asked before them, if there are any.
     pub(crate) parents: Option<Arc<Parents>>,
     /// Who is taken for a child, if anybody is.
@@ -117,8 +123,10 @@ pub struct Edge {
     pub encoders: Arc<Encoders>,
     /// What soft purges made stale and somebody asked for.
     pub refreshes: Arc<Refreshes>,
-    /// Who asked for them.
+    /// Who asked for purges.
     pub ledger: Arc<Ledger>,
+    /// Copies of requests for other pools.
+    pub mirrors: Arc<Mirrors>,
     /// Why keys were not stored last time.
     pub not_stored: Arc<NotStoredMemory>,
     /// The end of the node.
@@ -147,7 +155,7 @@ impl Edge {
             return self.serve_child(request, child);
         }
         let spare = std::mem::take(&mut request.spare);
-        let mut route = match self.routes.route(request) {
+        let mut route = match self.routes.route(request, self.places.as_deref()) {
             Ok(route) => route,
             Err(refusal) => return Served::Now(self.failed(request, refusal.into())),
         };
@@ -188,12 +196,13 @@ impl Edge {
             if let Some(answer) = self.own_answer(&route, request, &finish) {
                 return Served::Now(finish.dressed(answer));
             }
+            self.mirror_request(request, &route);
             finish
         };
         if request.upgrade != Upgrade::No
             && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
         {
-            return self.upgrade(request, &route.detached(), offered);
+            return self.upgrade(request, &route.detached(), offered, finish);
         }
         match route.bypass {
             None => {}
@@ -255,6 +264,13 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+                let looked = if walk.crawler.is_some() {
+                    // Others may have the permit to fetch: this one looks differently, and may have to wait.
+                    drop(looked);
+                    walk.look_up()
+                } else {
+                    looked
+                };
                 Served::Later(Box::pin(async move {
                     finish.answer(marked(walk_on(walk, looked, tier).await, marking))
                 }))
@@ -318,13 +334,18 @@ impl Edge {
     }
 
     /// Over to another protocol.
-    fn upgrade(self: &Arc<Self>, request: &mut Request, route: &Route<'_, '_>, offered: Box<[u8]>) -> Served {
-        let site = route.site;
+    fn upgrade(
+        self: &Arc<Self>,
+        request: &mut Request,
+        route: &Route<'_, '_>,
+        offered: Box<[u8]>,
+        finish: Finish,
+    ) -> Served {
         match Walk::pass(self, request, route) {
             Ok(walk) => {
-                Served::Later(Box::pin(async move { tagged(site, upgrade::upgrade(walk, offered).await) }))
+                Served::Later(Box::pin(async move { finish.answer(upgrade::upgrade(walk, offered).await) }))
             }
-            Err(failure) => Served::Now(tagged(site, self.failed(request, failure))),
+            Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
 
@@ -357,7 +378,7 @@ impl Edge {
 }
 
 /// Everything behind a lookup that was not a hit. What waits for an origin is small: what few requests come to is boxed.
-async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
+async fn walk_on(mut walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
     let mut turns = 0;
     loop {
         let follower = match looked {
@@ -389,18 +410,33 @@ async fn walk_on(walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response {
             // What is promoted is pushed out of memory before it can be looked at: go around.
             Lookup::OnDisk(promotion) => {
                 drop(promotion);
+                if let Err(failure) = Box::pin(walk.wait_to_fetch()).await {
+                    return walk.failed(failure);
+                }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
                 return fetched(walk, fill).await;
             }
             Lookup::OnlyIfCached => {
                 return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
             }
-            Lookup::Miss(fill) => return fetched(walk, fill).await,
+            Lookup::Miss(fill) if walk.may_fetch() => return fetched(walk, fill).await,
+            Lookup::Miss(fill) => {
+                // Who comes meanwhile, and may fetch at once, does.
+                drop(fill);
+                if let Err(failure) = Box::pin(walk.wait_to_fetch()).await {
+                    return walk.failed(failure);
+                }
+                looked = walk.look_up();
+                continue;
+            }
             Lookup::Filling(follower) => follower,
         };
         match Box::pin(follow(&walk, follower)).await {
             Ok(response) => return response,
             Err(Parted::Alone(stored, why)) => {
+                if let Err(failure) = Box::pin(walk.wait_to_fetch()).await {
+                    return walk.failed(failure);
+                }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), stored, why);
                 return fetched(walk, fill).await;
             }

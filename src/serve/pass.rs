@@ -14,6 +14,7 @@ use cache_store::rules::ResponseHead;
 use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, HeaderValue, Method, header};
 
+use super::crawl::Place;
 use super::fetch::{self, Through, Told, sent_fields, take_tags};
 use super::reads;
 use super::walk::Walk;
@@ -27,7 +28,12 @@ use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
 use crate::respond::{self, Occasion};
 
 /// Asks the origin and streams its answer.
-pub(super) async fn pass(walk: Walk, reason: &'static str) -> Response {
+pub(super) async fn pass(mut walk: Walk, reason: &'static str) -> Response {
+    if walk.crawler.is_some()
+        && let Err(failure) = Box::pin(walk.wait_to_fetch()).await
+    {
+        return walk.failed(failure);
+    }
     let announced = walk.edge.store.purge_log().announced();
     let epoch = walk.edge.store.epoch();
     let mut sent = Sent::with_conditions(Arc::clone(&walk.forward));
@@ -78,7 +84,10 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
     };
     let cache = if fwd == "bypass" { CacheOutcome::Pass } else { CacheOutcome::Miss };
     let outcome = told.clone().outcome(cache, why_not, None);
-    let body = Body::Stream { length: answer.length, source: Box::pin(OriginStream(answer.body)) };
+    let body = Body::Stream {
+        length: answer.length,
+        source: Box::pin(OriginStream(answer.body, walk.place.clone())),
+    };
     let head = walk.head();
     let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
     let occasion = Occasion { upstream, ..walk.occasion(&head) };
@@ -121,8 +130,8 @@ fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
     }
 }
 
-/// An origin's body as an answer's stream.
-struct OriginStream(OriginBody);
+/// An origin's body as an answer's stream; until its end a crawler has its place.
+struct OriginStream(OriginBody, #[allow(dead_code)] Option<Place>);
 
 impl Stream for OriginStream {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {

@@ -95,14 +95,19 @@ impl Edge {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into();
                 match Normal::of(scheme, url.authority().as_bytes(), target.as_bytes()) {
                     Ok(normal) => Scope::Prefix {
-                        authority: text(normal.authority.as_bytes()),
+                        authority: text(&self.routes.kept_as(scheme, normal.authority.as_bytes())),
                         path: text(normal.target.as_bytes()),
                     },
                     // What no request can say matches no request.
                     Err(_) => Scope::Prefix { authority: url.authority().into(), path: target.into() },
                 }
             }
-            Selector::Host(host) => Scope::Host(host.as_str().into()),
+            // The scheme says which port is left out; there is none.
+            Selector::Host(host) => Scope::Host(
+                String::from_utf8_lossy(&self.routes.kept_as(Scheme::Http, host.as_str().as_bytes()))
+                    .into_owned()
+                    .into(),
+            ),
             Selector::Tag(tag) => Scope::Tag(tag.as_str().into()),
             Selector::Everything => Scope::Everything,
         }

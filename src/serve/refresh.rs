@@ -105,7 +105,11 @@ impl Refreshes {
 }
 
 /// Fetches what a stale hit asks to be fetched: at once, or, where a soft purge made it stale, when its turn comes.
-pub(super) fn begin(walk: Walk, fill: Fill, is_purged: bool) {
+pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
+    // A crawler waits for its turn with what it causes to be fetched; where it need not be fetched now, it does not.
+    if walk.crawler.is_some() && (is_purged || !walk.may_fetch()) {
+        return;
+    }
     if !is_purged {
         tokio::spawn(fetch::lead(walk, fill, None));
         return;

@@ -255,7 +255,11 @@ impl Node for Edge {
             origins: self.origins.stats(),
             places: self.places.as_ref().map(|places| places.usage(self.clock.wall())),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
-            purges: gauges::Purges { sequence: usage.purge_sequence, applied: self.purges.applied() },
+            purges: gauges::Purges {
+                sequence: usage.purge_sequence,
+                applied: self.purges.applied(),
+                nodes: self.fleet.standings(),
+            },
             others: on_disk
                 .into_iter()
                 .chain(tunnel_figures(self.origins.tunnels()))
@@ -289,6 +293,8 @@ impl Node for Edge {
                         usage.arriving_bytes,
                     ),
                 ])
+                .chain(self.mirrors.figures())
+                .chain(self.crawlers.iter().flat_map(|crawlers| crawlers.figures()))
                 .chain(encoding_figures(self.encoders.figures()))
                 .collect(),
         }
@@ -296,6 +302,10 @@ impl Node for Edge {
 
     fn explain(&self, query: &ExplainQuery) -> Result<Value, Problem> {
         self.explained(query)
+    }
+
+    fn tags_of(&self, url: &str) -> Vec<Box<str>> {
+        self.tags_in_memory(url)
     }
 
     fn ready(&self) -> Result<(), String> {

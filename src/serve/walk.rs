@@ -12,10 +12,11 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method, header};
 use parking_lot::Mutex;
 
 use super::Edge;
+use super::crawl::{Class, Place};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
@@ -30,7 +31,7 @@ use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
-use crate::route::Route;
+use crate::route::{Route, ending};
 
 /// A request on its way.
 #[derive(Clone)]
@@ -38,8 +39,10 @@ pub(super) struct Walk {
     pub(super) edge: Arc<Edge>,
     pub(super) method: Method,
     pub(super) scheme: Scheme,
-    /// Normalised host and port.
+    /// Normalised host and port, as an origin is asked.
     pub(super) authority: Bytes,
+    /// The same, as answers are kept.
+    kept_as: Bytes,
     /// Path and query in normal form, as clients see them.
     pub(super) target: Bytes,
     /// As an origin is asked.
@@ -57,9 +60,15 @@ pub(super) struct Walk {
     pub(super) mark: Option<Arc<str>>,
     /// Who asks.
     pub(super) asker: Asker,
+    /// What the client is, where it is a crawler.
+    pub(super) crawler: Option<Class>,
+    /// Its place in the lane of crawlers, once it has one.
+    pub(super) place: Option<Place>,
     /// The request's name, where the route writes it into a field.
     id: Option<RequestId>,
     host_len: usize,
+    /// Its route was chosen by the ending of its path.
+    by_ending: bool,
     /// A parent would choose another route by what it is sent: it is not asked.
     is_past_parents: bool,
     /// The answer was begun anew already: what was stored turned out to be of another version.
@@ -92,7 +101,8 @@ impl Walk {
         key: CacheKey,
     ) -> Result<Self, Failure> {
         let own = Conditions::Own { etag: None, last_modified: None, range: None };
-        Self::new(edge, request, route, key, own, RequestBody::Empty)
+        let interim = request.interims.sink();
+        Ok(Self { interim, ..Self::new(edge, request, route, key, own, RequestBody::Empty)? })
     }
 
     /// A walk around the cache, with everything the client sent.
@@ -106,25 +116,40 @@ impl Walk {
     ) -> Result<Self, Failure> {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
-        Self::new(edge, request, route, key, Conditions::Client, body)
+        let interim = request.interims.sink();
+        Ok(Self { interim, ..Self::new(edge, request, route, key, Conditions::Client, body)? })
+    }
+
+    /// A walk for a copy of a request without a body, which itself goes on.
+    ///
+    /// # Errors
+    /// The request runs in a loop.
+    pub(super) fn copy(edge: &Arc<Edge>, request: &Request, route: &Route<'_, '_>) -> Result<Self, Failure> {
+        let conditions = match route.bypass {
+            Some(_) => Conditions::Client,
+            None => Conditions::Own { etag: None, last_modified: None, range: None },
+        };
+        Self::new(edge, request, route, route.key(edge.store.keyer()), conditions, RequestBody::Empty)
     }
 
     fn new(
         edge: &Arc<Edge>,
-        request: &mut Request,
+        request: &Request,
         route: &Route<'_, '_>,
         key: CacheKey,
         conditions: Conditions<'_>,
         body: RequestBody,
     ) -> Result<Self, Failure> {
+        let fills = matches!(conditions, Conditions::Own { .. });
+        let asked_as = if fills { route.kept_as() } else { route.authority() };
+        let kept_as = route.kept_as();
         let hop = Hop {
             node: &edge.config.node,
             client: request.client.address.ip(),
             scheme: request.scheme,
             protocol: request.protocol,
-            authority: route.authority(),
+            authority: asked_as,
         };
-        let fills = matches!(conditions, Conditions::Own { .. });
         // Asked for in one text a set of codings, so that an origin which encodes is asked in few ways; what a client is answered
         // from then depends on the set alone.
         let asked =
@@ -162,24 +187,34 @@ impl Walk {
             let client = request.client.address.ip();
             !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
         };
+        let authority = Bytes::copy_from_slice(asked_as);
+        // The host's part of it.
+        let host_len = (route.host().len() + asked_as.len()).saturating_sub(route.authority().len());
         Ok(Self {
             is_past_parents,
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
-            authority: Bytes::copy_from_slice(route.authority()),
+            kept_as: if kept_as == asked_as { authority.clone() } else { Bytes::copy_from_slice(kept_as) },
+            authority,
             target: Bytes::copy_from_slice(route.public_target()),
             forwarded: route.forward_target(),
             fields: request.fields.clone(),
             forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
             key,
-            interim: request.interims.sink(),
+            interim: None,
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
+            crawler: edge
+                .crawlers
+                .as_ref()
+                .and_then(|crawlers| crawlers.class_of(&request.fields, request.client.address.ip())),
+            place: None,
             id: route.id,
-            host_len: route.host().len(),
+            host_len,
+            by_ending: route.by_ending,
             restarted: false,
             body: Arc::new(Mutex::new(body)),
         })
@@ -202,6 +237,12 @@ impl Walk {
     pub(super) fn control(&self) -> RequestControl {
         let control = RequestControl::of(&self.fields, &self.policy.rules);
         match self.asker {
+            // What is stored is good enough for it for longer, but not where it was purged.
+            Asker::Client if self.crawler.is_some() => {
+                let stale = self.edge.crawlers.as_ref().map(|crawlers| crawlers.settings.stale.as_secs());
+                let stale = u32::try_from(stale.unwrap_or(0)).unwrap_or(u32::MAX);
+                RequestControl { max_stale: Some(control.max_stale.unwrap_or(0).max(stale)), ..control }
+            }
             Asker::Client => control,
             Asker::Node { .. } => control.for_cache(),
         }
@@ -216,6 +257,15 @@ impl Walk {
         }
     }
 
+    /// Whether what it is answered with is of the kind that its route was chosen for.
+    pub(super) fn is_of_its_kind(&self, fields: &HeaderMap) -> bool {
+        if !self.by_ending {
+            return true;
+        }
+        let path = self.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        ending::fits(path, fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes))
+    }
+
     /// Whether a node of the tier asks.
     pub(super) fn for_node(&self) -> bool {
         matches!(self.asker, Asker::Node { .. })
@@ -223,7 +273,7 @@ impl Walk {
 
     /// What it is about, as the store finds it.
     pub(super) fn resource(&self) -> Resource<'_> {
-        Resource { key: self.key, authority: &self.authority, target: &self.target }
+        Resource { key: self.key, authority: &self.kept_as, target: &self.target }
     }
 
     /// The request as the rules read it.
@@ -296,7 +346,8 @@ impl Walk {
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
-        let fields = if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) };
+        let fields = self.dressed_for_origin(fields);
+        self.mirror_miss(&fields);
         let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
         let body = std::mem::take(&mut *self.body.lock());
         let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
@@ -337,6 +388,11 @@ impl Walk {
         self.edge.origins.imagined(&self.policy.steer, &self.visitor())
     }
 
+    /// The pool whose lane a crawler is in.
+    pub(super) fn pool_of_crawlers(&self) -> Option<Arc<str>> {
+        self.imagined().map(|itinerary| itinerary.first)
+    }
+
     fn visitor(&self) -> Visitor<'_> {
         let steer = &self.policy.steer;
         let place = steer.asks_for_place().then(|| self.edge.place_of(&self.client)).flatten();
@@ -360,7 +416,22 @@ impl Walk {
         }
     }
 
+    /// A copy of it for another pool, with these fields.
+    pub(super) fn copy_for(&self, pool: Arc<str>, fields: Sent) -> Ask {
+        Ask { interim: None, ..self.asking(pool, fields, RequestBody::Empty) }
+    }
+
+    /// Whether it has no body, or none any more.
+    pub(super) fn has_no_body(&self) -> bool {
+        self.body.lock().is_empty()
+    }
+
     /// The fields as the route's origins get them.
+    pub(super) fn dressed_for_origin(&self, fields: Sent) -> Sent {
+        if self.policy.request_headers.is_empty() { fields } else { self.dressed(fields) }
+    }
+
+    /// The same, of a route that changes them.
     fn dressed(&self, fields: Sent) -> Sent {
         let values = Values {
             host: self.authority.get(..self.host_len).unwrap_or_default(),

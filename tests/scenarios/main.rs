@@ -9,6 +9,8 @@ mod access;
 #[path = "../framing/cases.rs"]
 mod cases;
 mod coalescing;
+mod crawlers;
+mod deception;
 mod encoding;
 mod failing;
 mod freshness;
@@ -18,6 +20,7 @@ mod http2;
 mod large;
 mod lending;
 mod limits;
+mod mirroring;
 mod places;
 mod pools;
 mod proxy_protocol;

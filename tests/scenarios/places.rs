@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tidegate::config::{Config, Geo, GeoLayout, GeoPaths, LogTarget, Network};
+use tidegate::config::{Conditions, Config, Geo, GeoLayout, GeoPaths, LogTarget, Network};
 
 use crate::stage::directory::Directory;
 use crate::stage::reply::reply;
@@ -110,4 +111,50 @@ async fn a_node_whose_database_cannot_be_used_does_not_start() {
     let started = tokio::task::spawn_blocking(move || tidegate::Edge::start(config, clock).err());
     let error = started.await.expect("starting does not panic").expect("it does not start");
     assert!(error.to_string().starts_with("cannot use the geo database"), "{error}");
+}
+
+/// Its answers have keys of their own, and a purge of the URL takes them too.
+#[tokio::test]
+async fn a_route_is_chosen_by_country_and_its_answers_are_its_own() {
+    let directory = Directory::new();
+    let networks = [("81.2.69.0/24", "GB"), ("2a02::/16", "DE")];
+    let database = atlas::put(directory.path(), &atlas::countries(&networks));
+    let stage = Stage::build()
+        .origins(&["a", "b"])
+        .site("pool = \"a\"\n[[site.route]]\npath = \"/x*\"\nmatch = { header = { x-never = true } }\npool = \"a\"\n")
+        .config(located(database))
+        // Written after the settings were checked: there the database is a file that must be there.
+        .config(|config, _| {
+            let site = config.sites.first_mut().expect("one site");
+            let route = site.routes.first_mut().expect("one route");
+            route.conditions = Conditions { country: vec![code("GB"), code("IE")], ..Conditions::default() };
+            let mut policy = tidegate::config::RoutePolicy::clone(&route.policy);
+            policy.steer = tidegate::config::Steer::Pool("b".into());
+            route.policy = Arc::new(policy);
+        })
+        .start()
+        .await;
+    for (name, body) in [("a", "for all"), ("b", "for the isles")] {
+        let page = || reply(200).cache_control("max-age=60").body(body);
+        stage.origin(name).on("/x", [page(), page()]);
+    }
+    let asked = async |from: &str, status: &str| {
+        let body = if from.starts_with("81.") { "for the isles" } else { "for all" };
+        let client = stage.client().header("x-forwarded-for", from);
+        client.get("/x").await.expect(200, body).cache_status_has(status);
+    };
+    for purged in [false, true] {
+        asked("81.2.69.7", "fwd=uri-miss").await;
+        asked("2a02::1", "fwd=uri-miss").await;
+        stage.until(|count| count.stored == 2 + 2 * u64::from(purged)).await;
+        asked("81.2.69.8", "hit").await;
+        asked("203.0.113.9", "hit").await;
+        if !purged {
+            stage.purge(&["/x"], false).await;
+        }
+    }
+}
+
+fn code(text: &str) -> geo::Code {
+    geo::Code::new(text).expect("a code")
 }

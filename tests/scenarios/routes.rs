@@ -1,7 +1,10 @@
 //! What a route does beside caching: it writes paths anew, answers itself, keys by more than the URL, goes around the cache.
 
+use tidegate::config::HostPattern;
+
 use crate::stage::origin::Seen;
 use crate::stage::reply::reply;
+use crate::stage::settings::HOST;
 use crate::stage::{Stage, secs};
 
 #[tokio::test]
@@ -286,4 +289,87 @@ redirect = { to = "/new/$1", status = 301 }
     }
     assert!(!explain("/old/x").await.contains("location"));
     assert!(stage.origin("a").seen().is_empty());
+}
+
+/// `key.host`: an origin is asked under one name, and a purge of any name, its host or a prefix of it takes the answer.
+#[tokio::test]
+async fn hosts_that_share_their_answers_are_asked_for_under_one_name() {
+    let stage = Stage::build()
+        .site("")
+        .config(|config, _| {
+            let site = config.sites.first_mut().expect("one site");
+            for other in ["alias.test", "other.test"] {
+                site.hosts.push(HostPattern::Exact(other.into()));
+            }
+            site.shared_host = Some(HOST.into());
+        })
+        .start()
+        .await;
+    let page = || reply(200).cache_control("max-age=60").body("page");
+    stage.origin("a").on("/x", [page(), page(), page(), page(), page()]);
+    let purges = [
+        "{\"urls\": [\"http://other.test/x\"]}",
+        "{\"hosts\": [\"alias.test\"]}",
+        "{\"prefixes\": [\"http://other.test/\"]}",
+        "{\"hosts\": [\"HOST\"]}",
+    ];
+    for (nth, purge) in (1..).zip(purges) {
+        stage
+            .client()
+            .host("alias.test")
+            .get("/x")
+            .await
+            .expect(200, "page")
+            .cache_status_has("fwd=uri-miss");
+        stage.until(|count| count.stored == nth).await;
+        for host in [HOST, "alias.test", "other.test"] {
+            stage.client().host(host).get("/x").await.expect(200, "page").cache_status_has("hit");
+        }
+        let answer = stage.operator().post("/v1/purge", &purge.replace("HOST", HOST)).await;
+        assert_eq!(answer.status, 200, "{purge}: {answer:?}");
+    }
+    stage.client().host("other.test").get("/x").await.expect(200, "page").cache_status_has("fwd=uri-miss");
+    for seen in stage.origin("a").seen() {
+        assert_eq!(seen.field("host").as_deref(), Some(HOST), "{seen:?}");
+        assert_ne!(seen.field("x-forwarded-host").as_deref(), Some("alias.test"), "{seen:?}");
+    }
+    // What goes around the cache goes under the name that the client used.
+    stage.origin("a").on("/x", [reply(204)]);
+    stage.client().host("alias.test").post("/x", "body").await.expect_status(204);
+    let seen = stage.origin("a").seen();
+    assert_eq!(seen.last().and_then(|seen| seen.field("host")).as_deref(), Some("alias.test"));
+}
+
+/// `a=1; a=2` and `a=1,2` are two readers, and `a=1,2` and `a=1, 2` as well.
+#[tokio::test]
+async fn cookies_in_the_key_are_told_apart_byte_for_byte() {
+    let stage = Stage::build().site("key = { cookies = [\"a\"] }\n").start().await;
+    stage.origin("a").answers("/x", |seen: &Seen| {
+        reply(200).cache_control("max-age=60").body(seen.field("cookie").unwrap_or_default())
+    });
+    let all = ["a=1,2", "a=1; a=2", "a=1, 2", "a=1 ,2", "a=1", "a=2; a=1", "a="];
+    for (nth, cookie) in (1..).zip(all) {
+        stage.client().header("cookie", cookie).get("/x").await.expect(200, cookie);
+        stage.until(|count| count.stored == nth).await;
+    }
+    for cookie in all {
+        assert!(
+            stage.client().header("cookie", cookie).get("/x").await.expect(200, cookie).is_hit(),
+            "{cookie}"
+        );
+    }
+}
+
+/// There is no URL that it could be sent to, and nothing goes to an origin in the clear.
+#[tokio::test]
+async fn where_only_https_is_spoken_options_for_the_server_is_answered_here() {
+    let stage = Stage::build().site("https_only = true\n").start().await;
+    let answer = stage.client().request("OPTIONS", "*", b"").await;
+    answer.expect_status(204).lacks("location");
+    assert_eq!(stage.count().requests, 0);
+    stage.client().request("OPTIONS", "/x", b"").await.expect_status(308);
+    // Access is asked of those only whom nobody reads along with.
+    let target = format!("/v1/explain?url=http://{HOST}/x");
+    let explained = stage.operator().get(&target).await.text();
+    assert!(explained.contains("https-only"), "{explained}");
 }

@@ -402,6 +402,58 @@ async fn an_upgrade_whose_password_is_still_to_be_verified_is_one() {
     }
 }
 
+/// A reload that replaces the pool: what is open stays counted, and takes a place.
+#[tokio::test]
+async fn a_tunnel_outlives_its_pool_and_stays_among_those_that_are_open() {
+    let (mut stage, peer) = stage(|_| {}).await;
+    let (mut client, mut origin) = gone_over(&stage, &peer).await;
+    let before = stage.edge();
+    let renewed = stage.reload(|config| {
+        let main = config.pools.get_mut("main").expect("the pool of a stage");
+        main.transport.tunnels_max = 1;
+    });
+    assert_eq!(renewed.await.map(|changes| changes.len()).ok(), Some(1));
+    assert!(!Arc::ptr_eq(&before.origins, &stage.edge().origins), "the pool is another");
+    client.write(b"ping").await;
+    assert_eq!(origin.read(4).await, b"ping");
+    let counted = || {
+        let tunnels = stage.edge().origins.tunnels();
+        (tunnels.open, tunnels.begun, tunnels.to_origin_bytes)
+    };
+    stage.until(|_| counted() == (1, 1, 4)).await;
+    let mut another = stage.client().connect().await;
+    another.write(&asking("")).await;
+    assert_eq!(another.head().await.start, "HTTP/1.1 503 Service Unavailable");
+    client.shut().await;
+    origin.shut().await;
+    stage.until(|_| stage.edge().origins.tunnels().open == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_route_adds_to_answers_is_added_to_those_of_upgrades_too() {
+    let site = "response_headers = { set = { x-edge = \"1\" } }\n";
+    let peer = Peer::open().await;
+    let address = peer.address();
+    let stage = Stage::build()
+        .site(site)
+        .config(move |config, _: &[SocketAddr]| {
+            let pool = settings::pool("main", &[address]);
+            config.pools.insert(Arc::clone(&pool.name), pool);
+        })
+        .start()
+        .await;
+    for refuses in [true, false] {
+        let mut client = stage.client().connect().await;
+        client.write(&asking("")).await;
+        let mut origin = peer.taken().await;
+        origin.head().await;
+        let refusal: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        origin.write(if refuses { refusal } else { GOES_OVER }).await;
+        let answer = client.head().await;
+        assert_eq!(answer.field("x-edge").as_deref(), Some("1"), "{}", answer.start);
+    }
+}
+
 async fn stage(change: impl FnOnce(&mut Config) + 'static) -> (Stage, Peer) {
     let peer = Peer::open().await;
     let address = peer.address();

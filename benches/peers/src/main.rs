@@ -52,6 +52,7 @@ mod siege;
 mod slow;
 mod table;
 mod time;
+mod watching;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -120,6 +121,26 @@ enum Command {
         /// Purges of each scope
         #[arg(long, default_value_t = 400)]
         calls: usize,
+        /// The first port to try
+        #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+        ports: u16,
+        #[arg(long, default_value = "target/release/tidegate")]
+        tidegate: PathBuf,
+    },
+    /// Hits with and without a dashboard, `top` and `log` open, in pairs of rounds; prints a line a pair
+    Watching {
+        /// Pairs of rounds; odd ones run in reverse order
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds a round
+        #[arg(long, default_value_t = 5)]
+        secs: u32,
+        /// Distinct paths that are asked for
+        #[arg(long, default_value_t = 1000)]
+        paths: u32,
+        /// Where the access log goes; off is the hardest case, since alone no line is formatted
+        #[arg(long, default_value = "off")]
+        log: String,
         /// The first port to try
         #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
         ports: u16,
@@ -201,6 +222,11 @@ fn run(command: Command) -> io::Result<()> {
         Command::Purges { calls, ports, tidegate } => {
             let stage = servers::Stage::new(tidegate, false, ports)?;
             print!("{}", purges::run(&stage, calls)?);
+            Ok(())
+        }
+        Command::Watching { rounds, secs, paths, log, ports, tidegate } => {
+            let stage = servers::Stage::new(tidegate, false, ports)?;
+            print!("{}", watching::run(&stage, rounds, secs, paths, &log)?);
             Ok(())
         }
         Command::Origin { address } => origin::serve(address),

@@ -41,6 +41,8 @@ pub struct Fill {
     pub why: Why,
     /// Whether others may be waiting for it.
     pub shared: bool,
+    /// What it brings takes free room only: it pushes nothing out.
+    pub modest: bool,
 }
 
 /// A response that is arriving: its head is published, its body is being written.

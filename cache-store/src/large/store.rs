@@ -55,7 +55,7 @@ impl CacheStore {
         {
             parts.large = Some(Arc::clone(large));
         }
-        self.insert_response(&fill.flight, &fill.resource(), self.pack(parts), None)
+        self.insert_response(&fill.flight, &fill.resource(), self.pack(parts), None, fill.modest)
     }
 
     /// A large body has more chunks than when it was written down: writes its list of them anew.

@@ -186,12 +186,19 @@ impl CacheStore {
     ) -> Result<Vec<Applied>, PurgeFailed> {
         let apply = |purge: &Purge, epoch: Epoch| self.apply(purge, epoch);
         let done = self.purges().log.append(purges, via, source, &apply).map_err(PurgeFailed)?;
+        self.handover().purged();
         Ok(done.into_iter().map(|done| Applied { sequence: done.sequence, matched: done.matched }).collect())
     }
 
     /// Makes what is stored under these keys unusable here: a request that changes the resource has succeeded (RFC 9111 §4.4).
     /// Never waits for a disk.
     pub fn invalidate(&self, keys: &[CacheKey], now: Timestamp) {
+        self.invalidate_here(keys, now);
+        self.handover().changed(keys);
+    }
+
+    /// The same, where it was another process of this node that heard of it.
+    pub fn invalidate_here(&self, keys: &[CacheKey], now: Timestamp) {
         let epoch = self.purges().log.next_epoch();
         for key in keys {
             self.purge_one(epoch, *key, false, now);
@@ -216,6 +223,9 @@ impl CacheStore {
     /// As the disk says; the next tick tries again.
     pub fn tend_purges(&self, before: Timestamp) -> io::Result<()> {
         let purges = self.purges();
+        if !purges.log.is_ours() {
+            return Ok(());
+        }
         purges.log.raise_ceiling()?;
         if let Some(disk) = self.disk() {
             let sequence = purges.log.sequence();

@@ -18,7 +18,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     TableDefinition, WriteTransaction,
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use twox_hash::XxHash3_64;
 
 use super::file::{Found, Place, Unusable};
+use super::owner::{Owner, Ownership};
 use super::{Purge, Scope, record};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::Epoch;
@@ -38,7 +39,9 @@ pub struct PurgeLog {
     place: Place,
     /// None after the disk refused: opened again by the next who writes.
     database: RwLock<Option<Arc<Database>>>,
+    /// Taken before it is looked at whose the log is.
     writer: Mutex<()>,
+    owner: Ownership,
     queue: Mutex<Vec<Arc<Job>>>,
     identity: u128,
     epoch: AtomicU64,
@@ -131,6 +134,7 @@ impl PurgeLog {
             place,
             database: RwLock::new(Some(Arc::new(database))),
             writer: Mutex::default(),
+            owner: Ownership::default(),
             queue: Mutex::default(),
             identity: begun.identity,
             epoch: AtomicU64::new(begun.epoch),
@@ -191,13 +195,49 @@ impl PurgeLog {
     ) -> Result<Vec<Done>, Arc<io::Error>> {
         let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
         self.queue.lock().push(Arc::clone(&job));
-        let _writer = self.writer.lock();
+        let (_writer, is_ours) = self.writer();
         if job.done.get().is_none() {
             let jobs = std::mem::take(&mut *self.queue.lock());
-            let written = self.commit(&jobs);
+            let written = if is_ours { self.commit(&jobs) } else { Err(given_away()) };
             self.settle(&jobs, written, apply);
         }
         job.done.get().cloned().unwrap_or_else(|| Err(Arc::new(io::Error::other("the purge was lost"))))
+    }
+
+    /// Leaves the log to another process, or is about to: who orders a purge from now on waits until [`PurgeLog::settle_owner`] is
+    /// called. When it returns nothing here reads or writes the file. Blocks.
+    pub(crate) fn offer(&self) {
+        self.owner.change(Owner::Unsettled);
+        let _writer = self.writer.lock();
+        if !matches!(self.place, Place::Memory) {
+            *self.database.write() = None;
+        }
+    }
+
+    /// It is settled whose the log is: ours again, or another process's; then purges that are ordered here are refused, and applied
+    /// all the same.
+    pub(crate) fn settle_owner(&self, is_ours: bool) {
+        self.owner.change(if is_ours { Owner::Us } else { Owner::Another });
+    }
+
+    /// Whether it is ours, as far as is known now.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.owner.now() == Owner::Us
+    }
+
+    /// The place of whoever writes, and whether the log is ours to write as long as it is held.
+    fn writer(&self) -> (MutexGuard<'_, ()>, bool) {
+        loop {
+            let writer = self.writer.lock();
+            match self.owner.now() {
+                Owner::Us => return (writer, true),
+                Owner::Another => return (writer, false),
+                Owner::Unsettled => {
+                    drop(writer);
+                    self.owner.settled();
+                }
+            }
+        }
     }
 
     fn commit(&self, jobs: &[Arc<Job>]) -> io::Result<Written> {
@@ -485,14 +525,29 @@ impl PurgeLog {
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|error| storage(error.into()))?;
-        read(&transaction).map_err(storage)
+        let read_from = |database: &Database| {
+            let transaction = database.begin_read().map_err(|error| storage(error.into()))?;
+            read(&transaction).map_err(storage)
+        };
+        // Held while it is read: whoever gives the log away waits for that.
+        let held = self.database.read();
+        if let Some(database) = &*held {
+            return read_from(database);
+        }
+        drop(held);
+        let (_writer, is_ours) = self.writer();
+        if !is_ours {
+            return Err(given_away());
+        }
+        read_from(&*self.database()?)
     }
 
     /// A transaction beside the records.
     fn change<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let _writer = self.writer.lock();
+        let (_writer, is_ours) = self.writer();
+        if !is_ours {
+            return Err(given_away());
+        }
         let database = self.database()?;
         let changed = (|| {
             let transaction = checkpoint(&database)?;
@@ -573,6 +628,10 @@ fn checkpoint(database: &Database) -> Result<WriteTransaction, redb::Error> {
 fn logged(sequence: u64, record: &[u8]) -> Option<Logged> {
     let (epoch, via, purge) = record::decode(record)?;
     Some(Logged { sequence, epoch, via, purge })
+}
+
+fn given_away() -> io::Error {
+    io::Error::other("a new process has taken over this node's purges: order it again, on a new connection")
 }
 
 /// `InvalidData` is what makes no sense; the rest is the disk's.

@@ -21,6 +21,7 @@ mod apply;
 mod epoch;
 mod file;
 mod log;
+mod owner;
 mod recent;
 mod record;
 

@@ -238,6 +238,8 @@ pub fn select<'s, T, F: Fields>(
     best.map(|(candidate, ..)| candidate)
 }
 
+/// How the name of a field begins that no request has, and whose values are those of one of its cookies.
+pub const OF_COOKIE: &str = "tidegate-cookie-";
 /// Stands before a coding in place of a normal form; no field value holds a NUL.
 const BY_CODING: &[u8] = b"\0";
 /// The most names a `Vary` may have.
@@ -270,6 +272,16 @@ fn normalise<F: Fields>(request: &F, name: &HeaderName, write: &mut impl FnMut(&
             ranges.write(write);
             return;
         }
+    }
+    // A cookie's value is no list: a comma is one of its bytes, as a space is, and a semicolon is not.
+    if name.as_str().starts_with(OF_COOKIE) {
+        for (index, value) in request.values(name).enumerate() {
+            if index > 0 {
+                write(b"; ");
+            }
+            write(value);
+        }
+        return;
     }
     let seam: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
     for (index, line) in request.values(name).enumerate() {

@@ -213,6 +213,29 @@ impl Disk {
         self.log.segments.close()
     }
 
+    /// Closes the directory and leaves it to another process; it is still read. Blocks.
+    ///
+    /// # Errors
+    /// As [`Disk::close`]; it is left all the same.
+    pub(crate) fn give(&self) -> io::Result<()> {
+        if let Some(shelf) = &self.shelf {
+            shelf.chunks.give(true);
+        }
+        self.log.segments.give()
+    }
+
+    /// Takes the directory back, if nobody has it and nobody has written to it. Blocks.
+    ///
+    /// # Errors
+    /// It stays given.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        self.log.segments.take_back()?;
+        if let Some(shelf) = &self.shelf {
+            shelf.chunks.give(false);
+        }
+        Ok(())
+    }
+
     /// Has what waits written, on the pool, unless somebody is at it. For a tick: tries again what failed before.
     pub fn tend(&self) {
         self.log.failing.store(false, Ordering::Release);
@@ -286,6 +309,11 @@ impl Disk {
         let version_of = |key: u128| self.log.segments.locate(key).map(|location| location.version());
         let marked_since = || version_of(mark_of(primary)).is_some_and(|mark| mark > version);
         version_of(key.bits()) == Some(version) && (softly.is_some() || !marked_since())
+    }
+
+    /// Whether what is written pushes something out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.log.full.load(Ordering::Acquire)
     }
 
     /// Whether a slot that is stored now is worth a write. What is there already is always replaced.

@@ -81,6 +81,12 @@ impl Members {
         heard.values().filter(|(_, at)| *at >= since).map(|(status, _)| status.clone()).collect()
     }
 
+    /// The same, each with when it was heard of last.
+    pub fn heard_since(&self, since: Timestamp) -> Vec<(Status, Timestamp)> {
+        let heard = self.heard.lock();
+        heard.values().filter(|(_, at)| *at >= since).cloned().collect()
+    }
+
     /// Wakes whenever one is heard.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

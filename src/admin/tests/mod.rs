@@ -48,6 +48,10 @@ impl Node for Remembers {
         Ok(json!({ "url": query.url.to_string() }))
     }
 
+    fn tags_of(&self, _: &str) -> Vec<Box<str>> {
+        vec!["front".into()]
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.not_ready.load(Ordering::Relaxed) { Err("draining".into()) } else { Ok(()) }
     }
@@ -306,7 +310,7 @@ async fn tokens_open_what_they_are_good_for() {
 
 #[test]
 fn the_dashboard_shows_only_what_stat_has() {
-    let script = include_str!("../dashboard/script.js");
+    let script = DASHBOARD_SCRIPT;
     let page = include_str!("../dashboard/index.html");
     for id in script.split("put(\"").skip(1).chain(script.split("$(\"").skip(1)) {
         let id = id.split('"').next().unwrap();
@@ -317,4 +321,63 @@ fn the_dashboard_shows_only_what_stat_has() {
         let member: String = member.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         assert!(member == "ready" || stat.get(&member).is_some(), "stat has no {member}");
     }
+}
+
+/// The page is all of it: nothing is fetched but from this listener, nothing runs but the files that are served.
+#[tokio::test]
+async fn the_dashboard_asks_nobody_else() {
+    let page = Stage::new().call("GET", "/").await;
+    assert!(page.lines.contains("content-security-policy: default-src 'none'; "), "{}", page.lines);
+    assert!(!page.lines.contains("unsafe"), "{}", page.lines);
+    for sign in ["<style", "style=\"", "onclick", "<script>", "src=\"http", "href=\"http"] {
+        assert!(!page.body.contains(sign), "{sign}");
+    }
+    for sign in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "document.write"] {
+        assert!(!DASHBOARD_SCRIPT.contains(sign), "{sign}");
+    }
+    let css = Stage::new().call("GET", "/dashboard.css").await.body;
+    assert!(!css.contains("url(") && !css.contains("@import"));
+}
+
+/// The first events of a stream.
+fn first_events(stage: &Stage, target: &str) -> String {
+    let mut request = request("GET", target, &[]);
+    let Served::Now(response) = stage.service.serve(&mut request) else { panic!("a stream begins at once") };
+    let Body::Stream { mut source, .. } = response.body else { panic!("{}: no stream", response.status) };
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match source.as_mut().poll_next(&mut cx) {
+        std::task::Poll::Ready(Some(Ok(bytes))) => String::from_utf8(bytes.to_vec()).unwrap(),
+        _ => panic!("the first events are there at once"),
+    }
+}
+
+#[test]
+fn a_stream_begins_with_what_was_asked_for() {
+    let stage = Stage::new();
+    let all = first_events(&stage, "/v1/stream?only=history,stat,top,errors");
+    let names: Vec<_> = all.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(names, ["history", "stat", "top", "errors"]);
+    for line in all.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    let usual = first_events(&stage, "/v1/stream");
+    assert!(usual.starts_with("event: stat\n") && usual.matches("event: ").count() == 1, "{usual}");
+    assert_eq!(first_events(&stage, "/v1/stream?only=log"), ":\n\n", "no line yet, and a sign of life");
+}
+
+#[test]
+fn so_many_may_watch_and_no_more() {
+    let stage = Stage::new();
+    let mut open = Vec::new();
+    for _ in 0..crate::config::limits::STREAMS_MAX {
+        let mut request = request("GET", "/v1/stream?only=stat", &[]);
+        let Served::Now(response) = stage.service.serve(&mut request) else { panic!("it begins at once") };
+        assert_eq!(response.status, 200);
+        open.push(response);
+    }
+    let mut request = request("GET", "/v1/stream?only=stat", &[]);
+    let Served::Now(refused) = stage.service.serve(&mut request) else { panic!("it is refused at once") };
+    assert_eq!(refused.status, 503);
+    drop(open);
+    assert!(first_events(&stage, "/v1/stream?only=stat").starts_with("event: stat"));
 }

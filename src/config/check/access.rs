@@ -104,7 +104,7 @@ fn networks(item: &Item<'_>, places: &mut Places) -> Vec<Network> {
     networks
 }
 
-fn files(item: &Item<'_>, around: &Surroundings) -> Vec<PathBuf> {
+pub(super) fn files(item: &Item<'_>, around: &Surroundings) -> Vec<PathBuf> {
     let list = item.list(FILES_EXAMPLE).unwrap_or_default();
     list.iter().filter_map(|item| listed(item, FILES_EXAMPLE, around, Listed::Networks)).collect()
 }

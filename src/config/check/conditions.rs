@@ -1,5 +1,6 @@
 //! `match` of a route: what else than path and method a request must be like.
 
+use geo::Code;
 use http::HeaderName;
 
 use super::super::file::{Item, Section};
@@ -7,9 +8,10 @@ use super::super::limits::CONDITIONS_MAX;
 use super::super::mistake::Complaint;
 use super::super::{Conditions, Glob, Wanted, value};
 use super::NETWORKS_EXAMPLE;
+use super::steer::country;
 
 /// The conditions of a route's `match`, if it has one.
-pub(super) fn conditions(section: &Section<'_>) -> Conditions {
+pub(super) fn conditions(section: &Section<'_>, has_geo: bool) -> Conditions {
     let Some(item) = section.item("match") else { return Conditions::default() };
     let Some(section) = item.section("`match`".to_owned()) else { return Conditions::default() };
     let client = section.item("client").and_then(|item| {
@@ -21,8 +23,8 @@ pub(super) fn conditions(section: &Section<'_>) -> Conditions {
         query: wanted(&section, "query", value::exact_name),
         cookie: wanted(&section, "cookie", value::exact_name),
         client: client.unwrap_or_default(),
+        country: section.item("country").map(|item| countries(&item, has_geo)).unwrap_or_default(),
     };
-    section.not_yet("country", "remove it; clients can be matched by network: client = [\"10.0.0.0/8\"]");
     section.close();
     let count = conditions.header.len() + conditions.query.len() + conditions.cookie.len();
     if count > CONDITIONS_MAX {
@@ -56,6 +58,7 @@ pub(super) fn bypass(section: &Section<'_>) -> Option<Conditions> {
             .item("client")
             .and_then(|item| item.list_of(NETWORKS_EXAMPLE, value::network))
             .unwrap_or_default(),
+        country: Vec::new(),
     };
     section.close();
     if bypass.is_empty() {
@@ -67,6 +70,20 @@ pub(super) fn bypass(section: &Section<'_>) -> Option<Conditions> {
         ));
     }
     Some(bypass)
+}
+
+/// Countries by their codes, each once and in order: it is part of the keys of the route's answers.
+fn countries(item: &Item<'_>, has_geo: bool) -> Vec<Code> {
+    refuse_empty(item, COUNTRY_EXAMPLE);
+    let mut codes = item.list_of(COUNTRY_EXAMPLE, country).unwrap_or_default();
+    codes.sort_unstable();
+    codes.dedup();
+    if !has_geo {
+        let message = "`country` needs a database that says where addresses are";
+        let help = "write [geo] and below it database = \"/var/lib/tidegate/country.mmdb\"";
+        item.tell(Complaint::new("geo-missing", message, "there is no [geo]", help));
+    }
+    codes
 }
 
 /// A list of names, exact or by prefix, or conditions by name.
@@ -153,6 +170,7 @@ pub(super) const UNSEEN: [&str; 10] = [
     "upgrade",
     "via",
 ];
+const COUNTRY_EXAMPLE: &str = "write country = [\"US\", \"CA\"]";
 const BYPASS_EXAMPLE: &str =
     "{ cookie = [\"session*\"], header = { x-preview = true }, query = [\"preview\"] }";
 const WANTED_EXAMPLE: &str = "write a pattern, like \"mobile\" or \"*json*\", a list of patterns, true for present or false for absent";

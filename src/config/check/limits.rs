@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::Limits;
 use super::super::file::Section;
+use super::super::limits::UPGRADE_TIMEOUT_MAX;
 use super::TIMEOUT_RANGE;
 
 /// The limits; those not written keep their default.
@@ -29,6 +30,9 @@ pub(super) fn limits(section: Section<'_>) -> Limits {
         ("drain_timeout", &mut limits.drain_timeout),
     ] {
         timeout(&section, key, field);
+    }
+    if let Some(duration) = section.item("upgrade_timeout").and_then(|item| item.duration(UPGRADE_RANGE)) {
+        limits.upgrade_timeout = duration;
     }
     count(&section, "handshakes_max", &mut limits.handshakes_max, 1..=1_000_000);
     count(&section, "connections_max", &mut limits.connections_max, 1..=10_000_000);
@@ -62,5 +66,7 @@ pub(super) fn timeout(section: &Section<'_>, key: &'static str, field: &mut Dura
     }
 }
 
+/// Purges wait as long.
+const UPGRADE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=UPGRADE_TIMEOUT_MAX;
 /// Field names are indexed with 16 bits, so a head stays below 64 KiB.
 const HEAD_RANGE: RangeInclusive<u64> = 1024..=63 * 1024;

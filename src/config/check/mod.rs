@@ -12,11 +12,13 @@ mod access;
 mod answers;
 mod conditions;
 mod counts;
+mod crawlers;
 mod encode;
 mod geo;
 mod headers;
 mod limits;
 mod listener;
+mod mirror;
 mod policy;
 mod pool;
 mod purge;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
+pub(super) use mirror::OF as MIRROR_OF;
 pub(super) use policy::VARY_BY;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
 pub(super) use pool::transport::PROXY_PROTOCOL;
@@ -154,6 +157,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
     let log = root.section("log").map_or_else(Log::default, |section| log(section, around));
     let limits = root.section("limits").map(limits::limits).unwrap_or_default();
     let geo = root.section("geo").and_then(|section| geo::geo(section, around));
+    let crawlers = root.section("crawlers").map(|section| crawlers::crawlers(section, around));
     let tier = root.section("tier").map_or_else(Tier::default, |section| tier::tier(section, around));
     listener::overlaps(&listeners, admin.address.as_ref(), &root);
     root.close();
@@ -163,6 +167,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         admin,
         cache,
         geo,
+        crawlers,
         pools: pools.by_name,
         sites,
         purge,

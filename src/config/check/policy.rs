@@ -155,6 +155,7 @@ pub(super) fn handling(
         policy.rules.vary_always.clone_from(&key.headers);
         policy.rules.vary_always.extend(key.cookies.iter().filter_map(|name| fields::of_cookie(name)));
     });
+    changes.note(key_query(section), |policy, names| policy.query.keep.clone_from(names));
     let https_only = section.item("https_only").and_then(|item| item.flag());
     changes.note(https_only, |policy, flag| policy.https_only = *flag);
     let methods = section.item("allow_methods");
@@ -192,11 +193,10 @@ fn key(section: &Section<'_>) -> Option<KeyParts> {
     let section = item.section("`key`".to_owned())?;
     let headers = section.item("headers").and_then(|item| item.list_of(KEY_EXAMPLE, key_field));
     let cookies = section.item("cookies").and_then(|item| item.list_of(KEY_EXAMPLE, value::exact_name));
-    section.not_yet("host", "give the site one host and redirect the others to it: redirect = { to = \"https://www.example.com$uri\" }");
-    section.not_yet(
-        "query",
-        "write query = { keep = [\"page\"] } of the route: what is not in the key is not forwarded",
-    );
+    // The site's: read in `site.rs`.
+    section.item("host");
+    // The query's: read by `key_query`.
+    section.item("query");
     section.close();
     let mut key = KeyParts { headers: headers.unwrap_or_default(), cookies: cookies.unwrap_or_default() };
     key.headers.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -209,6 +209,25 @@ fn key(section: &Section<'_>) -> Option<KeyParts> {
         item.tell(Complaint::new("range", message, "too many", format!("write at most {KEY_PARTS_MAX}")));
     }
     Some(key)
+}
+
+/// `query` of `key`: the parameters that tell answers apart. What is not in the key is not forwarded either, so this is what
+/// `keep` of `query` says.
+#[allow(clippy::option_option)] // not written, all of them, or these
+fn key_query(section: &Section<'_>) -> Option<Option<Vec<Box<str>>>> {
+    let key = section.item("key").filter(Item::is_table)?.section("`key`".to_owned())?;
+    let item = key.item("query")?;
+    let query =
+        section.item("query").filter(Item::is_table).and_then(|item| item.section("`query`".to_owned()));
+    if let Some(keep) = query.and_then(|section| section.item("keep")) {
+        let help = "keep one of the two: what is not in the key is not forwarded";
+        let complaint = Complaint::new("twice", "the parameters that count are named twice", "again", help);
+        item.tell_beside(complaint, keep.span, "here already");
+    }
+    match item.as_text() {
+        Some("all") => Some(None),
+        _ => item.list_of(KEY_QUERY_EXAMPLE, value::name_pattern).map(Some),
+    }
 }
 
 /// A field that tells answers apart. One that says who a client is, or differs with every request, is none.
@@ -313,6 +332,7 @@ pub(in super::super) const DIRECTIVES: [(&str, RequestDirectives); 7] = [
     ("stale-if-error", RequestDirectives::STALE_IF_ERROR),
 ];
 
+const KEY_QUERY_EXAMPLE: &str = "write key = { query = [\"page\", \"lang\"] }, or \"all\"";
 const KEY_EXAMPLE: &str = "write key = { headers = [\"x-device\"], cookies = [\"lang\"] }";
 const HEURISTIC_EXAMPLE: &str = "write heuristic = { percent = 10, max = \"1d\" }, or \"off\"";
 /// Up to ten years, beyond which nobody means what they write.

@@ -9,6 +9,7 @@ use super::access::{self, Ground};
 use super::answers::redirects;
 use super::conditions::conditions;
 use super::counts::Counted;
+use super::mirror;
 use super::policy::{self, Changes};
 use super::pool::Pools;
 use super::steer::{only_pool, steer};
@@ -54,6 +55,7 @@ fn site(
     changes.extend(policy::rules(&section));
     changes.extend(policy::handling(&section, &[], ground.around));
     changes.extend(access::access(&section, &place, ground));
+    changes.extend(mirror::mirror(&section, pools));
     let redirects = redirects(&section);
     let steer = steer.unwrap_or_else(|| Steer::Pool("".into()));
     needs_database(&section, pools);
@@ -76,9 +78,10 @@ fn site(
         }
         routes.push(route);
     }
+    let shared_host = shared_host(&section, hosts.as_deref());
     section.close();
     let hosts = hosts?;
-    Some(Site { name: hosts.first()?.to_string().into(), hosts, defaults, redirects, routes })
+    Some(Site { name: hosts.first()?.to_string().into(), hosts, shared_host, defaults, redirects, routes })
 }
 
 fn hosts(item: &Item<'_>, places: &mut Places) -> Option<Vec<HostPattern>> {
@@ -119,7 +122,7 @@ fn route(
     let path = path.and_then(|item| self::path(&item));
     let methods = section.item("methods");
     let methods = methods.and_then(|item| item.list_of("write methods = [\"GET\", \"HEAD\"]", value::method));
-    let conditions = conditions(&section);
+    let conditions = conditions(&section, ground.has_geo);
     let place = {
         let path = path.as_ref().map_or_else(String::new, ToString::to_string);
         let methods = methods.iter().flatten().fold(String::new(), |all, method| all + " " + method.as_str());
@@ -129,6 +132,11 @@ fn route(
             format!("{site} {path}{methods} {conditions:?}")
         }
     };
+    if let Some(item) = key_host(&section) {
+        let message = "hosts are shared by all of a site";
+        let help = "write key = { host = \"www.example.com\" } in [[site]]";
+        item.tell(Complaint::new("place", message, "not in a route", help));
+    }
     let own = self::preset(&section);
     let steer = super::steer::steer(&section, pools).unwrap_or_else(|| steer.clone());
     let mut changes = changes.clone();
@@ -136,10 +144,37 @@ fn route(
     let captures = path.as_ref().map(PathPattern::captures).unwrap_or_default();
     changes.extend(policy::handling(&section, &captures, ground.around));
     changes.extend(access::access(&section, &place, ground));
+    changes.extend(mirror::mirror(&section, pools));
     needs_database(&section, pools);
     section.close();
     let policy = Arc::new(changes.over(own.unwrap_or(preset).policy(steer)));
     Some(Route { path: path?, methods: methods.unwrap_or_default(), conditions, policy })
+}
+
+/// `host` of `key`, as written.
+fn key_host<'t>(section: &Section<'t>) -> Option<Item<'t>> {
+    section.item("key").filter(Item::is_table)?.section("`key`".to_owned())?.item("host")
+}
+
+/// The host under which all of a site's share their answers.
+fn shared_host(section: &Section<'_>, hosts: Option<&[HostPattern]>) -> Option<Box<str>> {
+    let item = key_host(section)?;
+    match item.parsed(KEY_HOST_EXAMPLE, value::host_pattern)? {
+        HostPattern::Exact(host) => {
+            // No other site has it then.
+            if hosts.is_some_and(|hosts| !hosts.contains(&HostPattern::Exact(host.clone()))) {
+                let message = format!("`{host}` is not one of the site's hosts");
+                let help = format!("add it to `hosts`: hosts = [\"{host}\", …]");
+                item.tell(Complaint::new("unknown-host", message, "another's", help));
+            }
+            Some(host)
+        }
+        pattern => {
+            let message = format!("`{pattern}` is not one host");
+            item.tell(Complaint::new("host", message, "a pattern", KEY_HOST_EXAMPLE));
+            None
+        }
+    }
 }
 
 /// A pattern as text, or `{ regex = "…" }`.
@@ -172,5 +207,7 @@ fn preset(section: &Section<'_>) -> Option<Preset> {
     ])
 }
 
+const KEY_HOST_EXAMPLE: &str =
+    "write key = { host = \"www.example.com\" }, the one of `hosts` that origins are asked under";
 const HOSTS_EXAMPLE: &str = "write hosts = [\"www.example.com\", \"*.example.org\"], or [\"*\"] for any host";
 const PATH_EXAMPLE: &str = "write path = \"/api/*\"";

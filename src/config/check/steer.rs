@@ -236,6 +236,11 @@ fn place_rule(section: Section<'_>, pools: &Pools) -> Option<PlaceRule> {
     })
 }
 
+/// A country by its code.
+pub(super) fn country(text: &str) -> Result<Code, Complaint> {
+    code(text, &COUNTRIES)
+}
+
 fn code(text: &str, known: &'static [&'static str]) -> Result<Code, Complaint> {
     let upper = text.to_ascii_uppercase();
     if known.contains(&upper.as_str())
@@ -320,7 +325,7 @@ fn otherwise(section: &Section<'_>, pools: &Pools, example: &str) -> Option<Arc<
 }
 
 /// The pool that an item names.
-fn known(item: &Item<'_>, pools: &Pools) -> Option<Arc<str>> {
+pub(super) fn known(item: &Item<'_>, pools: &Pools) -> Option<Arc<str>> {
     let name = item.text("write the name of a pool, like \"main\"")?;
     pool_of(name, pools).map_err(|complaint| item.tell(complaint)).ok()
 }

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use super::check::{DISK_ADMISSION, MEMORY_ADMISSION, UNSYNCED};
 use super::units::{duration_text, size_text};
-use super::{Config, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey};
+use super::{
+    Config, Crawlers, Listener, ListenerProtocol, Log, LogFormat, LogTarget, NatsBus, Tier, TierKey,
+};
 
 /// The settings as TOML.
 pub fn effective(config: &Config) -> String {
@@ -42,6 +44,9 @@ pub fn effective(config: &Config) -> String {
     }
     if let Some(geo) = &config.geo {
         out.geo(geo);
+    }
+    if let Some(crawlers) = &config.crawlers {
+        out.crawlers(crawlers);
     }
     out.limits(config);
     out.log(&config.log);
@@ -131,6 +136,18 @@ impl Page {
         }
     }
 
+    fn crawlers(&mut self, crawlers: &Crawlers) {
+        self.table("[crawlers]");
+        self.line("agents", &strings(crawlers.agents.iter()));
+        self.line("verified", &strings(crawlers.verified.iter()));
+        self.line("verified_files", &strings(crawlers.verified_files.iter().map(|path| path.display())));
+        self.line("concurrency", &crawlers.concurrency.to_string());
+        self.line("concurrency_others", &crawlers.concurrency_others.to_string());
+        self.line("queue_max", &crawlers.queue_max.to_string());
+        self.line("queue_timeout", &time(crawlers.queue_timeout));
+        self.line("stale", &time(crawlers.stale));
+    }
+
     fn limits(&mut self, config: &Config) {
         let limits = &config.limits;
         self.table("[limits]");
@@ -149,6 +166,7 @@ impl Page {
         self.line("connections_max", &limits.connections_max.to_string());
         self.line("requests_per_connection_max", &limits.requests_per_connection_max.to_string());
         self.line("drain_timeout", &time(limits.drain_timeout));
+        self.line("upgrade_timeout", &time(limits.upgrade_timeout));
     }
 
     fn log(&mut self, log: &Log) {

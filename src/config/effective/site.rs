@@ -3,10 +3,10 @@
 use cache_store::rules::Policy;
 use cache_store::rules::policy::RequestDirectives;
 
-use super::super::check::{DIRECTIVES, SET_COOKIE, SHORT_PART, VARY_BY};
+use super::super::check::{DIRECTIVES, MIRROR_OF, SET_COOKIE, SHORT_PART, VARY_BY};
 use super::super::{
-    Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Page as Shown,
-    Redirect, Rewrite, RoutePolicy, Site, Wanted,
+    Answer, Conditions, Cookies, Encode, ErrorPages, Fixed, Forward, HeaderRules, Maintenance, Mirror,
+    Page as Shown, Redirect, Rewrite, RoutePolicy, Site, Wanted,
 };
 use super::{Page, named, or_off, quoted, size, strings, time};
 
@@ -25,7 +25,7 @@ impl Page {
     pub(super) fn site(&mut self, site: &Site) {
         self.table("[[site]]");
         self.line("hosts", &strings(site.hosts.iter()));
-        self.policy(&site.defaults);
+        self.policy(&site.defaults, site.shared_host.as_deref());
         if !site.redirects.is_empty() {
             let redirects = site.redirects.iter().map(|(from, to)| {
                 let [from, to] = [format!("from = {}", quoted(&from.to_string())), redirect_keys(to)];
@@ -41,11 +41,11 @@ impl Page {
             if !route.conditions.is_empty() {
                 self.line("match", &conditions(&route.conditions));
             }
-            self.policy(&route.policy);
+            self.policy(&route.policy, None);
         }
     }
 
-    fn policy(&mut self, policy: &RoutePolicy) {
+    fn policy(&mut self, policy: &RoutePolicy, shared_host: Option<&str>) {
         self.line("preset", &quoted(policy.preset.as_str()));
         self.line("cache", &quoted(if policy.cache { "on" } else { "off" }));
         self.steer(&policy.steer);
@@ -71,7 +71,8 @@ impl Page {
         let bypass = &policy.bypass;
         self.line("bypass", &if bypass.is_empty() { quoted("off") } else { conditions(bypass) });
         let [fields, cookies] = [strings(policy.key.headers.iter()), strings(policy.key.cookies.iter())];
-        self.line("key", &format!("{{ headers = {fields}, cookies = {cookies} }}"));
+        let host = shared_host.map_or_else(String::new, |host| format!("host = {}, ", quoted(host)));
+        self.line("key", &format!("{{ {host}headers = {fields}, cookies = {cookies} }}"));
         self.line("request_headers", &headers(&policy.request_headers));
         self.line("response_headers", &headers(&policy.response_headers));
         self.line("https_only", &policy.https_only.to_string());
@@ -89,6 +90,13 @@ impl Page {
         match &*policy.upgrade {
             [] => self.line("upgrade", &quoted("off")),
             names => self.line("upgrade", &strings(names.iter())),
+        }
+        match policy.mirror.as_deref() {
+            None => self.line("mirror", &quoted("off")),
+            Some(Mirror { pool, percent, of }) => {
+                let (pool, of) = (quoted(pool), named(&MIRROR_OF, of));
+                self.line("mirror", &format!("{{ pool = {pool}, percent = {percent}, of = {of} }}"));
+            }
         }
         self.access(policy.access.as_deref());
     }
@@ -136,7 +144,7 @@ fn headers(rules: &HeaderRules) -> String {
 }
 
 fn conditions(conditions: &Conditions) -> String {
-    let Conditions { header, query, cookie, client } = conditions;
+    let Conditions { header, query, cookie, client, country } = conditions;
     let header = header.iter().map(|(name, wanted)| (name.as_str(), wanted));
     let [query, cookie] = [query, cookie].map(|all| all.iter().map(|(name, wanted)| (&**name, wanted)));
     let mut parts = Vec::new();
@@ -145,6 +153,9 @@ fn conditions(conditions: &Conditions) -> String {
     }
     if !client.is_empty() {
         parts.push(format!("client = {}", strings(client.iter())));
+    }
+    if !country.is_empty() {
+        parts.push(format!("country = {}", strings(country.iter())));
     }
     table(parts.into_iter())
 }

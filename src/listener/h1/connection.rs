@@ -116,7 +116,7 @@ where
     /// Waits for bytes of a head.
     async fn fill(&mut self) -> Result<Next, Stop> {
         let begun = !self.socket.input.is_empty();
-        if !begun && self.context.drain.is_begun() {
+        if !begun && self.context.drain.closes_idle() {
             return Err(ConnectionEnd::Idle);
         }
         // The first byte of a head starts its clock, which matters only now that the head was not whole at once. The very

@@ -76,7 +76,10 @@ where
                 return Poll::Ready(Ok(()));
             }
             if drained_by.is_none() && drain.as_mut().poll(cx).is_ready() {
-                drained_by = Some(context.clock.now().plus(TUNNEL_DRAIN));
+                // Where another process serves, nobody waits for this one's end.
+                let succeeded = context.drain.is_succeeded();
+                let patience = if succeeded { context.limits.drain_timeout } else { TUNNEL_DRAIN };
+                drained_by = Some(context.clock.now().plus(patience));
                 seen = None;
             }
             let moved = up.moved_bytes.wrapping_add(down.moved_bytes);

@@ -148,7 +148,7 @@ pub(super) fn read(path: &Path, mut take: impl FnMut(Network)) -> Result<(), Set
 }
 
 /// The network of a line; `None` where it has none. What stands behind `#` or `;` is a comment.
-fn of_line(line: &str) -> Result<Option<Network>, String> {
+pub(super) fn of_line(line: &str) -> Result<Option<Network>, String> {
     // Some editors write one before the first line.
     let line = line.trim_start_matches('\u{feff}');
     let network = line.split(['#', ';']).next().unwrap_or_default().trim();

@@ -194,10 +194,10 @@ impl Debug for BasicRule {
 }
 
 /// Name and password.
-type Credentials = (Box<[u8]>, Box<[u8]>);
+pub(super) type Credentials = (Box<[u8]>, Box<[u8]>);
 
 /// Name and password of a field value; `None` where it is not `Basic` and base64 of a name, a colon and a password.
-fn credentials(value: &[u8]) -> Option<Credentials> {
+pub(super) fn credentials(value: &[u8]) -> Option<Credentials> {
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) || !rest.starts_with(b" ") {
         return None;

@@ -16,7 +16,7 @@
 //!
 //! Invariant: a route without rules has no guard, and costs one branch. A guard that cannot be built keeps the node from starting.
 
-mod addresses;
+pub(crate) mod addresses;
 mod basic;
 mod clients;
 mod concurrency;
@@ -480,5 +480,39 @@ impl From<Denied> for Failure {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, denied.as_str()).retry_after(1)
             }
         }
+    }
+}
+
+/// What `tests/fuzz` asks of the parsers here.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzed {
+    use super::{addresses, basic, referers, signed, users};
+    use crate::config::access::{Referers, SignedQuery};
+    use crate::config::{HostPattern, Network};
+    use crate::listener::fields::Fields;
+
+    pub(crate) fn network(line: &str) -> Result<Option<Network>, String> {
+        addresses::of_line(line)
+    }
+
+    pub(crate) fn users(text: &str) -> Result<(), (usize, String)> {
+        users::Users::parse(text).map(drop)
+    }
+
+    pub(crate) fn credentials(value: &[u8]) -> Option<crate::fuzzing::Credentials> {
+        basic::credentials(value)
+    }
+
+    pub(crate) fn admits_page(value: &[u8]) -> bool {
+        let hosts =
+            vec![HostPattern::Exact("friend.test".into()), HostPattern::Wildcard("family.test".into())];
+        let rule = referers::RefererRule::of(&Referers { hosts, none: false });
+        rule.admits(&Fields::pack([(&b"referer"[..], value)].into_iter()), b"own.test")
+    }
+
+    pub(crate) fn signature(target: &[u8]) -> &'static str {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"a key that nobody has");
+        let rule = signed::SignedRule::of_key(key, SignedQuery::All);
+        rule.ask(b"www.example.com", target, 0).map_or_else(super::Denied::as_str, |()| "good")
     }
 }

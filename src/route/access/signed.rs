@@ -61,6 +61,12 @@ impl SignedRule {
         })
     }
 
+    /// The rule of one key.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn of_key(key: hmac::Key, query: SignedQuery) -> Self {
+        Self { keys: [(Box::default(), key)].into(), query, skew_secs: 0 }
+    }
+
     /// Whether the URL is good at `wall_secs`. `authority` is in normal form, `target` as received.
     ///
     /// # Errors

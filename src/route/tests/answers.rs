@@ -24,6 +24,7 @@ fn told(table: &RouteTable, method: &str, scheme: Scheme, target: &[u8]) -> Stri
         Some(OwnAnswer::Fixed(fixed)) => format!("{} fixed", fixed.status.as_u16()),
         Some(OwnAnswer::Maintenance(closed)) => format!("{} closed", closed.status.as_u16()),
         Some(OwnAnswer::NotAllowed(_)) => "405".to_owned(),
+        Some(OwnAnswer::Server) => "204".to_owned(),
         Some(OwnAnswer::TooLong) => "414".to_owned(),
     }
 }

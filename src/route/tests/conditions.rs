@@ -137,7 +137,7 @@ fn routes_that_are_chosen_by_more_than_the_url_have_keys_of_their_own() {
                 b"h.test",
                 b"/x/1?q",
                 &fields(lines),
-                [10, 0, 0, 1].into(),
+                std::net::IpAddr::from([10, 0, 0, 1]),
             );
             found.unwrap().key(&keyer)
         };

@@ -50,6 +50,7 @@ fn policy() -> RoutePolicy {
         answer: None,
         error_pages: ErrorPages::default(),
         upgrade: Arc::default(),
+        mirror: None,
         access: None,
     }
 }
@@ -58,6 +59,7 @@ fn site(hosts: &[HostPattern], defaults: RoutePolicy, routes: Vec<config::Route>
     Site {
         name: format!("{hosts:?}").into(),
         hosts: hosts.to_vec(),
+        shared_host: None,
         defaults: Arc::new(defaults),
         redirects: Vec::new(),
         routes,

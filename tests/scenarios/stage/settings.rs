@@ -26,10 +26,12 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
         admin: Admin { address: Some(AdminAddress::Tcp(any_port())), tokens: None },
         cache: Cache { memory_bytes: 64 << 20, object_bytes_max: 16 << 20, ..Cache::default() },
         geo: None,
+        crawlers: None,
         pools: BTreeMap::from([(Arc::clone(&pool.name), pool)]),
         sites: vec![Site {
             name: HOST.into(),
             hosts: vec![HostPattern::Exact(HOST.into())],
+            shared_host: None,
             defaults: Arc::new(policy),
             redirects: Vec::new(),
             routes: Vec::new(),

@@ -87,6 +87,8 @@ pub struct ChunkStore {
     counters: Counters,
     /// Between the high water mark and the low one: eviction goes on until the low.
     reclaiming: AtomicBool,
+    /// The directory is another's: nothing in it is written or unlinked.
+    given: AtomicBool,
 }
 
 /// Why a chunk was not kept. The body goes on to the client all the same.
@@ -121,6 +123,7 @@ impl ChunkStore {
             walk: Mutex::default(),
             counters: Counters::default(),
             reclaiming: AtomicBool::new(false),
+            given: AtomicBool::new(false),
             bytes_max: AtomicU64::new(limits.bytes),
             limits,
         })
@@ -223,7 +226,7 @@ impl ChunkStore {
 
     /// One step of the walk through what earlier lives left: at most `steps` files or directories.
     pub fn walk(&self, steps: u32) -> Walked {
-        self.walk.lock().step(self, steps)
+        if self.is_given() { Walked::Some } else { self.walk.lock().step(self, steps) }
     }
 
     /// What is taken now.
@@ -241,9 +244,22 @@ impl ChunkStore {
         self.counters.health()
     }
 
+    /// Leaves the directory to another process, or takes it back: while it is given, chunks are read and none is written or
+    /// unlinked. When this returns, whatever did so before has ended. Blocks.
+    pub fn give(&self, given: bool) {
+        self.given.store(given, Ordering::SeqCst);
+        if given {
+            self.stripes.pass();
+        }
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.load(Ordering::SeqCst)
+    }
+
     /// Finds out whether a disk that refused something is well again, where nothing else may be written for long.
     pub fn recover(&self) {
-        if self.counters.is_failing() && self.content.try_out().is_ok() {
+        if !self.is_given() && self.counters.is_failing() && self.content.try_out().is_ok() {
             self.counters.count_recovered();
         }
     }
@@ -283,6 +299,9 @@ impl ChunkStore {
         let _writing = self.stripes.lock(id);
         if self.is_here(id) {
             return Ok(true);
+        }
+        if self.is_given() {
+            return Err(PutError::Full);
         }
         let shared = self.content.holds(id, bytes);
         if !shared {
@@ -381,6 +400,9 @@ impl ChunkStore {
 
     /// The stripe of `id` is held.
     fn unlink(&self, id: ChunkId) -> io::Result<()> {
+        if self.is_given() {
+            return Err(io::Error::other("the directory is another process's"));
+        }
         self.content.remove(id)?;
         self.files.forget(id);
         self.table.remove(id);

@@ -27,6 +27,9 @@ impl ChunkStore {
     /// One step of eviction: up to 64 chunks when usage has passed the high water mark (15/16 of a limit), until it is
     /// below the low one (7/8). The owner calls it from time to time, and again while there is more.
     pub fn reclaim(&self) -> Reclaimed {
+        if self.is_given() {
+            return Reclaimed { evicted: 0, more: false };
+        }
         let mut evicted = 0;
         let mut needed = self.excess(HIGH);
         if self.reclaiming.load(Ordering::Relaxed) || needed.any() {
@@ -46,6 +49,9 @@ impl ChunkStore {
     /// Room for a file of `len` bytes, for which up to nine chunks are evicted.
     pub(super) fn room(&self, len: u32) -> Result<Room<'_>, PutError> {
         let size = table::disk_bytes(len);
+        if self.is_given() {
+            return Err(PutError::Full);
+        }
         for _ in 0..EVICTED_FOR_ROOM_MAX {
             let free = self.content.free_bytes()?;
             if free.checked_sub(size).is_some_and(|left| left >= self.limits.free_bytes_min)

@@ -17,6 +17,13 @@ impl Stripes {
         let [.., last] = *id.as_bytes();
         self.0.get(usize::from(last) % STRIPES).expect("a remainder of their number").lock()
     }
+
+    /// Waits until everybody who has one now has let go of it.
+    pub(super) fn pass(&self) {
+        for stripe in &self.0 {
+            drop(stripe.lock());
+        }
+    }
 }
 
 impl Default for Stripes {

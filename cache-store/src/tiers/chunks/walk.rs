@@ -72,6 +72,9 @@ impl ChunkStore {
         if self.table.find(id).is_some() {
             return;
         }
+        if self.is_given() {
+            return;
+        }
         let Ok(found) = fs::symlink_metadata(file.path()) else { return };
         if !found.is_file() {
             self.counters.count_foreign();

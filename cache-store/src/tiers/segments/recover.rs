@@ -77,6 +77,7 @@ pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments
     }
     let writer = Writer {
         lock: Some(lock),
+        given: false,
         snapshot: has_snapshot,
         names_unsynced: recovered.recovery != Recovery::Snapshot,
         current,

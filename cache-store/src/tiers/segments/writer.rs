@@ -26,6 +26,8 @@ use crate::tiers::files::Lock;
 /// What the writer must remember.
 pub(super) struct Writer {
     pub(super) lock: Option<Lock>,
+    /// The directory is another's: nothing is written.
+    pub(super) given: bool,
     /// A snapshot may stand in the directory.
     pub(super) snapshot: bool,
     /// Names were given or taken since the directory was synced.
@@ -48,6 +50,9 @@ impl Segments {
     /// As the disk says. All that was not written still waits: call again, after a while.
     pub fn flush(&self) -> io::Result<()> {
         let mut writer = self.writer.lock();
+        if writer.given {
+            return Ok(());
+        }
         let result = self.drain(&mut writer);
         self.counters.ended(&result);
         result
@@ -59,6 +64,9 @@ impl Segments {
     /// As the disk says; then nothing more is durable than before.
     pub fn sync(&self) -> io::Result<()> {
         let mut writer = self.writer.lock();
+        if writer.given {
+            return Ok(());
+        }
         let result = self.settle(&mut writer);
         self.counters.ended(&result);
         result
@@ -71,9 +79,53 @@ impl Segments {
     /// As the disk says; without a snapshot the next start reads the summaries. May be called again.
     pub fn close(&self) -> io::Result<()> {
         let mut writer = self.writer.lock();
-        let result = self.seal_all(&mut writer).and_then(|()| snapshot::write(self, &mut writer));
+        if writer.given {
+            return Ok(());
+        }
+        self.close_under(&mut writer)
+    }
+
+    fn close_under(&self, writer: &mut Writer) -> io::Result<()> {
+        let result = self.seal_all(writer).and_then(|()| snapshot::write(self, writer));
         self.counters.ended(&result);
         result
+    }
+
+    /// Closes the log and leaves the directory to another process. It can still be read: what the other one takes away stays open
+    /// here. Nothing is kept any more, and what is forgotten is forgotten in this process. Blocks.
+    ///
+    /// # Errors
+    /// As [`Segments::close`]; the directory is left all the same.
+    pub fn give(&self) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        if writer.given {
+            return Ok(());
+        }
+        let closed = self.close_under(&mut writer);
+        self.tail.lock().closed = true;
+        writer.given = true;
+        writer.lock = None;
+        closed
+    }
+
+    /// Takes back a directory that was left by [`Segments::give`], where it is as it was left. Blocks.
+    ///
+    /// # Errors
+    /// Somebody has it, or it was written to meanwhile: then it stays given.
+    pub fn take_back(&self) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        if !writer.given {
+            return Ok(());
+        }
+        let lock = self.files.lock(layout::LOCK)?;
+        // It goes before the first byte that somebody else writes.
+        if !writer.snapshot || self.files.length(snapshot::SNAPSHOT).is_err() {
+            return Err(io::Error::other("it was written to by another process"));
+        }
+        writer.lock = Some(lock);
+        writer.given = false;
+        self.tail.lock().closed = false;
+        Ok(())
     }
 
     fn seal_all(&self, writer: &mut Writer) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a target is a pure function of its bytes, so that an input replays what it did.
 
+pub mod access;
 pub mod admin;
 pub mod config;
 pub mod files;
@@ -70,6 +71,8 @@ pub const TARGETS: &[Target] = &[
     target("caching_rules", rules::caching_rules, rules::WORDS, 30_000, 26),
     target("stored_answer", respond::stored_answer, rules::WORDS, 30_000, 90),
     target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
+    target("access_requests", access::access_requests, access::WORDS, 30_000, 4),
+    target("access_files", access::access_files, access::FILE_WORDS, 20_000, 4),
     target("proxied_client", proxied::proxied_client, proxied::WORDS, 30_000, 4),
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),
     target("foreign_purge", admin::foreign_purge, admin::FOREIGN_WORDS, 30_000, 36),
