@@ -159,9 +159,9 @@ async fn what_is_fetched_again_is_written_to_a_full_disk() {
 async fn what_is_still_hit_in_memory_a_while_later_is_written_to_a_full_disk() {
     let mut stage = Stage::full(DiskAdmission::SecondRequest);
     assert_eq!(stage.ask("a", "1").await, From::Origin);
-    // As many bytes as memory takes.
-    for _ in 0..3 {
-        stage.pass_by(30);
+    // More bytes than memory takes, and often enough to stay there meanwhile.
+    for _ in 0..16 {
+        stage.pass_by(5);
         assert_eq!(stage.ask("a", "1").await, From::Memory);
     }
     stage.pass_by(200);
