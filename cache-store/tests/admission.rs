@@ -156,12 +156,29 @@ async fn what_is_fetched_again_is_written_to_a_full_disk() {
 }
 
 #[tokio::test]
-async fn what_is_hit_in_memory_is_written_to_a_full_disk() {
+async fn what_is_still_hit_in_memory_a_while_later_is_written_to_a_full_disk() {
     let mut stage = Stage::full(DiskAdmission::SecondRequest);
     assert_eq!(stage.ask("a", "1").await, From::Origin);
-    assert_eq!(stage.ask("a", "1").await, From::Memory);
-    stage.pass_by(200);
+    // More bytes than memory takes, and often enough to stay there meanwhile.
+    for _ in 0..16 {
+        stage.pass_by(5);
+        assert_eq!(stage.ask("a", "1").await, From::Memory);
+    }
+    // So many that it has left memory, however often it was asked for.
+    stage.pass_by(2000);
     assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_hit_in_memory_at_once_and_never_again_displaces_nothing() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    for _ in 0..5 {
+        assert_eq!(stage.ask("a", "1").await, From::Memory);
+    }
+    // So many that it has left memory, however often it was asked for.
+    stage.pass_by(2000);
+    assert_eq!(stage.ask("a", "2").await, From::Origin, "it was not written");
 }
 
 #[tokio::test]

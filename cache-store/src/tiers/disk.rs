@@ -32,7 +32,7 @@ use super::admit::{DiskAdmission, Seen};
 use super::arena::Arena;
 use super::chunks;
 use super::files::{Directory, Files};
-use super::gate::Gate;
+use super::gate::{Answered, Gate};
 use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
@@ -331,13 +331,13 @@ impl Disk {
         self.admission == DiskAdmission::All || self.gate.takes_all()
     }
 
-    /// A resource was asked for, and leads to this response; memory had its body, or not. For the admission to learn from: to it the
+    /// A resource was asked for, and leads to this response. For the admission to learn from: to it the
     /// variants of a resource are one.
     #[inline]
-    pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, in_memory: bool) {
+    pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, by: Answered) {
         // Large bodies are on the shelf, which takes them at once: of those that are not asked for again it lets go first.
         if self.gate.samples(primary) && stored.body_len() < LARGE_BYTES_MIN {
-            self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, in_memory);
+            self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, by);
         }
     }
 
@@ -371,7 +371,7 @@ impl Disk {
     /// Spares the record once when its segment makes room, and the mark of its resource, without which it would be forgotten.
     pub(crate) fn touch(&self, primary: CacheKey, key: CacheKey) {
         self.log.segments.touch(key.bits());
-        self.log.segments.touch(mark_of(primary));
+        self.log.segments.spare(mark_of(primary));
     }
 
     /// Takes the record away. Durable after [`Disk::settle`].
@@ -387,7 +387,7 @@ impl Disk {
     pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) -> bool {
         let marked = self.log.mark(primary, self.next_version(), now);
         // What it speaks of may have been read before.
-        self.log.segments.touch(mark_of(primary));
+        self.log.segments.spare(mark_of(primary));
         if marked != Some(false) {
             self.flush();
         }
