@@ -69,13 +69,24 @@ struct Lead {
     squares: f64,
 }
 
+impl Goal {
+    /// The policy that does best as long as nothing is known: ahead of LRU in requests on nearly every trace there is, or keeping
+    /// most bytes.
+    const fn first(self) -> usize {
+        match self {
+            Self::Both => 2,
+            Self::Bytes => 0,
+        }
+    }
+}
+
 impl Tuner {
     /// For a tier of `capacity` bytes; the shadows take at most about `tables_bytes`.
     pub(super) fn new(capacity: usize, tables_bytes: usize, goal: Goal) -> Self {
         let entries_max = (tables_bytes / POLICIES.len() / ENTRY_BYTES).max(ENTRIES_MIN);
         Self {
             mask: AtomicU32::new(0),
-            chosen: AtomicUsize::new(FIRST),
+            chosen: AtomicUsize::new(goal.first()),
             shadows: Mutex::new(Shadows {
                 entries_max,
                 goal,
@@ -92,7 +103,7 @@ impl Tuner {
     /// The policy in charge.
     #[inline]
     pub(super) fn policy(&self) -> Policy {
-        POLICIES.get(self.chosen.load(Relaxed)).copied().unwrap_or(POLICIES[FIRST])
+        POLICIES.get(self.chosen.load(Relaxed)).copied().unwrap_or(Policy::Recency)
     }
 
     /// A request for `key`; whether another policy is in charge now.
@@ -227,8 +238,6 @@ const POLICIES: [Policy; 4] = [
     Policy::Worth { exponent: 0.7 },
     Policy::Worth { exponent: 1.0 },
 ];
-/// Best without knowing anything: ahead of LRU in requests on nearly every trace there is.
-const FIRST: usize = 2;
 /// Standard deviations that a lead must have over chance.
 const CERTAINTY: f64 = 4.0;
 /// …and the part of a hit ratio that it must be worth.
@@ -287,7 +296,7 @@ mod tests {
             // Everybody misses all of it: no policy is better.
             changed += u32::from(tuner.observe(CacheKey::from_bits(u128::from(random) << 40), 4000));
         }
-        assert_eq!((changed, tuner.policy()), (0, POLICIES[FIRST]));
+        assert_eq!((changed, tuner.policy()), (0, POLICIES[Goal::Both.first()]));
         let tuner = Tuner::new(1 << 20, 256 * 1024, Goal::Both);
         for at in 0..200_000u32 {
             // Large ones are asked for five times in a row and never again; small ones once and never again.
