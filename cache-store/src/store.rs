@@ -478,14 +478,19 @@ impl CacheStore {
         kept == Inserted::Kept
     }
 
+    /// Whether a request for what memory has is one at which a full disk takes it, or later.
+    #[inline]
+    pub(crate) fn is_asked_again(&self, stored: &StoredResponse) -> bool {
+        stored.owed_since().is_none_or(|since| self.recency.is_past(since))
+    }
+
     /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
     #[inline]
     fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
         let primary = resource.key;
-        let owed = stored.owed_since();
-        let again = owed.is_none_or(|since| self.recency.is_past(since));
+        let again = self.is_asked_again(stored);
         disk.asked(primary, stored, Answered::Memory { again });
-        if owed.is_some() {
+        if stored.owed_since().is_some() {
             if again {
                 self.pay(disk, resource, stored);
             }
