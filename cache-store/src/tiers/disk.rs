@@ -343,15 +343,44 @@ impl Disk {
 
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
     pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) {
-        if let Slot::Response(stored) = slot
-            && stored.body_len() >= LARGE_BYTES_MIN
-            && stored.on_disk().is_none()
-        {
+        if !Self::takes(slot) {
             return self.forget(key);
         }
         let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
         record::encode(resource, slot, &mut bytes);
         self.append(key.bits(), &bytes);
+    }
+
+    /// Writes a slot that is not there; under the lock of its key's shard, so it does not wait for room.
+    pub(crate) fn try_write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) -> Appended {
+        if !Self::takes(slot) {
+            return Appended::TooLarge;
+        }
+        let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
+        record::encode(resource, slot, &mut bytes);
+        self.log.put(key.bits(), self.next_version(), &bytes)
+    }
+
+    /// Writes what waits, and makes room for more. Blocks.
+    pub(crate) fn write_out(&self) -> io::Result<()> {
+        let written = self.log.segments.flush();
+        self.log.measure();
+        written
+    }
+
+    /// About how many bytes a slot takes.
+    pub(crate) fn bytes_for(resource: &Resource<'_>, slot: &Slot) -> u64 {
+        record::encoded_bytes(resource, slot) as u64
+    }
+
+    /// Bytes that may be written before what was written first goes for what is written last.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        self.log.full_bytes
+    }
+
+    /// Whether it is one for the log: a long body stands on the shelf.
+    fn takes(slot: &Slot) -> bool {
+        !matches!(slot, Slot::Response(stored) if stored.body_len() >= LARGE_BYTES_MIN && stored.on_disk().is_none())
     }
 
     /// Shows the responses whose key's low half is not above `upto` with their keys, as long as `each` says so; `false` where it was

@@ -255,6 +255,18 @@ impl Objects {
         }
     }
 
+    /// Keys of those that `wants` wants, what was used last first. Costs a walk, each shard's lock shared meanwhile.
+    pub(crate) fn used_last_first(&self, mut wants: impl FnMut(CacheKey, &Slot) -> bool) -> Vec<CacheKey> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let ledger = shard.0.read();
+            let wanted = ledger.entries().filter(|(key, slot, _)| wants(*key, slot));
+            found.extend(wanted.map(|(key, _, used)| (used.era, used.uses, key)));
+        }
+        found.sort_unstable_by_key(|(era, uses, _)| std::cmp::Reverse((*era, *uses)));
+        found.into_iter().map(|(.., key)| key).collect()
+    }
+
     pub(crate) fn evictions(&self) -> u64 {
         self.room.0.evicted.load(Relaxed)
     }
