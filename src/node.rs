@@ -393,7 +393,7 @@ pub(crate) fn write_owed(edge: &Edge, goes_on: impl Fn() -> bool) {
             );
         }
         Err(error) => {
-            tracing::warn!(%error, "what only memory had is lost: it cannot be written to the disk cache")
+            tracing::warn!(%error, "what only memory had is lost: it cannot be written to the disk cache");
         }
     }
 }

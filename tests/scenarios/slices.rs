@@ -97,7 +97,7 @@ async fn a_part_of_another_version_than_if_range_names_is_not_sent() {
         Some(_) => reply(206)
             .cache_control("max-age=600")
             .etag("\"1\"")
-            .field("content-range", &format!("bytes 1048576-2097151/{LENGTH}"))
+            .field("content-range", format!("bytes 1048576-2097151/{LENGTH}"))
             .body(&whole[CHUNK..2 * CHUNK]),
         None => large(&whole),
     });
