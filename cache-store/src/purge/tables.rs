@@ -66,7 +66,7 @@ pub(super) fn take_over(database: &Database, found: Option<&Found>) -> Result<(u
         // What it said is gone.
         return Ok((begun, !had_one));
     };
-    let mut is_whole = !is_doubtful && !(had_one && *is_new);
+    let mut is_whole = !(*is_doubtful || had_one && *is_new);
     let (mut count, mut all) = (begun, Batch::default());
     for Numbered { nth, batch, .. } in batches.iter().take_while(|batch| Some(batch.identity) == identity) {
         if *nth <= begun {
