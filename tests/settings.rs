@@ -104,6 +104,7 @@ fn the_effective_settings_leave_nothing_out() {
         "location",
         "proxy_protocol",
         "rotate",
+        "streams_max",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
