@@ -161,6 +161,16 @@ impl Fields {
         }
     }
 
+    /// Bytes to be kept: shared with the block where they lie in it, else copied.
+    pub fn share(&self, text: &[u8]) -> Bytes {
+        let from = text.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
+        let range = from..from.saturating_add(text.len());
+        match self.bytes.get(range.clone()) {
+            Some(within) if std::ptr::eq(within, text) => self.bytes.slice(range),
+            _ => Bytes::copy_from_slice(text),
+        }
+    }
+
     /// The value of the first line with this well-known name.
     #[inline]
     pub fn first(&self, id: FieldId) -> Option<&[u8]> {
@@ -379,6 +389,13 @@ impl cache_store::rules::Fields for Fields {
         let fields = cookie.is_none().then(|| self.named(name.as_str()));
         fields.into_iter().flatten().chain(cookie.into_iter().flat_map(|name| self.cookies_called(name)))
     }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        match FieldId::of(name.as_str().as_bytes()) {
+            FieldId::Other => self.values(name).next().is_some(),
+            id => self.has(id),
+        }
+    }
 }
 
 impl Fields {
@@ -418,3 +435,20 @@ fn is_in_digits(name: &[u8], digits: &str) -> bool {
 
 /// Longest name with an id of its own: `if-unmodified-since`, and some.
 const NAME_BYTES_MAX: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_the_block_are_shared_and_others_copied() {
+        let block = Bytes::from_static(b"GET /a HTTP/1.1\r\n");
+        let fields = Fields::over(block.clone(), FieldIndex::default());
+        let within = &block[4..6];
+        assert_eq!(fields.share(within).as_ptr(), within.as_ptr());
+        for elsewhere in [b"/a".to_vec(), Vec::new(), vec![b'x'; 100]] {
+            let shared = fields.share(&elsewhere);
+            assert_eq!(*shared, *elsewhere);
+        }
+    }
+}

@@ -37,7 +37,7 @@ pub struct OriginBody {
 /// A connection in use for one request, up to the end of its response. Dropped, the connection is closed.
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     pub(crate) upload: Upload,
     pub(crate) pool: Arc<Pool>,
     pub(crate) index: usize,

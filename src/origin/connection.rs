@@ -136,7 +136,7 @@ impl Connection {
     }
 
     /// What is below it, for another protocol.
-    pub(crate) fn into_socket(self) -> Socket {
+    pub(crate) fn into_socket(self: Box<Self>) -> Socket {
         self.socket
     }
 

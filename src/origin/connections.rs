@@ -35,7 +35,7 @@ pub(crate) struct Connections {
     queue_timeout: Duration,
     idle_timeout: Duration,
     /// Used last at the back.
-    idle: Mutex<VecDeque<Connection>>,
+    idle: Mutex<VecDeque<Box<Connection>>>,
 }
 
 /// The right to have one connection in use.
@@ -106,7 +106,7 @@ impl Connections {
         name: Option<&str>,
         client: Option<SocketAddr>,
         now: Timestamp,
-    ) -> Option<Connection> {
+    ) -> Option<Box<Connection>> {
         let home = home();
         loop {
             let mut connection = {
@@ -136,17 +136,17 @@ impl Connections {
     pub(crate) fn sweep(&self, now: Timestamp) {
         let mut idle = self.idle.lock();
         drop_aged(&mut idle, now, self.idle_timeout);
-        idle.retain_mut(Connection::is_silent);
+        idle.retain_mut(|connection| connection.is_silent());
     }
 
     /// Keeps a connection whose response was whole for the next request.
-    pub(crate) fn keep(&self, mut connection: Connection, now: Timestamp) {
+    pub(crate) fn keep(&self, mut connection: Box<Connection>, now: Timestamp) {
         connection.idle_since = now;
         self.idle.lock().push_back(connection);
     }
 }
 
-fn drop_aged(idle: &mut VecDeque<Connection>, now: Timestamp, idle_timeout: Duration) {
+fn drop_aged(idle: &mut VecDeque<Box<Connection>>, now: Timestamp, idle_timeout: Duration) {
     while idle.front().is_some_and(|oldest| now.since(oldest.idle_since) >= idle_timeout) {
         idle.pop_front();
     }

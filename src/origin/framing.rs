@@ -395,7 +395,8 @@ fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
 
 /// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
 pub(crate) fn is_text(line: &[u8]) -> bool {
-    line.iter().all(|byte| is_of(*byte, TEXT))
+    // All of them are looked at, whatever the first ones are: so many at once can be.
+    !line.iter().fold(false, |bad, byte| bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
 }
 
 /// `HTTP/1.1 200 OK` → minor version and status. RFC 9112 §4; the reason may be missing with its space.
@@ -428,11 +429,11 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether it is a token, as field names are.
 pub(crate) fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_of(*byte, TOKEN))
+    !name.is_empty() && name.iter().fold(true, |good, byte| good & is_of_token(*byte))
 }
 
-fn is_of(byte: u8, class: u8) -> bool {
-    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
+fn is_of_token(byte: u8) -> bool {
+    TOKENS.get(usize::from(byte)).is_some_and(|is| *is)
 }
 
 /// A `Content-Length`: decimal digits only, no leading zero.
@@ -466,13 +467,14 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     })
 }
 
-/// What each byte may stand in: looked up, since every byte of every head is.
+/// Whether a byte may stand in a token: looked up, since every byte of every name is.
 #[allow(clippy::cast_possible_truncation)] // below 256
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
+static TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
     let mut byte = 0;
-    while byte < classes.len() {
-        classes[byte] = match byte as u8 {
+    while byte < tokens.len() {
+        tokens[byte] = matches!(
+            byte as u8,
             b'!'
             | b'#'..=b'\''
             | b'*'
@@ -483,15 +485,9 @@ static CLASSES: [u8; 256] = {
             | b'A'..=b'Z'
             | b'^'..=b'z'
             | b'|'
-            | b'~' => TEXT | TOKEN,
-            b'\t' | b' '..=b'~' | 0x80.. => TEXT,
-            _ => 0,
-        };
+            | b'~'
+        );
         byte += 1;
     }
-    classes
+    tokens
 };
-/// In a line.
-const TEXT: u8 = 1;
-/// In a token.
-const TOKEN: u8 = 2;

@@ -37,7 +37,7 @@ pub(super) enum Heard {
 }
 
 /// An origin asked on top.
-type Asking<'p> = Pin<Box<dyn Future<Output = Result<Answer, (OriginError, Attempt)>> + Send + 'p>>;
+type Asking<'p> = Pin<Box<dyn Future<Output = Result<Box<Answer>, (OriginError, Attempt)>> + Send + 'p>>;
 
 impl Pool {
     /// Sends what was begun on `connection` to the origin at `index` and waits for the head of the response.
@@ -143,7 +143,7 @@ impl Pool {
                         if self.is_silent_since(index, asked_at) {
                             self.failed(index, OriginError::FirstByteTimeout);
                         }
-                        return Ok(Heard::Elsewhere(Box::new(answer)));
+                        return Ok(Heard::Elsewhere(answer));
                     }
                     Err((error, _)) => {
                         self.failed(other, error);
@@ -159,7 +159,7 @@ impl Pool {
             Err(error) => match elsewhere.await {
                 Ok(answer) => {
                     self.failed(index, error);
-                    Ok(Heard::Elsewhere(Box::new(answer)))
+                    Ok(Heard::Elsewhere(answer))
                 }
                 Err((on_top, _)) => {
                     self.failed(other, on_top);

@@ -264,7 +264,7 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Answer, Failed>> + Send {
+    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
         // Not `async`: a future holds what it was given twice.
         let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
         let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use cache_store::timestamp::Timestamp;
 use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
@@ -78,7 +80,7 @@ pub(crate) struct Origin {
 /// A request ready to be sent, as often as it takes.
 pub(super) struct Outgoing {
     method: Method,
-    target: PathAndQuery,
+    target: Bytes,
     host: HeaderValue,
     fields: Sent,
     pub(super) upload: Upload,
@@ -147,7 +149,7 @@ impl Pool {
     }
 
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
+    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Box<Answer>, Failed> {
         self.budget.deposit();
         if outgoing.fields.upgrade().is_some() {
             outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
@@ -157,9 +159,7 @@ impl Pool {
         let mut failing: Option<Box<Answer>> = None;
         loop {
             let Some(index) = self.choose(tried.all(), outgoing.key) else {
-                return failing
-                    .map(|answer| *answer)
-                    .ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+                return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
             let Some(origin) = self.origin(index) else {
@@ -176,7 +176,7 @@ impl Pool {
                     // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
                     // connection: while others are asked nobody reads it.
                     answer.body.take_what_is_here(HELD_BYTES_MAX).await;
-                    failing = Some(Box::new(answer));
+                    failing = Some(answer);
                     continue;
                 }
                 Ok(answer) => return Ok(answer),
@@ -191,7 +191,7 @@ impl Pool {
             };
             let left = self.steering.left(self.clock.now(), tried.all());
             if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
-                return failing.map(|answer| *answer).ok_or(failed);
+                return failing.ok_or(failed);
             }
             origin.counters.moved_on();
             last = Some(failed);
@@ -214,7 +214,7 @@ impl Pool {
         origin: &Origin,
         outgoing: &mut Outgoing,
         tried: &mut Tried,
-    ) -> Result<Answer, (OriginError, Attempt)> {
+    ) -> Result<Box<Answer>, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         if !origin.has_capacity() {
             return Err((OriginError::Overload, unsent));
@@ -229,8 +229,8 @@ impl Pool {
             None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
         };
         loop {
-            let requested_at = self.clock.now();
             let began_micros = self.clock.micros();
+            let requested_at = Timestamp::from_millis(began_micros / 1000);
             let mut received = Received::new(outgoing.interim.clone());
             received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
@@ -239,7 +239,7 @@ impl Pool {
                 received.may_switch(offered);
             }
             let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
-                Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
+                Ok(Heard::Elsewhere(answer)) => return Ok(answer),
                 Ok(Heard::Here) => {
                     let switched = if connection.has_switched() {
                         let switched = outgoing.switched(&mut received);
@@ -249,8 +249,9 @@ impl Pool {
                     } else {
                         None
                     };
-                    let micros = self.clock.micros().saturating_sub(began_micros);
-                    let received_at = self.clock.now();
+                    let now_micros = self.clock.micros();
+                    let micros = now_micros.saturating_sub(began_micros);
+                    let received_at = Timestamp::from_millis(now_micros / 1000);
                     origin.pulse.beat(received_at);
                     if let Some(limiter) = &origin.limiter {
                         limiter.answered(micros, origin.connections.active());
@@ -286,7 +287,7 @@ impl Pool {
                         switched,
                         slot,
                     };
-                    return Ok(Answer {
+                    return Ok(Box::new(Answer {
                         status: received.status,
                         fields: received.fields,
                         body: OriginBody::new(here, open),
@@ -298,7 +299,7 @@ impl Pool {
                         requested_at,
                         received_at,
                         origin_micros: micros,
-                    });
+                    }));
                 }
                 Err(error) => error,
             };
@@ -321,10 +322,10 @@ impl Pool {
         origin: &Origin,
         name: Option<&Arc<str>>,
         client: Option<SocketAddr>,
-    ) -> Result<Connection, OriginError> {
+    ) -> Result<Box<Connection>, OriginError> {
         origin.connections.make_room();
         let socket = self.connect(origin, name, client).await?;
-        Ok(Connection::new(socket, name.cloned(), client))
+        Ok(Box::new(Connection::new(socket, name.cloned(), client)))
     }
 
     pub(super) async fn connect(
@@ -513,7 +514,7 @@ impl Outgoing {
         };
         Ok(Self {
             method: ask.method,
-            target: PathAndQuery::from_maybe_shared(ask.target).map_err(|_| OriginError::Target)?,
+            target: checked(ask.target)?,
             host: host.map_err(|_| OriginError::Target)?,
             fields: ask.fields,
             upload: Upload::new(ask.body),
@@ -535,9 +536,13 @@ impl Outgoing {
 
     /// The head as it is sent. RFC 9112 §3, §5.
     fn render(&self, out: &mut Vec<u8>) {
-        let target = self.target.as_str().as_bytes();
-        let start: [&[u8]; 5] =
-            [self.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: ", self.host.as_bytes()];
+        let start: [&[u8]; 5] = [
+            self.method.as_str().as_bytes(),
+            b" ",
+            &self.target,
+            b" HTTP/1.1\r\nhost: ",
+            self.host.as_bytes(),
+        ];
         for part in start {
             out.extend_from_slice(part);
         }
@@ -618,6 +623,29 @@ impl Outgoing {
             held: false,
         }
     }
+}
+
+/// A target as it may stand in a request line. What comes here is in normal form, and of plain bytes at a glance; anything else
+/// is read.
+fn checked(target: Bytes) -> Result<Bytes, OriginError> {
+    let is_odd = |byte: u8| {
+        // Without a branch: many bytes at once.
+        (byte <= b' ')
+            | (byte >= 0x7f)
+            | (byte == b'"')
+            | (byte == b'#')
+            | (byte == b'<')
+            | (byte == b'>')
+            | (byte == b'\\')
+            | (byte == b'^')
+            | (byte == b'`')
+            | ((byte >= b'{') & (byte <= b'}'))
+    };
+    if target.first() == Some(&b'/') && !target.iter().fold(false, |odd, byte| odd | is_odd(*byte)) {
+        return Ok(target);
+    }
+    let read = PathAndQuery::from_maybe_shared(target).map_err(|_| OriginError::Target)?;
+    Ok(Bytes::copy_from_slice(read.as_str().as_bytes()))
 }
 
 /// What TLS to a pool's origins is set up from.

@@ -152,6 +152,10 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a field speaks of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
 fn is_hop_by_hop(name: &[u8]) -> bool {
     use FieldId::{Connection, KeepAlive, Other, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade};
+    // Most names are not as long as any of them.
+    if !matches!(name.len(), 2 | 7 | 10 | 16..=18 | 25) {
+        return false;
+    }
     match FieldId::of(name) {
         Connection | KeepAlive | ProxyConnection | Te | Trailer | TransferEncoding | Upgrade => true,
         Other => {

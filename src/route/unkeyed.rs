@@ -19,6 +19,9 @@ enum Barred {
 
 /// Whether a field is kept from the origin.
 pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
+    if !begins_as_known(name) {
+        return false;
+    }
     let found = TABLE.iter().find(|(known, ..)| is_alike(name, known));
     match found {
         Some((_, Barred::Always, _)) => true,
@@ -32,11 +35,38 @@ pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
 /// Whether an origin may take `name` for `known`, which is lower case.
 pub(crate) fn is_alike(name: &[u8], known: &str) -> bool {
     name.len() == known.len()
-        && name.iter().zip(known.as_bytes()).all(|(byte, known)| {
-            let folded = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-            folded == *known
-        })
+        && name.iter().zip(known.as_bytes()).all(|(byte, known)| folded(*byte) == *known)
 }
+
+/// A byte of a name as origins compare it.
+const fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+/// Whether a name of the tables begins so and is as long: most of what clients send is not worth a search.
+fn begins_as_known(name: &[u8]) -> bool {
+    let Some(first) = name.first() else { return false };
+    let lengths = LENGTHS.get(usize::from(folded(*first))).copied().unwrap_or(0);
+    u32::try_from(name.len()).is_ok_and(|length| lengths.checked_shr(length).unwrap_or(0) & 1 == 1)
+}
+
+/// By the first byte of a name of the tables: a bit for each length that such a name has.
+const LENGTHS: [u64; 256] = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < TABLE.len() {
+        let name = TABLE[at].0.as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    at = 0;
+    while at < DISGUISED.len() {
+        let name = DISGUISED[at].as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
+};
 
 /// Name, how far it is barred, and what it does to whom.
 #[rustfmt::skip]
