@@ -78,19 +78,16 @@ impl Connections {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// A slot, at once or after waiting in line.
+    /// A slot, if one is free.
+    pub(crate) fn slot_now(&self) -> Option<Slot> {
+        Arc::clone(&self.slots).try_acquire_owned().ok().map(Slot)
+    }
+
+    /// A slot after waiting in line.
     ///
     /// # Errors
     /// [`OriginError::QueueFull`], [`OriginError::QueueTimeout`].
-    pub(crate) async fn slot(&self, clock: &Clock) -> Result<Slot, OriginError> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(Slot(permit));
-        }
-        // Boxed: most never wait.
-        Box::pin(self.wait(clock)).await
-    }
-
-    async fn wait(&self, clock: &Clock) -> Result<Slot, OriginError> {
+    pub(crate) async fn slot_in_line(&self, clock: &Clock) -> Result<Slot, OriginError> {
         let _place = Place::take(&self.waiting, self.waiting_max).ok_or(OriginError::QueueFull)?;
         match clock.timeout(self.queue_timeout, Arc::clone(&self.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Slot(permit)),

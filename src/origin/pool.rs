@@ -158,15 +158,17 @@ impl Pool {
         let mut last: Option<Failed> = None;
         let mut failing: Option<Box<Answer>> = None;
         loop {
-            let Some(index) = self.choose(tried.all(), outgoing.key) else {
+            // Read once for all that happens in this moment.
+            let began_micros = self.clock.micros();
+            let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
                 return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
             let Some(origin) = self.origin(index) else {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
-            let began_micros = self.clock.micros();
-            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
+            let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
+            let (error, attempt) = match asking.await {
                 Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
                     if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
@@ -198,8 +200,8 @@ impl Pool {
         }
     }
 
-    pub(super) fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
-        self.steering.choose(self.clock.now(), tried, key, self.loads())
+    pub(super) fn choose(&self, now: Timestamp, tried: &[usize], key: Option<Key>) -> Option<usize> {
+        self.steering.choose(now, tried, key, self.loads())
     }
 
     /// What each origin is doing.
@@ -212,6 +214,7 @@ impl Pool {
         self: &Arc<Self>,
         index: usize,
         origin: &Origin,
+        mut began_micros: u64,
         outgoing: &mut Outgoing,
         tried: &mut Tried,
     ) -> Result<Box<Answer>, (OriginError, Attempt)> {
@@ -219,18 +222,29 @@ impl Pool {
         if !origin.has_capacity() {
             return Err((OriginError::Overload, unsent));
         }
-        let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
+        let slot = match origin.connections.slot_now() {
+            Some(slot) => slot,
+            None => {
+                // Boxed: most never wait.
+                let waiting = Box::pin(origin.connections.slot_in_line(&self.clock)).await;
+                began_micros = self.clock.micros();
+                waiting.map_err(|error| (error, unsent))?
+            }
+        };
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
         let client = outgoing.introduced(self.settings.transport.proxy_protocol);
-        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
+        let kept = origin.connections.take_idle(name.as_deref(), client, at(began_micros));
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
+            None => {
+                let fresh = self.open(origin, name.as_ref(), client).await;
+                began_micros = self.clock.micros();
+                fresh.map_err(|error| (error, unsent))?
+            }
         };
         loop {
-            let began_micros = self.clock.micros();
-            let requested_at = Timestamp::from_millis(began_micros / 1000);
+            let requested_at = at(began_micros);
             let mut received = Received::new(outgoing.interim.clone());
             received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
@@ -238,7 +252,9 @@ impl Pool {
                 connection.may_switch();
                 received.may_switch(offered);
             }
-            let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
+            let exchange =
+                self.exchange(index, requested_at, &mut connection, outgoing, &mut received, tried);
+            let error = match exchange.await {
                 Ok(Heard::Elsewhere(answer)) => return Ok(answer),
                 Ok(Heard::Here) => {
                     let switched = if connection.has_switched() {
@@ -251,7 +267,7 @@ impl Pool {
                     };
                     let now_micros = self.clock.micros();
                     let micros = now_micros.saturating_sub(began_micros);
-                    let received_at = Timestamp::from_millis(now_micros / 1000);
+                    let received_at = at(now_micros);
                     origin.pulse.beat(received_at);
                     if let Some(limiter) = &origin.limiter {
                         limiter.answered(micros, origin.connections.active());
@@ -290,7 +306,7 @@ impl Pool {
                     return Ok(Box::new(Answer {
                         status: received.status,
                         fields: received.fields,
-                        body: OriginBody::new(here, open),
+                        body: OriginBody::new(here, open, received_at),
                         framing,
                         length,
                         pool: Arc::clone(&self.settings.name),
@@ -314,6 +330,7 @@ impl Pool {
             }
             drop(connection);
             connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
+            began_micros = self.clock.micros();
         }
     }
 
@@ -426,8 +443,8 @@ impl Pool {
     }
 
     /// An origin answered to the end.
-    pub(crate) fn succeeded(&self, index: usize) {
-        self.steering.succeeded(index, self.clock.now());
+    pub(crate) fn succeeded(&self, index: usize, now: Timestamp) {
+        self.steering.succeeded(index, now);
         if let Some(origin) = self.origin(index)
             && origin.doubted.load(Ordering::Relaxed)
         {
@@ -623,6 +640,11 @@ impl Outgoing {
             held: false,
         }
     }
+}
+
+/// The time of a reading.
+const fn at(micros: u64) -> Timestamp {
+    Timestamp::from_millis(micros / 1000)
 }
 
 /// A target as it may stand in a request line. What comes here is in normal form, and of plain bytes at a glance; anything else
