@@ -92,6 +92,14 @@ impl OriginBody {
         Some(Tunnel::new(connection.into_socket(), self.here, protocol, idle_limit, place))
     }
 
+    /// All of it, where all of it has come and nothing follows it; else itself.
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self { here, open: None, trailers: None, broken: None } => Ok(here),
+            coming => Err(coming),
+        }
+    }
+
     /// Whether nothing more will come: it ended, whole or not.
     pub fn is_end(&self) -> bool {
         self.open.is_none() && self.here.is_empty() && self.broken.is_none()

@@ -115,6 +115,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its fields, without hop-by-hop ones and without framing.
     pub fields: HeaderMap,
+    /// Whether one of them may be of those that nodes of a tier tell each other.
+    pub(crate) may_have_ours: bool,
     /// The body.
     pub body: OriginBody,
     /// How its end is known.

@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::framing::Listen;
+use super::parent::proof::OURS;
 use crate::config::limits::INTERIM_MAX;
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
@@ -25,6 +26,8 @@ pub(crate) struct Received {
     pub(crate) status: StatusCode,
     /// Fit to be stored and sent on, once the head is complete.
     pub(crate) fields: HeaderMap,
+    /// One of them may be what nodes of a tier tell each other.
+    pub(crate) may_have_ours: bool,
     data: Vec<u8>,
     /// To be taken out again.
     nominated: Vec<HeaderName>,
@@ -100,6 +103,7 @@ impl Listen for Received {
         if self.fields.is_empty() {
             self.fields.reserve(FIELDS_USUAL);
         }
+        self.may_have_ours |= name.as_str().starts_with(OURS);
         // A bound far below the map's own.
         let _ = self.fields.try_append(name, value);
     }

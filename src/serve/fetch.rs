@@ -690,8 +690,17 @@ fn kept_fields(
     with_via(walk, kept)
 }
 
+/// The fields of an answer that goes around the cache.
+pub(super) fn fields_on(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
+    if is_plain(&fields) {
+        return with_via(walk, fields);
+    }
+    let tags = take_tags(&mut fields);
+    sent_fields(walk, fields, &tags)
+}
+
 /// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
+fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
     let mut sent = without(fields, &[]);
     if walk.for_node() {
         sent.remove(TIER);
@@ -753,7 +762,7 @@ pub(crate) fn via(node: &str) -> Option<HeaderValue> {
 }
 
 /// Takes the surrogate keys out of a head: they are for caches, not for clients.
-pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
+fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
     if !fields.keys().any(is_tag_field) {
         return Box::default();
     }

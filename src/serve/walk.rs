@@ -397,7 +397,9 @@ impl Walk {
             // Boxed: few routes have more than one pool.
             Box::pin(self.ask_one_after_another(itinerary, fields)).await?
         };
-        remove_ours(&mut answer.fields);
+        if answer.may_have_ours {
+            remove_ours(&mut answer.fields);
+        }
         Ok(answer)
     }
 
