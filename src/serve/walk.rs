@@ -377,7 +377,8 @@ impl Walk {
                 interim: self.interim.as_ref(),
                 surplus: self.surplus(),
             };
-            if let Some(answer) = parents.ask(&wanted, self.edge.footing()).await {
+            // Boxed: few nodes have any.
+            if let Some(answer) = Box::pin(parents.ask(&wanted, self.edge.footing())).await {
                 return Ok(answer);
             }
         }

@@ -214,9 +214,11 @@ impl RequestControl {
         if honour == RequestDirectives::NONE {
             return control;
         }
-        let mut present = false;
+        let present = fields.has(&header::CACHE_CONTROL);
+        if !present && !fields.has(&header::PRAGMA) {
+            return control;
+        }
         for line in fields.values(&header::CACHE_CONTROL) {
-            present = true;
             for directive in Directives::new(line) {
                 control.add(&directive, honour);
             }
