@@ -11,7 +11,7 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -52,6 +52,10 @@ pub struct StoredResponse {
     epoch: AtomicU64,
     /// The moment of the soft purge that reached it, in milliseconds; [`NOT_PURGED`] or [`PURGED_HARD`].
     purged: AtomicU64,
+    /// The round of `tiers::sizing` in which every size was seen to have it; none has number 0.
+    settled: AtomicU32,
+    /// Whether a line is its `Date`.
+    has_date: bool,
 }
 
 #[derive(Debug, Default)]
@@ -160,11 +164,16 @@ impl StoredResponse {
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
+        let mut lines = blob.get(..lines_len as usize)?.split(|byte| *byte == b'\n');
+        let has_date =
+            lines.any(|line| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:")));
         Some(Self {
+            has_date,
             blob,
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
             body,
@@ -208,6 +217,7 @@ impl StoredResponse {
             blob.extend_from_slice(b"\r\n");
         }
         let lines_len = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+        let has_date = fields.contains_key(header::DATE);
         blob.extend_from_slice(b"\r\n");
         let body = if inline {
             for piece in &body {
@@ -229,10 +239,12 @@ impl StoredResponse {
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Self {
+            has_date,
             blob: Bytes::from(blob),
             lines_len,
             status,
             owed: AtomicBool::new(false),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
             body,
@@ -254,10 +266,12 @@ impl StoredResponse {
             coding: self.coding(),
         };
         Self {
+            has_date: self.has_date,
             blob: self.blob.clone(),
             lines_len: self.lines_len,
             status: self.status,
             owed: AtomicBool::new(self.is_owed()),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(self.coding_notes()),
             rare: Some(Box::new(rare)),
             body: self.body.clone(),
@@ -334,6 +348,12 @@ impl StoredResponse {
     /// Header lines in HTTP/1 form, each ended by CRLF, without the empty line.
     pub fn lines(&self) -> &[u8] {
         self.blob.get(..self.lines_len as usize).unwrap_or_default()
+    }
+
+    /// Whether a line is its `Date`, which nearly all have.
+    #[inline]
+    pub const fn has_date(&self) -> bool {
+        self.has_date
     }
 
     /// The header lines, the empty line and, if [`StoredResponse::is_inline`], the whole body: one write.
@@ -492,6 +512,17 @@ impl StoredResponse {
         });
         let forms = self.known_forms().map_or(0, Forms::weight);
         shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
+    }
+
+    /// The round in which every size of `tiers::sizing` was seen to have it.
+    #[inline]
+    pub(crate) fn settled(&self) -> u32 {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Every size was, in this round.
+    pub(crate) fn settle(&self, round: u32) {
+        self.settled.store(round, Ordering::Relaxed);
     }
 
     /// The disk gets it when it is asked for again.

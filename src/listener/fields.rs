@@ -360,11 +360,12 @@ impl FieldId {
     #[inline]
     pub fn of(name: &[u8]) -> Self {
         let mut lower = [0; NAME_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else { return Self::Other };
-        lower.copy_from_slice(name);
+        let Some(room) = lower.get_mut(..name.len()) else { return Self::Other };
+        room.copy_from_slice(name);
+        // All of it: so many bytes, and no other number, are a few instructions.
         lower.make_ascii_lowercase();
         // The compiler goes by length first: a name is compared with the few that share its own.
-        match &*lower {
+        match lower.get(..name.len()).unwrap_or_default() {
             b"te" => Self::Te,
             b"via" => Self::Via,
             b"host" => Self::Host,
@@ -418,6 +419,11 @@ impl cache_store::rules::Fields for Fields {
             FieldId::Other => self.values(name).next().is_some(),
             id => self.has(id),
         }
+    }
+
+    #[inline]
+    fn has_directives(&self) -> bool {
+        self.has_any(&[FieldId::CacheControl, FieldId::Pragma])
     }
 }
 

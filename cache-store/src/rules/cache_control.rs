@@ -211,14 +211,12 @@ impl RequestControl {
     pub fn of<F: Fields>(fields: &F, policy: &Policy) -> Self {
         let mut control = Self::default();
         let honour = policy.honour;
-        if honour == RequestDirectives::NONE {
+        if honour == RequestDirectives::NONE || !fields.has_directives() {
             return control;
         }
-        let present = fields.has(&header::CACHE_CONTROL);
-        if !present && !fields.has(&header::PRAGMA) {
-            return control;
-        }
+        let mut present = false;
         for line in fields.values(&header::CACHE_CONTROL) {
+            present = true;
             for directive in Directives::new(line) {
                 control.add(&directive, honour);
             }

@@ -56,6 +56,11 @@ pub trait Fields {
     fn has(&self, name: &HeaderName) -> bool {
         self.values(name).next().is_some()
     }
+
+    /// Whether there may be a `Cache-Control` or a `Pragma`: most requests have neither, and who knows at once need not search.
+    fn has_directives(&self) -> bool {
+        true
+    }
 }
 
 impl Fields for HeaderMap {
