@@ -210,6 +210,7 @@ impl Pool {
     }
 
     /// One origin; a kept connection that turns out to be dead is replaced once.
+    #[allow(clippy::too_many_lines)] // one request, from its slot to its answer
     pub(super) async fn ask_origin(
         self: &Arc<Self>,
         index: usize,
@@ -222,26 +223,24 @@ impl Pool {
         if !origin.has_capacity() {
             return Err((OriginError::Overload, unsent));
         }
-        let slot = match origin.connections.slot_now() {
-            Some(slot) => slot,
-            None => {
-                // Boxed: most never wait.
-                let waiting = Box::pin(origin.connections.slot_in_line(&self.clock)).await;
-                began_micros = self.clock.micros();
-                waiting.map_err(|error| (error, unsent))?
-            }
+        let slot = if let Some(slot) = origin.connections.slot_now() {
+            slot
+        } else {
+            // Boxed: most never wait.
+            let waiting = Box::pin(origin.connections.slot_in_line(&self.clock)).await;
+            began_micros = self.clock.micros();
+            waiting.map_err(|error| (error, unsent))?
         };
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
         let client = outgoing.introduced(self.settings.transport.proxy_protocol);
         let kept = origin.connections.take_idle(name.as_deref(), client, at(began_micros));
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => {
-                let fresh = self.open(origin, name.as_ref(), client).await;
-                began_micros = self.clock.micros();
-                fresh.map_err(|error| (error, unsent))?
-            }
+        let mut connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let fresh = self.open(origin, name.as_ref(), client).await;
+            began_micros = self.clock.micros();
+            fresh.map_err(|error| (error, unsent))?
         };
         loop {
             let requested_at = at(began_micros);
@@ -651,25 +650,26 @@ const fn at(micros: u64) -> Timestamp {
 /// A target as it may stand in a request line. What comes here is in normal form, and of plain bytes at a glance; anything else
 /// is read.
 fn checked(target: Bytes) -> Result<Bytes, OriginError> {
-    let is_odd = |byte: u8| {
-        // Without a branch: many bytes at once.
-        (byte <= b' ')
-            | (byte >= 0x7f)
-            | (byte == b'"')
-            | (byte == b'#')
-            | (byte == b'<')
-            | (byte == b'>')
-            | (byte == b'\\')
-            | (byte == b'^')
-            | (byte == b'`')
-            | ((byte >= b'{') & (byte <= b'}'))
-    };
-    if target.first() == Some(&b'/') && !target.iter().fold(false, |odd, byte| odd | is_odd(*byte)) {
+    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|is| *is);
+    if target.first() == Some(&b'/') && target.iter().all(is_plain) {
         return Ok(target);
     }
     let read = PathAndQuery::from_maybe_shared(target).map_err(|_| OriginError::Target)?;
     Ok(Bytes::copy_from_slice(read.as_str().as_bytes()))
 }
+
+/// What stands in most targets, and may.
+#[allow(clippy::cast_possible_truncation)] // below 256
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] =
+            matches!(byte as u8, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
+        byte += 1;
+    }
+    plain
+};
 
 /// What TLS to a pool's origins is set up from.
 fn files(pool: &config::Pool) -> impl Iterator<Item = &Path> {

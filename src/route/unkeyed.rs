@@ -19,17 +19,17 @@ enum Barred {
 
 /// Whether a field is kept from the origin.
 pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
-    if !begins_as_known(name) {
-        return false;
+    if may_be_one_of(name, &TABLE_LENGTHS)
+        && let Some((_, barred, _)) = TABLE.iter().find(|(known, ..)| is_alike(name, known))
+    {
+        return match barred {
+            Barred::Always => true,
+            Barred::FromFills => purpose == Purpose::Fill,
+        };
     }
-    let found = TABLE.iter().find(|(known, ..)| is_alike(name, known));
-    match found {
-        Some((_, Barred::Always, _)) => true,
-        Some((_, Barred::FromFills, _)) => purpose == Purpose::Fill,
-        None => DISGUISED
-            .iter()
-            .any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
-    }
+    may_be_one_of(name, &DISGUISED_LENGTHS)
+        && name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+        && DISGUISED.iter().any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether an origin may take `name` for `known`, which is lower case.
@@ -43,15 +43,17 @@ const fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Whether a name of the tables begins so and is as long: most of what clients send is not worth a search.
-fn begins_as_known(name: &[u8]) -> bool {
+/// Whether a name of a table begins so and is as long: most of what clients send is not worth a search.
+fn may_be_one_of(name: &[u8], lengths: &Lengths) -> bool {
     let Some(first) = name.first() else { return false };
-    let lengths = LENGTHS.get(usize::from(folded(*first))).copied().unwrap_or(0);
+    let lengths = lengths.get(usize::from(folded(*first))).copied().unwrap_or(0);
     u32::try_from(name.len()).is_ok_and(|length| lengths.checked_shr(length).unwrap_or(0) & 1 == 1)
 }
 
-/// By the first byte of a name of the tables: a bit for each length that such a name has.
-const LENGTHS: [u64; 256] = {
+/// By the first byte of the names of a table: a bit for each length that such a name has.
+type Lengths = [u64; 256];
+
+static TABLE_LENGTHS: Lengths = {
     let mut lengths = [0; 256];
     let mut at = 0;
     while at < TABLE.len() {
@@ -59,7 +61,12 @@ const LENGTHS: [u64; 256] = {
         lengths[name[0] as usize] |= 1 << name.len();
         at += 1;
     }
-    at = 0;
+    lengths
+};
+
+static DISGUISED_LENGTHS: Lengths = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
     while at < DISGUISED.len() {
         let name = DISGUISED[at].as_bytes();
         lengths[name[0] as usize] |= 1 << name.len();

@@ -524,9 +524,8 @@ fn begin(
     let mut fields = std::mem::take(&mut answer.fields);
     let is_plain = is_plain(&fields);
     let tags = if is_plain { Box::default() } else { take_tags(&mut fields) };
-    let sent = |fields, tags: &[Box<str>]| match is_plain {
-        true => with_via(walk, fields),
-        false => sent_fields(walk, fields, tags),
+    let sent = |fields, tags: &[Box<str>]| {
+        if is_plain { with_via(walk, fields) } else { sent_fields(walk, fields, tags) }
     };
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer, &fields);
