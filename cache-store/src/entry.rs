@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::form::{Form, Forms};
 use crate::large::Large;
 use crate::rules::coding::Coding;
@@ -24,6 +24,7 @@ use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
 use crate::rules::validator::strong_validator;
 use crate::rules::{Freshness, VarySpec};
+use crate::tiers::admit::Tick;
 pub use crate::tiers::arena::Lendable;
 use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
@@ -39,8 +40,9 @@ pub struct StoredResponse {
     blob: Bytes,
     lines_len: u32,
     status: StatusCode,
-    /// A full disk takes it at its second request, which has not come yet.
-    owed: AtomicBool,
+    /// A full disk takes it at a later request, which has not come yet: 0 where none is waited for, or the [`Tick`] of its coming
+    /// and one.
+    owed: AtomicU8,
     /// [`StoredResponse::coding_notes`].
     coding_notes: AtomicU8,
     /// Parts that few responses have, boxed together to keep the rest small.
@@ -172,7 +174,7 @@ impl StoredResponse {
             blob,
             lines_len,
             status,
-            owed: AtomicBool::new(false),
+            owed: AtomicU8::new(0),
             settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
@@ -243,7 +245,7 @@ impl StoredResponse {
             blob: Bytes::from(blob),
             lines_len,
             status,
-            owed: AtomicBool::new(false),
+            owed: AtomicU8::new(0),
             settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
@@ -270,7 +272,7 @@ impl StoredResponse {
             blob: self.blob.clone(),
             lines_len: self.lines_len,
             status: self.status,
-            owed: AtomicBool::new(self.is_owed()),
+            owed: AtomicU8::new(self.owed.load(Ordering::Acquire)),
             settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(self.coding_notes()),
             rare: Some(Box::new(rare)),
@@ -525,20 +527,20 @@ impl StoredResponse {
         self.settled.store(round, Ordering::Relaxed);
     }
 
-    /// The disk gets it when it is asked for again.
-    pub(crate) fn owe(&self) {
-        self.owed.store(true, Ordering::Release);
+    /// The disk gets it when it is asked for later; it came at `now`.
+    pub(crate) fn owe(&self, now: Tick) {
+        self.owed.store(now.0 + 1, Ordering::Release);
     }
 
-    /// Whether the disk is to get it now.
+    /// When it came, if the disk is still to get it.
     #[inline]
-    pub(crate) fn is_owed(&self) -> bool {
-        self.owed.load(Ordering::Acquire)
+    pub(crate) fn owed_since(&self) -> Option<Tick> {
+        self.owed.load(Ordering::Acquire).checked_sub(1).map(Tick)
     }
 
-    /// The same, and from now on no longer.
+    /// Whether the disk was still to get it; from now on no longer.
     pub(crate) fn take_owed(&self) -> bool {
-        self.owed.swap(false, Ordering::AcqRel)
+        self.owed.swap(0, Ordering::AcqRel) != 0
     }
 
     /// What the purges say about it.

@@ -106,6 +106,8 @@ pub(crate) struct Asked {
     /// Why the real cache asked the origin says nothing about its size.
     pub(crate) regardless: bool,
     pub(crate) policy: Policy,
+    /// Where memory has it: it is a request at which a full disk takes it, or later.
+    pub(crate) again: bool,
     /// A full disk takes everything now.
     pub(crate) disk_takes_all: bool,
 }
@@ -254,7 +256,7 @@ impl Sample {
             if !on_disk {
                 let kept = (kept.until_millis, kept.epoch);
                 let room = |bytes| room_of(rate, bytes + BESIDE, bytes);
-                disk.offer(key, bytes, room, kept, real_memory, asked.disk_takes_all);
+                disk.offer(key, bytes, room, kept, real_memory && asked.again, asked.disk_takes_all);
             }
         }
         if asked.regardless {

@@ -53,6 +53,7 @@ impl CacheStore {
             now_millis: now.as_millis(),
             regardless,
             policy: self.objects().policy(),
+            again: self.is_asked_again(stored),
             disk_takes_all: self.disk().is_some_and(|disk| disk.takes_all()),
         };
         let settled = self.sizing.asked(&asked, |epoch| {

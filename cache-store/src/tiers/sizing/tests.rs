@@ -39,6 +39,7 @@ fn asked(number: u64, bytes: u64) -> Asked {
         now_millis: 0,
         regardless: false,
         policy: Policy::Worth { exponent: 0.7 },
+        again: true,
         disk_takes_all: false,
     }
 }
