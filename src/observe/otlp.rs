@@ -1,4 +1,4 @@
-//! Spans to an OpenTelemetry receiver: OTLP over HTTP, JSON (the protocol's §OTLP/HTTP), behind the feature `otlp`.
+//! Spans to an OpenTelemetry receiver: OTLP over HTTP, JSON (the protocol's §OTLP/HTTP), behind the feature `otlp`, a default one.
 //!
 //! One thread reads what who watches the log live reads ([`Tap`]), so no worker does more than that costs it; lines of requests whose
 //! trace is recorded become spans, a block of lines one call. A receiver that is slow or away costs spans, and they are counted.
