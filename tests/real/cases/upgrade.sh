@@ -3,8 +3,10 @@
 # TIDEGATE_UPGRADES: how many upgrades (3); TIDEGATE_UPGRADE_REQUESTS: how many requests meanwhile at least (20000), besides those
 # over TLS and HTTP/2; TIDEGATE_UPGRADE_CRASHES, TIDEGATE_UPGRADE_MISTAKES: how many binaries that crash at their start (2)
 # and files with a mistake (2) come between; TIDEGATE_UPGRADE_RELOADS: how many reloads (0).
-# TIDEGATE_UPGRADE_LOAD: percent of what the node answers alone, which is measured first; then as many requests a second come over HTTP/1,
-# whether the ones before are answered or not, and that it was at least 70 is a claim. Without it clients ask as fast as they are answered.
+# Clients ask as fast as they are answered. What that comes to without upgrades is measured first, and how much of it was left with them is
+# told; TIDEGATE_UPGRADE_LOAD: so many percent are a claim, for a machine that does nothing else.
+#
+# Not at a pace (h2load --rps): a client of h2load's that has lost its connection to the old process never gets back to its pace.
 
 upgrades=${TIDEGATE_UPGRADES:-3}
 requests=${TIDEGATE_UPGRADE_REQUESTS:-20000}
@@ -142,15 +144,14 @@ ask_up /index.html
 paths="/index.html /style.css /app.js /strict/page.html /brief/page.html"
 for path in $paths; do echo "http://site.test$path"; done >"$work/up.urls"
 rm -f "$up/stop"
-# HTTP/1.1 by as many requests as the node answers, or as many as were asked for, round after round; HTTP/2 by a client that
-# understands GOAWAY.
+# HTTP/1.1 by as many requests as the node answers, round after round; HTTP/2 by a client that understands GOAWAY.
 round=5000
 load1() {
   local rounds=0 began ended
   began=$(date +%s%N)
   while [ ! -e "$up/stop" ] || [ $((rounds * round)) -lt "$requests" ]; do
     rounds=$((rounds + 1))
-    h2load --h1 -n "$round" -c 16 "$@" -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" >"$up/round.out" 2>&1
+    h2load --h1 -n "$round" -c 16 -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" >"$up/round.out" 2>&1
     if ! grep -q "status codes: $round 2xx" "$up/round.out" || ! grep -q "$round succeeded, 0 failed" "$up/round.out"; then
       cat "$up/round.out"
     fi
@@ -163,13 +164,9 @@ spawn "$up/load2.out" node "$root/tests/real/load2.mjs" "$up_tls" "$work/ca.pem"
 load2=$pid
 # What it answers over HTTP/1 beside that.
 capacity=$(h2load --h1 -D 5 -c 16 -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" 2>&1 | sed -n 's/^finished in [^,]*, \([0-9]*\)[.0-9]* req.s.*/\1/p')
-paced=()
-if [ -n "$load" ]; then
-  # In rounds of some seconds, so that their beginnings do not count.
-  round=$((capacity * load / 100 * 4 / 16 * 16))
-  paced=(--rps "$((capacity * load / 1600 + 1))")
-fi
-load1 "${paced[@]}" >"$up/load1.out" 2>&1 &
+# In rounds of some seconds where that is to be compared, so that their beginnings do not count.
+[ -z "$load" ] || round=$((capacity * 4))
+load1 >"$up/load1.out" 2>&1 &
 load1=$!
 started+=("$load1")
 # A page that changes: whoever purges it must see what it says now, whichever process answers.
@@ -215,7 +212,7 @@ echo "        $upgrades upgrades, $crashes crashes, $mistakes mistakes, $reloads
 rate=$(sed -n '$s/.*requests, \([0-9]*\) a second/\1/p' "$up/load1.out")
 share=$((${rate:-0} * 100 / ${capacity:-1}))
 echo "        HTTP/1: $rate a second on average, $share % of the $capacity a second that it answers without upgrades"
-[ -z "$load" ] || holds "the load was at least 70 % of what the node answers" [ "$share" -ge 70 ]
+[ -z "$load" ] || holds "the load was at least $load % of what the node answers" [ "$share" -ge "$load" ]
 same "HTTP/1: no request failed, and none was answered with an error" 1 "$(wc -l <"$up/load1.out")"
 ended "$load2" 600
 echo "        HTTP/2: $(cat "$up/load2.out")"
