@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cache_store::owing::Owed;
 use cache_store::rules::Codings;
 use cache_store::tiers::segments::OpenError;
 use cache_store::timestamp::Timestamp;
@@ -21,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::admin::NodeNow;
 use crate::clock::Clock;
-use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, PURGE_RECORDS_KEPT};
+use crate::config::limits::{ADMIN_CONNECTIONS_MAX, ORIGIN_SWEEP, OWED_WRITE, PURGE_RECORDS_KEPT};
 use crate::config::{By, Config, Listener, ListenerProtocol, Pool};
 use crate::handover::{Facts, Upgrader};
 use crate::listener;
@@ -33,7 +34,7 @@ use crate::places::Places;
 use crate::reload::Reloader;
 use crate::route::access::SetupError;
 use crate::serve::{Crawlers, Current, Edge};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Phase, Shutdown};
 use crate::start::Prepared;
 
 /// A node that runs.
@@ -314,10 +315,13 @@ impl Running {
 
     /// Completes when the node has ended, however that began.
     pub async fn ended(mut self) {
+        let clock = self.edge().clock.clone();
+        self.shutdown.begun().await;
+        let begun = clock.now();
         self.shutdown.done().await;
+        let finish = Finish::of(&self, begun);
         if self.shutdown.is_succeeded() {
             // Whoever asked for the other process is about to be told that it serves.
-            let clock = self.edge().clock.clone();
             let _ = clock.timeout(ADMIN_FINISH, self.admin_shutdown.done()).await;
         }
         self.admin_shutdown.force();
@@ -334,6 +338,7 @@ impl Running {
             upgrader.give_up();
             observe.log.finish(LOG_FINISH);
             observe.log.end();
+            write_owed(&edge, || finish.goes_on());
             let settled = edge.store.tend_purges(Timestamp::from_secs(0));
             if let Some(disk) = edge.store.disk()
                 && let Err(error) = settled.and_then(|()| disk.close())
@@ -346,6 +351,50 @@ impl Running {
             }
         });
         drop(joined.await);
+    }
+}
+
+/// How long what only memory has may be written to disk at the end: while the drain could have lasted, and a moment in any case. Not
+/// where somebody has asked for the end at once, or does.
+struct Finish {
+    shutdown: Shutdown,
+    clock: Clock,
+    until: Timestamp,
+    was_cut: bool,
+}
+
+impl Finish {
+    /// As of when everybody has left; the end began at `begun`.
+    fn of(running: &Running, begun: Timestamp) -> Self {
+        let edge = running.edge();
+        let now = edge.clock.now();
+        let drained = begun.plus(edge.config.limits.drain_timeout);
+        let was_cut = running.shutdown.phase() == Phase::Cut;
+        // Cut before the drain's time was up: by hand.
+        let until = if was_cut && now < drained { now } else { drained.max(now.plus(OWED_WRITE)) };
+        Self { shutdown: running.shutdown.clone(), clock: edge.clock.clone(), until, was_cut }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.clock.now() < self.until && (self.was_cut || self.shutdown.phase() != Phase::Cut)
+    }
+}
+
+/// Writes to disk what only memory has, so that the next start, or the next process, has it too. Blocks.
+pub(crate) fn write_owed(edge: &Edge, goes_on: impl Fn() -> bool) {
+    match edge.store.write_owed(edge.clock.wall(), goes_on) {
+        Ok(Owed { written: 0, left: 0, .. }) => {}
+        Ok(Owed { written, written_bytes, left }) => {
+            tracing::info!(
+                written,
+                written_bytes,
+                left,
+                "what only memory had was written to the disk cache"
+            );
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what only memory had is lost: it cannot be written to the disk cache");
+        }
     }
 }
 

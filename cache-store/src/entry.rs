@@ -11,12 +11,12 @@
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::form::{Form, Forms};
 use crate::large::Large;
 use crate::rules::coding::Coding;
@@ -24,6 +24,7 @@ use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
 use crate::rules::validator::strong_validator;
 use crate::rules::{Freshness, VarySpec};
+use crate::tiers::admit::Tick;
 pub use crate::tiers::arena::Lendable;
 use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
@@ -39,8 +40,9 @@ pub struct StoredResponse {
     blob: Bytes,
     lines_len: u32,
     status: StatusCode,
-    /// A full disk takes it at its second request, which has not come yet.
-    owed: AtomicBool,
+    /// A full disk takes it at a later request, which has not come yet: 0 where none is waited for, or the [`Tick`] of its coming
+    /// and one.
+    owed: AtomicU8,
     /// [`StoredResponse::coding_notes`].
     coding_notes: AtomicU8,
     /// Parts that few responses have, boxed together to keep the rest small.
@@ -52,6 +54,10 @@ pub struct StoredResponse {
     epoch: AtomicU64,
     /// The moment of the soft purge that reached it, in milliseconds; [`NOT_PURGED`] or [`PURGED_HARD`].
     purged: AtomicU64,
+    /// The round of `tiers::sizing` in which every size was seen to have it; none has number 0.
+    settled: AtomicU32,
+    /// Whether a line is its `Date`.
+    has_date: bool,
 }
 
 #[derive(Debug, Default)]
@@ -160,11 +166,16 @@ impl StoredResponse {
         };
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
+        let mut lines = blob.get(..lines_len as usize)?.split(|byte| *byte == b'\n');
+        let has_date =
+            lines.any(|line| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:")));
         Some(Self {
+            has_date,
             blob,
             lines_len,
             status,
-            owed: AtomicBool::new(false),
+            owed: AtomicU8::new(0),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
             body,
@@ -208,6 +219,7 @@ impl StoredResponse {
             blob.extend_from_slice(b"\r\n");
         }
         let lines_len = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+        let has_date = fields.contains_key(header::DATE);
         blob.extend_from_slice(b"\r\n");
         let body = if inline {
             for piece in &body {
@@ -229,10 +241,12 @@ impl StoredResponse {
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Self {
+            has_date,
             blob: Bytes::from(blob),
             lines_len,
             status,
-            owed: AtomicBool::new(false),
+            owed: AtomicU8::new(0),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(0),
             rare,
             body,
@@ -254,10 +268,12 @@ impl StoredResponse {
             coding: self.coding(),
         };
         Self {
+            has_date: self.has_date,
             blob: self.blob.clone(),
             lines_len: self.lines_len,
             status: self.status,
-            owed: AtomicBool::new(self.is_owed()),
+            owed: AtomicU8::new(self.owed.load(Ordering::Acquire)),
+            settled: AtomicU32::new(0),
             coding_notes: AtomicU8::new(self.coding_notes()),
             rare: Some(Box::new(rare)),
             body: self.body.clone(),
@@ -334,6 +350,12 @@ impl StoredResponse {
     /// Header lines in HTTP/1 form, each ended by CRLF, without the empty line.
     pub fn lines(&self) -> &[u8] {
         self.blob.get(..self.lines_len as usize).unwrap_or_default()
+    }
+
+    /// Whether a line is its `Date`, which nearly all have.
+    #[inline]
+    pub const fn has_date(&self) -> bool {
+        self.has_date
     }
 
     /// The header lines, the empty line and, if [`StoredResponse::is_inline`], the whole body: one write.
@@ -494,20 +516,31 @@ impl StoredResponse {
         shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
     }
 
-    /// The disk gets it when it is asked for again.
-    pub(crate) fn owe(&self) {
-        self.owed.store(true, Ordering::Release);
-    }
-
-    /// Whether the disk is to get it now.
+    /// The round in which every size of `tiers::sizing` was seen to have it.
     #[inline]
-    pub(crate) fn is_owed(&self) -> bool {
-        self.owed.load(Ordering::Acquire)
+    pub(crate) fn settled(&self) -> u32 {
+        self.settled.load(Ordering::Relaxed)
     }
 
-    /// The same, and from now on no longer.
+    /// Every size was, in this round.
+    pub(crate) fn settle(&self, round: u32) {
+        self.settled.store(round, Ordering::Relaxed);
+    }
+
+    /// The disk gets it when it is asked for later; it came at `now`.
+    pub(crate) fn owe(&self, now: Tick) {
+        self.owed.store(now.0 + 1, Ordering::Release);
+    }
+
+    /// When it came, if the disk is still to get it.
+    #[inline]
+    pub(crate) fn owed_since(&self) -> Option<Tick> {
+        self.owed.load(Ordering::Acquire).checked_sub(1).map(Tick)
+    }
+
+    /// Whether the disk was still to get it; from now on no longer.
     pub(crate) fn take_owed(&self) -> bool {
-        self.owed.swap(false, Ordering::AcqRel)
+        self.owed.swap(0, Ordering::AcqRel) != 0
     }
 
     /// What the purges say about it.

@@ -58,10 +58,6 @@ impl Keyer {
 
     /// The primary key of a resource. About 80 ns for an ordinary URL.
     pub fn primary(&self, scheme: &str, authority: &[u8], path: &[u8], query: Option<&[u8]>) -> CacheKey {
-        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
-        // One buffer for the common case: BLAKE3 is fastest when it sees a block at once.
-        let mut block = [0u8; 512];
-        let mut at = 0;
         let absent: &[u8] = &[0xff];
         let parts: [(&[u8], &[u8]); 4] = [
             (&[], scheme.as_bytes()),
@@ -69,20 +65,29 @@ impl Keyer {
             (&[], path),
             query.map_or((absent, &[][..]), |query| (&[][..], query)),
         ];
-        for (mark, part) in parts {
+        let pieces = parts.map(|(mark, part)| {
             let length = u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes();
-            for piece in [mark, &length[..], part] {
-                if let Some(room) = block.get_mut(at..at + piece.len()) {
-                    room.copy_from_slice(piece);
-                    at += piece.len();
-                } else {
-                    hasher.update(block.get(..at).unwrap_or_default());
-                    at = 0;
-                    hasher.update(piece);
-                }
-            }
+            (mark, length, part)
+        });
+        // One buffer for the common case: BLAKE3 is fastest when it sees all at once.
+        let mut block = [0u8; BLOCK_BYTES];
+        let mut at = 0;
+        let mut put = |piece: &[u8]| -> Option<()> {
+            block.get_mut(at..at + piece.len())?.copy_from_slice(piece);
+            at += piece.len();
+            Some(())
+        };
+        let fits = pieces.iter().all(|(mark, length, part)| {
+            put(mark).and_then(|()| put(length)).and_then(|()| put(part)).is_some()
+        });
+        if fits {
+            let whole = block.get(..at).unwrap_or_default();
+            return CacheKey::from_hash(&blake3::keyed_hash(&self.secret, whole));
         }
-        hasher.update(block.get(..at).unwrap_or_default());
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        for (mark, length, part) in pieces {
+            hasher.update(mark).update(&length).update(part);
+        }
         CacheKey::from_hash(&hasher.finalize())
     }
 
@@ -120,6 +125,9 @@ impl std::fmt::Display for CacheKey {
     }
 }
 
+/// Identities up to this length are hashed at once.
+const BLOCK_BYTES: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +157,26 @@ mod tests {
         let longer = vec![b'a'; 5001];
         assert_ne!(keyer.primary("http", b"h", &long, None), keyer.primary("http", b"h", &longer, None));
         assert_eq!(keyer.primary("http", b"h", &long, None), keyer.primary("http", b"h", &long, None));
+    }
+
+    #[test]
+    fn a_url_has_the_same_key_at_once_and_in_pieces() {
+        let keyer = Keyer::new([7; 32]);
+        for length in [0, 1, 200, BLOCK_BYTES - 22, BLOCK_BYTES - 21, BLOCK_BYTES - 20, 300] {
+            for query in [None, Some(&b""[..]), Some(&b"q=1"[..])] {
+                let path = vec![b'a'; length];
+                let mut whole = Vec::new();
+                for part in [b"http", &b"h"[..], &path] {
+                    whole.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+                    whole.extend_from_slice(part);
+                }
+                whole.extend_from_slice(if query.is_none() { b"\xff" } else { b"" });
+                whole.extend_from_slice(&u32::try_from(query.map_or(0, <[u8]>::len)).unwrap().to_le_bytes());
+                whole.extend_from_slice(query.unwrap_or_default());
+                let hash =
+                    CacheKey::from_hash(&blake3::Hasher::new_keyed(&[7; 32]).update(&whole).finalize());
+                assert_eq!(keyer.primary("http", b"h", &path, query), hash, "{length} {query:?}");
+            }
+        }
     }
 }

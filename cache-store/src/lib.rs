@@ -18,6 +18,7 @@ pub mod handover;
 pub mod key;
 pub mod large;
 pub mod lookup;
+pub mod owing;
 pub mod purge;
 pub mod rules;
 mod stock;

@@ -158,6 +158,12 @@ impl Stock {
         }
     }
 
+    /// The address of what is stored under `key`, if that is in it.
+    pub(crate) fn address_of(&self, key: CacheKey) -> Option<Address> {
+        let shard = self.shards.get(shard_of(key))?.lock();
+        shard.items.get(&key).map(|item| item.address.clone())
+    }
+
     /// About to read what a disk has, which is so many objects: its share is such that they find room.
     pub(crate) fn prepare(&self, objects: u64) -> u64 {
         let room = (SHARDS * ITEMS_MAX / 2) as u64;

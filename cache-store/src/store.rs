@@ -24,9 +24,11 @@ use crate::rules::update::{HeadEffect, head_effect};
 use crate::rules::validator::has_validator;
 use crate::rules::{Coding, Fields, Policy, Purged, RequestControl, RequestHead, ResponseHead, VarySpec};
 use crate::stock::{Address, Item, Stock};
+use crate::tiers::admit::Recency;
 use crate::tiers::disk::Disk;
+use crate::tiers::gate::Answered;
 pub use crate::tiers::objects::MemoryAdmission;
-use crate::tiers::objects::{Inserted, Objects, Slot};
+use crate::tiers::objects::{Goal, Inserted, Objects, Slot};
 use crate::tiers::promotion::{Glance, Promotion};
 use crate::tiers::sizing::Sizing;
 use crate::timestamp::Timestamp;
@@ -53,6 +55,8 @@ pub struct CacheStore {
     purges: Arc<Purges>,
     stock: Stock,
     pub(crate) sizing: Sizing,
+    /// How long a response in memory waits for the request at which a full disk takes it.
+    recency: Recency,
     handover: Handover,
     pub(crate) object_bytes_max: u64,
     /// Bytes of bodies that are arriving and will be stored; they are not in the tier's budget yet.
@@ -112,7 +116,8 @@ impl CacheStore {
 
     /// A store in memory over a disk. The secret must be the disk's ([`Disk::secret`]): keys are hashed under it.
     pub fn over(settings: &Settings, disk: Option<Disk>) -> Arc<Self> {
-        let objects = Objects::new(settings.memory_bytes, settings.memory_admission);
+        let goal = disk.as_ref().map_or(Goal::Both, |_| Goal::Bytes);
+        let objects = Objects::new(settings.memory_bytes, settings.memory_admission, goal);
         let disk_bytes = disk.as_ref().map(|disk| disk.usage().bytes_max);
         let sizing = Sizing::beside(objects.capacity_bytes(), disk_bytes);
         Arc::new(Self {
@@ -124,6 +129,7 @@ impl CacheStore {
                 .as_ref()
                 .map_or_else(|| Arc::new(Purges::in_memory()), |disk| Arc::clone(disk.purges())),
             stock: Stock::new(disk.is_none()),
+            recency: Recency::new(settings.memory_bytes as u64),
             handover: Handover::default(),
             disk: disk.map(Arc::new),
             object_bytes_max: settings.object_bytes_max,
@@ -451,6 +457,11 @@ impl CacheStore {
             if modest && self.objects.is_full() { Inserted::Unworthy } else { self.objects.insert(key, slot) }
         };
         let Some(disk) = &self.disk else { return put(slot) == Inserted::Kept };
+        let through_memory = match &slot {
+            Slot::Response(stored) if stored.on_disk().is_none() => stored.body_len(),
+            Slot::Response(_) | Slot::Variants(_) => 0,
+        };
+        let now = self.recency.fetched(through_memory);
         let kept = put(slot.clone());
         // What memory can never take could not come back from there either.
         // The chunks of a large body are there already: without its record they are found by nobody after a restart.
@@ -462,18 +473,27 @@ impl CacheStore {
         }
         disk.forget(key);
         if let Slot::Response(stored) = &slot {
-            stored.owe();
+            stored.owe(now);
         }
         kept == Inserted::Kept
+    }
+
+    /// Whether a request for what memory has is one at which a full disk takes it, or later.
+    #[inline]
+    pub(crate) fn is_asked_again(&self, stored: &StoredResponse) -> bool {
+        stored.owed_since().is_none_or(|since| self.recency.is_past(since))
     }
 
     /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
     #[inline]
     fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
         let primary = resource.key;
-        disk.asked(primary, stored, true);
-        if stored.is_owed() {
-            self.pay(disk, resource, stored);
+        let again = self.is_asked_again(stored);
+        disk.asked(primary, stored, Answered::Memory { again });
+        if stored.owed_since().is_some() {
+            if again {
+                self.pay(disk, resource, stored);
+            }
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {
             disk.touch(primary, self.own_key(primary, stored));
             if let Some(large) = stored.on_disk()
@@ -620,7 +640,7 @@ impl CacheStore {
             return stored;
         }
         if let Some(disk) = self.disk.as_ref().filter(|_| base.is_none()) {
-            disk.asked(primary, &stored, false);
+            disk.asked(primary, &stored, Answered::Beyond);
         }
         shard.forget_hit_for_miss(flight.key);
         shard.forget_failure(primary);

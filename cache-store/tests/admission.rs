@@ -7,6 +7,7 @@ use bytes::Bytes;
 use cache_store::coalesce::FillHead;
 use cache_store::key::CacheKey;
 use cache_store::lookup::Lookup;
+use cache_store::owing::Owed;
 use cache_store::purge::Resource;
 use cache_store::rules::freshness::Windows;
 use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
@@ -28,6 +29,7 @@ enum From {
 
 /// A store whose memory holds some fifty pages and whose disk some five hundred.
 struct Stage {
+    files: Arc<dyn Files>,
     store: Arc<CacheStore>,
     now: Timestamp,
     others: u32,
@@ -36,8 +38,13 @@ struct Stage {
 impl Stage {
     fn new(admission: DiskAdmission) -> Self {
         let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let store = Self::open(&files, admission);
+        Self { files, store, now: NOW, others: 0 }
+    }
+
+    fn open(files: &Arc<dyn Files>, admission: DiskAdmission) -> Arc<CacheStore> {
         let disk =
-            Disk::over(&files, 8 << 20, Handle::current(), NOW).expect("an empty disk").admitting(admission);
+            Disk::over(files, 8 << 20, Handle::current(), NOW).expect("nobody has it").admitting(admission);
         let settings = Settings {
             memory_bytes: 1 << 20,
             memory_admission: MemoryAdmission::default(),
@@ -45,7 +52,21 @@ impl Stage {
             // Not the disk's, which is another each time: one key in seventy is taken for a known one, and it must not be `a`.
             secret: [5; 32],
         };
-        Self { store: CacheStore::over(&settings, Some(disk)), now: NOW, others: 0 }
+        CacheStore::over(&settings, Some(disk))
+    }
+
+    /// Ends in order, and begins again with what lies on disk.
+    fn start_again(&mut self) -> Owed {
+        let owed = self.store.write_owed(self.now, || true).expect("the disk is well");
+        self.store.disk().expect("it has one").close().expect("the disk is well");
+        self.store = CacheStore::new(&Settings {
+            memory_bytes: 0,
+            memory_admission: MemoryAdmission::All,
+            object_bytes_max: 0,
+            secret: [0; 32],
+        });
+        self.store = Self::open(&self.files, DiskAdmission::SecondRequest);
+        owed
     }
 
     fn full(admission: DiskAdmission) -> Self {
@@ -156,12 +177,72 @@ async fn what_is_fetched_again_is_written_to_a_full_disk() {
 }
 
 #[tokio::test]
-async fn what_is_hit_in_memory_is_written_to_a_full_disk() {
+async fn what_is_still_hit_in_memory_a_while_later_is_written_to_a_full_disk() {
     let mut stage = Stage::full(DiskAdmission::SecondRequest);
     assert_eq!(stage.ask("a", "1").await, From::Origin);
-    assert_eq!(stage.ask("a", "1").await, From::Memory);
-    stage.pass_by(200);
+    // More bytes than memory takes, and often enough to stay there meanwhile.
+    for _ in 0..16 {
+        stage.pass_by(5);
+        assert_eq!(stage.ask("a", "1").await, From::Memory);
+    }
+    // So many that it has left memory, however often it was asked for.
+    stage.pass_by(2000);
     assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_hit_in_memory_at_once_and_never_again_displaces_nothing() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    for _ in 0..5 {
+        assert_eq!(stage.ask("a", "1").await, From::Memory);
+    }
+    // So many that it has left memory, however often it was asked for.
+    stage.pass_by(2000);
+    assert_eq!(stage.ask("a", "2").await, From::Origin, "it was not written");
+}
+
+#[tokio::test]
+async fn what_memory_alone_has_is_a_hit_after_a_restart_in_order() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for name in names {
+        assert_eq!(stage.ask(name, "1").await, From::Origin);
+        assert_eq!(stage.ask(name, "1").await, From::Memory);
+    }
+    stage.store.invalidate(&[stage.key("c")], NOW);
+    let owed = stage.start_again();
+    assert!(owed.written >= 5 && owed.left == 0, "{owed:?}");
+    for name in names {
+        let expected = if name == "c" { From::Origin } else { From::Disk };
+        assert_eq!(stage.ask(name, if name == "c" { "2" } else { "1" }).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_has_let_go_of_while_memory_had_it_is_written_again() {
+    let mut stage = Stage::full(DiskAdmission::All);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    for _ in 0..200 {
+        // At another moment than those at which a hit spares the record.
+        stage.now = stage.now.plus(Duration::from_millis(64));
+        assert_eq!(stage.ask("a", "1").await, From::Memory);
+        stage.pass_by(5);
+    }
+    let owed = stage.start_again();
+    assert_eq!(owed.left, 0);
+    assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn nothing_is_written_at_the_end_once_its_time_is_up() {
+    let mut stage = Stage::full(DiskAdmission::SecondRequest);
+    assert_eq!(stage.ask("a", "1").await, From::Origin);
+    let before = stage.written_bytes();
+    let owed = stage.store.write_owed(stage.now, || false).expect("the disk is well");
+    assert!(owed.written == 0 && owed.left > 0, "{owed:?}");
+    stage.pass_by(0);
+    assert_eq!(stage.written_bytes(), before);
 }
 
 #[tokio::test]

@@ -44,6 +44,48 @@ async fn a_body_on_its_way_to_disk_holds_a_few_chunks_in_memory() {
     assert_eq!(read(slow, |_| panic!("nothing is missing")).await, Ok(body(0..24 * 16)));
 }
 
+/// Two hundred who read along, each at a speed of its own, hold no more of it than one does.
+#[tokio::test]
+async fn a_body_that_many_read_holds_a_few_chunks_in_memory() {
+    let place = Place::new();
+    let store = place.store();
+    let length = 6 * CHUNK as u64;
+    let mut writing = begin(miss(&store), Some(length));
+    let growing = Arc::clone(&writing.streaming().body);
+    let large = writing.streaming().large.clone().expect("it is large");
+    let whole = Arc::new(body(0..6 * 16));
+    let readers: Vec<_> = (0..200)
+        .map(|nth| {
+            let (mut reader, whole) = (large.reader(0, Some(length)), Arc::clone(&whole));
+            tokio::spawn(async move {
+                let mut at = 0;
+                while let Some(piece) =
+                    poll_fn(|cx| reader.poll_next(cx, &mut |_| panic!("nothing is missing"))).await
+                {
+                    let piece = piece.expect("it is not cut");
+                    assert!(whole[at..].starts_with(&piece), "wrong bytes at {at}");
+                    at += piece.len();
+                    for _ in 0..nth % 8 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                at
+            })
+        })
+        .collect();
+    for nth in 0..6 * 16 {
+        write(&mut writing, nth).await;
+        tokio::task::yield_now().await;
+        assert!(growing.held_bytes() <= 3 * CHUNK as u64, "{} bytes after {nth}", growing.held_bytes());
+    }
+    writing.complete();
+    writing.on_disk().await;
+    writing.finish().expect("it is stored");
+    for reader in readers {
+        assert_eq!(reader.await.expect("no panic"), whole.len());
+    }
+}
+
 /// FAULTS F4: the disk stops taking chunks. What it has is read there, what comes is read along, what fell between is fetched.
 #[tokio::test]
 async fn readers_outlive_a_disk_that_is_given_up() {

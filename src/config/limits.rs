@@ -387,6 +387,9 @@ pub const POOL_TUNNEL_TIMEOUT: Duration = Duration::from_mins(10);
 pub const TUNNEL_READ_BYTES: usize = 16 * KIB;
 /// How long tunnels go on once the node drains.
 pub const TUNNEL_DRAIN: Duration = Duration::from_secs(10);
+/// How long what only memory has may be written to disk: at least, at the end, where the drain's time is up by then; at most, before
+/// another process takes the disk over.
+pub const OWED_WRITE: Duration = Duration::from_secs(5);
 /// Bytes of an `Upgrade` field that is looked at.
 pub const UPGRADE_BYTES_MAX: usize = 256;
 /// Consecutive failures after which an origin is left out.

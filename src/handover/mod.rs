@@ -49,6 +49,7 @@ use self::changes::{Changes, hear_changes};
 use self::successor::Successor;
 use self::wire::{Channel, Word};
 use crate::clock::Clock;
+use crate::config::limits::OWED_WRITE;
 use crate::listener::sockets::OpenSockets;
 use crate::origin::Stands;
 use crate::serve::{Current, Edge};
@@ -288,6 +289,11 @@ impl Upgrader {
         mut successor: Successor,
     ) -> Result<Arc<Channel>, UpgradeError> {
         let until = |edge: &Edge| clock.now().plus(edge.config.limits.upgrade_timeout);
+        // While purges still hold here and requests are served as ever.
+        let begun = clock.now();
+        crate::node::write_owed(edge, || {
+            clock.now() < begun.plus(OWED_WRITE) && self.shutdown.phase() == Phase::Serving
+        });
         edge.fleet.pause(true);
         let facts = self.facts_of(edge);
         // From here on the directory does not hear of it.

@@ -328,11 +328,12 @@ impl FieldId {
     #[inline]
     pub fn of(name: &[u8]) -> Self {
         let mut lower = [0; NAME_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else { return Self::Other };
-        lower.copy_from_slice(name);
+        let Some(room) = lower.get_mut(..name.len()) else { return Self::Other };
+        room.copy_from_slice(name);
+        // All of it: so many bytes, and no other number, are a few instructions.
         lower.make_ascii_lowercase();
         // The compiler goes by length first: a name is compared with the few that share its own.
-        match &*lower {
+        match lower.get(..name.len()).unwrap_or_default() {
             b"te" => Self::Te,
             b"via" => Self::Via,
             b"host" => Self::Host,
@@ -378,6 +379,11 @@ impl cache_store::rules::Fields for Fields {
         let cookie = name.as_str().strip_prefix(OF_COOKIE);
         let fields = cookie.is_none().then(|| self.named(name.as_str()));
         fields.into_iter().flatten().chain(cookie.into_iter().flat_map(|name| self.cookies_called(name)))
+    }
+
+    #[inline]
+    fn has_directives(&self) -> bool {
+        self.has_any(&[FieldId::CacheControl, FieldId::Pragma])
     }
 }
 

@@ -87,7 +87,10 @@ impl Line<'_> {
             number(out, b",\"age\":", age);
         }
         if let Some(tier) = outcome.tier {
-            json_text(out, b",\"tier\":\"", tier.as_bytes());
+            // A word of ours.
+            out.extend_from_slice(b",\"tier\":\"");
+            out.extend_from_slice(tier.as_bytes());
+            out.push(b'"');
         }
         if outcome.saved_bytes > 0 {
             number(out, b",\"saved_bytes\":", outcome.saved_bytes);

@@ -49,6 +49,21 @@ impl Lines {
             Self::Own(lines) => lines,
         }
     }
+
+    /// Whether one of them is the answer's `Date`.
+    #[inline]
+    pub fn has_date(&self) -> bool {
+        match self {
+            Self::Stored(stored) => stored.has_date(),
+            Self::Own(lines) => names_date(lines),
+        }
+    }
+}
+
+/// Whether one of these lines is a `Date`.
+pub(crate) fn names_date(lines: &[u8]) -> bool {
+    let is_date = |at: usize| lines.get(at..at + 5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:"));
+    is_date(0) || memchr::memchr_iter(b'\n', lines).any(|at| is_date(at + 1))
 }
 
 /// The body of an answer.

@@ -92,7 +92,12 @@ fn split(received: &[u8]) -> Result<(&[u8], &[u8], bool), Malformed> {
     let mut label_at = 0;
     let mut end = received.len();
     for (at, byte) in received.iter().enumerate() {
-        match BYTES[usize::from(*byte)] {
+        let meaning = BYTES[usize::from(*byte)];
+        // By far the most, in the fewest steps.
+        if meaning == Byte::Label {
+            continue;
+        }
+        match meaning {
             Byte::Label => {}
             Byte::Capital => has_capitals = true,
             Byte::Dot if (1..=LABEL_BYTES_MAX).contains(&(at - label_at)) => label_at = at + 1,

@@ -213,7 +213,7 @@ impl RouteTable {
         if site.is_disputed(target.path(), method, &facts, matched.guard) {
             return Err(RouteRefusal::Disputed);
         }
-        let mut bypass = policy::bypass(method, target.path(), &matched, &facts);
+        let mut bypass = policy::bypass(method, &target, &matched, &facts);
         let path_len = target.path_len();
         let own = matched.guard.map_or(&[][..], |guard| guard.own_parameters());
         let (target, keyed, lane) = if bypass.is_none() {
@@ -233,7 +233,7 @@ impl RouteTable {
             let known_as = shared.is_some().then_some(site.shared_host.as_deref()).flatten();
             let host = known_as.filter(|_| bypass.is_none()).unwrap_or(authority.host());
             let written = written_anew(&matched, scheme, host, &target, client.address)?;
-            if bypass.is_none() && policy::is_unclear(written.path()) {
+            if bypass.is_none() && policy::is_unclear(&written) {
                 bypass = Some(Bypass::Ambiguous);
             }
             rewritten = Some(written.into_bytes().into());

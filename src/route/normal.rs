@@ -36,6 +36,8 @@ pub struct Normal<'a> {
 pub struct Target<'a> {
     bytes: Cow<'a, [u8]>,
     path_len: usize,
+    /// Whether the path has neither `%` nor `;`, and so only one reading.
+    is_clear: bool,
 }
 
 /// Why a request's URI has no normal form. The client's fault: 400.
@@ -114,10 +116,7 @@ impl<'a> Normal<'a> {
         Normal {
             scheme: self.scheme,
             authority: self.authority.into_owned(),
-            target: Target {
-                bytes: Cow::Owned(self.target.bytes.into_owned()),
-                path_len: self.target.path_len,
-            },
+            target: Target { bytes: Cow::Owned(self.target.bytes.into_owned()), ..self.target },
         }
     }
 }
@@ -131,10 +130,12 @@ impl<'a> Target<'a> {
         if target.first() != Some(&b'/') && target != b"*" {
             return Err(Malformed::Form);
         }
-        let Some(path_len) = path_if_normal(target) else { return Self::rebuilt(target) };
+        let Some((path_len, is_clear)) = path_if_normal(target) else { return Self::rebuilt(target) };
         let query = target.get(path_len..).unwrap_or_default();
-        let is_normal = query.is_empty() || is_normal_query(query.get(1..).unwrap_or_default());
-        if is_normal { Ok(Self { bytes: Cow::Borrowed(target), path_len }) } else { Self::rebuilt(target) }
+        if query.is_empty() || is_normal_query(query.get(1..).unwrap_or_default()) {
+            return Ok(Self { bytes: Cow::Borrowed(target), path_len, is_clear });
+        }
+        Self::rebuilt(target)
     }
 
     /// The normal form of a path, and of a query behind it, that were put together of pieces; `None` where there is none, or
@@ -148,12 +149,12 @@ impl<'a> Target<'a> {
         if bytes.contains(&b'?') || bytes.split(|byte| *byte == b'/').any(climbs) {
             return None;
         }
-        let path_len = bytes.len();
+        let (path_len, is_clear) = (bytes.len(), is_clear(&bytes));
         if let Some(query) = target.get(path.len()..).and_then(|rest| rest.strip_prefix(b"?")) {
             bytes.push(b'?');
             normalise(query, Part::Query, &mut bytes).ok()?;
         }
-        Some(Target { bytes: Cow::Owned(bytes), path_len })
+        Some(Target { bytes: Cow::Owned(bytes), path_len, is_clear })
     }
 
     /// A target already in normal form, with another query.
@@ -163,7 +164,7 @@ impl<'a> Target<'a> {
             bytes.push(b'?');
             bytes.extend_from_slice(query);
         }
-        Target { bytes: Cow::Owned(bytes), path_len: self.path_len }
+        Target { bytes: Cow::Owned(bytes), path_len: self.path_len, is_clear: self.is_clear }
     }
 
     /// The path.
@@ -186,6 +187,12 @@ impl<'a> Target<'a> {
         self.bytes
     }
 
+    /// Whether the path has neither `%` nor `;`: nothing in it can be read in two ways.
+    #[inline]
+    pub(super) const fn is_clear(&self) -> bool {
+        self.is_clear
+    }
+
     /// Bytes of the path.
     pub const fn path_len(&self) -> usize {
         self.path_len
@@ -196,12 +203,12 @@ impl<'a> Target<'a> {
         let mut bytes = Vec::with_capacity(target.len() + 16);
         normalise(path, Part::Path, &mut bytes)?;
         remove_dot_segments(&mut bytes);
-        let path_len = bytes.len();
+        let (path_len, is_clear) = (bytes.len(), is_clear(&bytes));
         if let Some(query) = query {
             bytes.push(b'?');
             normalise(query, Part::Query, &mut bytes)?;
         }
-        Ok(Self { bytes: Cow::Owned(bytes), path_len })
+        Ok(Self { bytes: Cow::Owned(bytes), path_len, is_clear })
     }
 }
 
@@ -235,7 +242,7 @@ pub(super) fn spelled(path: &[u8]) -> Vec<u8> {
                 }
                 rest = behind.get(2..).unwrap_or_default();
             }
-            _ if matches!(class(byte), Class::Plain | Class::Dot) => out.push(byte),
+            _ if matches!(class(byte), Class::Plain | Class::Semicolon | Class::Dot) => out.push(byte),
             _ => encode(byte, &mut out),
         }
     }
@@ -254,6 +261,8 @@ enum Part {
 enum Class {
     /// Stays as it is.
     Plain,
+    /// `;`: plain, but origins may end a segment there.
+    Semicolon,
     /// `.`: a dot segment, where it follows a slash.
     Dot,
     /// `%`.
@@ -268,39 +277,55 @@ enum Class {
     Refuse,
 }
 
-/// The path's length if the path is in normal form.
-fn path_if_normal(target: &[u8]) -> Option<usize> {
-    let mut after_slash = false;
+fn is_clear(path: &[u8]) -> bool {
+    memchr::memchr2(b'%', b';', path).is_none()
+}
+
+/// The path's length if the path is in normal form, and whether it is clear.
+fn path_if_normal(target: &[u8]) -> Option<(usize, bool)> {
+    let mut is_clear = true;
     let mut at = 0;
     while let Some(byte) = target.get(at) {
-        match class(*byte) {
-            Class::Plain => after_slash = *byte == b'/',
+        let class = class(*byte);
+        // By far the most, in the fewest steps.
+        if class == Class::Plain {
+            at += 1;
+            continue;
+        }
+        match class {
+            Class::Plain => {}
+            Class::Semicolon => is_clear = false,
             Class::Dot => {
-                if after_slash && is_dot_segment(target.get(at..).unwrap_or_default()) {
+                let (before, rest) = target.split_at_checked(at)?;
+                if before.ends_with(b"/") && is_dot_segment(rest) {
                     return None;
                 }
-                after_slash = false;
             }
             Class::Percent => {
                 if !is_normal_encoding(target.get(at..).unwrap_or_default()) {
                     return None;
                 }
-                after_slash = false;
+                is_clear = false;
                 at += 2;
             }
-            Class::Question => return Some(at),
+            Class::Question => return Some((at, is_clear)),
             Class::Encode | Class::Backslash | Class::Refuse => return None,
         }
         at += 1;
     }
-    Some(target.len())
+    Some((target.len(), is_clear))
 }
 
 fn is_normal_query(query: &[u8]) -> bool {
     let mut at = 0;
     while let Some(byte) = query.get(at) {
-        match class(*byte) {
-            Class::Plain | Class::Dot | Class::Question => {}
+        let class = class(*byte);
+        if class == Class::Plain {
+            at += 1;
+            continue;
+        }
+        match class {
+            Class::Plain | Class::Semicolon | Class::Dot | Class::Question => {}
             Class::Percent if is_normal_encoding(query.get(at..).unwrap_or_default()) => at += 2,
             Class::Percent | Class::Encode | Class::Backslash | Class::Refuse => return false,
         }
@@ -330,7 +355,7 @@ fn normalise(part: &[u8], which: Part, out: &mut Vec<u8>) -> Result<(), Malforme
     while let Some(&byte) = part.get(at) {
         at += 1;
         match class(byte) {
-            Class::Plain | Class::Dot | Class::Question => out.push(byte),
+            Class::Plain | Class::Semicolon | Class::Dot | Class::Question => out.push(byte),
             Class::Encode => encode(byte, out),
             Class::Backslash if which == Part::Query => encode(byte, out),
             Class::Backslash | Class::Refuse => return Err(Malformed::Byte),
@@ -430,10 +455,11 @@ const CLASSES: [Class; 256] = {
             b'%' => Class::Percent,
             b'?' => Class::Question,
             b'\\' => Class::Backslash,
+            b';' => Class::Semicolon,
             b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => Class::Encode,
             // RFC 3986 §3.3; and brackets, which are reserved, and which `a[]=1` sends as they are.
-            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
-            | b'=' | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'='
+            | b':' | b'@' | b'/' | b'[' | b']' => Class::Plain,
             _ if this.is_ascii_alphanumeric() => Class::Plain,
             _ => Class::Refuse,
         };

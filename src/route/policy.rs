@@ -15,7 +15,7 @@ use http::Method;
 
 use super::condition::{self, Facts, one_holds};
 use super::matcher::Matched;
-use super::normal::decode;
+use super::normal::{Target, decode};
 use super::unkeyed::is_barred;
 use crate::config::{Cookies, Forward, RoutePolicy};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
@@ -59,10 +59,10 @@ pub(super) enum Purpose {
     Pass,
 }
 
-/// Why the cache cannot answer the request, if so. `path` is in normal form.
+/// Why the cache cannot answer the request, if so.
 pub(super) fn bypass(
     method: &Method,
-    path: &[u8],
+    target: &Target<'_>,
     matched: &Matched<'_>,
     facts: &Facts<'_>,
 ) -> Option<Bypass> {
@@ -75,7 +75,8 @@ pub(super) fn bypass(
     if !policy.cache {
         return Some(Bypass::Off);
     }
-    if is_ambiguous(path, matched.by_ending) {
+    // Dots in front of a slash are gone already, so nothing can hide in a clear path.
+    if !target.is_clear() && is_ambiguous(target.path(), matched.by_ending) {
         return Some(Bypass::Ambiguous);
     }
     if !matched.is_plain && one_holds(&policy.bypass, facts) {
@@ -144,16 +145,12 @@ fn has_cookie(fields: &Fields, names: &[Box<str>]) -> bool {
 }
 
 /// Whether a path that was written anew is for nobody's rule.
-pub(super) fn is_unclear(path: &[u8]) -> bool {
-    is_ambiguous(path, false)
+pub(super) fn is_unclear(target: &Target<'_>) -> bool {
+    !target.is_clear() && is_ambiguous(target.path(), false)
 }
 
 /// Whether origins are known to differ about what a path in normal form names.
 fn is_ambiguous(path: &[u8], by_ending: bool) -> bool {
-    // Dots in front of a slash are gone already, so nothing can hide without one of these.
-    if memchr::memchr2(b'%', b';', path).is_none() {
-        return false;
-    }
     let mut reading = Cow::Borrowed(path);
     for _ in 0..READINGS_MAX {
         if reading.iter().any(u8::is_ascii_control) || has_parent_segment(&reading) {

@@ -135,6 +135,12 @@ pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender
         return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
     }
     let unfit = match (answer.status, &plan) {
+        // A part of another version than the client has one of.
+        (StatusCode::PARTIAL_CONTENT, Plan::Range | Plan::Slice(_))
+            if !if_range_holds(&walk.head(), &answer.fields) =>
+        {
+            Err((fill, led))
+        }
         (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
         (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer, led)).await,
         (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => {
@@ -144,7 +150,8 @@ pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
     let Err((fill, led)) = unfit else { return };
-    let plan = if walk.fields.has(FieldId::Range) { Plan::Range } else { Plan::Whole };
+    let is_range = walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange);
+    let plan = if is_range { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
     let again = async {
         match walk.ask(fields).await {
@@ -187,11 +194,13 @@ fn plan(walk: &Walk, fill: &Fill) -> Plan {
     if !fill.candidates.is_empty() {
         return Plan::Confirm;
     }
-    // With `If-Range` the client's range counts only for its own version: fetch the whole and cut it here.
-    if walk.method == Method::GET && walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange) {
+    if walk.method == Method::GET && walk.fields.has(FieldId::Range) {
+        let may_slice = fill.shared && walk.edge.store.large_bytes_max() > 0;
         let wanted = partial::requested(&walk.head()).as_ref().and_then(large::aligned);
-        return match wanted.filter(|_| fill.shared && walk.edge.store.large_bytes_max() > 0) {
+        return match wanted.filter(|_| may_slice) {
             Some(wanted) => Plan::Slice(wanted),
+            // It may count for no version but the client's own: where no large body has a place, the whole is fetched and cut here.
+            None if walk.fields.has(FieldId::IfRange) && !may_slice => Plan::Whole,
             None => Plan::Range,
         };
     }
@@ -245,14 +254,23 @@ fn fields_for(walk: &Walk, fill: &Fill, plan: &Plan) -> Sent {
         Plan::Slice(wanted) => {
             let last = wanted.end.saturating_sub(1);
             fields.push(&header::RANGE, format!("bytes={}-{last}", wanted.start).as_bytes());
+            push_if_range(walk, &mut fields);
         }
         Plan::Range => {
             for range in walk.fields.all(FieldId::Range) {
                 fields.push(&header::RANGE, range);
             }
+            push_if_range(walk, &mut fields);
         }
     }
     fields
+}
+
+/// Only the origin knows whether the client's version is the current one: if not, it sends the whole.
+fn push_if_range(walk: &Walk, fields: &mut Sent) {
+    for named in walk.fields.all(FieldId::IfRange) {
+        fields.push(&header::IF_RANGE, named);
+    }
 }
 
 /// The fields to forward, without what would make the answer depend on what this client has.

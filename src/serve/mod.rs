@@ -23,6 +23,7 @@ mod child;
 mod crawl;
 mod explain;
 mod fetch;
+mod finish;
 mod guarded;
 mod leading;
 mod mirror;
@@ -65,7 +66,7 @@ use purge_api::compat::method;
 use purge_api::ledger::Ledger;
 
 use crate::clock::Clock;
-use crate::config::{Config, RoutePolicy};
+use crate::config::Config;
 use crate::encode::Encoders;
 use crate::fleet::Fleet;
 use crate::listener::fields::Fields;
@@ -77,7 +78,6 @@ use crate::origin::OriginPools;
 use crate::origin::parent::Parents;
 use crate::origin::parent::proof::Children;
 use crate::places::Places;
-use crate::respond::dress::Dress;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
@@ -88,6 +88,7 @@ use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use arm::marked;
 use fetch::Led;
+use finish::{Finish, Tier, from, tagged};
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
@@ -233,7 +234,10 @@ impl Edge {
                     self.store.count_hit(&route.resource(key), &hit.stored, route.site, now);
                     let occasion = self.occasion(&head, &route, key, tier, now);
                     match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
-                        Ok(response) => return Served::Now(finish.answer(from(tier, response))),
+                        Ok(mut response) => {
+                            finish.put_on(&mut response, tier);
+                            return Served::Now(response);
+                        }
                         Err(AskOrigin) => None,
                     }
                 }
@@ -305,15 +309,6 @@ impl Edge {
             tier = Tier::Disk;
         }
         (looked, tier)
-    }
-
-    #[cold]
-    fn finish(&self, route: &mut Route<'_, '_>, request: &Request) -> Finish {
-        if route.policy.names_requests() {
-            route.name = Some(request.name(&self.ids));
-        }
-        let pages = (!route.policy.error_pages.is_empty()).then(|| Arc::clone(route.policy));
-        Finish { site: route.site, dress: Dress::of(route, request), pages }
     }
 
     fn pass(
@@ -585,67 +580,9 @@ fn stale_if_error(walk: &Walk, stored: Option<&Arc<StoredResponse>>) -> Option<H
         .then(|| Hit { stored: Arc::clone(stored), stale: Some(Stale::Error) })
 }
 
-/// Says which tier an answer from the store came from.
-fn from(tier: Tier, mut response: Response) -> Response {
-    if response.outcome.tier.is_some() && tier == Tier::Disk {
-        response.outcome.tier = Some("disk");
-    }
-    response
-}
-
-/// What is done to every answer of a route before it goes to a client.
-struct Finish {
-    site: u16,
-    dress: Option<Dress>,
-    /// Has pages in place of errors.
-    pages: Option<Arc<RoutePolicy>>,
-}
-
-impl Finish {
-    #[inline]
-    const fn plain(site: u16) -> Self {
-        Self { site, dress: None, pages: None }
-    }
-
-    /// An answer that came by the walk.
-    #[inline]
-    fn answer(self, mut response: Response) -> Response {
-        self.in_place(&mut response);
-        self.dressed(response)
-    }
-
-    /// Puts a page in place of an error.
-    #[inline]
-    fn in_place(&self, response: &mut Response) {
-        if let Some(policy) = &self.pages {
-            answer::in_place(&policy.error_pages, response);
-        }
-    }
-
-    #[inline]
-    fn dressed(self, mut response: Response) -> Response {
-        if let Some(dress) = &self.dress {
-            dress.put_on(&mut response);
-        }
-        tagged(self.site, response)
-    }
-}
-
-fn tagged(site: u16, mut response: Response) -> Response {
-    response.outcome.site = Some(site);
-    response
-}
-
 /// Whether a method reads only.
 pub(crate) fn reads(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
-}
-
-/// Where a stored answer lay when it was asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tier {
-    Memory,
-    Disk,
 }
 
 /// Promotions in one look-up: a list of variants, and one of them.

@@ -71,11 +71,11 @@ impl WalkService {
 impl Service for WalkService {
     #[inline]
     fn serve(&self, request: &mut Request) -> Served {
-        let served = self.with(|edge| edge.serve(request));
-        match request.held.get() {
-            None => served,
-            Some(held) => beside(held, served),
+        let mut served = self.with(|edge| edge.serve(request));
+        if let Some(held) = request.held.get() {
+            served = beside(held, served);
         }
+        served
     }
 
     #[inline]

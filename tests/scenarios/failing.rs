@@ -14,7 +14,8 @@ use crate::stage::gate::Gate;
 use crate::stage::reply::{Reply, Trouble, reply};
 use crate::stage::settings::pool;
 use crate::stage::wire::End;
-use crate::stage::{Stage, TURN, millis, secs};
+use crate::stage::{Stage, millis, secs};
+use tidegate::config::limits::POOL_FIRST_BYTE_TIMEOUT;
 use tidegate::config::{HedgeAfter, Pool, Statuses};
 
 /// Rounds in a second.
@@ -89,17 +90,34 @@ impl Load {
             }
             let answer = asked.await;
             if answer.status != 200 || answer.end != End::Clean || answer.body != b"page" {
+                eprintln!("in round {round}: {answer:?}");
                 self.errors.push(round);
             }
         }
     }
 
-    /// Lets everything come to its end.
+    /// Waits for everything that nobody holds up.
+    async fn settle(&mut self) {
+        let pending = &self.pending;
+        self.stage.until(|_| pending.iter().all(|(_, _, asked)| asked.is_over())).await;
+        self.gather().await;
+    }
+
+    /// Lets everything come to its end: whoever is held up waits no longer than an origin has for its first byte. Time goes on only
+    /// while all that are left are held up, so that nobody else runs out of it on a machine that is slow.
     async fn end(&mut self) {
         while !self.pending.is_empty() {
-            self.stage.clock.advance(millis(100));
-            let turn = std::future::pending::<()>();
-            let _ = tokio::time::timeout(TURN, turn).await;
+            let held = |stage: &Stage, target: &str| stage.origin("c").seen_for(target).len();
+            let before: Vec<_> =
+                self.pending.iter().map(|(_, target, _)| held(&self.stage, target)).collect();
+            self.stage.clock.advance(POOL_FIRST_BYTE_TIMEOUT + secs(1));
+            let (stage, pending) = (&self.stage, &self.pending);
+            stage
+                .until(|_| {
+                    let mut all = pending.iter().zip(&before);
+                    all.all(|((_, target, asked), before)| asked.is_over() || held(stage, target) > *before)
+                })
+                .await;
             self.gather().await;
         }
     }
@@ -195,7 +213,7 @@ async fn nobody_notices_an_origin_that_is_slow() {
         }
     }
     gates.lock().iter().for_each(Gate::open);
-    load.end().await;
+    load.settle().await;
     load.expect_unnoticed(240);
 }
 

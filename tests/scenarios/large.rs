@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegate::config::{DiskAdmission, DiskCache};
 
 use crate::stage::answer::Answer;
+use crate::stage::client::Connection;
 use crate::stage::directory::Directory;
 use crate::stage::gate::Gate;
 use crate::stage::origin::Seen;
@@ -123,6 +125,49 @@ async fn clients_of_any_speed_share_one_fetch() {
     stage.until(|count| count.stored == 1).await;
     assert!(slow.read(body.len()).await == body);
     stage.origin("a").saw(1, "/x");
+}
+
+/// Two hundred clients, of whom half read nothing until the end: one fetch, and room for one body on its way.
+#[tokio::test]
+async fn many_clients_of_a_large_body_cost_one_fetch() {
+    const CLIENTS: u64 = 200;
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = Arc::new(bytes(LENGTH, 24));
+    let (begun, end) = (Gate::shut(), Gate::shut());
+    stage.origin("a").on("/x", [large(&body).head_after(&begun).pause(LENGTH - 1, &end)]);
+    let mut slow = Vec::new();
+    let mut fast = Vec::new();
+    for nth in 0..CLIENTS {
+        let mut connection = stage.client().connect().await;
+        connection.write(&stage.client().bytes("GET", "/x", b"")).await;
+        if nth % 2 == 0 {
+            slow.push(connection);
+        } else {
+            fast.push(tokio::spawn(read_through(connection, Arc::clone(&body))));
+        }
+    }
+    stage.until(|count| count.collapsed == CLIENTS - 1).await;
+    begun.open();
+    stage.until(|_| chunks_written(&stage) == 3).await;
+    let arriving = stage.count().arriving_bytes;
+    assert!(arriving <= 4 * CHUNK as u64, "{arriving} bytes");
+    end.open();
+    for reading in fast {
+        reading.await.expect("all of it comes");
+    }
+    for connection in slow {
+        read_through(connection, Arc::clone(&body)).await;
+    }
+    stage.origin("a").saw(1, "/x");
+}
+
+/// Reads an answer a chunk at a time, which is let go of.
+async fn read_through(mut connection: Connection, body: Arc<Vec<u8>>) {
+    connection.head().await;
+    for chunk in body.chunks(CHUNK) {
+        assert!(connection.read(chunk.len()).await == chunk, "wrong bytes");
+    }
 }
 
 /// FAULTS F1.

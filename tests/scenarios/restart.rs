@@ -140,6 +140,55 @@ async fn what_a_post_outdated_does_not_come_back() {
     stage.client().get("/x").await.expect(200, "new");
 }
 
+/// A full disk takes what is asked for later once more; what memory alone has until then is not lost by a stop in order.
+#[tokio::test]
+async fn what_memory_alone_has_is_a_hit_after_a_restart() {
+    let directory = Directory::new();
+    let disk =
+        DiskCache { path: directory.path().to_owned(), bytes: 64 << 20, admission: DiskAdmission::default() };
+    let builder = Stage::build().config(move |config, _| {
+        config.cache.disk = Some(disk);
+        config.cache.memory_bytes = 16 << 20;
+    });
+    let mut stage = builder.start().await;
+    let body = "x".repeat(200 << 10);
+    for number in 0..300 {
+        let target = format!("/other/{number}");
+        stage.origin("a").on(&target, [page(&body)]);
+        stage.client().get(&target).await.expect(200, &body);
+        if number % 10 == 0 {
+            // What was taken is written, and counts.
+            let edge = stage.edge();
+            let settled = move || edge.store.disk().expect("it has one").settle();
+            tokio::task::spawn_blocking(settled).await.expect("it does not panic").expect("the disk is well");
+        }
+    }
+    stage.origin("a").answers("/varied", |seen: &Seen| {
+        page(&seen.field("accept-language").unwrap_or_default()).vary("Accept-Language")
+    });
+    for language in ["de", "fr"] {
+        stage.client().header("accept-language", language).get("/varied").await.expect(200, language);
+    }
+    for number in 0..10 {
+        let (target, text) = (format!("/{number}"), format!("page {number}"));
+        stage.origin("a").on(&target, [page(&text), page("purged")]);
+        stage.client().get(&target).await.expect(200, &text);
+        assert!(stage.client().get(&target).await.expect(200, &text).is_hit(), "{number}");
+    }
+    stage.until(|count| count.stored == 312).await;
+    stage.purge(&["/7"], false).await;
+    stage.restart().await;
+    for number in 0..10 {
+        let text = if number == 7 { "purged".to_owned() } else { format!("page {number}") };
+        let answer = stage.client().get(&format!("/{number}")).await;
+        assert_eq!(answer.expect(200, &text).is_hit(), number != 7, "{number}");
+    }
+    for language in ["fr", "de"] {
+        let answer = stage.client().header("accept-language", language).get("/varied").await;
+        assert!(answer.expect(200, language).is_hit(), "{language}");
+    }
+}
+
 fn on_disk(directory: &Directory) -> Builder {
     let disk =
         DiskCache { path: directory.path().to_owned(), bytes: 64 << 20, admission: DiskAdmission::default() };

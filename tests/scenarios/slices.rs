@@ -44,6 +44,68 @@ async fn a_range_of_a_cold_large_body_asks_for_its_chunks_only() {
     stage.origin("a").saw(5, "/x");
 }
 
+/// Of a URL that nothing is known of, not even its length.
+#[tokio::test]
+async fn the_end_of_a_cold_large_body_is_all_that_is_fetched() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = bytes(6 * CHUNK + 100, 22);
+    for (target, last) in [("/short", 10), ("/long", 2 * CHUNK + 7)] {
+        stage.origin("a").on(target, [large(&body).ranged()]);
+        let range = format!("bytes=-{last}");
+        let tail = stage.client().header("range", &range).get(target).await;
+        is(&tail, 206, &body[body.len() - last..]);
+        stage.until(|count| count.fills_under_way == 0 && count.arriving_bytes == 0).await;
+        let ranges: Vec<_> =
+            stage.origin("a").seen_for(target).iter().map(|seen| seen.field("range")).collect();
+        assert_eq!(ranges, [Some(range)], "{target}");
+    }
+}
+
+/// RFC 9110 §13.1.5: who has a part of the current version gets the rest of it, whoever has one of another gets all of it.
+#[tokio::test]
+async fn if_range_on_a_cold_large_body_fetches_what_it_needs() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = bytes(6 * CHUNK + 100, 23);
+    for (target, tag, range, part) in [
+        ("/current", "\"1\"", "bytes=5242880-5242889", Some(5 * CHUNK..5 * CHUNK + 10)),
+        ("/rest", "\"1\"", "bytes=6291456-", Some(6 * CHUNK..6 * CHUNK + 100)),
+        ("/other", "\"0\"", "bytes=5242880-5242889", None),
+    ] {
+        stage.origin("a").on(target, [large(&body).ranged()]);
+        let asked = stage.client().header("if-range", tag).header("range", range).get(target).await;
+        match &part {
+            Some(part) => is(&asked, 206, &body[part.clone()]),
+            None => is(&asked, 200, &body),
+        }
+        stage.until(|count| count.fills_under_way == 0 && count.arriving_bytes == 0).await;
+        stage.origin("a").saw(1, target);
+        let from_origin = stage.origin("a").seen_for(target)[0].field("range");
+        assert!(part.is_none() || from_origin.is_some(), "{target}: all of it was fetched");
+    }
+}
+
+/// An origin that sends the part whatever `If-Range` says.
+#[tokio::test]
+async fn a_part_of_another_version_than_if_range_names_is_not_sent() {
+    let directory = Directory::new();
+    let stage = on_disk(&directory).start().await;
+    let body = bytes(LENGTH, 25);
+    let whole = body.clone();
+    stage.origin("a").answers("/x", move |seen| match seen.field("range") {
+        Some(_) => reply(206)
+            .cache_control("max-age=600")
+            .etag("\"1\"")
+            .field("content-range", format!("bytes 1048576-2097151/{LENGTH}"))
+            .body(&whole[CHUNK..2 * CHUNK]),
+        None => large(&whole),
+    });
+    let asked = stage.client().header("if-range", "\"0\"").header("range", "bytes=1048576-1048585");
+    is(&asked.get("/x").await, 200, &body);
+    assert_eq!(self::asked(&stage), ["bytes=1048576-2097151", "all"]);
+}
+
 #[tokio::test]
 async fn two_who_want_the_same_hole_share_one_request() {
     let directory = Directory::new();

@@ -80,7 +80,8 @@ impl Cell {
             ("encoded-1k", Encoded, 1_024, 64, 1, 0),
             ("encoded-10k", Encoded, 10_240, 64, 1, 0),
             ("encoded-100k", Encoded, 102_400, 64, 1, 0),
-            ("restart", Restart, 1_024, 64, 1, 0),
+            ("restart-1k", Restart, 1_024, 64, 1, 0),
+            ("restart-16k", Restart, 16_384, 64, 1, 0),
         ]
         .into_iter()
         .enumerate()

@@ -78,7 +78,7 @@ enum Command {
         peers: Vec<servers::Name>,
         /// Cells: hit[-1k|-10k|-100k|-1m], tls[-…], h2[-8x32|-64x1], handshake, miss[-nostore],
         /// latency[-20k|-40k|-60k], cold, slow[-tls], memory, churn, flood, bomb, disk[-10k|-1m], encoded[-1k|-10k|-100k],
-        /// restart
+        /// restart[-1k|-16k]
         #[arg(long, value_delimiter = ',', default_value = "hit-1k,tls-1k,h2,handshake,miss,latency,cold")]
         cells: Vec<String>,
         /// Rounds a cell; odd ones run in reverse order
@@ -87,7 +87,7 @@ enum Command {
         /// Seconds a run
         #[arg(long, default_value_t = 3)]
         secs: u32,
-        /// Objects of the memory cell and the restart cell
+        /// Objects of the memory cell and the restart cells
         #[arg(long, default_value_t = 1_000_000)]
         objects: u64,
         /// Turn the peers' access logs on too (Tidegate's always is)

@@ -15,7 +15,7 @@ use crate::servers::{Name, Server};
 use crate::time::{MILLI, now, pause};
 
 impl Comparison {
-    /// Starts over a tenth of the objects, and over all of them.
+    /// Starts over a tenth of the objects, and over all of them, or as many as find room.
     pub(crate) fn restart(&self, cell: &Cell) -> io::Result<String> {
         let mut text = format!(
             "\n### {}: {} bytes an object, {} MiB of memory for objects, 4 GiB of disk\n\n\
@@ -27,7 +27,9 @@ impl Comparison {
             cell.size,
             MEMORY >> 20
         );
-        for objects in [self.objects / 10, self.objects] {
+        // More than the log holds would push each other out: those are no longer there to be lost.
+        let most = self.objects.min(LOG_BYTES / (cell.size as u64 + BYTES_BESIDE));
+        for objects in [most / 10, most] {
             text += &self.started_over(cell.size, objects)?;
         }
         Ok(text)
@@ -82,6 +84,10 @@ fn ask_all(server: &Server, size: usize, objects: u64, rate: u32) -> io::Result<
 }
 
 const MEMORY: u64 = 64 << 20;
+/// Of the disk, what is filled.
+const LOG_BYTES: u64 = 5 << 29;
+/// What an object takes beside its body, and more.
+const BYTES_BESIDE: u64 = 512;
 const FILL_RATE: u32 = 16_000;
 const ASK_RATE: u32 = 30_000;
 const PART: u64 = 100_000;

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
+use super::journal::Journal;
+use super::tables::{storage, take_over};
 use crate::tiers::files::{File, Files};
 
 /// Where the log is kept.
@@ -27,10 +29,12 @@ pub(super) struct Found {
     pub(super) database: Database,
     /// The file below it, if it has one.
     pub(super) ahead: Option<Arc<Ahead>>,
+    /// What stands before it.
+    pub(super) journal: Option<Arc<Journal>>,
     /// It was made just now.
     pub(super) is_new: bool,
     /// Its last commit does not verify, and it stands as of the one before: the power failed within a commit, which nobody was told
-    /// of, or what was written has changed since.
+    /// of, or what was written has changed since. Or the same holds of the journal.
     pub(super) fell_back: bool,
 }
 
@@ -48,7 +52,7 @@ impl Place {
         match self {
             Self::Memory => {
                 let made = builder().create_with_backend(InMemoryBackend::new()).map_err(unusable)?;
-                Ok(Found { database: made, ahead: None, is_new: true, fell_back: false })
+                Ok(Found { database: made, ahead: None, journal: None, is_new: true, fell_back: false })
             }
             Self::Directory(files) => {
                 let (file, is_new) = match files.open(NAME) {
@@ -76,8 +80,14 @@ impl Place {
                 if is_new {
                     files.sync_directory("").map_err(Unusable::Disk)?;
                 }
-                let fell_back = fell_back.load(Ordering::Relaxed);
-                Ok(Found { database, ahead: Some(ahead), is_new, fell_back })
+                let (journal, found) = Journal::open(&**files).map_err(Unusable::Disk)?.unzip();
+                let (count, is_whole) =
+                    take_over(&database, found.as_ref()).map_err(|error| Unusable::of(storage(error)))?;
+                if let Some(journal) = &journal {
+                    journal.begin(count);
+                }
+                let fell_back = fell_back.load(Ordering::Relaxed) || !is_whole;
+                Ok(Found { database, ahead: Some(ahead), journal: journal.map(Arc::new), is_new, fell_back })
             }
         }
     }
@@ -102,12 +112,18 @@ fn builder() -> Builder {
 
 fn unusable(error: DatabaseError) -> Unusable {
     match error {
-        DatabaseError::Storage(redb::StorageError::Io(error))
-            if error.kind() != io::ErrorKind::InvalidData =>
-        {
-            Unusable::Disk(error)
-        }
+        DatabaseError::Storage(redb::StorageError::Io(error)) => Unusable::of(error),
         other => Unusable::Damaged(other.to_string()),
+    }
+}
+
+impl Unusable {
+    fn of(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::InvalidData {
+            Self::Damaged(error.to_string())
+        } else {
+            Self::Disk(error)
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //! appended with an id that is there already is not written twice.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::{
@@ -25,11 +25,13 @@ use redb::{
 };
 use tokio::sync::watch;
 
+use super::commit::Job;
 use super::file::{Ahead, Found, Place, Unusable};
+use super::journal::{Batch, Journal};
 use super::owner::{Owner, Ownership};
 use super::tables::{
     CEILING, CURSORS, EPOCHS_AHEAD, FLOOR, GIVEN, IDS, LOG, META, NOTES, SETTLED, TOLD, begin, checkpoint,
-    sealed, storage, unsealed,
+    insert, sealed, storage, unsealed,
 };
 use super::{Purge, Scope, record};
 use crate::atomic::{AtomicU64, Ordering};
@@ -45,20 +47,22 @@ pub struct PurgeLog {
     /// Taken before it is looked at whose the log is.
     writer: Mutex<()>,
     owner: Ownership,
-    queue: Mutex<Vec<Arc<Job>>>,
-    identity: u128,
+    pub(super) queue: Mutex<Vec<Arc<Job>>>,
+    pub(super) identity: u128,
     epoch: AtomicU64,
     /// Where the next start begins, as written down: no epoch that was taken is above it.
-    ceiling: AtomicU64,
+    pub(super) ceiling: AtomicU64,
     /// The number of the last record that is being applied: rises before its epoch is taken.
-    announced: AtomicU64,
-    passed: watch::Sender<u64>,
+    pub(super) announced: AtomicU64,
+    pub(super) passed: watch::Sender<u64>,
 }
 
-/// The database, and the file below it.
-struct Opening {
-    database: Arc<Database>,
+/// The database, the file below it, and what stands before it.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) database: Arc<Database>,
     ahead: Option<Arc<Ahead>>,
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 /// A record of the log.
@@ -83,31 +87,6 @@ pub struct Source {
     pub identity: u128,
     /// The last of its numbers that has been applied.
     pub position: u64,
-}
-
-/// What became of one order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Done {
-    pub(super) sequence: u64,
-    pub(super) matched: u64,
-}
-
-/// Applies a purge of this epoch and number (zero: it has none) to what is stored; how many responses it reached by their URL.
-type Apply<'a> = dyn Fn(&Purge, Epoch, u64) -> u64 + 'a;
-
-/// Orders that wait to be written together.
-struct Job {
-    purges: Vec<Purge>,
-    via: Box<str>,
-    source: Option<Source>,
-    done: OnceLock<Result<Vec<Done>, Arc<io::Error>>>,
-}
-
-/// What a commit will have written.
-struct Written {
-    /// By job: number, epoch, and whether it is new.
-    records: Vec<Vec<(u64, Epoch, bool)>>,
-    last: u64,
 }
 
 /// What a log that was just opened says.
@@ -140,11 +119,12 @@ impl PurgeLog {
     }
 
     fn over(place: Place, epoch_min: Epoch) -> io::Result<Opened> {
-        let Found { database, ahead, is_new, fell_back } = place.open().map_err(Unusable::into_error)?;
+        let Found { database, ahead, journal, is_new, fell_back } =
+            place.open().map_err(Unusable::into_error)?;
         let begun = begin(&database, epoch_min, fell_back).map_err(storage)?;
         let log = Self {
             place,
-            database: RwLock::new(Some(Opening { database: Arc::new(database), ahead })),
+            database: RwLock::new(Some(Opening { database: Arc::new(database), ahead, journal })),
             writer: Mutex::default(),
             owner: Ownership::default(),
             queue: Mutex::default(),
@@ -193,36 +173,14 @@ impl PurgeLog {
         self.epoch.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Writes orders that came `via` a source down and applies them, in their order, with `apply`. When it returns they are durable and applied. An order
-    /// that is there already is neither.
-    ///
-    /// # Errors
-    /// As the disk says. They are applied all the same, and will not outlast the process.
-    pub(super) fn append(
-        &self,
-        purges: Vec<Purge>,
-        via: &str,
-        source: Option<Source>,
-        apply: &Apply<'_>,
-    ) -> Result<Vec<Done>, Arc<io::Error>> {
-        let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
-        self.queue.lock().push(Arc::clone(&job));
-        let (_writer, is_ours) = self.writer();
-        if job.done.get().is_none() {
-            let jobs = std::mem::take(&mut *self.queue.lock());
-            let written = if is_ours { self.commit(&jobs) } else { Err(given_away()) };
-            self.settle(&jobs, written, apply);
-        }
-        job.done.get().cloned().unwrap_or_else(|| Err(Arc::new(io::Error::other("the purge was lost"))))
-    }
-
     /// Leaves the log to another process, or is about to: who orders a purge from now on waits until [`PurgeLog::settle_owner`] is
     /// called. When it returns nothing here reads or writes the file. Blocks.
     pub(crate) fn offer(&self) {
         self.owner.change(Owner::Unsettled);
         let _writer = self.writer.lock();
         if !matches!(self.place, Place::Memory) {
-            *self.database.write() = None;
+            // Whoever opens it takes over what is pending.
+            self.shut();
         }
     }
 
@@ -238,7 +196,7 @@ impl PurgeLog {
     }
 
     /// The place of whoever writes, and whether the log is ours to write as long as it is held.
-    fn writer(&self) -> (MutexGuard<'_, ()>, bool) {
+    pub(super) fn writer(&self) -> (MutexGuard<'_, ()>, bool) {
         loop {
             let writer = self.writer.lock();
             match self.owner.now() {
@@ -252,105 +210,22 @@ impl PurgeLog {
         }
     }
 
-    fn commit(&self, jobs: &[Arc<Job>]) -> io::Result<Written> {
-        let database = self.database()?;
-        let written = self.write(&database, jobs);
-        if written.is_err() {
-            // It refuses everything after an error: whoever comes next opens it again.
-            *self.database.write() = None;
-        }
-        written.map_err(storage)
-    }
-
-    fn write(&self, database: &Database, jobs: &[Arc<Job>]) -> Result<Written, redb::Error> {
-        let transaction = database.begin_write()?;
-        let mut records = Vec::with_capacity(jobs.len());
-        let ceiling;
-        let last = {
-            let mut log = transaction.open_table(LOG)?;
-            // A commit that failed may have been written all the same.
-            let mut last = log.last()?.map_or(0, |(last, _)| last.value()).max(self.sequence());
-            let mut ids = transaction.open_table(IDS)?;
-            let mut cursors = transaction.open_table(CURSORS)?;
-            for job in jobs {
-                let mut numbers = Vec::with_capacity(job.purges.len());
-                for purge in &job.purges {
-                    if let Some(known) = ids.get(purge.id)? {
-                        numbers.push((known.value(), 0, false));
-                        continue;
-                    }
-                    last += 1;
-                    self.announced.fetch_max(last, Ordering::AcqRel);
-                    let epoch = self.next_epoch();
-                    log.insert(last, record::encode(epoch, &job.via, purge).as_slice())?;
-                    ids.insert(purge.id, last)?;
-                    numbers.push((last, epoch, true));
-                }
-                if let Some(Source { name, identity, position }) = &job.source {
-                    cursors.insert(&**name, (*identity, *position))?;
-                }
-                records.push(numbers);
-            }
-            // Not with every purge: it is a page more to write.
-            ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
-            if let Some(ceiling) = ceiling {
-                transaction.open_table(META)?.insert(CEILING, sealed(CEILING, ceiling))?;
-            }
-            last
-        };
-        transaction.commit()?;
-        if let Some(ceiling) = ceiling {
-            self.ceiling.store(ceiling, Ordering::Release);
-        }
-        Ok(Written { records, last })
-    }
-
-    /// Applies what a commit has written, and tells those who wait.
-    fn settle(&self, jobs: &[Arc<Job>], written: io::Result<Written>, apply: &Apply<'_>) {
-        match written {
-            Ok(Written { records, last }) => {
-                for (job, numbers) in jobs.iter().zip(records) {
-                    let done = job.purges.iter().zip(numbers).map(|(purge, (sequence, epoch, is_new))| {
-                        let matched = if is_new { apply(purge, epoch, sequence) } else { 0 };
-                        Done { sequence, matched }
-                    });
-                    let done = done.collect();
-                    drop(job.done.set(Ok(done)));
-                }
-                // After one that could not be written this one can: whoever ordered that was told to order it again.
-                self.announced.store(last.max(self.sequence()), Ordering::Release);
-                self.passed.send_if_modified(|passed| {
-                    let rises = *passed < last;
-                    *passed = (*passed).max(last);
-                    rises
-                });
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                // None of them has a number, so no number says any more that another node has what holds here.
-                self.announced.store(u64::MAX, Ordering::Release);
-                for job in jobs {
-                    for purge in &job.purges {
-                        apply(purge, self.next_epoch(), 0);
-                    }
-                    drop(job.done.set(Err(Arc::clone(&error))));
-                }
-            }
-        }
-    }
-
     /// Up to `max` records behind `sequence`, in order.
     ///
     /// # Errors
     /// As the disk says.
     pub fn since(&self, sequence: u64, max: usize) -> io::Result<Vec<Logged>> {
-        self.read(|transaction| {
+        self.read(|transaction, pending| {
             let log = transaction.open_table(LOG)?;
-            let mut found = Vec::new();
+            let (mut found, mut last) = (Vec::new(), sequence);
             for entry in log.range(sequence.saturating_add(1)..)?.take(max) {
                 let (sequence, record) = entry?;
-                found.extend(logged(sequence.value(), record.value()));
+                last = sequence.value();
+                found.extend(logged(last, record.value()));
             }
+            let pending = pending.records.iter().filter(|record| record.sequence > last);
+            let room = max.saturating_sub(found.len());
+            found.extend(pending.take(room).filter_map(|record| logged(record.sequence, &record.bytes)));
             Ok(found)
         })
     }
@@ -361,9 +236,9 @@ impl PurgeLog {
     /// As the disk says.
     pub fn first(&self) -> io::Result<u64> {
         let next = self.sequence() + 1;
-        self.read(|transaction| {
+        self.read(|transaction, pending| {
             let first = transaction.open_table(LOG)?.first()?.map(|(first, _)| first.value());
-            Ok(first.unwrap_or(next))
+            Ok(first.or(pending.records.first().map(|record| record.sequence)).unwrap_or(next))
         })
     }
 
@@ -372,7 +247,10 @@ impl PurgeLog {
     /// # Errors
     /// As the disk says.
     pub fn source(&self, name: &str) -> io::Result<Option<Source>> {
-        self.read(|transaction| {
+        self.read(|transaction, pending| {
+            if let Some(source) = pending.sources.iter().rfind(|source| &*source.name == name) {
+                return Ok(Some(source.clone()));
+            }
             let cursor = transaction.open_table(CURSORS)?.get(name)?.map(|cursor| cursor.value());
             Ok(cursor.map(|(identity, position)| Source { name: name.into(), identity, position }))
         })
@@ -383,7 +261,7 @@ impl PurgeLog {
     /// # Errors
     /// As the disk says.
     pub fn given(&self, name: &str) -> io::Result<u64> {
-        self.read(|transaction| {
+        self.read(|transaction, _| {
             Ok(transaction.open_table(GIVEN)?.get(name)?.map_or(0, |sequence| sequence.value()))
         })
     }
@@ -404,7 +282,7 @@ impl PurgeLog {
     /// # Errors
     /// As the disk says.
     pub fn note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.read(|transaction| {
+        self.read(|transaction, _| {
             Ok(transaction.open_table(NOTES)?.get(name)?.map(|note| note.value().to_vec()))
         })
     }
@@ -425,10 +303,10 @@ impl PurgeLog {
         })
     }
 
-    /// Calls `each` with every record there is, in order; `false` where one is missing or damaged.
+    /// Calls `each` with every record there is, in order; `false` where one is missing or damaged. For a start: nothing is pending.
     pub(crate) fn replay(&self, mut each: impl FnMut(Logged)) -> io::Result<bool> {
         let last = self.sequence();
-        self.read(|transaction| {
+        self.read(|transaction, _| {
             let (mut expected, mut whole) = (None, true);
             for entry in transaction.open_table(LOG)?.iter()? {
                 let (sequence, record) = entry?;
@@ -447,7 +325,7 @@ impl PurgeLog {
     /// Up to which record the disk tier has forgotten for good what purges by URL took; and what was purged before the
     /// oldest record counts as of this epoch.
     pub(crate) fn marks(&self) -> io::Result<(u64, Epoch)> {
-        self.read(|transaction| {
+        self.read(|transaction, _| {
             let meta = transaction.open_table(META)?;
             let value = |name| -> Result<u64, redb::Error> {
                 meta.get(name)?.map_or(Ok(0), |value| unsealed(name, value.value()))
@@ -479,27 +357,30 @@ impl PurgeLog {
         Ok(())
     }
 
-    fn is_near_the_ceiling(&self) -> bool {
+    pub(super) fn is_near_the_ceiling(&self) -> bool {
         self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
     }
 
-    /// Has the log's file ready for the purges to come. For a tick; of some thousand purges one may wait for it.
+    /// Takes what is pending into the database, and has its file ready for the purges to come. For a tick: a purge may wait for it.
     pub(crate) fn tend_file(&self) -> io::Result<()> {
         // Held all the while: in the file of another process nothing is written, and no commit is under way when it is synced.
         let (_writer, is_ours) = self.writer();
-        let ahead = self.database.read().as_ref().and_then(|opening| opening.ahead.clone());
-        let Some(ahead) = ahead.filter(|ahead| is_ours && ahead.tend()) else { return Ok(()) };
-        let synced = ahead.sync();
-        if synced.is_err() {
-            *self.database.write() = None;
+        let opening = self.database.read().clone();
+        let Some(opening) = opening.filter(|_| is_ours) else { return Ok(()) };
+        let tended = self.drain(&opening).and_then(|()| match &opening.ahead {
+            Some(ahead) if ahead.tend() => ahead.sync(),
+            _ => Ok(()),
+        });
+        if tended.is_err() {
+            self.shut();
         }
-        synced
+        tended
     }
 
     /// Drops the oldest records: those ordered before `before`, and beyond [`RECORDS_MAX`]; not more than a transaction's worth.
     /// Returns the epoch below which nothing is known any more, if that has risen.
     pub(crate) fn trim(&self, before: Timestamp) -> io::Result<Option<Epoch>> {
-        let (too_many, is_old) = self.read(|transaction| {
+        let (too_many, is_old) = self.read(|transaction, _| {
             let log = transaction.open_table(LOG)?;
             let oldest = log.first()?.and_then(|(sequence, record)| logged(sequence.value(), record.value()));
             Ok((log.len()? > RECORDS_MAX, oldest.is_some_and(|oldest| oldest.purge.at < before)))
@@ -539,40 +420,52 @@ impl PurgeLog {
         })
     }
 
-    fn database(&self) -> io::Result<Arc<Database>> {
+    pub(super) fn opening(&self) -> io::Result<Opening> {
         if let Some(opening) = &*self.database.read() {
-            return Ok(Arc::clone(&opening.database));
+            return Ok(opening.clone());
         }
         let mut place = self.database.write();
         if let Some(opening) = &*place {
-            return Ok(Arc::clone(&opening.database));
+            return Ok(opening.clone());
         }
-        let Found { database, ahead, is_new, .. } = self.place.open().map_err(Unusable::into_error)?;
+        let Found { database, ahead, journal, is_new, .. } =
+            self.place.open().map_err(Unusable::into_error)?;
         if is_new {
             // Somebody took the file away: what it said is gone, and only a new start may begin another.
             return Err(io::Error::new(io::ErrorKind::NotFound, "the purge log has vanished"));
         }
-        let database = Arc::new(database);
-        *place = Some(Opening { database: Arc::clone(&database), ahead });
-        Ok(database)
+        let opening = Opening { database: Arc::new(database), ahead, journal };
+        *place = Some(opening.clone());
+        Ok(opening)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let read_from = |database: &Database| {
-            let transaction = database.begin_read().map_err(|error| storage(error.into()))?;
-            read(&transaction).map_err(storage)
+    /// Closes the files: whoever comes next opens them again. For whoever holds the writer.
+    pub(super) fn shut(&self) {
+        *self.database.write() = None;
+    }
+
+    /// Reads from the database, and what it has not.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction, &Batch) -> Result<T, redb::Error>,
+    ) -> io::Result<T> {
+        let read_from = |opening: &Opening| {
+            // First: what is taken over in between is found in the database.
+            let pending = opening.journal.as_ref().map(|journal| journal.pending().0).unwrap_or_default();
+            let transaction = opening.database.begin_read().map_err(|error| storage(error.into()))?;
+            read(&transaction, &pending).map_err(storage)
         };
         // Held while it is read: whoever gives the log away waits for that.
         let held = self.database.read();
         if let Some(opening) = &*held {
-            return read_from(&opening.database);
+            return read_from(opening);
         }
         drop(held);
         let (_writer, is_ours) = self.writer();
         if !is_ours {
             return Err(given_away());
         }
-        read_from(&*self.database()?)
+        read_from(&self.opening()?)
     }
 
     /// A transaction beside the records.
@@ -581,15 +474,23 @@ impl PurgeLog {
         if !is_ours {
             return Err(given_away());
         }
-        let database = self.database()?;
+        let opening = self.opening()?;
         let changed = (|| {
-            let transaction = checkpoint(&database)?;
+            let transaction = checkpoint(&opening.database)?;
+            if let Some(journal) = &opening.journal {
+                // In one go: what is trimmed, or counted, is all there is.
+                let (pending, count) = journal.pending();
+                insert(&transaction, &pending, count)?;
+            }
             let changed = change(&transaction)?;
             transaction.commit()?;
+            if let Some(journal) = &opening.journal {
+                journal.taken_over();
+            }
             Ok(changed)
         })();
         if changed.is_err() {
-            *self.database.write() = None;
+            self.shut();
         }
         changed.map_err(storage)
     }
@@ -620,7 +521,7 @@ fn logged(sequence: u64, record: &[u8]) -> Option<Logged> {
     Some(Logged { sequence, epoch, via, purge })
 }
 
-fn given_away() -> io::Error {
+pub(super) fn given_away() -> io::Error {
     io::Error::other("a new process has taken over this node's purges: order it again, on a new connection")
 }
 

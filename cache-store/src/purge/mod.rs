@@ -1,7 +1,7 @@
 //! What has been purged: scopes, epochs, and the log that makes a purge a fact.
 //!
 //! ```text
-//! order ── log.rs: written, fsynced, numbered ── apply.rs: what is resident is marked; broad scopes move the epoch ── acknowledged
+//! order ── commit.rs: numbered, written, fsynced ── apply.rs: what is resident is marked; broad scopes move the epoch ── acknowledged
 //!                                                                       │
 //! hit ── epoch.rs: has the epoch moved since this response was checked? ┘        fill ends ── recent.rs: was its key purged?
 //! ```
@@ -18,9 +18,11 @@
 //! Deliberately absent: who may purge (`purge-api`), what a URL's keys are (the root's routes), other nodes (`purge-api::bus`).
 
 mod apply;
+mod commit;
 mod cost;
 mod epoch;
 mod file;
+mod journal;
 mod log;
 mod owner;
 mod recent;

@@ -11,7 +11,8 @@ use std::io;
 use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 use twox_hash::XxHash3_64;
 
-use super::log::new_id;
+use super::journal::{Batch, Found, Numbered, Record};
+use super::log::{Source, new_id};
 use crate::entry::Epoch;
 
 /// What a database says when it is opened.
@@ -48,6 +49,60 @@ pub(super) fn begin(database: &Database, epoch_min: Epoch, fell_back: bool) -> R
     };
     transaction.commit()?;
     Ok(begun)
+}
+
+/// Takes over what a journal has and the database has not: how many of its batches the database has then, and whether nothing is
+/// missing between the two. Where something is, or may be, it cannot be told what was purged until now. What stands in the journal of
+/// another log is none of this one's.
+pub(super) fn take_over(database: &Database, found: Option<&Found>) -> Result<(u64, bool), redb::Error> {
+    let transaction = checkpoint(database)?;
+    let (identity, begun, had_one) = {
+        let meta = transaction.open_table(META)?;
+        let identity = meta.get(IDENTITY)?.map(|identity| identity.value());
+        let taken = meta.get(TAKEN)?.map_or(Ok(0), |taken| unsealed(TAKEN, taken.value()))?;
+        (identity, taken, meta.get(JOURNAL)?.is_some())
+    };
+    let Some(Found { batches, is_new, is_doubtful }) = found else {
+        // What it said is gone.
+        return Ok((begun, !had_one));
+    };
+    let mut is_whole = !(*is_doubtful || had_one && *is_new);
+    let (mut count, mut all) = (begun, Batch::default());
+    for Numbered { nth, batch, .. } in batches.iter().take_while(|batch| Some(batch.identity) == identity) {
+        if *nth <= begun {
+            continue;
+        }
+        if *nth != count + 1 {
+            is_whole = false;
+            break;
+        }
+        count = *nth;
+        all.extend(batch.clone());
+    }
+    if had_one && count == begun {
+        return Ok((count, is_whole));
+    }
+    insert(&transaction, &all, count)?;
+    transaction.open_table(META)?.insert(JOURNAL, sealed(JOURNAL, 1))?;
+    transaction.commit()?;
+    Ok((count, is_whole))
+}
+
+/// Records and cursors: with them, the database has so many batches of its journal.
+pub(super) fn insert(transaction: &WriteTransaction, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
+    let (mut log, mut ids) = (transaction.open_table(LOG)?, transaction.open_table(IDS)?);
+    for Record { sequence, id, bytes } in &batch.records {
+        log.insert(sequence, &**bytes)?;
+        ids.insert(id, sequence)?;
+    }
+    let mut cursors = transaction.open_table(CURSORS)?;
+    for Source { name, identity, position } in &batch.sources {
+        cursors.insert(&**name, (*identity, *position))?;
+    }
+    if taken > 0 {
+        transaction.open_table(META)?.insert(TAKEN, sealed(TAKEN, taken))?;
+    }
+    Ok(())
 }
 
 /// A transaction after whose commit, at twice the price, the next start does not walk through everything (0.7 µs a record).
@@ -95,6 +150,10 @@ pub(super) const CURSORS: TableDefinition<'_, &str, (u128, u64)> = TableDefiniti
 pub(super) const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 pub(super) const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
 pub(super) const IDENTITY: &str = "identity";
+/// There is a journal: without it, something may be missing.
+const JOURNAL: &str = "journal";
+/// How many of its batches the database has.
+const TAKEN: &str = "journal-taken";
 pub(super) const CEILING: &str = "epoch-ceiling";
 pub(super) const SETTLED: &str = "settled";
 pub(super) const FLOOR: &str = "floor";

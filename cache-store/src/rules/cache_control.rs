@@ -211,7 +211,7 @@ impl RequestControl {
     pub fn of<F: Fields>(fields: &F, policy: &Policy) -> Self {
         let mut control = Self::default();
         let honour = policy.honour;
-        if honour == RequestDirectives::NONE {
+        if honour == RequestDirectives::NONE || !fields.has_directives() {
             return control;
         }
         let mut present = false;

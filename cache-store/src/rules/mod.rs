@@ -51,6 +51,11 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 pub trait Fields {
     /// The values of every field line called `name`, in the order received; each without surrounding whitespace.
     fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]>;
+
+    /// Whether there may be a `Cache-Control` or a `Pragma`: most requests have neither, and who knows at once need not search.
+    fn has_directives(&self) -> bool {
+        true
+    }
 }
 
 impl Fields for HeaderMap {

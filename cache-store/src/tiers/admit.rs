@@ -7,8 +7,14 @@
 //! [`Seen`] remembers the first time. What is seen once displaces nothing. So memory is the small queue and the disk the main one
 //! of S3-FIFO (Yang, SOSP 2023), and this type its ghosts.
 //!
+//! What comes again at once does not come a *second time*: the parts of a page that is read on, or a burst of news, are asked for a
+//! few times within minutes and never again. Memory has them for that while. So a hit in memory counts from when so many bytes have
+//! been fetched as memory takes ([`Recency`]).
+//!
 //! Invariant: what is asked for again among the next `keys` keys is never taken for new; a new one is taken for known once in
 //! about seventy times.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::key::CacheKey;
 
@@ -20,6 +26,42 @@ pub enum DiskAdmission {
     SecondRequest,
     /// Everything.
     All,
+}
+
+/// Time as bytes that were fetched, in sixteenths of the span within which requests belong together.
+#[derive(Debug)]
+pub(crate) struct Recency {
+    fetched_bytes: AtomicU64,
+    tick_bytes: u64,
+}
+
+/// A moment of it. They come around: what is very old may pass for new for a sixteenth of the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tick(pub(crate) u8);
+
+impl Recency {
+    /// Requests belong together until so many bytes have been fetched.
+    pub(crate) fn new(span_bytes: u64) -> Self {
+        Self { fetched_bytes: AtomicU64::new(0), tick_bytes: (span_bytes / SPAN_TICKS).max(1) }
+    }
+
+    /// So many bytes were fetched; when that is.
+    pub(crate) fn fetched(&self, bytes: u64) -> Tick {
+        self.tick(self.fetched_bytes.fetch_add(bytes, Relaxed).wrapping_add(bytes))
+    }
+
+    /// Whether a request now is another than the one at `then`.
+    #[inline]
+    pub(crate) fn is_past(&self, then: Tick) -> bool {
+        let Tick(now) = self.tick(self.fetched_bytes.load(Relaxed));
+        let passed = (u64::from(now) + TICKS - u64::from(then.0)) % TICKS;
+        passed >= SPAN_TICKS
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // a remainder below 255
+    fn tick(&self, bytes: u64) -> Tick {
+        Tick((bytes / self.tick_bytes % TICKS) as u8)
+    }
 }
 
 /// Remembers which keys were asked for lately: two generations of a Bloom filter.
@@ -72,6 +114,9 @@ impl Seen {
     }
 }
 
+/// Ticks that fit beside the one number that says: none.
+const TICKS: u64 = 255;
+const SPAN_TICKS: u64 = 16;
 const WORD_BITS: usize = 64;
 const BITS_PER_KEY: usize = 16;
 const KEYS_MIN: usize = 64;
@@ -107,6 +152,19 @@ mod tests {
         assert_eq!(asked(&mut seen, 0, 500), 500, "a generation came between");
         asked(&mut seen, 10_000, 2100);
         assert!(asked(&mut seen, 0, 500) < 25, "more than two came between");
+    }
+
+    #[test]
+    fn what_comes_again_within_the_span_is_not_another_request() {
+        let recency = Recency::new(1600);
+        for from in [0, 20_000, 40_000, 76_000] {
+            let passed = recency.fetched_bytes.load(Relaxed);
+            let then = recency.fetched(from - passed);
+            for (more, past) in [(0, false), (1400, false), (200, true), (15_000, true)] {
+                recency.fetched(more);
+                assert_eq!(recency.is_past(then), past, "{from}, and {more} more");
+            }
+        }
     }
 
     #[test]

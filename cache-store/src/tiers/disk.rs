@@ -32,7 +32,7 @@ use super::admit::{DiskAdmission, Seen};
 use super::arena::Arena;
 use super::chunks;
 use super::files::{Directory, Files};
-use super::gate::Gate;
+use super::gate::{Answered, Gate};
 use super::objects::Slot;
 use super::record;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
@@ -331,27 +331,56 @@ impl Disk {
         self.admission == DiskAdmission::All || self.gate.takes_all()
     }
 
-    /// A resource was asked for, and leads to this response; memory had its body, or not. For the admission to learn from: to it the
+    /// A resource was asked for, and leads to this response. For the admission to learn from: to it the
     /// variants of a resource are one.
     #[inline]
-    pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, in_memory: bool) {
+    pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, by: Answered) {
         // Large bodies are on the shelf, which takes them at once: of those that are not asked for again it lets go first.
         if self.gate.samples(primary) && stored.body_len() < LARGE_BYTES_MIN {
-            self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, in_memory);
+            self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, by);
         }
     }
 
     /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
     pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) {
-        if let Slot::Response(stored) = slot
-            && stored.body_len() >= LARGE_BYTES_MIN
-            && stored.on_disk().is_none()
-        {
+        if !Self::takes(slot) {
             return self.forget(key);
         }
         let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
         record::encode(resource, slot, &mut bytes);
         self.append(key.bits(), &bytes);
+    }
+
+    /// Writes a slot that is not there; under the lock of its key's shard, so it does not wait for room.
+    pub(crate) fn try_write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) -> Appended {
+        if !Self::takes(slot) {
+            return Appended::TooLarge;
+        }
+        let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
+        record::encode(resource, slot, &mut bytes);
+        self.log.put(key.bits(), self.next_version(), &bytes)
+    }
+
+    /// Writes what waits, and makes room for more. Blocks.
+    pub(crate) fn write_out(&self) -> io::Result<()> {
+        let written = self.log.segments.flush();
+        self.log.measure();
+        written
+    }
+
+    /// About how many bytes a slot takes.
+    pub(crate) fn bytes_for(resource: &Resource<'_>, slot: &Slot) -> u64 {
+        record::encoded_bytes(resource, slot) as u64
+    }
+
+    /// Bytes that may be written before what was written first goes for what is written last.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        self.log.full_bytes
+    }
+
+    /// Whether it is one for the log: a long body stands on the shelf.
+    fn takes(slot: &Slot) -> bool {
+        !matches!(slot, Slot::Response(stored) if stored.body_len() >= LARGE_BYTES_MIN && stored.on_disk().is_none())
     }
 
     /// Shows the responses whose key's low half is not above `upto` with their keys, as long as `each` says so; `false` where it was
@@ -371,7 +400,7 @@ impl Disk {
     /// Spares the record once when its segment makes room, and the mark of its resource, without which it would be forgotten.
     pub(crate) fn touch(&self, primary: CacheKey, key: CacheKey) {
         self.log.segments.touch(key.bits());
-        self.log.segments.touch(mark_of(primary));
+        self.log.segments.spare(mark_of(primary));
     }
 
     /// Takes the record away. Durable after [`Disk::settle`].
@@ -387,7 +416,7 @@ impl Disk {
     pub(crate) fn mark_soft(&self, primary: CacheKey, now: Timestamp) -> bool {
         let marked = self.log.mark(primary, self.next_version(), now);
         // What it speaks of may have been read before.
-        self.log.segments.touch(mark_of(primary));
+        self.log.segments.spare(mark_of(primary));
         if marked != Some(false) {
             self.flush();
         }

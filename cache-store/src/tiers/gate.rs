@@ -6,7 +6,9 @@
 //! disk's bytes, first in first out with a second chance as segments go: one takes everything, the other waits. While the first
 //! answers clearly more bytes, it is followed; as soon as it does not, the disk is spared again.
 //!
-//! What memory answers is no difference between the two, but counts as a request. Called for sampled keys alone (`Disk::asked`);
+//! What memory answers is no difference between the two, but counts as a request. As in the log, a request soon after an entry came
+//! does not spare it.
+//! Called for sampled keys alone (`Disk::asked`);
 //! when another thread is here, the sample misses one.
 //!
 //! Invariant: a shadow holds at most [`ENTRIES_MAX`] entries, and what is here never decides about one response.
@@ -44,6 +46,8 @@ struct Shadow {
     held: HashMap<CacheKey, Held>,
     order: VecDeque<CacheKey>,
     used: u64,
+    /// Bytes of all that ever came.
+    entered: u64,
     bytes_max: u64,
     entries_max: usize,
 }
@@ -51,6 +55,20 @@ struct Shadow {
 struct Held {
     bytes: u64,
     read: bool,
+    /// [`Shadow::entered`] when it came.
+    came: u64,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answered {
+    /// Memory.
+    Memory {
+        /// It is one at which a full disk takes the response, or later.
+        again: bool,
+    },
+    /// The disk or the origin.
+    Beyond,
 }
 
 impl Gate {
@@ -86,13 +104,13 @@ impl Gate {
         bits.reverse_bits() & self.mask == 0
     }
 
-    /// A sampled key was asked for, which leads to so many bytes; memory has answered, or who is behind it.
-    pub(crate) fn asked(&self, key: CacheKey, bytes: u64, in_memory: bool) {
+    /// A sampled key was asked for, which leads to so many bytes.
+    pub(crate) fn asked(&self, key: CacheKey, bytes: u64, by: Answered) {
         let Some(mut shadows) = self.shadows.try_lock() else { return };
         if bytes > shadows.all.bytes_max / SHARE {
             return;
         }
-        let lead = shadows.ask(key, bytes, in_memory);
+        let lead = shadows.ask(key, bytes, by);
         let ahead = shadows.lead;
         let proven = ahead > CERTAINTY * shadows.squares.sqrt() && ahead > MARGIN * shadows.bytes;
         if lead && proven {
@@ -106,17 +124,19 @@ impl Gate {
 impl Shadows {
     /// Whether the two differed.
     #[allow(clippy::cast_precision_loss)] // a length above 2^53 does not exist
-    fn ask(&mut self, key: CacheKey, bytes: u64, in_memory: bool) -> bool {
+    fn ask(&mut self, key: CacheKey, bytes: u64, by: Answered) -> bool {
         let (all, second) = (self.all.ask(key), self.second.ask(key));
         if !all {
             self.all.insert(key, bytes);
         }
         if !second {
-            // What memory has was asked for before.
-            let again = in_memory || self.seen.ask(key);
+            let again = match by {
+                Answered::Memory { again } => again,
+                Answered::Beyond => self.seen.ask(key),
+            };
             if again || self.second.has_room(bytes) {
                 self.second.insert(key, bytes);
-            } else {
+            } else if by == Answered::Beyond {
                 self.seen.insert(key, 0);
             }
         }
@@ -128,7 +148,7 @@ impl Shadows {
             self.bytes /= 2.0;
         }
         self.bytes += bytes as f64;
-        let differ = all != second && !in_memory;
+        let differ = all != second && by == Answered::Beyond;
         if differ {
             self.lead += if all { bytes as f64 } else { -(bytes as f64) };
             self.squares += bytes as f64 * bytes as f64;
@@ -141,13 +161,14 @@ impl Shadows {
 
 impl Shadow {
     fn new(bytes_max: u64, entries_max: usize) -> Self {
-        Self { held: HashMap::new(), order: VecDeque::new(), used: 0, bytes_max, entries_max }
+        Self { held: HashMap::new(), order: VecDeque::new(), used: 0, entered: 0, bytes_max, entries_max }
     }
 
     /// Whether it has the key, which is then spared once.
     fn ask(&mut self, key: CacheKey) -> bool {
-        let held = self.held.get_mut(&key);
-        held.map(|held| held.read = true).is_some()
+        let Some(held) = self.held.get_mut(&key) else { return false };
+        held.read |= self.entered.saturating_sub(held.came) >= self.bytes_max / RECENT_SHARE;
+        true
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -161,6 +182,7 @@ impl Shadow {
             match self.held.get_mut(&oldest) {
                 Some(held) if held.read => {
                     held.read = false;
+                    held.came = self.entered;
                     self.order.push_back(oldest);
                 }
                 Some(held) => {
@@ -170,7 +192,8 @@ impl Shadow {
                 None => {}
             }
         }
-        self.held.insert(key, Held { bytes, read: false });
+        self.entered = self.entered.saturating_add(bytes);
+        self.held.insert(key, Held { bytes, read: false, came: self.entered });
         self.order.push_back(key);
         self.used = self.used.saturating_add(bytes);
     }
@@ -182,6 +205,8 @@ const ENTRIES_USUAL: usize = 4096;
 const ENTRIES_MAX: usize = 4 * ENTRIES_USUAL;
 /// What takes more than this part of a shadow says nothing about the others.
 const SHARE: u64 = 8;
+/// Requests within which this part of a shadow came belong together.
+const RECENT_SHARE: u64 = 10;
 /// Sampled requests after which what was learned counts half.
 const REMEMBERED: u32 = 1 << 14;
 /// Standard deviations that the lead must have over chance.
@@ -204,7 +229,7 @@ mod tests {
         // Each comes twice, the second time when a third of the disk's bytes have passed by, and never again.
         for at in 0..40_000_u64 {
             for number in [at, at.wrapping_sub(300)] {
-                gate.asked(key(number), 16 << 10, false);
+                gate.asked(key(number), 16 << 10, Answered::Beyond);
             }
         }
         assert!(gate.takes_all());
@@ -215,15 +240,15 @@ mod tests {
         let gate = Gate::new(16 << 20, 1024);
         let scanned = |from: u64| {
             for at in from..from + 100_000 {
-                gate.asked(key(1_000_000 + at), 16 << 10, false);
-                gate.asked(key(at % 700), 16 << 10, false);
+                gate.asked(key(1_000_000 + at), 16 << 10, Answered::Beyond);
+                gate.asked(key(at % 700), 16 << 10, Answered::Beyond);
             }
         };
         scanned(0);
         assert!(!gate.takes_all());
         for at in 0..40_000_u64 {
             for number in [at, at.wrapping_sub(300)] {
-                gate.asked(key(number), 16 << 10, false);
+                gate.asked(key(number), 16 << 10, Answered::Beyond);
             }
         }
         assert!(gate.takes_all());
@@ -235,7 +260,11 @@ mod tests {
     fn shadows_are_bounded_whatever_is_asked_for() {
         let gate = Gate::new(1 << 40, 1 << 26);
         for number in 0..200_000 {
-            gate.asked(key(number), number % 7, number % 3 == 0);
+            gate.asked(
+                key(number),
+                number % 7,
+                if number % 3 == 0 { Answered::Memory { again: true } } else { Answered::Beyond },
+            );
         }
         let shadows = gate.shadows.lock();
         for shadow in [&shadows.all, &shadows.second, &shadows.seen] {

@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use super::disk::{Disk, Loaded};
+use super::gate::Answered;
 use super::objects::Slot;
 use crate::coalesce::{Flight, Phase};
 use crate::entry::StoredResponse;
@@ -86,7 +87,7 @@ impl CacheStore {
         let purged = self.purged(&stored, resource);
         match judge(stored, purged, request, control, now) {
             Found::Usable(hit @ Hit { stale: None, .. }) => {
-                disk.asked(resource.key, &hit.stored, false);
+                disk.asked(resource.key, &hit.stored, Answered::Beyond);
                 Glance::Hit(hit)
             }
             Found::Usable(_) | Found::Unusable(..) | Found::Nothing(..) => Glance::Nothing,
@@ -142,7 +143,7 @@ impl Promotion {
         }
         if let Slot::Response(stored) = &slot {
             stored.purge(purged);
-            disk.asked(*primary, stored, false);
+            disk.asked(*primary, stored, Answered::Beyond);
             // Of a log that is no more: which purges it has missed is not known.
             if stored.epoch() > store.epoch() || is_from_ahead(stored, *now) {
                 disk.forget(*key);

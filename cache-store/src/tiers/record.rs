@@ -114,6 +114,10 @@ pub(crate) fn item(record: &Bytes) -> Option<Item> {
     }
     let key = CacheKey::from_bits(from.u128()?);
     let (authority, target) = (from.text()?, from.text()?);
+    if authority.is_empty() {
+        // Written by whoever did not know it: it was beyond the stock's share.
+        return None;
+    }
     let address = Address::of(&Resource { key, authority, target });
     let Packed { blob, lines_len, tags, epoch, .. } = read_response(&mut from, record)?;
     let body = blob.get((lines_len as usize).checked_add(2)?..)?;

@@ -1,11 +1,11 @@
 //! Where the chunks of large bodies stand, and how much room they get beside the log of small responses.
 //!
-//! One budget is shared (`[cache] disk.size`): the log may grow to three quarters of it, and the chunks get what the log does
-//! not take, but never less than a quarter. So a site of small pages fills most of the disk with them, an archive of
+//! One budget is shared (`[cache] disk.size`): the log may grow to seven tenths of it, and the chunks get what the log does
+//! not take, but never less than the rest. So a site of small pages fills most of the disk with them, an archive of
 //! videos fills most of it with chunks, and neither starves the other.
 //!
 //! ```text
-//! 0 ──────── log, as much as it takes ──────► 3/4 │ chunks, always ──► 1
+//! 0 ──────── log, as much as it takes ──────► 7/10 │ chunks, always ──► 1
 //!            ◄── chunks, while the log is small ──┘
 //! ```
 //!
@@ -97,7 +97,7 @@ fn open_files() -> usize {
 
 /// What the log may take of a disk of so many bytes.
 pub(crate) const fn log_bytes_max(disk_bytes: u64) -> u64 {
-    disk_bytes / 4 * 3
+    disk_bytes / 10 * 7
 }
 
 /// Bodies from this many bytes on are cut into chunks; shorter ones lie in the log.

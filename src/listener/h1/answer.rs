@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::date::DateLine;
 use crate::clock::Clock;
 use crate::listener::request::{Interim, Protocol};
-use crate::respond::response::{Body, Response};
+use crate::respond::response::{Body, Response, names_date};
 
 /// How an answer's body goes over the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +80,7 @@ pub(super) fn append_head(
     } else if protocol == Protocol::Http10 {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
-    if !has_date(response.lines.as_bytes()) && !has_date(&response.extra) {
+    if !response.lines.has_date() && !names_date(&response.extra) {
         date.append(clock, out);
     }
 }
@@ -123,10 +123,4 @@ fn append_status(out: &mut Vec<u8>, status: StatusCode) {
         }
     };
     out.extend_from_slice(line);
-}
-
-#[inline]
-fn has_date(lines: &[u8]) -> bool {
-    let is_date = |at: usize| lines.get(at..at + 5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:"));
-    is_date(0) || memchr::memchr_iter(b'\n', lines).any(|at| is_date(at + 1))
 }

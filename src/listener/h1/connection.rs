@@ -211,14 +211,12 @@ where
                 id: std::sync::OnceLock::new(),
             },
         );
-        let served = self.service.serve(&mut exchange.request);
-        if let (Served::Now(response), None) = (&served, &pump)
+        let mut served = self.service.serve(&mut exchange.request);
+        if let (Served::Now(response), None) = (&mut served, &pump)
             && let Some(close) = self.render_short(&mut exchange, response, keep_alive)
         {
+            self.keep_spare(std::mem::take(&mut response.extra));
             self.unfinished.push(exchange);
-            if let Served::Now(response) = served {
-                self.keep_spare(response.extra);
-            }
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
         Begun::Open(Box::new(Open { exchange, served, pump, keep_alive }))
@@ -262,12 +260,12 @@ where
     }
 
     /// Renders an answer that need not wait for the client: one with a short stored body. Tells whether the connection
-    /// must end behind it; `None`, and nothing is done, for every other.
+    /// must end behind it, the answer being told to the exchange; `None`, and nothing is done, for every other.
     #[inline]
     fn render_short(
         &mut self,
         exchange: &mut Exchange<'s, S>,
-        response: &Response,
+        response: &mut Response,
         keep_alive: bool,
     ) -> Option<bool> {
         let (Body::Stored(stored), Lines::Stored(lines)) = (&response.body, &response.lines) else {
@@ -288,7 +286,7 @@ where
         append_head(&mut self.socket.out, response, framing, close, *protocol, (clock, date));
         self.socket.out.extend_from_slice(body);
         exchange.status = response.status.as_u16();
-        exchange.outcome = response.outcome.clone();
+        exchange.outcome = std::mem::take(&mut response.outcome);
         exchange.body_bytes = stored.body_len();
         Some(close)
     }
@@ -391,11 +389,13 @@ where
             self.unfinished.drain(..).for_each(Exchange::abandon);
             return Err(end);
         }
-        for exchange in self.unfinished.drain(..) {
+        // Where they lie: each is large.
+        for exchange in &mut self.unfinished {
             let (index, now_micros) = exchange.finish();
             self.index = index;
             self.waiting_since = Timestamp::from_millis(now_micros / 1000);
         }
+        self.unfinished.clear();
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl<'s, S: Service> Exchange<'s, S> {
 
     /// Reports a request whose answer is written whole; gives back its index and the time, microseconds.
     #[inline]
-    pub(super) fn finish(mut self) -> (FieldIndex, u64) {
+    pub(super) fn finish(&mut self) -> (FieldIndex, u64) {
         self.complete = true;
         let now = self.report();
         (std::mem::take(&mut self.request.fields).into_index(), now)
@@ -53,25 +53,26 @@ impl<'s, S: Service> Exchange<'s, S> {
     #[inline]
     fn report(&mut self) -> u64 {
         let now = self.clock.micros();
-        if !std::mem::replace(&mut self.reported, true) {
-            self.service.finished(
-                &self.request,
-                &Finished {
-                    status: self.status,
-                    body_bytes: self.body_bytes,
-                    duration_micros: now.saturating_sub(self.request.received_micros),
-                    complete: self.complete,
-                    outcome: &self.outcome,
-                },
-            );
-        }
+        self.reported = true;
+        self.service.finished(
+            &self.request,
+            &Finished {
+                status: self.status,
+                body_bytes: self.body_bytes,
+                duration_micros: now.saturating_sub(self.request.received_micros),
+                complete: self.complete,
+                outcome: &self.outcome,
+            },
+        );
         now
     }
 }
 
 impl<S: Service> Drop for Exchange<'_, S> {
     fn drop(&mut self) {
-        self.report();
+        if !self.reported {
+            self.report();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes -> the head of a request, with every ambiguity refused.
 //!
-//! A head that is all there (nearly every one) is taken apart by `httparse` at once, and that its lines end as they must
-//! is seen from where its parts lie; one that comes in pieces, or is refused, is walked line by line by `look.rs`. Each
+//! A head that is all there (nearly every one) is taken apart at once: the request line here, the field lines by `httparse`, and that
+//! those end as they must is seen from where their parts lie. One that comes in pieces, or is refused, is walked line by line by `look.rs`. Each
 //! field that speaks of framing, host or connection is read as strictly as RFC 9112 allows. What comes out shares the read buffer ([`Fields`];
 //! `authority` and `target` are places in it). Called by `connection.rs`; hands on a [`Head`].
 //!
@@ -12,13 +12,10 @@
 //! unknown transfer coding, white space before a colon or a bare LF is never repaired (§2.2, §5.1), one empty line
 //! before a request is skipped and no more (§2.2), userinfo and percent-encoding in a host are refused.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
-use memchr::memmem::Finder;
 
 use super::authority;
 use super::look::{Look, RequestLine};
@@ -94,68 +91,69 @@ impl HeadReader {
         if !self.skipped && input.as_ref() == b"\r" {
             return Ok(None);
         }
-        let whole = if self.look.is_begun() { None } else { HEAD_END.find(input) };
-        let len = match whole {
-            Some(at) => at + HEAD_END.needle().len(),
-            None => match self.look.advance(input, limits)? {
-                Some(len) => len,
-                None => return Ok(None),
-            },
-        };
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let mut head = None;
+        if !self.look.is_begun() {
+            index.clear();
+            head = read(input, index, &mut self.host, scheme, limits).ok().flatten();
+        }
+        if head.is_none() {
+            // Not whole, or refused: the look knows best what is wrong with a line, and how far the head goes.
+            let Some(len) = self.look.advance(input, limits)? else { return Ok(None) };
+            let whole = input.get(..len).unwrap_or_default();
+            index.clear();
+            head = read(whole, index, &mut self.host, scheme, limits)?;
+        }
+        let (mut head, len) = head.ok_or(Refusal::RequestLine)?;
         self.look = Look::default();
         self.skipped = false;
-        let bytes = input.split_to(len).freeze();
-        index.clear();
-        match read(&bytes, index, &mut self.host, scheme, limits) {
-            Ok(mut head) => {
-                // Moved, not shared: each count of sharers costs as much as ten comparisons.
-                head.fields = Fields::of(bytes, std::mem::take(index));
-                Ok(Some(head))
-            }
-            // The look knows best what is wrong with a line.
-            Err(refusal) => Err(Look::default().advance(&bytes, limits).err().unwrap_or(refusal)),
-        }
+        // Moved, not shared: each count of sharers costs as much as ten comparisons.
+        head.fields = Fields::of(input.split_to(len).freeze(), std::mem::take(index));
+        Ok(Some(head))
     }
 }
 
-/// Reads a head that ends in an empty line; its field lines go to `index`.
+/// Reads the head at the start of `bytes`, and tells its length; its field lines go to `index`. `None` if it is not whole.
 fn read(
     bytes: &[u8],
     index: &mut FieldIndex,
     known_host: &mut Vec<u8>,
     scheme: Scheme,
     limits: &Limits,
-) -> Result<Head, Refusal> {
-    if bytes.len() > limits.head_bytes_max {
-        return Err(Refusal::HeadTooLong);
-    }
-    // On the stack for every sensible setting; `fields_max` beyond it costs an allocation a request.
-    let mut few = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
+) -> Result<Option<(Head, usize)>, Refusal> {
+    let Some(line_end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let fields_at = line_end.saturating_add(1);
+    let RequestLine { method, target, minor } = RequestLine::parse(line_before(bytes, fields_at)?, limits)?;
+    // On the stack for most requests; more fields cost an allocation.
+    let mut few = [httparse::EMPTY_HEADER; FIELDS_ON_STACK];
     let mut many = Vec::new();
-    let lines = if limits.fields_max <= FIELDS_ON_STACK {
-        few.get_mut(..limits.fields_max).unwrap_or_default()
-    } else {
-        many.resize_with(limits.fields_max, MaybeUninit::uninit);
-        &mut many[..]
-    };
-    let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(bytes, lines) {
-        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
-        Ok(_) => return Err(Refusal::RequestLine),
+    let rest = bytes.get(fields_at..).unwrap_or_default();
+    let room = few.get_mut(..limits.fields_max.min(FIELDS_ON_STACK)).unwrap_or_default();
+    let mut parsed = httparse::parse_headers(rest, room);
+    if matches!(parsed, Err(httparse::Error::TooManyHeaders)) && limits.fields_max > FIELDS_ON_STACK {
+        many.resize(limits.fields_max, httparse::EMPTY_HEADER);
+        parsed = httparse::parse_headers(rest, &mut many);
+    }
+    let (len, lines) = match parsed {
+        Ok(httparse::Status::Complete((len, lines))) => (fields_at.saturating_add(len), lines),
+        Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
         Err(_) => return Err(diagnose(bytes)),
+    };
+    // The empty line, and the end of the line before it.
+    if !bytes.get(..len).is_some_and(|head| head.ends_with(b"\r\n\r\n")) {
+        return Err(Refusal::BareLineFeed);
     }
-    let first = parsed
-        .headers
-        .first()
-        .map_or(bytes.len().saturating_sub(2), |line| at_in(bytes, line.name.as_bytes()));
-    let line = line_before(bytes, first)?;
-    let RequestLine { method, target, minor } = RequestLine::parse(line, limits)?;
+    if len > limits.head_bytes_max {
+        return Err(Refusal::HeadTooLong);
+    }
     let method = Method::from_bytes(method).map_err(|_| Refusal::MethodByte)?;
     let protocol = if minor == 1 { Protocol::Http11 } else { Protocol::Http10 };
 
     let mut seen = Seen::default();
-    for line in &*parsed.headers {
+    for line in lines {
         let name = range_in(bytes, line.name.as_bytes());
         line_before(bytes, name.start)?;
         let id = index.push(bytes, name, range_in(bytes, line.value));
@@ -169,7 +167,7 @@ fn read(
         && protocol == Protocol::Http11
         && body == BodyLength::None
         && method == Method::GET;
-    Ok(Head {
+    let head = Head {
         method,
         authority,
         target,
@@ -180,7 +178,8 @@ fn read(
         // A client of HTTP/1.0 does not know 100: RFC 9110 §10.1.1.
         expects_continue: seen.expects && protocol == Protocol::Http11 && body != BodyLength::None,
         upgrade,
-    })
+    };
+    Ok(Some((head, len)))
 }
 
 /// What the fields that concern the connection say.
@@ -408,10 +407,8 @@ fn blame(line: &[u8]) -> Option<Refusal> {
     }
 }
 
-/// Ends a head whose last line ends as it must.
-static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 /// Fields whose lines `httparse` finds without an allocation.
-const FIELDS_ON_STACK: usize = 128;
+const FIELDS_ON_STACK: usize = 32;
 /// Names without a [`FieldId`] that carry identity, secrets or the meaning of the body.
 const PROTECTED: &[&[u8]] = &[
     b"content-encoding",

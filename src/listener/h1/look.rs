@@ -85,7 +85,7 @@ impl<'a> RequestLine<'a> {
         if let Some(target) = line.strip_prefix(b"GET ").and_then(|rest| rest.strip_suffix(b" HTTP/1.1"))
             && !target.is_empty()
             && target.len() <= limits.target_bytes_max
-            && target.iter().all(|byte| TARGET_BYTES[usize::from(*byte)])
+            && are_target_bytes(target)
         {
             return Ok(Self { method: b"GET", target, minor: 1 });
         }
@@ -114,7 +114,7 @@ impl<'a> RequestLine<'a> {
         if target.is_empty() {
             return Err(Refusal::RequestLine);
         }
-        if !target.iter().all(|byte| TARGET_BYTES[usize::from(*byte)]) {
+        if !are_target_bytes(target) {
             return Err(Refusal::TargetByte);
         }
         Ok(Self { method, target, minor })
@@ -160,6 +160,12 @@ pub(in crate::listener) const fn is_token_byte(byte: u8) -> bool {
 /// not `#` (a fragment is not sent), `\` (some take it for `/`) nor anything outside ASCII.
 pub(in crate::listener) const fn is_target_byte(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>' | b'`')
+}
+
+/// Whether a target has no other bytes. Without an early end, which would cost more than it saves.
+#[inline]
+fn are_target_bytes(target: &[u8]) -> bool {
+    target.iter().fold(true, |all, byte| all & TARGET_BYTES[usize::from(*byte)])
 }
 
 /// Longest registered method: `UPDATEREDIRECTREF`; the rest is room.

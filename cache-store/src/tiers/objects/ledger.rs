@@ -82,6 +82,13 @@ impl<V> Ledger<V> {
         self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
+    /// All keys with values and use, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (CacheKey, &V, Use)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| Some((key_of(entry.key), entry.value.as_ref()?, entry.mark.read())))
+    }
+
     #[inline]
     pub(super) fn find(&self, key: CacheKey) -> Option<&Entry<V>> {
         let key = words(key);

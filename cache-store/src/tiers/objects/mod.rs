@@ -31,6 +31,7 @@ use parking_lot::RwLock;
 
 use self::ledger::{Gone, Ledger};
 pub(crate) use self::scaled::{Entry, Scaled};
+pub(crate) use self::tuner::Goal;
 use self::tuner::Tuner;
 pub(crate) use self::worth::Policy;
 use self::worth::{Use, era_bytes};
@@ -110,14 +111,15 @@ struct Room {
 
 impl Objects {
     /// A tier of `bytes` bytes, heads, overhead and tables included.
-    pub(crate) fn new(bytes: usize, admission: MemoryAdmission) -> Self {
+    pub(crate) fn new(bytes: usize, admission: MemoryAdmission, goal: Goal) -> Self {
         let past_bytes = bytes / PAST_SHARE / SHARDS;
         let shadows_bytes = match admission {
             MemoryAdmission::Adaptive => (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX),
             MemoryAdmission::All => 0,
         };
         let capacity = bytes.saturating_sub(past_bytes * SHARDS + shadows_bytes);
-        let tuner = (admission == MemoryAdmission::Adaptive).then(|| Tuner::new(capacity, shadows_bytes));
+        let tuner =
+            (admission == MemoryAdmission::Adaptive).then(|| Tuner::new(capacity, shadows_bytes, goal));
         let policy = tuner.as_ref().map_or(Policy::Recency, Tuner::policy);
         Self {
             shards: (0..SHARDS).map(|_| Apart(RwLock::new(Ledger::new(past_bytes, policy)))).collect(),
@@ -251,6 +253,18 @@ impl Objects {
                 }
             }
         }
+    }
+
+    /// Keys of those that `wants` wants, what was used last first. Costs a walk, each shard's lock shared meanwhile.
+    pub(crate) fn used_last_first(&self, mut wants: impl FnMut(CacheKey, &Slot) -> bool) -> Vec<CacheKey> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let ledger = shard.0.read();
+            let wanted = ledger.entries().filter(|(key, slot, _)| wants(*key, slot));
+            found.extend(wanted.map(|(key, _, used)| (used.era, used.uses, key)));
+        }
+        found.sort_unstable_by_key(|(era, uses, _)| std::cmp::Reverse((*era, *uses)));
+        found.into_iter().map(|(.., key)| key).collect()
     }
 
     pub(crate) fn evictions(&self) -> u64 {

@@ -38,6 +38,11 @@ impl<V: Copy> Scaled<V> {
         self.ledger.len()
     }
 
+    /// Passes with what is inserted; a use of an entry counts once in it.
+    pub(crate) const fn era(&self) -> u64 {
+        self.era
+    }
+
     /// The part of it that is in use.
     pub(crate) fn filled(&self) -> f64 {
         #[allow(clippy::cast_precision_loss)] // a ratio for eyes

@@ -101,7 +101,7 @@ proptest! {
     #[test]
     fn it_forgets_but_does_not_lie(steps in prop::collection::vec(step(), 0..300), budget in 100_000usize..2_000_000, adaptive: bool) {
         let admission = if adaptive { MemoryAdmission::Adaptive } else { MemoryAdmission::All };
-        let objects = Objects::new(budget, admission);
+        let objects = Objects::new(budget, admission, Goal::Both);
         let mut model: HashMap<u32, u64> = HashMap::new();
         for (now, step) in (0u64..).zip(steps) {
             let evicted = objects.evictions();
@@ -155,6 +155,7 @@ fn among_threads_a_replaced_value_never_comes_back() {
         let objects = Objects::new(
             600_000,
             if seed % 2 == 0 { MemoryAdmission::All } else { MemoryAdmission::Adaptive },
+            Goal::Both,
         );
         let latest: Vec<Mutex<u64>> = (0..KEYS).map(|_| Mutex::new(0)).collect();
         let over = AtomicBool::new(false);
@@ -204,7 +205,7 @@ const KEYS: u32 = 64;
 
 #[test]
 fn a_scan_does_not_displace_what_is_used() {
-    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive);
+    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive, Goal::Both);
     for _ in 0..4 {
         for number in 0..1000 {
             objects.ask(number, 1000);
@@ -227,7 +228,7 @@ fn a_scan_does_not_displace_what_is_used() {
 
 #[test]
 fn a_large_rare_object_does_not_push_out_a_thousand_small_hot_ones() {
-    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive);
+    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive, Goal::Both);
     for round in 0..4 {
         for number in 0..3200 {
             objects.ask(number, 1000);
@@ -258,7 +259,7 @@ fn a_large_rare_object_does_not_push_out_a_thousand_small_hot_ones() {
 #[test]
 fn a_loop_larger_than_the_cache_is_hit_in_part() {
     let hits = |admission| {
-        let objects = Objects::new(1 << 20, admission);
+        let objects = Objects::new(1 << 20, admission, Goal::Both);
         (0..20_000u32).filter(|at| objects.ask(at % 1500, 1000)).count()
     };
     let (adaptive, all) = (hits(MemoryAdmission::Adaptive), hits(MemoryAdmission::All));
@@ -268,7 +269,7 @@ fn a_loop_larger_than_the_cache_is_hit_in_part() {
 #[test]
 fn one_object_may_take_a_quarter_and_no_more() {
     for admission in [MemoryAdmission::Adaptive, MemoryAdmission::All] {
-        let objects = Objects::new(8 << 20, admission);
+        let objects = Objects::new(8 << 20, admission, Goal::Both);
         let quarter = objects.entry_weight_max();
         assert_eq!(quarter, objects.capacity_bytes() / 4);
         assert_eq!(objects.insert(key(1), page(0, quarter * 3 / 4)), Inserted::Kept);
@@ -279,7 +280,7 @@ fn one_object_may_take_a_quarter_and_no_more() {
 
 #[test]
 fn what_is_asked_for_again_and_again_gets_in() {
-    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive);
+    let objects = Objects::new(4 << 20, MemoryAdmission::Adaptive, Goal::Both);
     for _ in 0..4 {
         for number in 0..3000 {
             objects.ask(number, 1000);
@@ -291,7 +292,7 @@ fn what_is_asked_for_again_and_again_gets_in() {
 
 #[test]
 fn by_recency_the_one_that_was_used_longest_ago_goes() {
-    let objects = Objects::new(2 << 20, MemoryAdmission::All);
+    let objects = Objects::new(2 << 20, MemoryAdmission::All, Goal::Both);
     for number in 0..4000 {
         objects.ask(number, 1000);
     }
@@ -303,7 +304,7 @@ fn by_recency_the_one_that_was_used_longest_ago_goes() {
 #[test]
 fn a_tier_without_room_keeps_nothing_and_does_not_hang() {
     for budget in [0, 1, 1000, 70_000] {
-        let objects = Objects::new(budget, MemoryAdmission::Adaptive);
+        let objects = Objects::new(budget, MemoryAdmission::Adaptive, Goal::Both);
         for number in 0..100 {
             objects.ask(number, 30_000);
             objects.admit(key(number), page(0, 30_000));

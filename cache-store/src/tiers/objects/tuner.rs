@@ -20,6 +20,15 @@ use super::ledger::Ledger;
 use super::worth::{Policy, Use, era_bytes};
 use crate::key::CacheKey;
 
+/// What the tier is to answer most of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goal {
+    /// Requests and bytes, half and half.
+    Both,
+    /// Bytes: a disk beneath it has what is small and asked for.
+    Bytes,
+}
+
 /// The shadows, and which of them is ahead.
 pub(super) struct Tuner {
     /// Sampled are the keys whose sampling bits under this mask are zero.
@@ -30,6 +39,7 @@ pub(super) struct Tuner {
 
 struct Shadows {
     entries_max: usize,
+    goal: Goal,
     caches: [Shadow; POLICIES.len()],
     lead: [Lead; POLICIES.len()],
     /// Requests seen and their bytes, older ones less.
@@ -59,15 +69,27 @@ struct Lead {
     squares: f64,
 }
 
+impl Goal {
+    /// The policy that does best as long as nothing is known: ahead of LRU in requests on nearly every trace there is, or keeping
+    /// most bytes.
+    const fn first(self) -> usize {
+        match self {
+            Self::Both => 2,
+            Self::Bytes => 0,
+        }
+    }
+}
+
 impl Tuner {
     /// For a tier of `capacity` bytes; the shadows take at most about `tables_bytes`.
-    pub(super) fn new(capacity: usize, tables_bytes: usize) -> Self {
+    pub(super) fn new(capacity: usize, tables_bytes: usize, goal: Goal) -> Self {
         let entries_max = (tables_bytes / POLICIES.len() / ENTRY_BYTES).max(ENTRIES_MIN);
         Self {
             mask: AtomicU32::new(0),
-            chosen: AtomicUsize::new(FIRST),
+            chosen: AtomicUsize::new(goal.first()),
             shadows: Mutex::new(Shadows {
                 entries_max,
+                goal,
                 caches: POLICIES.map(|policy| Shadow::new(capacity, entries_max, policy)),
                 lead: Default::default(),
                 requests: 0.0,
@@ -81,7 +103,7 @@ impl Tuner {
     /// The policy in charge.
     #[inline]
     pub(super) fn policy(&self) -> Policy {
-        POLICIES.get(self.chosen.load(Relaxed)).copied().unwrap_or(POLICIES[FIRST])
+        POLICIES.get(self.chosen.load(Relaxed)).copied().unwrap_or(Policy::Recency)
     }
 
     /// A request for `key`; whether another policy is in charge now.
@@ -116,15 +138,18 @@ impl Tuner {
 }
 
 impl Shadows {
-    /// Counts one request; the policy that has proven better than `chosen`, if there is one. A hit counts half for the
-    /// request and half for its share of the bytes.
+    /// Counts one request; the policy that has proven better than `chosen`, if there is one. A hit counts as [`Goal`] says.
     fn score(&mut self, hits: [bool; POLICIES.len()], chosen: usize, weight: usize) -> Option<usize> {
         #[allow(clippy::cast_precision_loss)] // a weight above 2^53 does not exist
         let weight = weight as f64;
         self.requests += 1.0;
         self.bytes += weight;
         self.compared += 1.0;
-        let value = 0.5 + 0.5 * weight * self.requests / self.bytes.max(1.0);
+        let of_bytes = weight * self.requests / self.bytes.max(1.0);
+        let value = match self.goal {
+            Goal::Both => 0.5 + 0.5 * of_bytes,
+            Goal::Bytes => of_bytes,
+        };
         let mine = hits.get(chosen).copied().unwrap_or_default();
         for (lead, hit) in self.lead.iter_mut().zip(hits) {
             if hit != mine {
@@ -213,8 +238,6 @@ const POLICIES: [Policy; 4] = [
     Policy::Worth { exponent: 0.7 },
     Policy::Worth { exponent: 1.0 },
 ];
-/// Best without knowing anything: ahead of LRU in requests on nearly every trace there is.
-const FIRST: usize = 2;
 /// Standard deviations that a lead must have over chance.
 const CERTAINTY: f64 = 4.0;
 /// …and the part of a hit ratio that it must be worth.
@@ -239,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_sample_is_bounded_however_many_keys_there_are() {
-        let tuner = Tuner::new(1 << 40, 64 * 1024);
+        let tuner = Tuner::new(1 << 40, 64 * 1024, Goal::Both);
         let entries_max = tuner.shadows.lock().entries_max;
         for number in 0..20_000 {
             tuner.observe(key(number), 1000);
@@ -256,7 +279,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_nobody_changes_nothing() {
-        let tuner = Tuner::new(1 << 20, 64 * 1024);
+        let tuner = Tuner::new(1 << 20, 64 * 1024, Goal::Both);
         let shadows = tuner.shadows.lock();
         assert!(!tuner.observe(key(1), 1000));
         assert!(shadows.caches.iter().all(|shadow| shadow.ledger.len() == 0));
@@ -266,15 +289,15 @@ mod tests {
     #[test]
     fn another_policy_takes_charge_where_it_hits_more_and_not_by_chance() {
         let mut changed = 0;
-        let tuner = Tuner::new(1 << 20, 256 * 1024);
+        let tuner = Tuner::new(1 << 20, 256 * 1024, Goal::Both);
         let mut random = 1u64;
         for _ in 0..60_000u32 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Everybody misses all of it: no policy is better.
             changed += u32::from(tuner.observe(CacheKey::from_bits(u128::from(random) << 40), 4000));
         }
-        assert_eq!((changed, tuner.policy()), (0, POLICIES[FIRST]));
-        let tuner = Tuner::new(1 << 20, 256 * 1024);
+        assert_eq!((changed, tuner.policy()), (0, POLICIES[Goal::Both.first()]));
+        let tuner = Tuner::new(1 << 20, 256 * 1024, Goal::Both);
         for at in 0..200_000u32 {
             // Large ones are asked for five times in a row and never again; small ones once and never again.
             let (number, weight) = if at % 2 == 0 { (at / 10, 60_000) } else { (1_000_000 + at, 500) };

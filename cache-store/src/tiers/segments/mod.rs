@@ -48,6 +48,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -70,6 +71,8 @@ pub struct Segments {
     index: Index,
     tail: Mutex<Tail>,
     live: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    /// Number of the segment that is written to.
+    last: AtomicU64,
     writer: Mutex<Writer>,
     counters: Counters,
     recovery: Recovery,
@@ -213,9 +216,21 @@ impl Segments {
         (!place.is_tombstone()).then_some(Location { key, version, place })
     }
 
-    /// Spares the key's record once when its segment is reclaimed, as reading it does: for one that is read from memory.
+    /// As if the key's record were read: for one that is read from memory. Read a while after it was written it is spared once when
+    /// its segment is reclaimed; what is read in its first while only, of that the reader may have had enough.
     pub fn touch(&self, key: u128) {
-        self.index.see(key, None);
+        self.index.see(key, |place| self.is_past(place));
+    }
+
+    /// Spares the key's record once when its segment is reclaimed.
+    pub fn spare(&self, key: u128) {
+        self.index.see(key, |_| true);
+    }
+
+    /// Whether a tenth of the log was written since.
+    fn is_past(&self, place: Place) -> bool {
+        let segments = self.settings.capacity_bytes / self.settings.segment_bytes.max(1) / RECENT_SHARE;
+        place.segments_behind(self.last.load(Ordering::Relaxed)) >= segments
     }
 
     /// The largest meta and payload together, in bytes.
@@ -239,6 +254,7 @@ impl Segments {
     /// Enters the segment that the tail has turned to since `before`.
     fn planned(&self, tail: &Tail, before: u64) {
         if tail.seq != before {
+            self.last.store(tail.seq, Ordering::Relaxed);
             self.live.write().insert(tail.seq, Arc::new(Segment::planned(tail.seq)));
         }
     }
@@ -347,6 +363,8 @@ fn header(record: &Record<'_>) -> Option<Header> {
     })
 }
 
+/// Requests for a record within which this part of the log is written belong together.
+const RECENT_SHARE: u64 = 10;
 const SEGMENTS_MIN: u64 = 8;
 /// A capacity is cut into at least so many segments, so that one eviction takes little.
 const SEGMENTS_FEW: u64 = 64;

@@ -127,7 +127,7 @@ impl Segments {
             // Another key with the same half, or another use of the place: not ours, and not damaged.
             return Read::Miss;
         }
-        self.index.see(location.key, Some(place));
+        self.index.see(location.key, |now| place.is(now) && self.is_past(now));
         let body = bytes.slice(HEADER_BYTES..HEADER_BYTES + header.body_bytes());
         let meta_bytes = usize::try_from(header.meta_bytes).unwrap_or(usize::MAX).min(body.len());
         Read::Found(Found {

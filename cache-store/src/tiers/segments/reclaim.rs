@@ -192,8 +192,8 @@ impl Segments {
     }
 }
 
-/// Of a segment's bytes, so many parts may be copied when it is reclaimed: one in four. It bounds what is written twice.
-const SHARE_OF_SEGMENT: u64 = 4;
+/// Of a segment's bytes, one of so many parts may be copied when it is reclaimed. It bounds what is written twice.
+const SHARE_OF_SEGMENT: u64 = 2;
 /// Room is made when fewer than this part of the entries are free.
 const ENTRIES_SPARE: usize = 16;
 const SEGMENTS_SPARE: u64 = 16;

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -89,6 +90,7 @@ pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments
         settings,
         salt,
         index,
+        last: AtomicU64::new(recovered.tail.seq),
         tail: Mutex::new(recovered.tail),
         live: RwLock::new(live),
         writer: Mutex::new(writer),

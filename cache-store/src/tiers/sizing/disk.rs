@@ -1,5 +1,5 @@
-//! A disk of names and lengths, of another size than the real one: first in first out with a second chance, as segments go; full,
-//! it takes what is asked for a second time (`admit.rs`).
+//! A disk of names and lengths, of another size than the real one: first in first out with a second chance for what is read a while
+//! after it came, as segments go; full, it takes what is asked for a second time (`admit.rs`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,6 +10,8 @@ pub(super) struct ScaledDisk {
     held: HashMap<CacheKey, Held>,
     order: VecDeque<CacheKey>,
     used: u64,
+    /// Bytes of all that ever came.
+    entered: u64,
     capacity: u64,
     /// Asked for once, lately: two generations.
     young: HashSet<CacheKey>,
@@ -21,6 +23,8 @@ struct Held {
     until_millis: u64,
     epoch: u64,
     read: bool,
+    /// [`ScaledDisk::entered`] when it came.
+    came: u64,
 }
 
 impl ScaledDisk {
@@ -29,6 +33,7 @@ impl ScaledDisk {
             held: HashMap::new(),
             order: VecDeque::new(),
             used: 0,
+            entered: 0,
             capacity,
             young: HashSet::new(),
             old: HashSet::new(),
@@ -45,10 +50,10 @@ impl ScaledDisk {
         filled
     }
 
-    /// Until when, and as of which purge, it has the key; it is spared once for that.
+    /// Until when, and as of which purge, it has the key; it is spared once for that, unless it came just now.
     pub(super) fn use_of(&mut self, key: CacheKey) -> Option<(u64, u64)> {
         let held = self.held.get_mut(&key)?;
-        held.read = true;
+        held.read |= self.entered.saturating_sub(held.came) >= self.capacity / RECENT_SHARE;
         Some((held.until_millis, held.epoch))
     }
 
@@ -80,6 +85,7 @@ impl ScaledDisk {
             match self.held.get_mut(&oldest) {
                 Some(held) if held.read => {
                     held.read = false;
+                    held.came = self.entered;
                     self.order.push_back(oldest);
                 }
                 Some(held) => {
@@ -90,7 +96,8 @@ impl ScaledDisk {
             }
         }
         let (until_millis, epoch) = kept;
-        self.held.insert(key, Held { bytes, until_millis, epoch, read: false });
+        self.entered = self.entered.saturating_add(occupies);
+        self.held.insert(key, Held { bytes, until_millis, epoch, read: false, came: self.entered });
         self.order.push_back(key);
         self.used = self.used.saturating_add(occupies);
         // Names of what was replaced.
@@ -133,4 +140,6 @@ impl ScaledDisk {
     }
 }
 
+/// Requests within which this part of the disk came belong together.
+const RECENT_SHARE: u64 = 10;
 const SEEN_MIN: usize = 64;

@@ -15,6 +15,11 @@
 //! What was purged, or is no longer fresh, is no hit at any size. Called for sampled keys alone; when another thread is here, the
 //! sample misses one.
 //!
+//! A response that every size has says nothing when it is asked for again, so the response itself remembers that it is *settled*,
+//! and for which *round*: the time in which no tier's era passes, for a use counts once an era. A site of a few hot keys, all of
+//! which are sampled, so pays a comparison a hit. What is pushed out of one size within the round that it was used in is missed
+//! until the next.
+//!
 //! Invariant: a cache holds at most `entries_max` entries between two calls, and what is here never decides about one response.
 
 mod disk;
@@ -23,7 +28,7 @@ mod store;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -35,6 +40,8 @@ use crate::tiers::objects::{Entry, Policy, Scaled};
 pub struct Sizing {
     /// Of 2³² keys that lead to [`UNIT_BYTES`] or less, so many are sampled.
     rate: AtomicU64,
+    /// Of what is settled; never 0.
+    round: AtomicU32,
     sample: Mutex<Sample>,
 }
 
@@ -99,6 +106,8 @@ pub(crate) struct Asked {
     /// Why the real cache asked the origin says nothing about its size.
     pub(crate) regardless: bool,
     pub(crate) policy: Policy,
+    /// Where memory has it: it is a request at which a full disk takes it, or later.
+    pub(crate) again: bool,
     /// A full disk takes everything now.
     pub(crate) disk_takes_all: bool,
 }
@@ -146,7 +155,7 @@ impl Sizing {
             sizes().map(|factor| Scaled::new(in_memory(times(memory_bytes as u64, factor)), past_bytes));
         let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
         let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
-        Self { rate: AtomicU64::new(ALL), sample }
+        Self { rate: AtomicU64::new(ALL), round: AtomicU32::new(1), sample }
     }
 
     /// Whether requests for a key that leads to a body of so many bytes are to be told.
@@ -157,14 +166,26 @@ impl Sizing {
         place < rate || (bytes > UNIT_BYTES && place < rate_of(rate, bytes))
     }
 
-    /// A sampled key was asked for. `is_purged` says whether what was stored as of an epoch is.
-    pub(crate) fn asked(&self, asked: &Asked, is_purged: impl Fn(u64) -> bool) {
-        let Some(mut sample) = self.sample.try_lock() else { return };
+    /// What is settled in this round need not be told.
+    #[inline]
+    pub(crate) fn round(&self) -> u32 {
+        self.round.load(Relaxed)
+    }
+
+    /// A sampled key was asked for. `is_purged` says whether what was stored as of an epoch is. Tells the round in which the same
+    /// would say nothing, if there is one.
+    pub(crate) fn asked(&self, asked: &Asked, is_purged: impl Fn(u64) -> bool) -> Option<u32> {
+        let mut sample = self.sample.try_lock()?;
         let rate = self.rate.load(Relaxed);
-        sample.replay(asked, rate, is_purged);
+        let settled = sample.replay(asked, rate, is_purged).then(|| self.round());
         if sample.is_full() {
             self.halve(&mut sample, rate);
         }
+        let round = sample.eras();
+        if self.round() != round {
+            self.round.store(round, Relaxed);
+        }
+        settled
     }
 
     fn halve(&self, sample: &mut Sample, mut rate: u64) {
@@ -210,7 +231,8 @@ impl std::fmt::Debug for Sizing {
 }
 
 impl Sample {
-    fn replay(&mut self, asked: &Asked, rate: u64, is_purged: impl Fn(u64) -> bool) {
+    /// Whether all sizes had it.
+    fn replay(&mut self, asked: &Asked, rate: u64, is_purged: impl Fn(u64) -> bool) -> bool {
         let Asked { key, weight, bytes, .. } = *asked;
         let room = |weight: usize, kept: &Kept| in_memory(room_of(rate, weight as u64, kept.bytes));
         let usable = |until: u64, epoch: u64| asked.now_millis < until && !is_purged(epoch);
@@ -234,11 +256,11 @@ impl Sample {
             if !on_disk {
                 let kept = (kept.until_millis, kept.epoch);
                 let room = |bytes| room_of(rate, bytes + BESIDE, bytes);
-                disk.offer(key, bytes, room, kept, real_memory, asked.disk_takes_all);
+                disk.offer(key, bytes, room, kept, real_memory && asked.again, asked.disk_takes_all);
             }
         }
         if asked.regardless {
-            return;
+            return false;
         }
         let ([_, others @ ..], [_, other_disks @ ..]) = (resident, on_disk);
         // Of how many requests this one is a sample.
@@ -254,6 +276,14 @@ impl Sample {
         };
         class.memory.iter_mut().zip(others).for_each(|(gain, there)| count(gain, there || real_disk));
         class.disk.iter_mut().zip(other_disks).for_each(|(gain, there)| count(gain, there || real_memory));
+        let on_disks = self.disk.is_none() || on_disk == [true; SIZES];
+        resident == [true; SIZES] && on_disks
+    }
+
+    /// Moves when a use of something counts anew.
+    #[allow(clippy::cast_possible_truncation)] // it comes back only after 2³² of them
+    fn eras(&self) -> u32 {
+        (self.memory.iter().fold(1, |sum: u64, tier| sum.wrapping_add(tier.era())) as u32).max(1)
     }
 
     fn is_full(&self) -> bool {

@@ -16,10 +16,10 @@ impl CacheStore {
     }
 
     /// A request was answered with this response, `class` being whose it was: for [`CacheStore::sizing`] to learn from. Costs a few
-    /// comparisons but for keys of a small sample.
+    /// comparisons but for keys of a small sample, and for those once a round.
     #[inline]
     pub fn count_hit(&self, resource: &Resource<'_>, stored: &StoredResponse, class: u16, now: Timestamp) {
-        if self.sizing.samples(resource.key, stored.body_len()) {
+        if self.sizing.samples(resource.key, stored.body_len()) && stored.settled() != self.sizing.round() {
             self.sized(resource, stored, class, now, false);
         }
     }
@@ -53,11 +53,15 @@ impl CacheStore {
             now_millis: now.as_millis(),
             regardless,
             policy: self.objects().policy(),
+            again: self.is_asked_again(stored),
             disk_takes_all: self.disk().is_some_and(|disk| disk.takes_all()),
         };
-        self.sizing.asked(&asked, |epoch| {
+        let settled = self.sizing.asked(&asked, |epoch| {
             self.purges().since(resource.key, epoch) == Purged::Hard
                 || self.purges().broad.since(resource, stored.tags(), epoch) == Purged::Hard
         });
+        if let Some(round) = settled {
+            stored.settle(round);
+        }
     }
 }

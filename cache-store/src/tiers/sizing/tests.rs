@@ -39,14 +39,13 @@ fn asked(number: u64, bytes: u64) -> Asked {
         now_millis: 0,
         regardless: false,
         policy: Policy::Worth { exponent: 0.7 },
+        again: true,
         disk_takes_all: false,
     }
 }
 
-fn ask(sizing: &Sizing, asked: &Asked) {
-    if sizing.samples(asked.key, asked.bytes) {
-        sizing.asked(asked, |_| false);
-    }
+fn ask(sizing: &Sizing, asked: &Asked) -> Option<u32> {
+    sizing.samples(asked.key, asked.bytes).then(|| sizing.asked(asked, |_| false))?
 }
 
 /// Requests whose popularity falls slowly, lengths from 1 KB to 1 MB: number and length of each.
@@ -111,7 +110,9 @@ fn what_is_no_longer_fresh_or_was_purged_is_no_hit_at_any_size() {
     // Three objects of which a quarter of a tier each fits four times: the real one holds them, and half of it does not.
     let large = |number| asked(number, 200 << 10);
     for _ in 0..10 {
-        (0..3).for_each(|number| ask(&sizing, &Asked { policy: Policy::Recency, ..large(number) }));
+        for number in 0..3 {
+            ask(&sizing, &Asked { policy: Policy::Recency, ..large(number) });
+        }
     }
     let before = gains(&sizing);
     assert!(before[0] < -5.0 && before[1] == 0.0, "{before:?}");
@@ -139,4 +140,21 @@ fn why_the_origin_was_asked_may_have_nothing_to_do_with_size() {
         ask(&sizing, &Asked { regardless: true, ..asked(1, 1000) });
     }
     assert!(sizing.advice().is_empty());
+}
+
+#[test]
+fn what_every_size_has_is_settled_until_a_use_counts_anew() {
+    for disk in [None, Some(64 << 20)] {
+        let sizing = Sizing::new(1 << 20, disk, 1 << 30);
+        assert_eq!(ask(&sizing, &asked(1, 1000)), None, "nobody had it");
+        let first = sizing.round();
+        assert_eq!(ask(&sizing, &asked(1, 1000)), Some(first));
+        // The quarter of a tier that half of one never keeps.
+        let large = asked(2, 200 << 10);
+        assert_eq!(ask(&sizing, &large), None);
+        assert_eq!(ask(&sizing, &large), None);
+        assert_eq!(ask(&sizing, &Asked { until_millis: 0, ..asked(1, 1000) }), Some(sizing.round()));
+        assert_eq!(ask(&sizing, &Asked { now_millis: 1000, ..asked(1, 1000) }), None, "too old");
+        assert_ne!(sizing.round(), first, "so much was inserted");
+    }
 }

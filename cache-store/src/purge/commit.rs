@@ -1,0 +1,206 @@
+//! Writing purges down: whoever orders one waits for the journal, all who wait at the same time together; what stands there goes into
+//! the database behind their backs.
+//!
+//! ```text
+//! append ── queue ── whoever holds the writer takes all that wait: number, journal (one write, one sync), apply in order ── done, each
+//!                                                                      │ no room, or no journal: the database, at once
+//! tick ──────────────────────────────────────── drain: all that is pending in one commit of the database
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+
+use super::journal::{Batch, Record};
+use super::log::{Opening, PurgeLog, Source, given_away};
+use super::tables::{CEILING, EPOCHS_AHEAD, IDS, LOG, META, insert, sealed, storage};
+use super::{Purge, record};
+use crate::atomic::Ordering;
+use crate::entry::Epoch;
+
+/// What became of one order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Done {
+    pub(super) sequence: u64,
+    pub(super) matched: u64,
+}
+
+/// Applies a purge of this epoch and number (zero: it has none) to what is stored; how many responses it reached by their URL.
+pub(super) type Apply<'a> = dyn Fn(&Purge, Epoch, u64) -> u64 + 'a;
+
+/// Orders that wait to be written together.
+pub(super) struct Job {
+    purges: Vec<Purge>,
+    via: Box<str>,
+    source: Option<Source>,
+    done: OnceLock<Result<Vec<Done>, Arc<io::Error>>>,
+}
+
+/// What is written for some jobs.
+struct Numbered {
+    batch: Batch,
+    /// By job: number, epoch, and whether it is new.
+    records: Vec<Vec<(u64, Epoch, bool)>>,
+    last: u64,
+}
+
+impl PurgeLog {
+    /// Writes orders that came `via` a source down and applies them, in their order, with `apply`. When it returns they are durable and
+    /// applied. An order that is there already is neither.
+    ///
+    /// # Errors
+    /// As the disk says. They are applied all the same, and will not outlast the process.
+    pub(super) fn append(
+        &self,
+        purges: Vec<Purge>,
+        via: &str,
+        source: Option<Source>,
+        apply: &Apply<'_>,
+    ) -> Result<Vec<Done>, Arc<io::Error>> {
+        let job = Arc::new(Job { purges, via: via.into(), source, done: OnceLock::new() });
+        self.queue.lock().push(Arc::clone(&job));
+        let (_writer, is_ours) = self.writer();
+        if job.done.get().is_none() {
+            let jobs = std::mem::take(&mut *self.queue.lock());
+            let written = if is_ours { self.commit(&jobs) } else { Err(given_away()) };
+            self.settle(&jobs, written, apply);
+        }
+        job.done.get().cloned().unwrap_or_else(|| Err(Arc::new(io::Error::other("the purge was lost"))))
+    }
+
+    fn commit(&self, jobs: &[Arc<Job>]) -> io::Result<Numbered> {
+        let opening = self.opening()?;
+        let written = self.write(&opening, jobs);
+        if written.is_err() {
+            // The database refuses everything after an error, and the journal may have the batch or not: whoever comes next opens
+            // them again.
+            self.shut();
+        }
+        written
+    }
+
+    fn write(&self, opening: &Opening, jobs: &[Arc<Job>]) -> io::Result<Numbered> {
+        let numbered = self.number(opening, jobs).map_err(storage)?;
+        let Some(journal) = &opening.journal else {
+            self.write_down(&opening.database, &numbered.batch, 0).map_err(storage)?;
+            return Ok(numbered);
+        };
+        let is_due = self.is_near_the_ceiling();
+        if is_due || !journal.append(self.identity, numbered.batch.clone())? {
+            let (mut all, count) = journal.pending();
+            all.extend(numbered.batch.clone());
+            self.write_down(&opening.database, &all, count).map_err(storage)?;
+            journal.taken_over();
+        }
+        Ok(numbered)
+    }
+
+    /// Gives what is new its number and its epoch.
+    fn number(&self, opening: &Opening, jobs: &[Arc<Job>]) -> Result<Numbered, redb::Error> {
+        let transaction = opening.database.begin_read()?;
+        let known = transaction.open_table(IDS)?;
+        // One that failed may have been written all the same.
+        let mut last = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
+        last = last.max(self.sequence());
+        if let Some(journal) = &opening.journal {
+            last = last.max(journal.look(Batch::last));
+        }
+        let mut batch = Batch::default();
+        let mut new = HashMap::new();
+        let mut records = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let mut numbers = Vec::with_capacity(job.purges.len());
+            for purge in &job.purges {
+                let pending = opening
+                    .journal
+                    .as_ref()
+                    .and_then(|journal| journal.look(|all| all.sequence_of(purge.id)));
+                let there = match pending.or_else(|| new.get(&purge.id).copied()) {
+                    Some(sequence) => Some(sequence),
+                    None => known.get(purge.id)?.map(|sequence| sequence.value()),
+                };
+                if let Some(sequence) = there {
+                    numbers.push((sequence, 0, false));
+                    continue;
+                }
+                last += 1;
+                self.announced.fetch_max(last, Ordering::AcqRel);
+                let epoch = self.next_epoch();
+                let bytes = record::encode(epoch, &job.via, purge).into();
+                batch.records.push(Record { sequence: last, id: purge.id, bytes });
+                new.insert(purge.id, last);
+                numbers.push((last, epoch, true));
+            }
+            batch.sources.extend(job.source.clone());
+            records.push(numbers);
+        }
+        Ok(Numbered { batch, records, last })
+    }
+
+    /// Writes into the database, durable when it returns; it has so many of the journal's batches then.
+    fn write_down(&self, database: &Database, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        insert(&transaction, batch, taken)?;
+        // Not every time: it is a page more to write.
+        let ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
+        if let Some(ceiling) = ceiling {
+            transaction.open_table(META)?.insert(CEILING, sealed(CEILING, ceiling))?;
+        }
+        transaction.commit()?;
+        if let Some(ceiling) = ceiling {
+            self.ceiling.store(ceiling, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Takes what is pending into the database. For whoever holds the writer.
+    ///
+    /// # Errors
+    /// As the disk says; it stays pending.
+    pub(super) fn drain(&self, opening: &Opening) -> io::Result<()> {
+        let Some(journal) = &opening.journal else { return Ok(()) };
+        let (pending, count) = journal.pending();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        self.write_down(&opening.database, &pending, count).map_err(storage)?;
+        journal.taken_over();
+        Ok(())
+    }
+
+    /// Applies what was written, and tells those who wait.
+    fn settle(&self, jobs: &[Arc<Job>], written: io::Result<Numbered>, apply: &Apply<'_>) {
+        match written {
+            Ok(Numbered { records, last, .. }) => {
+                for (job, numbers) in jobs.iter().zip(records) {
+                    let done = job.purges.iter().zip(numbers).map(|(purge, (sequence, epoch, is_new))| {
+                        let matched = if is_new { apply(purge, epoch, sequence) } else { 0 };
+                        Done { sequence, matched }
+                    });
+                    let done = done.collect();
+                    drop(job.done.set(Ok(done)));
+                }
+                // After one that could not be written this one can: whoever ordered that was told to order it again.
+                self.announced.store(last.max(self.sequence()), Ordering::Release);
+                self.passed.send_if_modified(|passed| {
+                    let rises = *passed < last;
+                    *passed = (*passed).max(last);
+                    rises
+                });
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                // None of them has a number, so no number says any more that another node has what holds here.
+                self.announced.store(u64::MAX, Ordering::Release);
+                for job in jobs {
+                    for purge in &job.purges {
+                        apply(purge, self.next_epoch(), 0);
+                    }
+                    drop(job.done.set(Err(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+}
