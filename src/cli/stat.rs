@@ -148,7 +148,9 @@ fn text(stat: &Value) -> String {
         if !sizes.is_empty() && sizes.iter().all(|one| !fills(one)) {
             line("sizing", Some(format!("{tier}: half of it would hold all that was asked for so far")));
         } else {
-            sizes.into_iter().for_each(|one| line("sizing", sized(one)));
+            for one in sizes {
+                line("sizing", sized(one));
+            }
         }
     }
     for origin in list(stat, "origins") {

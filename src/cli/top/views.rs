@@ -358,6 +358,9 @@ fn cut(name: &str, width: usize) -> String {
     std::iter::once('…').chain(kept).collect()
 }
 
+/// Columns below which tables leave something out.
+const NARROW: u16 = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,6 +373,3 @@ mod tests {
         assert_eq!(cut("abc", 0), "…");
     }
 }
-
-/// Columns below which tables leave something out.
-const NARROW: u16 = 100;
