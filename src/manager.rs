@@ -10,13 +10,17 @@
 //!                     └─ TERM ─► STOPPING=1
 //! ```
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
 use crate::config::limits::{DEADLINE_TICK, INHERITED_SOCKETS_MAX};
@@ -64,13 +68,14 @@ impl Manager {
         let Some(allowed) = watchdog() else { return };
         let mut known: Vec<Option<u64>> = vec![None; pulses.len()];
         loop {
+            // First this: a process that takes over is not listened to before the one before it has named it.
+            clock.sleep((allowed / 3).max(DEADLINE_TICK * 2)).await;
             let now: Vec<_> = pulses.iter().map(|pulse| Some(pulse.count())).collect();
             // A worker that hangs, or a machine that does: either way nothing is said.
             if now.iter().zip(&known).all(|(now, before)| now != before) {
                 self.say(&[NotifyState::Watchdog]);
                 known = now;
             }
-            clock.sleep((allowed / 3).max(DEADLINE_TICK * 2)).await;
         }
     }
 
@@ -106,6 +111,38 @@ impl Manager {
             }
         }
         Ok(handed)
+    }
+}
+
+/// Whether standard error is the manager's journal (`JOURNAL_STREAM`, `systemd.exec(5)`), and nothing that it was redirected to.
+pub fn hears_standard_error() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(|file| journal == format!("{}:{}", file.dev(), file.ino()))
+}
+
+/// Lines with their level in front as the journal takes it (`<3>`, `sd-daemon(3)`), so that `journalctl --priority=err` finds them.
+pub struct Levels<F>(pub F);
+
+impl<S, N, F> FormatEvent<S, N> for Levels<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        writer.write_str(match *event.metadata().level() {
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            Level::DEBUG | Level::TRACE => "<7>",
+        })?;
+        self.0.format_event(context, writer, event)
     }
 }
 

@@ -271,7 +271,10 @@ fn settings_are_planned_reloaded_and_refused() {
     node.signal("HUP");
     assert!(node.says("HUP: reloaded").contains("1 need a restart"));
     let (_, out, _) = at_node(&["plan", &path]);
-    assert_eq!(out, "[cache]: memory: 256MiB → 32MiB  (needs a restart)\n");
+    assert_eq!(
+        out,
+        "[cache]: memory: 256MiB → 32MiB  (needs a restart)\n`tidegate upgrade` takes up what needs a restart as well, and loses no request\n"
+    );
 }
 
 #[test]

@@ -223,7 +223,7 @@ impl Service for AdminService {
         // Calls that change something are worth a line in the operator's log; scrapes and polls are not.
         if request.method == Method::POST {
             tracing::info!(
-                id = ?finished.outcome.id,
+                id = finished.outcome.id.map(tracing::field::display),
                 client = %request.client.address,
                 call = %String::from_utf8_lossy(path_of(request.target()).0),
                 status = finished.status,

@@ -37,7 +37,10 @@ pub(super) fn told(answer: &Value, done: &str) -> String {
         let restart = if restart { "  (needs a restart)" } else { "" };
         format!("{}: {}{restart}\n", text(change, "place"), text(change, "what"))
     });
-    let lines: String = lines.collect();
+    let mut lines: String = lines.collect();
+    if changes.iter().any(|change| change.get("restart").and_then(Value::as_bool) == Some(true)) {
+        lines.push_str("`tidegate upgrade` takes up what needs a restart as well, and loses no request\n");
+    }
     if lines.is_empty() { format!("{done}: nothing has changed\n") } else { lines }
 }
 

@@ -27,7 +27,7 @@ use crate::config::plan::Change;
 use crate::config::{AdminAddress, Config};
 use crate::handover::{Facts, Predecessor, Program, Refusal, UpgradeError, Upgraded};
 use crate::listener::sockets::Inherited;
-use crate::manager::Manager;
+use crate::manager::{self, Manager};
 use crate::reload::ReloadError;
 use crate::start::Prepared;
 use crate::{Running, StartError, listener};
@@ -182,6 +182,8 @@ pub(super) fn serve_on(
         let manager = Arc::clone(&manager);
         running.upgrader().enable(program, move |pid| manager.succeeded_by(pid));
     }
+    // systemd listens to the main process alone, which this one is once the process before it has said so.
+    let named_main_later = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.serving();
     }
@@ -192,7 +194,9 @@ pub(super) fn serve_on(
     if let Some(address) = running.admin_address() {
         talk.say(&format!("  admin on    http://{address}/"));
     }
-    manager.ready();
+    if !named_main_later {
+        manager.ready();
+    }
     started(&running);
     runtime.block_on(until_the_end(running, &mut signals, &clock, &manager, talk));
     Ended::Done
@@ -425,16 +429,17 @@ fn refused(talk: Talk, address: SocketAddr, error: &io::Error) -> Ended {
 
 /// What the rooms have to say while the node runs.
 fn log_to_standard_error(talk: Talk) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(talk.colour)
-        .with_target(false)
-        .without_time()
-        .finish()
-        // What a library says of a broker that is away it says every moment; the rooms say it once.
-        .with(Targets::new().with_default(Level::INFO).with_target("async_nats", LevelFilter::OFF));
+    // What a library says of a broker that is away it says every moment; the rooms say it once.
+    let rooms = Targets::new().with_default(Level::INFO).with_target("async_nats", LevelFilter::OFF);
+    let format = tracing_subscriber::fmt::format().with_target(false).without_time();
+    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(talk.colour);
     // Set already only where a test runs two nodes in one process.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = if manager::hears_standard_error() {
+        let format = manager::Levels(format.with_level(false));
+        tracing::subscriber::set_global_default(subscriber.event_format(format).finish().with(rooms))
+    } else {
+        tracing::subscriber::set_global_default(subscriber.event_format(format).finish().with(rooms))
+    };
 }
 
 /// Two signals closer together than this are one.

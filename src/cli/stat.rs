@@ -131,12 +131,27 @@ fn text(stat: &Value) -> String {
         line(
             name,
             used.map(|(used, max)| {
-                format!("{} of {}, {objects} objects, {evicted} evicted", bytes(used), bytes(max))
+                format!(
+                    "{} of {}, {objects} {}, {evicted} evicted",
+                    bytes(used),
+                    bytes(max),
+                    if objects == 1 { "object" } else { "objects" }
+                )
             }),
         );
     }
-    for one in list(stat, "sizing") {
-        line("sizing", sized(one));
+    for tier in list(stat, "tiers").filter_map(|tier| tier.get("tier").and_then(Value::as_str)) {
+        let sizes: Vec<_> = list(stat, "sizing")
+            .filter(|one| one.get("tier").and_then(Value::as_str) == Some(tier))
+            .collect();
+        // What is not full would hit as often with more: nothing to choose between.
+        if !sizes.is_empty() && sizes.iter().all(|one| !fills(one)) {
+            line("sizing", Some(format!("{tier}: half of it would hold all that was asked for so far")));
+        } else {
+            for one in sizes {
+                line("sizing", sized(one));
+            }
+        }
     }
     for origin in list(stat, "origins") {
         let word = |name: &str| origin.get(name).and_then(Value::as_str).unwrap_or("?");
@@ -177,9 +192,13 @@ fn sized(one: &Value) -> Option<String> {
     let tier = one.get("tier").and_then(Value::as_str)?;
     let max = bytes(number(one, "bytes_max")?);
     // What is not full yet would hit as often if it were smaller.
-    let full = share("filled").is_none_or(|filled| filled > 95.0);
-    let note = if full { "" } else { ", not full so far" };
+    let note = if fills(one) { "" } else { ", not full so far" };
     Some(format!("{size} × {tier} ({max}): {requests:.1} % of requests, {of_bytes:.1} % of bytes{note}"))
+}
+
+/// Whether a tier of this size would be full by now.
+fn fills(one: &Value) -> bool {
+    one.get("filled").and_then(Value::as_f64).is_none_or(|filled| filled > 0.95)
 }
 
 fn number(value: &Value, name: &str) -> Option<u64> {
@@ -246,9 +265,13 @@ mod tests {
         let stat = json!({
             "node": "fra-1", "version": "0.1.0", "uptime_seconds": 90, "requests": 4, "hit_ratio": 0.75, "bytes": 2048,
             "cache": { "hit": 3, "miss": 1, "stale": 0 },
-            "tiers": [{ "tier": "memory", "bytes": 1024, "bytes_max": 1_073_741_824, "objects": 1, "evictions": 0 }],
-            "sizing": [{ "tier": "memory", "size": 2.0, "bytes_max": 2_147_483_648_u64, "hit_ratio": 0.8,
-                         "byte_hit_ratio": 0.5, "filled": 0.2 }],
+            "tiers": [{ "tier": "memory", "bytes": 1024, "bytes_max": 1_073_741_824, "objects": 1, "evictions": 0 },
+                      { "tier": "disk", "bytes": 0, "bytes_max": 2048, "objects": 0, "evictions": 0 }],
+            "sizing": [
+                { "tier": "memory", "size": 0.5, "bytes_max": 536_870_912, "hit_ratio": 0.7, "byte_hit_ratio": 0.4, "filled": 1.0 },
+                { "tier": "memory", "size": 2.0, "bytes_max": 2_147_483_648_u64, "hit_ratio": 0.8, "byte_hit_ratio": 0.5, "filled": 0.2 },
+                { "tier": "disk", "size": 0.5, "bytes_max": 1024, "hit_ratio": 0.8, "byte_hit_ratio": 0.5, "filled": 0.2 },
+            ],
             "origins": [{ "pool": "main", "origin": "http://a", "healthy": false, "requests": 1, "failed": 1 }],
         });
         assert_eq!(
@@ -259,8 +282,11 @@ mod tests {
              hit ratio     75.0 %\n\
              sent          2KiB\n\
              outcomes      hit 3, miss 1\n\
-             memory        1KiB of 1GiB, 1 objects, 0 evicted\n\
+             memory        1KiB of 1GiB, 1 object, 0 evicted\n\
+             disk          0B of 2KiB, 0 objects, 0 evicted\n\
+             sizing        0.5 × memory (512MiB): 70.0 % of requests, 40.0 % of bytes\n\
              sizing        2 × memory (2GiB): 80.0 % of requests, 50.0 % of bytes, not full so far\n\
+             sizing        disk: half of it would hold all that was asked for so far\n\
              origin        main http://a left out, 1 requests, 1 failed\n"
         );
     }

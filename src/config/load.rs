@@ -53,7 +53,9 @@ pub fn load(named: Option<&Path>) -> Result<Loaded, LoadError> {
             })?,
         };
     let text = read(&path).map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
-    let base = path.parent().unwrap_or(Path::new(""));
+    // Whole, or a plan and a reload, whose file is named whole, would find other paths in the same settings.
+    let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    let base = whole.parent().unwrap_or(Path::new(""));
     let config =
         check(&path.display().to_string(), &text, &Surroundings::here(base)).map_err(LoadError::Mistakes)?;
     Ok(Loaded { path, config })

@@ -171,7 +171,10 @@ fn compare(place: &Place, from: &Table, to: &Table, changes: &mut Vec<Change>) {
         let what = if is_secret(key) {
             format!("{key} is another")
         } else {
-            format!("{key}: {} → {}", plain(was), is.map_or_else(|| "none".to_owned(), plain))
+            // Two lists are told whole, or what differs could be in the part that is left out.
+            let long = is.is_none_or(|is| is.type_str() != was.type_str());
+            let told = |value: &Value| if long { plain(&shortened(value)) } else { plain(value) };
+            format!("{key}: {} → {}", told(was), is.map_or_else(|| "none".to_owned(), told))
         };
         let mut change = Change::of(place, Some(key), what);
         // Other certificates are shown; TLS is not switched off.
@@ -179,8 +182,11 @@ fn compare(place: &Place, from: &Table, to: &Table, changes: &mut Vec<Change>) {
         changes.push(change);
     }
     for (key, is) in to.iter().filter(|(key, _)| !from.contains_key(*key)) {
-        let what =
-            if is_secret(key) { format!("{key} is new") } else { format!("{key}: none → {}", plain(is)) };
+        let what = if is_secret(key) {
+            format!("{key} is new")
+        } else {
+            format!("{key}: none → {}", plain(&shortened(is)))
+        };
         let mut change = Change::of(place, Some(key), what);
         change.restart |= matches!(place, Place::Listener(_));
         changes.push(change);
@@ -215,6 +221,25 @@ fn plain(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// A value whose lists are told by their beginning.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::Array(all) if all.len() > LIST_TOLD_MAX => {
+            let mut some: Vec<Value> = all.iter().take(LIST_TOLD_MAX - 1).map(shortened).collect();
+            some.push(Value::String(format!("and {} more", all.len() - some.len())));
+            Value::Array(some)
+        }
+        Value::Array(all) => Value::Array(all.iter().map(shortened).collect()),
+        Value::Table(table) => {
+            Value::Table(table.iter().map(|(key, value)| (key.clone(), shortened(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// So many members of a list that takes the place of something else are told.
+const LIST_TOLD_MAX: usize = 6;
 
 fn numbered(name: String, at: usize) -> String {
     if at == 1 { name } else { format!("{name} ({at})") }

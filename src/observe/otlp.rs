@@ -1,4 +1,4 @@
-//! Spans to an OpenTelemetry receiver: OTLP over HTTP, JSON (the protocol's §OTLP/HTTP), behind the feature `otlp`.
+//! Spans to an OpenTelemetry receiver: OTLP over HTTP, JSON (the protocol's §OTLP/HTTP), behind the feature `otlp`, a default one.
 //!
 //! One thread reads what who watches the log live reads ([`Tap`]), so no worker does more than that costs it; lines of requests whose
 //! trace is recorded become spans, a block of lines one call. A receiver that is slow or away costs spans, and they are counted.
@@ -67,7 +67,7 @@ impl Exporter {
                 if count == 0 {
                     continue;
                 }
-                if let Err(error) = send(&at, &whole(spans)) {
+                if let Err(error) = send(&at, &whole(&spans)) {
                     lost.fetch_add(count, Ordering::Relaxed);
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::error!(%error, %at, "spans cannot be sent; they are dropped and counted");
@@ -125,7 +125,7 @@ fn span(line: &[u8]) -> Option<Value> {
     Some(span)
 }
 
-fn whole(spans: Vec<Value>) -> String {
+fn whole(spans: &[Value]) -> String {
     json!({ "resourceSpans": [{
         "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": "tidegate" } }] },
         "scopeSpans": [{ "scope": { "name": "tidegate", "version": env!("CARGO_PKG_VERSION") }, "spans": spans }],
@@ -222,7 +222,7 @@ mod tests {
             }
             told
         });
-        let body = whole(vec![span(LINE.as_bytes()).unwrap()]);
+        let body = whole(&[span(LINE.as_bytes()).unwrap()]);
         send(&at, &body).unwrap();
         assert!(send(&at, &body).unwrap_err().to_string().contains("503"));
         let told = receiver.join().unwrap();

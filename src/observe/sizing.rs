@@ -13,7 +13,7 @@ use crate::respond::response::CacheOutcome;
 /// What one size of one tier would bring to a site, or to all.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Prediction {
-    /// Its name; `*` for all together.
+    /// Its name; [`ALL_SITES`] for all together.
     pub(super) site: Arc<str>,
     /// `memory` or `disk`.
     pub(super) tier: &'static str,
@@ -26,6 +26,9 @@ pub(super) struct Prediction {
     /// The part of a tier of that size that would be in use by now.
     pub(super) filled: f64,
 }
+
+/// Where a site's name would stand: one that no site can have, whose name may well be `*`.
+pub(super) const ALL_SITES: &str = "(all)";
 
 /// What there is to divide.
 #[derive(Clone, Copy, Default)]
@@ -51,7 +54,7 @@ pub(super) fn predictions(sites: &[SiteTotals], advice: &[(u16, Vec<Advice>)]) -
         }
     }
     let everywhere = sites.iter().map(Measured::of).fold(Measured::default(), Measured::and);
-    let mut told = everywhere.with(&"*".into(), &all);
+    let mut told = everywhere.with(&ALL_SITES.into(), &all);
     for (class, advice) in advice {
         if let Some(site) = sites.get(usize::from(*class)) {
             told.extend(Measured::of(site).with(&site.site, advice));
@@ -110,7 +113,8 @@ mod tests {
     #[test]
     #[allow(clippy::float_cmp)] // small whole numbers are exact
     fn a_prediction_is_what_was_measured_and_what_would_come_on_top() {
-        let mut site = SiteTotals::new(&"a".into());
+        // The shipped settings have one site of this name, which must not be taken for all of them.
+        let mut site = SiteTotals::new(&"*".into());
         site.requests[CacheOutcome::Hit.index()][2] = 50;
         site.requests[CacheOutcome::Miss.index()][2] = 50;
         site.requests[CacheOutcome::Generated.index()][4] = 7;
@@ -124,7 +128,12 @@ mod tests {
             told.iter().map(|one| (&*one.site, one.factor, one.hit_ratio, one.byte_hit_ratio)).collect();
         assert_eq!(
             ratios,
-            [("*", 0.5, 0.25, 0.0), ("*", 2.0, 0.75, 0.5), ("a", 0.5, 0.25, 0.0), ("a", 2.0, 0.75, 0.5)]
+            [
+                ("(all)", 0.5, 0.25, 0.0),
+                ("(all)", 2.0, 0.75, 0.5),
+                ("*", 0.5, 0.25, 0.0),
+                ("*", 2.0, 0.75, 0.5)
+            ]
         );
         assert_eq!(predictions(&[SiteTotals::new(&"b".into())], &[(0, advice[0].1.clone())]), []);
     }

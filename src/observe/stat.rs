@@ -9,7 +9,7 @@ use super::gauges::{Gauges, NodeStanding, Tier};
 use super::histogram::{Durations, quantile};
 use super::metrics::{SiteTotals, Totals};
 use super::render::{CLASS_NAMES, OUTCOMES, VERSION};
-use super::sizing::{Prediction, predictions};
+use super::sizing::{ALL_SITES, Prediction, predictions};
 use crate::clock::Clock;
 use crate::listener::request::Protocol;
 use crate::origin::{DURATION_BOUNDS_MICROS, OriginStats, Stands};
@@ -54,7 +54,7 @@ impl Observe {
                 "objects": tier.objects,
                 "evictions": tier.evictions,
             })).collect::<Vec<_>>(),
-            "sizing": sized(&sizing, "*", &gauges.tiers),
+            "sizing": sized(&sizing, ALL_SITES, &gauges.tiers),
             "origin_requests": gauges.origins.iter().map(requests_to).sum::<u64>(),
             "origins": gauges.origins.iter().map(origin).collect::<Vec<_>>(),
             "listeners": gauges.listeners.iter().map(|one| json!({

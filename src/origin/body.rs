@@ -63,11 +63,11 @@ pub(crate) struct Switched {
 }
 
 impl OriginBody {
-    /// The body that comes in over `open`; `here` came with its head.
-    pub(crate) fn new(here: Bytes, mut open: Open) -> Self {
+    /// The body that comes in over `open`; `here` came with its head, `now`.
+    pub(crate) fn new(here: Bytes, mut open: Open, now: Timestamp) -> Self {
         if open.line.is_done() {
             let trailers = open.trailers.take();
-            open.succeeded();
+            open.succeeded(now);
             return Self { here, open: None, trailers, broken: None };
         }
         Self { here, open: Some(Box::new(open)), trailers: None, broken: None }
@@ -88,9 +88,17 @@ impl OriginBody {
         let Open { line, pool, index, switched, .. } = *self.open?;
         let Switched { protocol, place } = switched?;
         let socket = line.into_socket()?;
-        pool.succeeded(index);
+        pool.succeeded(index, pool.clock().now());
         let idle_limit = pool.tunnel_timeout();
         Some(Tunnel::new(socket, self.here, protocol, idle_limit, place))
+    }
+
+    /// All of it, where all of it has come and nothing follows it; else itself.
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self { here, open: None, trailers: None, broken: None } => Ok(here),
+            coming => Err(coming),
+        }
     }
 
     /// Whether nothing more will come: it ended, whole or not.
@@ -146,7 +154,10 @@ impl OriginBody {
         if let Some(mut open) = self.open.take() {
             self.trailers = open.trailers.take();
             match outcome {
-                Ok(_) => open.succeeded(),
+                Ok(_) => {
+                    let now = open.pool.clock().now();
+                    open.succeeded(now);
+                }
                 Err(error) => open.failed(error),
             }
         }
@@ -178,12 +189,12 @@ impl Open {
     }
 
     /// The response was whole.
-    fn succeeded(self) {
+    fn succeeded(self, now: Timestamp) {
         if !self.has_failed {
-            self.pool.succeeded(self.index);
+            self.pool.succeeded(self.index, now);
         }
         if let Some(origin) = self.pool.origin(self.index) {
-            self.line.give_back(&self.upload, &origin.connections, self.pool.clock().now());
+            self.line.give_back(&self.upload, &origin.connections, now);
         }
         drop(self.slot);
     }

@@ -12,7 +12,6 @@ use std::sync::{Arc, Weak};
 
 use futures_util::future::join_all;
 use http::Method;
-use http::uri::PathAndQuery;
 
 use super::choose::mixed;
 use super::error::OriginError;
@@ -134,12 +133,11 @@ impl Pool {
                 }
             }),
             Line::Stream(stream) => {
-                let target = PathAndQuery::try_from(&*health.path).map_err(|_| OriginError::Target)?;
                 let head = h2::Head {
                     method: &Method::GET,
                     tls: settings.tls,
                     authority: host.as_bytes(),
-                    target: &target,
+                    target: health.path.as_bytes(),
                     lines: [OURSELVES.as_bytes(), b""],
                     trailers: false,
                     length: None,
@@ -147,7 +145,8 @@ impl Pool {
                 stream.begin(&head, false);
             }
         }
-        line.exchange(&mut none, &mut received, health.timeout, &self.clock).await?;
+        let limit = (self.clock.now(), health.timeout);
+        line.exchange(&mut none, &mut received, limit, &self.clock).await?;
         if !health.status.contains(received.status) {
             return Err(Unfit::Status(received.status.as_u16()));
         }

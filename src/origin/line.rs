@@ -17,10 +17,9 @@ use crate::clock::Clock;
 
 /// What carries a request and its response.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // the large one is the usual one
 pub(crate) enum Line {
     /// A connection, and its place among those of a pool that speaks HTTP/2.
-    Whole(Connection, Option<Seat>),
+    Whole(Box<Connection>, Option<Seat>),
     /// A stream of one.
     Stream(Box<Stream>),
 }
@@ -34,7 +33,7 @@ impl Line {
         &mut self,
         upload: &mut Upload,
         received: &mut Received,
-        limit: Duration,
+        limit: (Timestamp, Duration),
         clock: &Clock,
     ) -> Result<(), OriginError> {
         match self {

@@ -33,9 +33,9 @@ fn urls(model: &Model) -> Vec<&Value> {
 }
 
 fn overview(frame: &mut Frame<'_>, model: &Model, area: Rect) {
-    let middle = if area.height >= 26 { 8 } else { 6 };
+    let (top, middle) = if area.height >= 26 { (6, 8) } else { (5, 6) };
     let [tiles, store, rest] =
-        Layout::vertical([Constraint::Length(6), Constraint::Length(middle), Constraint::Fill(1)])
+        Layout::vertical([Constraint::Length(top), Constraint::Length(middle), Constraint::Fill(1)])
             .areas(area);
     let [requests, hits, sent, time] = Layout::horizontal([Constraint::Fill(1); 4]).areas(tiles);
     let lately = |name: &str| model.lately(name).unwrap_or_default();
@@ -67,12 +67,9 @@ fn overview(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let p99 = format!("99 % {}", words::time(model.lately("p99")));
     tile(frame, model, "Half within", &words::time(model.lately("p50")), &p99, ("p50", None, WARM), time);
 
-    let [tiers, outcomes, reasons] = Layout::horizontal([
-        Constraint::Percentage(38),
-        Constraint::Percentage(28),
-        Constraint::Percentage(34),
-    ])
-    .areas(store);
+    // On a narrow screen the longest words need a third each.
+    let parts = if area.width < NARROW { [34, 33, 33] } else { [38, 28, 34] };
+    let [tiers, outcomes, reasons] = Layout::horizontal(parts.map(Constraint::Percentage)).areas(store);
     draw_tiers(frame, model, tiers);
     draw_outcomes(frame, model, outcomes);
     let none = "Everything came from the cache.";
@@ -186,7 +183,7 @@ fn draw_outcomes(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             right(words::share(Some(count / sum.max(1.0)))),
         ])
     });
-    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(8)];
+    let widths = [Constraint::Fill(1), Constraint::Length(6), Constraint::Length(7)];
     frame.render_widget(Table::new(rows, widths).block(boxed("What the cache did")), area);
 }
 
@@ -203,7 +200,9 @@ fn counted(frame: &mut Frame<'_>, title: &str, none: &str, all: &[Counted], scro
             right(words::count(one.count)),
         ])
     });
-    let widths = [Constraint::Fill(1), Constraint::Length(10), Constraint::Length(8)];
+    // Where there is little room, the name and how often now.
+    let total = if area.width < NARROW / 3 { 0 } else { 8 };
+    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(total)];
     frame.render_widget(Table::new(rows, widths).block(boxed(title)), area);
 }
 
@@ -260,6 +259,9 @@ fn pools(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     }
     // Only the view of its own scrolls.
     let scroll = if model.tab == Tab::Pools { model.scroll.min(all.len() - 1) } else { 0 };
+    // The median and what every origin begins with give way to its name.
+    let (median, begins) = if area.width < NARROW { (0, "http://") } else { (8, "") };
+    let room = usize::from(area.width.saturating_sub(2 + 12 + 10 + 9 + 8 + median + 8 + 6));
     let rows = all.iter().skip(scroll).map(|one| {
         let state = word(one, "/state");
         let colour = match state {
@@ -273,7 +275,7 @@ fn pools(frame: &mut Frame<'_>, model: &Model, area: Rect) {
                 Span::styled("● ", Style::new().fg(colour)),
                 Span::raw(words::plain(word(one, "/pool"))),
             ])),
-            Cell::new(words::plain(word(one, "/origin"))),
+            Cell::new(cut(words::plain(word(one, "/origin")).trim_start_matches(begins), room)),
             Cell::new(words::plain(state)).style(Style::new().fg(colour)),
             right(words::count(number(one, "/requests"))),
             right(words::count(number(one, "/failed"))),
@@ -287,7 +289,7 @@ fn pools(frame: &mut Frame<'_>, model: &Model, area: Rect) {
         Constraint::Length(10),
         Constraint::Length(9),
         Constraint::Length(8),
-        Constraint::Length(8),
+        Constraint::Length(median),
         Constraint::Length(8),
     ];
     let head = Row::new([
@@ -355,6 +357,9 @@ fn cut(name: &str, width: usize) -> String {
     let kept = name.chars().skip(length - width.saturating_sub(1));
     std::iter::once('…').chain(kept).collect()
 }
+
+/// Columns below which tables leave something out.
+const NARROW: u16 = 100;
 
 #[cfg(test)]
 mod tests {

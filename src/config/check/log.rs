@@ -56,7 +56,7 @@ pub(super) fn trace(section: Section<'_>) -> Trace {
         trace.export = item.parsed(EXPORT_EXAMPLE, receiver);
         if !cfg!(feature = "otlp") {
             let message = "this binary cannot send spans";
-            let help = "build it with `--features otlp`, or leave export out: log lines name their trace";
+            let help = "build it with its feature `otlp`, which is there by default, or leave export out: log lines name their trace";
             item.tell(Complaint::new("trace-export", message, "not built in", help));
         } else if !trace.on {
             let message = "`export` stands in a [trace] that is not on";

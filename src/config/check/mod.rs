@@ -259,16 +259,22 @@ fn file(item: &Item<'_>, help: &str, around: &Surroundings) -> Option<PathBuf> {
     let path = around.base.join(item.text(help)?);
     if let Some(why) = (around.unreadable)(&path) {
         let message = format!("`{}` {why}", path.display());
-        let help = "check the path and who may read it; relative paths start at the settings file";
+        let help = if why == FORBIDDEN {
+            "let the user that the node runs as read it: `chgrp tidegate FILE && chmod 640 FILE` where that is the package's"
+        } else {
+            "check the path and who may read it; relative paths start at the settings file"
+        };
         item.tell(Complaint::new("file", message, why, help));
     }
     Some(path)
 }
 
+const FORBIDDEN: &str = "may not be read by this user";
+
 fn why_unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        std::io::ErrorKind::PermissionDenied => FORBIDDEN.to_owned(),
         _ => format!("cannot be read: {error}"),
     }
 }

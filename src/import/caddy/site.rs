@@ -125,9 +125,18 @@ fn laid_over(site: &Block, route: &mut Block) {
 
 /// Reads the directives of a block; those with a matcher go into groups.
 fn read(lines: &[Line], named: &Named<'_>, block: &mut Block, groups: &mut Vec<Group>, draft: &mut Draft) {
+    let shadowed = lines.iter().any(answers_all);
     for line in lines {
         let name = line.name();
         if name.starts_with('@') {
+            continue;
+        }
+        if shadowed && AFTER_HANDLE.contains(&name) {
+            draft.note(
+                &line.place,
+                format!("`{}` is never reached: Caddy asks the `{HANDLE}` beside it first, which answers everything", line.shown()),
+                format!("if it is to count, write it into a `{HANDLE}` with its matcher; here it is left out"),
+            );
             continue;
         }
         let (word, has) = if TAKES_MATCHER.contains(&name) && matcher::is_one(line.word(1)) {
@@ -215,6 +224,16 @@ fn read(lines: &[Line], named: &Named<'_>, block: &mut Block, groups: &mut Vec<G
             }
         }
     }
+}
+
+/// A `handle` or `route` without a matcher in which somebody answers whatever comes: what Caddy sorts behind it is not reached.
+fn answers_all(line: &Line) -> bool {
+    let of_all = |line: &Line| !matcher::is_one(line.word(1)) || line.word(1) == "*";
+    let answers = |inside: &Line| {
+        answers_all(inside)
+            || (of_all(inside) && (inside.name() == "redir" || AFTER_HANDLE.contains(&inside.name())))
+    };
+    matches!(line.name(), HANDLE | "route") && of_all(line) && line.inside().iter().any(answers)
 }
 
 fn ends(block: &Block) -> bool {
@@ -545,6 +564,11 @@ fn files(line: &Line, block: &mut Block, draft: &mut Draft) {
         "keep Caddy for them: let it listen on the address of [pool.caddy], on this machine alone",
     );
 }
+
+const HANDLE: &str = "handle";
+
+/// What answers by itself and comes behind `handle` in Caddy's order of directives, wherever it is written.
+const AFTER_HANDLE: [&str; 6] = ["abort", "error", "respond", "reverse_proxy", "php_fastcgi", "file_server"];
 
 const TAKES_MATCHER: [&str; 28] = [
     "abort",

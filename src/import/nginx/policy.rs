@@ -330,7 +330,23 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
             "auth_request: until it is settled who asks",
         );
     }
-    addresses(levels, block, draft);
+    let password = levels.one("auth_basic").is_some_and(|realm| realm.argument(0) != "off");
+    match levels.one("satisfy").filter(|satisfy| password && satisfy.argument(0) == "any") {
+        // No address is good enough, and a password is.
+        Some(_) if nobody_by_address(levels) => {}
+        Some(satisfy) => {
+            addresses(levels, block, draft);
+            if ["allow", "deny"].iter().any(|key| block.access.get(key).is_some()) {
+                draft.note(
+                    &satisfy.place,
+                    "`satisfy any`: here a network and a password are both asked for, which lets in fewer",
+                    "write two routes of that path: first one with match = { client = [ \"10.0.0.0/8\" ] } and access without `basic`, then one \
+                     with access = { basic = … } alone",
+                );
+            }
+        }
+        None => addresses(levels, block, draft),
+    }
     if let Some(realm) = levels.one("auth_basic").filter(|realm| realm.argument(0) != "off") {
         match levels.one("auth_basic_user_file") {
             Some(users) => {
@@ -386,18 +402,28 @@ fn access(world: &World<'_>, levels: &Levels<'_>, block: &mut Block, draft: &mut
     }
 }
 
+/// The rules about addresses on the nearest level that has some.
+fn rules_of_addresses<'c>(levels: &Levels<'c>) -> Vec<&'c Directive> {
+    let is_rule = |directive: &&Directive| matches!(directive.name.as_str(), "allow" | "deny");
+    let levels = levels.0.iter().rev();
+    levels
+        .map(|level| level.iter().copied().filter(is_rule).collect::<Vec<_>>())
+        .find(|rules| !rules.is_empty())
+        .unwrap_or_default()
+}
+
+/// `deny all` is the first rule that fits everybody.
+fn nobody_by_address(levels: &Levels<'_>) -> bool {
+    rules_of_addresses(levels).first().is_some_and(|first| first.name == "deny" && first.argument(0) == "all")
+}
+
 /// In nginx the first rule that fits decides; here the smallest network does. For lists that end in `all` it is the same unless
 /// networks overlap.
 fn addresses(levels: &Levels<'_>, block: &mut Block, draft: &mut Draft) {
-    let level = levels
-        .0
-        .iter()
-        .rev()
-        .find(|level| level.iter().any(|directive| matches!(directive.name.as_str(), "allow" | "deny")));
-    let Some(level) = level else { return };
+    let rules = rules_of_addresses(levels);
     let (mut allow, mut deny) = (Vec::new(), Vec::new());
     let mut rest = None;
-    for directive in level.iter().filter(|directive| matches!(directive.name.as_str(), "allow" | "deny")) {
+    for directive in rules {
         let (list, allows) = if directive.name == "allow" { (&mut allow, true) } else { (&mut deny, false) };
         match directive.argument(0) {
             "all" => {

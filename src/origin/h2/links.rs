@@ -179,7 +179,7 @@ impl Links {
         }
         if speaks_http1 {
             let connection = Connection::new(socket, fit.name.clone(), fit.client);
-            return Ok(Line::Whole(connection, Some(seat)));
+            return Ok(Line::Whole(Box::new(connection), Some(seat)));
         }
         let (freed, limit) = (Arc::clone(&self.freed), pool.settings.connect_timeout);
         let shaking =
@@ -202,7 +202,8 @@ impl Links {
     ) -> Result<Line, OriginError> {
         let socket = pool.connect(origin, name, None, false).await?;
         if socket.has_chosen_http1() {
-            return Ok(Line::Whole(Connection::new(socket, name.cloned(), None), None));
+            let connection = Connection::new(socket, name.cloned(), None);
+            return Ok(Line::Whole(Box::new(connection), None));
         }
         let (fit, freed) = (Fit { name: name.cloned(), client: None }, Arc::default());
         let limit = pool.settings.connect_timeout;

@@ -150,7 +150,7 @@ impl Stream {
         matches!(self.state, State::Done)
     }
 
-    /// Sends the request begun and waits for the head of its response within `limit`, which does not run while the client
+    /// Sends the request begun at `asked_at` and waits for the head of its response within `limit`, which does not run while the client
     /// is still to bring its body. Cancel by dropping.
     ///
     /// # Errors
@@ -159,10 +159,10 @@ impl Stream {
         &mut self,
         upload: &mut Upload,
         received: &mut Received,
-        limit: Duration,
+        (asked_at, limit): (Timestamp, Duration),
         clock: &Clock,
     ) -> Result<(), OriginError> {
-        let mut due = clock.now().plus(limit);
+        let mut due = asked_at.plus(limit);
         let mut seen = upload.pieces();
         poll_fn(|cx| {
             loop {

@@ -14,7 +14,8 @@ pub(crate) struct Head<'h> {
     pub(crate) method: &'h Method,
     pub(crate) tls: bool,
     pub(crate) authority: &'h [u8],
-    pub(crate) target: &'h PathAndQuery,
+    /// Path and query.
+    pub(crate) target: &'h [u8],
     /// `Name: value` and CR LF each.
     pub(crate) lines: [&'h [u8]; 2],
     /// It asks for trailers.
@@ -33,7 +34,7 @@ impl Head<'_> {
         let uri = Uri::builder()
             .scheme(if self.tls { Scheme::HTTPS } else { Scheme::HTTP })
             .authority(authority)
-            .path_and_query(self.target.clone())
+            .path_and_query(PathAndQuery::try_from(self.target).map_err(|_| OriginError::Target)?)
             .build()
             .map_err(|_| OriginError::Target)?;
         let mut request = Request::new(());
@@ -88,16 +89,16 @@ const OF_A_CONNECTION: [&str; 8] = [
 mod tests {
     use super::*;
 
-    fn head<'h>(target: &'h PathAndQuery, authority: &'h [u8], lines: &'h [u8]) -> Head<'h> {
+    fn head<'h>(target: &'h [u8], authority: &'h [u8], lines: &'h [u8]) -> Head<'h> {
         let lines = [lines, b"own: 1\r\n"];
         Head { method: &Method::GET, tls: true, authority, target, lines, trailers: true, length: Some(3) }
     }
 
     #[test]
     fn a_head_is_the_same_lines_without_those_of_a_connection() {
-        let target = PathAndQuery::from_static("/a?b=c");
+        let target = b"/a?b=c";
         let lines = b"x-a: 1\r\nx-a: 2: 3\r\nconnection: close\r\nTransfer-Encoding: chunked\r\nte: gzip\r\nhost: h\r\n";
-        let request = head(&target, b"www.example.com:8443", lines).to_request().expect("it can be said");
+        let request = head(target, b"www.example.com:8443", lines).to_request().expect("it can be said");
         assert_eq!(request.uri(), "https://www.example.com:8443/a?b=c");
         let fields: Vec<_> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -115,9 +116,9 @@ mod tests {
 
     #[test]
     fn an_authority_that_is_none_is_refused() {
-        let target = PathAndQuery::from_static("/");
+        let target = b"/";
         for authority in [&b"a b"[..], b"a/b", b"", b"\xff"] {
-            assert_eq!(head(&target, authority, b"").to_request().err(), Some(OriginError::Target));
+            assert_eq!(head(target, authority, b"").to_request().err(), Some(OriginError::Target));
         }
     }
 }

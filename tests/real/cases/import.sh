@@ -106,6 +106,7 @@ cat >"$work/import/Caddyfile" <<CADDY
 http://www.import.test:$theirs_port {
 	header X-Frame-Options DENY
 	redir /old /new 301
+	respond /never "a handle without a matcher comes first"
 	handle /health {
 		respond "ok" 200
 	}
@@ -131,7 +132,7 @@ spawn "$work/import/caddy.out" env HOME="$work/import" XDG_DATA_HOME="$work/impo
 theirs=$pid
 await 20 listens "$theirs_port" || no "Caddy runs with it" "$(cat "$work/import/caddy.out")"
 import_node caddy "$work/import/Caddyfile"
-for path in / '/a?b=c' /api/x?y=1 /old /health /missing /app/x; do alike "$path"; done
+for path in / '/a?b=c' /api/x?y=1 /old /health /never /missing /app/x; do alike "$path"; done
 alike /app/x -H 'X-Beta: yes'
 alike /a -X POST -d x
 kill -TERM "$theirs" "$imported"

@@ -3,12 +3,17 @@
 # TIDEGATE_UPGRADES: how many upgrades (3); TIDEGATE_UPGRADE_REQUESTS: how many requests meanwhile at least (20000), besides those
 # over TLS and HTTP/2; TIDEGATE_UPGRADE_CRASHES, TIDEGATE_UPGRADE_MISTAKES: how many binaries that crash at their start (2)
 # and files with a mistake (2) come between; TIDEGATE_UPGRADE_RELOADS: how many reloads (0).
+# Clients ask as fast as they are answered. What that comes to without upgrades is measured first, and how much of it was left with them is
+# told; TIDEGATE_UPGRADE_LOAD: so many percent are a claim, for a machine that does nothing else.
+#
+# Not at a pace (h2load --rps): a client of h2load's that has lost its connection to the old process never gets back to its pace.
 
 upgrades=${TIDEGATE_UPGRADES:-3}
 requests=${TIDEGATE_UPGRADE_REQUESTS:-20000}
 crashes=${TIDEGATE_UPGRADE_CRASHES:-2}
 mistakes=${TIDEGATE_UPGRADE_MISTAKES:-2}
 reloads=${TIDEGATE_UPGRADE_RELOADS:-0}
+load=${TIDEGATE_UPGRADE_LOAD:-}
 need h2load nghttp2-client || exit 1
 
 # A node of its own: with a disk, and started from a file that is replaced.
@@ -140,23 +145,30 @@ paths="/index.html /style.css /app.js /strict/page.html /brief/page.html"
 for path in $paths; do echo "http://site.test$path"; done >"$work/up.urls"
 rm -f "$up/stop"
 # HTTP/1.1 by as many requests as the node answers, round after round; HTTP/2 by a client that understands GOAWAY.
+round=5000
 load1() {
-  local rounds=0
-  while [ ! -e "$up/stop" ] || [ $((rounds * 5000)) -lt "$requests" ]; do
+  local rounds=0 began ended
+  began=$(date +%s%N)
+  while [ ! -e "$up/stop" ] || [ $((rounds * round)) -lt "$requests" ]; do
     rounds=$((rounds + 1))
-    h2load --h1 -n 5000 -c 16 -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" >"$up/round.out" 2>&1
-    if ! grep -q 'status codes: 5000 2xx' "$up/round.out" || ! grep -q '5000 succeeded, 0 failed' "$up/round.out"; then
+    h2load --h1 -n "$round" -c 16 -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" >"$up/round.out" 2>&1
+    if ! grep -q "status codes: $round 2xx" "$up/round.out" || ! grep -q "$round succeeded, 0 failed" "$up/round.out"; then
       cat "$up/round.out"
     fi
   done
-  echo "$((rounds * 5000)) requests"
+  ended=$(date +%s%N)
+  echo "$((rounds * round)) requests, $((rounds * round * 1000 / ((ended - began) / 1000000 + 1))) a second"
 }
-load1 >"$up/load1.out" 2>&1 &
-load1=$!
-started+=("$load1")
 # shellcheck disable=SC2086
 spawn "$up/load2.out" node "$root/tests/real/load2.mjs" "$up_tls" "$work/ca.pem" "$up/stop" "$((requests / 20))" $paths
 load2=$pid
+# What it answers over HTTP/1 beside that.
+capacity=$(h2load --h1 -D 5 -c 16 -i "$work/up.urls" --connect-to="127.0.0.1:$up_plain" 2>&1 | sed -n 's/^finished in [^,]*, \([0-9]*\)[.0-9]* req.s.*/\1/p')
+# In rounds of some seconds where that is to be compared, so that their beginnings do not count.
+[ -z "$load" ] || round=$((capacity * 4))
+load1 >"$up/load1.out" 2>&1 &
+load1=$!
+started+=("$load1")
 # A page that changes: whoever purges it must see what it says now, whichever process answers.
 wrong=0 stale=0 unpurged=0
 reload_up() { "$tidegate" reload --admin "127.0.0.1:$up_admin" >/dev/null 2>&1; }
@@ -195,8 +207,12 @@ done
 same "every good one takes over, and no bad one" 0 "$wrong"
 same "no purge is lost, and none is refused without saying why" "0 0" "$stale $unpurged"
 touch "$up/stop"
-ended "$load1" 1800
+ended "$load1" 3600
 echo "        $upgrades upgrades, $crashes crashes, $mistakes mistakes, $reloads reloads; HTTP/1: $(tail -n 1 "$up/load1.out")"
+rate=$(sed -n '$s/.*requests, \([0-9]*\) a second/\1/p' "$up/load1.out")
+share=$((${rate:-0} * 100 / ${capacity:-1}))
+echo "        HTTP/1: $rate a second on average, $share % of the $capacity a second that it answers without upgrades"
+[ -z "$load" ] || holds "the load was at least $load % of what the node answers" [ "$share" -ge "$load" ]
 same "HTTP/1: no request failed, and none was answered with an error" 1 "$(wc -l <"$up/load1.out")"
 ended "$load2" 600
 echo "        HTTP/2: $(cat "$up/load2.out")"
