@@ -32,7 +32,7 @@ use crate::observe::Observe;
 use crate::origin::{PoolSetupError, Renewed};
 use crate::places::{self, Places};
 use crate::route::access::SetupError;
-use crate::serve::{Current, Edge};
+use crate::serve::{Current, Edge, via};
 
 /// Takes up other settings. One reload at a time.
 pub struct Reloader {
@@ -204,6 +204,7 @@ impl Reloader {
             origins: Arc::new(pools),
             places,
             crawlers,
+            via: via(&config.node),
             config,
             ..Edge::clone(&old)
         }));

@@ -36,7 +36,7 @@ use crate::origin::parent::proof::Children;
 use crate::places::Places;
 use crate::reload::Reloader;
 use crate::route::RouteTable;
-use crate::serve::{Crawlers, Current, Edge, Purging, Refreshes, WalkService};
+use crate::serve::{Crawlers, Current, Edge, Purging, Refreshes, WalkService, via};
 use crate::shutdown::Shutdown;
 
 /// A node whose settings can be served, before its store is opened.
@@ -151,6 +151,7 @@ impl Prepared {
         let fleet = Fleet::new(&config, &store, &standing, &clock);
         let (shutdown, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let edge = Arc::new(Edge {
+            via: via(&config.node),
             routes: Arc::new(self.routes),
             standing,
             fleet,

@@ -233,7 +233,7 @@ impl CacheStore {
         let whole = whole.map(Arc::clone);
         if let Some(flight) = self.open_flight(&mut shard, flight_key, &resource).or(whole) {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
-            return Lookup::Filling(Follower::new(flight.phase.subscribe(), stored, why));
+            return Lookup::Filling(Follower::new(flight.phase.follow(), stored, why));
         }
         Lookup::Miss(self.begin(&mut shard, resource, flight_key, stored.as_ref(), why))
     }
@@ -254,7 +254,7 @@ impl CacheStore {
         }
         let flight_key = self.keyer.variant(key, ON_DISK);
         if let Some(flight) = shard.flight(flight_key) {
-            return Some(Lookup::Filling(Follower::new(flight.phase.subscribe(), None, why)));
+            return Some(Lookup::Filling(Follower::new(flight.phase.follow(), None, why)));
         }
         let flight = shard.begin(flight_key, primary, self.purges.log.epoch());
         let (store, disk) = (Arc::clone(self), Arc::clone(disk));

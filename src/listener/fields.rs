@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use cache_store::rules::vary::OF_COOKIE;
-use http::HeaderName;
+use http::{HeaderName, header};
 
 /// Fields the walk itself looks at. `Other` is everything else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,6 +161,16 @@ impl Fields {
         }
     }
 
+    /// Bytes to be kept: shared with the block where they lie in it, else copied.
+    pub fn share(&self, text: &[u8]) -> Bytes {
+        let from = text.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
+        let range = from..from.saturating_add(text.len());
+        match self.bytes.get(range.clone()) {
+            Some(within) if std::ptr::eq(within, text) => self.bytes.slice(range),
+            _ => Bytes::copy_from_slice(text),
+        }
+    }
+
     /// The value of the first line with this well-known name.
     #[inline]
     pub fn first(&self, id: FieldId) -> Option<&[u8]> {
@@ -187,7 +197,12 @@ impl Fields {
     /// The values of all lines with this name, in order.
     #[inline]
     pub fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
-        let wanted = FieldId::of(name.as_bytes());
+        self.named_of(FieldId::of(name.as_bytes()), name)
+    }
+
+    /// The same of a name whose id is known.
+    #[inline]
+    fn named_of<'s>(&'s self, wanted: FieldId, name: &'s str) -> impl Iterator<Item = &'s [u8]> {
         let is_named = move |entry: &&Entry| {
             wanted != FieldId::Other || self.name_of(entry).eq_ignore_ascii_case(name.as_bytes())
         };
@@ -324,6 +339,23 @@ fn push(
 }
 
 impl FieldId {
+    /// The id of a field name.
+    #[inline]
+    pub fn of_name(name: &HeaderName) -> Self {
+        // What the rules ask of every request: standard names are told apart by a number.
+        if *name == header::CACHE_CONTROL {
+            Self::CacheControl
+        } else if *name == header::PRAGMA {
+            Self::Pragma
+        } else if *name == header::AUTHORIZATION {
+            Self::Authorization
+        } else if *name == header::RANGE {
+            Self::Range
+        } else {
+            Self::of(name.as_str().as_bytes())
+        }
+    }
+
     /// The id of a field name, in any case.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
@@ -376,9 +408,17 @@ impl FieldId {
 
 impl cache_store::rules::Fields for Fields {
     fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]> {
-        let cookie = name.as_str().strip_prefix(OF_COOKIE);
-        let fields = cookie.is_none().then(|| self.named(name.as_str()));
+        let id = FieldId::of_name(name);
+        let cookie = if id == FieldId::Other { name.as_str().strip_prefix(OF_COOKIE) } else { None };
+        let fields = cookie.is_none().then(|| self.named_of(id, name.as_str()));
         fields.into_iter().flatten().chain(cookie.into_iter().flat_map(|name| self.cookies_called(name)))
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        match FieldId::of_name(name) {
+            FieldId::Other => self.values(name).next().is_some(),
+            id => self.has(id),
+        }
     }
 
     #[inline]
@@ -424,3 +464,20 @@ fn is_in_digits(name: &[u8], digits: &str) -> bool {
 
 /// Longest name with an id of its own: `if-unmodified-since`, and some.
 const NAME_BYTES_MAX: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_the_block_are_shared_and_others_copied() {
+        let block = Bytes::from_static(b"GET /a HTTP/1.1\r\n");
+        let fields = Fields::over(block.clone(), FieldIndex::default());
+        let within = &block[4..6];
+        assert_eq!(fields.share(within).as_ptr(), within.as_ptr());
+        for elsewhere in [b"/a".to_vec(), Vec::new(), vec![b'x'; 100]] {
+            let shared = fields.share(&elsewhere);
+            assert_eq!(*shared, *elsewhere);
+        }
+    }
+}

@@ -23,6 +23,7 @@ use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
 use crate::config::log::Mask;
 use crate::observe::id::{RequestId, RequestIds, RequestName, is_name};
+use crate::origin::forward::KnownHop;
 use crate::route::access::Held;
 
 /// One request.
@@ -146,6 +147,8 @@ pub struct Client {
     masked: Box<str>,
     /// Where it is, once somebody has asked.
     place: OnceLock<Option<Place>>,
+    /// What origins are told of the way that its requests come by.
+    pub(crate) hop: KnownHop,
 }
 
 impl Client {
@@ -160,6 +163,7 @@ impl Client {
             text: ip.to_string().into(),
             masked: masked.to_string().into(),
             place: OnceLock::new(),
+            hop: KnownHop::default(),
         }
     }
 

@@ -44,21 +44,23 @@ fn is_plain(value: &[u8]) -> bool {
         return value.iter().all(|byte| is_plain_byte(*byte));
     }
     let (words, _) = value.as_chunks::<WORD>();
-    // What is behind them lies in the last word, counted from the end.
-    words.iter().chain(value.last_chunk()).all(|word| is_plain_word(u64::from_le_bytes(*word)))
+    // What is behind them lies in the last word, counted from the end. No early end: values are short.
+    let last = value.last_chunk().map_or(0, |word| odd_bytes(*word));
+    words.iter().fold(last, |odd, word| odd | odd_bytes(*word)) == 0
 }
 
-/// [`is_plain_byte`] of eight. Where no byte has its upper bit, none borrows from its neighbour but one that is refused.
+/// Not 0 if one of eight bytes is not plain. Where no byte has its upper bit, none borrows from its neighbour but one that is refused.
 #[inline]
-const fn is_plain_word(word: u64) -> bool {
+const fn odd_bytes(word: [u8; WORD]) -> u64 {
     const fn all(byte: u8) -> u64 {
         u64::from_le_bytes([byte; WORD])
     }
+    let word = u64::from_le_bytes(word);
     let below_space = word.wrapping_sub(all(0x20));
     let is_delete = word.wrapping_add(all(0x01));
     let is_quote = (word ^ all(b'"')).wrapping_sub(all(0x01));
     let is_backslash = (word ^ all(b'\\')).wrapping_sub(all(0x01));
-    (word | below_space | is_delete | is_quote | is_backslash) & all(0x80) == 0
+    (word | below_space | is_delete | is_quote | is_backslash) & all(0x80)
 }
 
 #[inline]

@@ -37,7 +37,7 @@ pub struct OriginBody {
 /// A connection in use for one request, up to the end of its response. Dropped, the connection is closed.
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     pub(crate) upload: Upload,
     pub(crate) pool: Arc<Pool>,
     pub(crate) index: usize,
@@ -63,11 +63,11 @@ pub(crate) struct Switched {
 }
 
 impl OriginBody {
-    /// The body that comes in over `open`; `here` came with its head.
-    pub(crate) fn new(here: Bytes, mut open: Open) -> Self {
+    /// The body that comes in over `open`; `here` came with its head, `now`.
+    pub(crate) fn new(here: Bytes, mut open: Open, now: Timestamp) -> Self {
         if open.connection.is_done() {
             let trailers = open.trailers.take();
-            open.succeeded();
+            open.succeeded(now);
             return Self { here, open: None, trailers, broken: None };
         }
         Self { here, open: Some(Box::new(open)), trailers: None, broken: None }
@@ -87,9 +87,17 @@ impl OriginBody {
     pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
         let Open { connection, pool, index, switched, .. } = *self.open?;
         let Switched { protocol, place } = switched?;
-        pool.succeeded(index);
+        pool.succeeded(index, pool.clock().now());
         let idle_limit = pool.tunnel_timeout();
         Some(Tunnel::new(connection.into_socket(), self.here, protocol, idle_limit, place))
+    }
+
+    /// All of it, where all of it has come and nothing follows it; else itself.
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self { here, open: None, trailers: None, broken: None } => Ok(here),
+            coming => Err(coming),
+        }
     }
 
     /// Whether nothing more will come: it ended, whole or not.
@@ -145,7 +153,10 @@ impl OriginBody {
         if let Some(mut open) = self.open.take() {
             self.trailers = open.trailers.take();
             match outcome {
-                Ok(_) => open.succeeded(),
+                Ok(_) => {
+                    let now = open.pool.clock().now();
+                    open.succeeded(now);
+                }
                 Err(error) => open.failed(error),
             }
         }
@@ -177,16 +188,16 @@ impl Open {
     }
 
     /// The response was whole.
-    fn succeeded(self) {
+    fn succeeded(self, now: Timestamp) {
         if !self.has_failed {
-            self.pool.succeeded(self.index);
+            self.pool.succeeded(self.index, now);
         }
         // An origin that answered before it had the whole request would take the rest of it for the next one.
         if self.connection.is_reusable()
             && self.upload.is_ended()
             && let Some(origin) = self.pool.origin(self.index)
         {
-            origin.connections.keep(self.connection, self.pool.clock().now());
+            origin.connections.keep(self.connection, now);
         }
         drop(self.slot);
     }

@@ -123,7 +123,8 @@ impl Pool {
                 out.extend_from_slice(part.as_bytes());
             }
         });
-        connection.exchange(&mut none, &mut received, health.timeout, &self.clock).await?;
+        let limit = (self.clock.now(), health.timeout);
+        connection.exchange(&mut none, &mut received, limit, &self.clock).await?;
         if !health.status.contains(received.status) {
             return Err(Unfit::Status(received.status.as_u16()));
         }

@@ -136,7 +136,7 @@ impl Connection {
     }
 
     /// What is below it, for another protocol.
-    pub(crate) fn into_socket(self) -> Socket {
+    pub(crate) fn into_socket(self: Box<Self>) -> Socket {
         self.socket
     }
 
@@ -170,7 +170,7 @@ impl Connection {
         self.scanner.reusable() && self.out.is_empty() && !self.deaf
     }
 
-    /// Sends the request begun and waits for the head of its response within `limit`, which does not run while the client
+    /// Sends the request begun, `now`, and waits for the head of its response within `limit`, which does not run while the client
     /// is still to bring its body. Cancel by dropping; the connection must then be dropped too.
     ///
     /// # Errors
@@ -179,10 +179,10 @@ impl Connection {
         &mut self,
         upload: &mut Upload,
         received: &mut Received,
-        limit: Duration,
+        (now, limit): (Timestamp, Duration),
         clock: &Clock,
     ) -> Result<(), OriginError> {
-        let mut due = clock.now().plus(limit);
+        let mut due = now.plus(limit);
         let mut seen = upload.pieces();
         poll_fn(|cx| {
             loop {

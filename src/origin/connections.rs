@@ -35,7 +35,7 @@ pub(crate) struct Connections {
     queue_timeout: Duration,
     idle_timeout: Duration,
     /// Used last at the back.
-    idle: Mutex<VecDeque<Connection>>,
+    idle: Mutex<VecDeque<Box<Connection>>>,
 }
 
 /// The right to have one connection in use.
@@ -78,19 +78,16 @@ impl Connections {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// A slot, at once or after waiting in line.
+    /// A slot, if one is free.
+    pub(crate) fn slot_now(&self) -> Option<Slot> {
+        Arc::clone(&self.slots).try_acquire_owned().ok().map(Slot)
+    }
+
+    /// A slot after waiting in line.
     ///
     /// # Errors
     /// [`OriginError::QueueFull`], [`OriginError::QueueTimeout`].
-    pub(crate) async fn slot(&self, clock: &Clock) -> Result<Slot, OriginError> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(Slot(permit));
-        }
-        // Boxed: most never wait.
-        Box::pin(self.wait(clock)).await
-    }
-
-    async fn wait(&self, clock: &Clock) -> Result<Slot, OriginError> {
+    pub(crate) async fn slot_in_line(&self, clock: &Clock) -> Result<Slot, OriginError> {
         let _place = Place::take(&self.waiting, self.waiting_max).ok_or(OriginError::QueueFull)?;
         match clock.timeout(self.queue_timeout, Arc::clone(&self.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Slot(permit)),
@@ -106,7 +103,7 @@ impl Connections {
         name: Option<&str>,
         client: Option<SocketAddr>,
         now: Timestamp,
-    ) -> Option<Connection> {
+    ) -> Option<Box<Connection>> {
         let home = home();
         loop {
             let mut connection = {
@@ -136,17 +133,17 @@ impl Connections {
     pub(crate) fn sweep(&self, now: Timestamp) {
         let mut idle = self.idle.lock();
         drop_aged(&mut idle, now, self.idle_timeout);
-        idle.retain_mut(Connection::is_silent);
+        idle.retain_mut(|connection| connection.is_silent());
     }
 
     /// Keeps a connection whose response was whole for the next request.
-    pub(crate) fn keep(&self, mut connection: Connection, now: Timestamp) {
+    pub(crate) fn keep(&self, mut connection: Box<Connection>, now: Timestamp) {
         connection.idle_since = now;
         self.idle.lock().push_back(connection);
     }
 }
 
-fn drop_aged(idle: &mut VecDeque<Connection>, now: Timestamp, idle_timeout: Duration) {
+fn drop_aged(idle: &mut VecDeque<Box<Connection>>, now: Timestamp, idle_timeout: Duration) {
     while idle.front().is_some_and(|oldest| now.since(oldest.idle_since) >= idle_timeout) {
         idle.pop_front();
     }

@@ -15,7 +15,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(any(test, feature = "fuzzing"))]
 use http::HeaderMap;
@@ -69,6 +69,30 @@ pub struct Hop<'a> {
     pub protocol: Protocol,
     /// The authority it named, normalised.
     pub authority: &'a [u8],
+    /// Where the lines of the first hop like it are kept, if anywhere: a client names the same one again and again.
+    pub known: Option<&'a KnownHop>,
+}
+
+/// What is said of a way that requests come by, once it was.
+#[derive(Debug, Default)]
+pub struct KnownHop(OnceLock<Said>);
+
+#[derive(Debug)]
+struct Said {
+    node: Box<str>,
+    client: IpAddr,
+    scheme: Scheme,
+    protocol: Protocol,
+    authority: Box<[u8]>,
+    lines: Box<[u8]>,
+}
+
+impl Said {
+    fn is_of(&self, hop: &Hop<'_>) -> bool {
+        (self.scheme, self.protocol, self.client) == (hop.scheme, hop.protocol, hop.client)
+            && *self.authority == *hop.authority
+            && *self.node == *hop.node
+    }
 }
 
 /// Whose conditions the origin sees.
@@ -90,8 +114,18 @@ pub enum Conditions<'a> {
 impl Forwarded {
     /// Adds a line to what is always sent; before anything is shared.
     pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
+        self.push_parts(name, &[value]);
+    }
+
+    /// The same of a value in parts.
+    pub(crate) fn push_parts(&mut self, name: &str, value: &[&[u8]]) {
         let conditions = self.lines.split_off(self.conditions_at);
-        line(&mut self.lines, name.as_bytes(), value);
+        self.lines.extend_from_slice(name.as_bytes());
+        self.lines.extend_from_slice(b": ");
+        for part in value {
+            self.lines.extend_from_slice(part);
+        }
+        self.lines.extend_from_slice(b"\r\n");
         self.conditions_at = self.lines.len();
         self.lines.extend_from_slice(&conditions);
     }
@@ -275,6 +309,25 @@ pub fn fields(
 }
 
 fn add_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {
+    let Some(KnownHop(known)) = hop.known else { return write_hop(lines, hop) };
+    if let Some(said) = known.get().filter(|said| said.is_of(hop)) {
+        lines.extend_from_slice(&said.lines);
+        return Ok(());
+    }
+    let at = lines.len();
+    write_hop(lines, hop)?;
+    known.get_or_init(|| Said {
+        node: hop.node.into(),
+        client: hop.client,
+        scheme: hop.scheme,
+        protocol: hop.protocol,
+        authority: hop.authority.into(),
+        lines: lines.get(at..).unwrap_or_default().into(),
+    });
+    Ok(())
+}
+
+fn write_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {
     let Hop { authority, node, .. } = *hop;
     if !is_text(authority)
         || authority.iter().any(|byte| matches!(byte, b'"' | b'\\'))

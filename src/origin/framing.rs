@@ -395,7 +395,27 @@ fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
 
 /// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
 pub(crate) fn is_text(line: &[u8]) -> bool {
-    line.iter().all(|byte| is_of(*byte, TEXT))
+    let (words, rest) = line.as_chunks();
+    // Eight at once, and one by one only where something is there that most lines have not.
+    let mut last = [b' '; 8];
+    last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+    words.iter().chain([&last]).all(|word| is_printable(*word) || word.iter().all(|byte| is_text_byte(*byte)))
+}
+
+/// Whether there is neither a control character among them nor DEL.
+fn is_printable(word: [u8; 8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH * 0x80;
+    let word = u64::from_ne_bytes(word);
+    // A byte's high bit is set where it was below what is subtracted, and only above such a one where it was not.
+    let low = word.wrapping_sub(EACH * 0x20) & !word;
+    let dels = word ^ (EACH * 0x7f);
+    let del = dels.wrapping_sub(EACH) & !dels;
+    (low | del) & HIGH == 0
+}
+
+const fn is_text_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 /// `HTTP/1.1 200 OK` → minor version and status. RFC 9112 §4; the reason may be missing with its space.
@@ -428,11 +448,11 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether it is a token, as field names are.
 pub(crate) fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_of(*byte, TOKEN))
+    !name.is_empty() && name.iter().fold(true, |good, byte| good & is_of_token(*byte))
 }
 
-fn is_of(byte: u8, class: u8) -> bool {
-    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
+fn is_of_token(byte: u8) -> bool {
+    TOKENS.get(usize::from(byte)).is_some_and(|is| *is)
 }
 
 /// A `Content-Length`: decimal digits only, no leading zero.
@@ -466,13 +486,14 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     })
 }
 
-/// What each byte may stand in: looked up, since every byte of every head is.
+/// Whether a byte may stand in a token: looked up, since every byte of every name is.
 #[allow(clippy::cast_possible_truncation)] // below 256
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
+static TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
     let mut byte = 0;
-    while byte < classes.len() {
-        classes[byte] = match byte as u8 {
+    while byte < tokens.len() {
+        tokens[byte] = matches!(
+            byte as u8,
             b'!'
             | b'#'..=b'\''
             | b'*'
@@ -483,15 +504,9 @@ static CLASSES: [u8; 256] = {
             | b'A'..=b'Z'
             | b'^'..=b'z'
             | b'|'
-            | b'~' => TEXT | TOKEN,
-            b'\t' | b' '..=b'~' | 0x80.. => TEXT,
-            _ => 0,
-        };
+            | b'~'
+        );
         byte += 1;
     }
-    classes
+    tokens
 };
-/// In a line.
-const TEXT: u8 = 1;
-/// In a token.
-const TOKEN: u8 = 2;

@@ -37,16 +37,17 @@ pub(super) enum Heard {
 }
 
 /// An origin asked on top.
-type Asking<'p> = Pin<Box<dyn Future<Output = Result<Answer, (OriginError, Attempt)>> + Send + 'p>>;
+type Asking<'p> = Pin<Box<dyn Future<Output = Result<Box<Answer>, (OriginError, Attempt)>> + Send + 'p>>;
 
 impl Pool {
-    /// Sends what was begun on `connection` to the origin at `index` and waits for the head of the response.
+    /// Sends what was begun on `connection`, at `asked_at`, to the origin at `index` and waits for the head of the response.
     ///
     /// # Errors
     /// Why no head came, neither there nor elsewhere.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         index: usize,
+        asked_at: Timestamp,
         connection: &mut Connection,
         outgoing: &mut Outgoing,
         received: &mut Received,
@@ -55,10 +56,11 @@ impl Pool {
         let limit = self.settings.first_byte_timeout;
         let patience = self.patience().filter(|patience| *patience < limit && outgoing.may_be_hedged());
         let Some(patience) = patience else {
+            let limit = (asked_at, limit);
             let head = connection.exchange(&mut outgoing.upload, received, limit, &self.clock).await;
             return head.map(|()| Heard::Here);
         };
-        let asked_at = self.clock.now();
+        let patience = (asked_at, patience);
         match connection.exchange(&mut outgoing.upload, received, patience, &self.clock).await {
             // Boxed: seldom, and much.
             Err(OriginError::FirstByteTimeout) => {
@@ -111,7 +113,8 @@ impl Pool {
         let deadline = asked_at.plus(self.settings.first_byte_timeout);
         // Until another origin and a repeat to spend on it are there, it waits here alone.
         let other = loop {
-            let left = deadline.since(self.clock.now());
+            let now = self.clock.now();
+            let left = deadline.since(now);
             if left.is_zero() {
                 return Err(OriginError::FirstByteTimeout);
             }
@@ -120,7 +123,7 @@ impl Pool {
             {
                 break other;
             }
-            let turn = left.min(HEDGE_AGAIN);
+            let turn = (now, left.min(HEDGE_AGAIN));
             match connection.exchange(&mut outgoing.upload, received, turn, &self.clock).await {
                 Err(OriginError::FirstByteTimeout) => {}
                 head => return head.map(|()| Heard::Here),
@@ -131,7 +134,8 @@ impl Pool {
             origin.counters.hedged();
         }
         let mut elsewhere = self.on_top(other, outgoing.on_top());
-        let left = deadline.since(self.clock.now());
+        let now = self.clock.now();
+        let left = (now, deadline.since(now));
         let here = {
             let mut here = pin!(connection.exchange(&mut outgoing.upload, received, left, &self.clock));
             tokio::select! {
@@ -143,7 +147,7 @@ impl Pool {
                         if self.is_silent_since(index, asked_at) {
                             self.failed(index, OriginError::FirstByteTimeout);
                         }
-                        return Ok(Heard::Elsewhere(Box::new(answer)));
+                        return Ok(Heard::Elsewhere(answer));
                     }
                     Err((error, _)) => {
                         self.failed(other, error);
@@ -159,7 +163,7 @@ impl Pool {
             Err(error) => match elsewhere.await {
                 Ok(answer) => {
                     self.failed(index, error);
-                    Ok(Heard::Elsewhere(Box::new(answer)))
+                    Ok(Heard::Elsewhere(answer))
                 }
                 Err((on_top, _)) => {
                     self.failed(other, on_top);
@@ -174,7 +178,7 @@ impl Pool {
         if !tried.has_room() || !self.steering.has_well(self.clock.now(), tried.all(), self.loads()) {
             return None;
         }
-        self.budget.withdraw().then(|| self.choose(tried.all(), outgoing.key)).flatten()
+        self.budget.withdraw().then(|| self.choose(self.clock.now(), tried.all(), outgoing.key)).flatten()
     }
 
     /// A boxed future by name: it is one of those that [`Pool::exchange`] may wait for.
@@ -182,7 +186,8 @@ impl Pool {
         let pool = Arc::clone(self);
         Box::pin(async move {
             let origin = pool.origin(index).ok_or((OriginError::NoOrigin, outgoing.attempt()))?;
-            pool.ask_origin(index, origin, &mut outgoing, &mut Tried::default()).await
+            let now_micros = pool.clock.micros();
+            pool.ask_origin(index, origin, now_micros, &mut outgoing, &mut Tried::default()).await
         })
     }
 }

@@ -115,6 +115,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its fields, without hop-by-hop ones and without framing.
     pub fields: HeaderMap,
+    /// Whether one of them may be of those that nodes of a tier tell each other.
+    pub(crate) may_have_ours: bool,
     /// The body.
     pub body: OriginBody,
     /// How its end is known.
@@ -264,7 +266,7 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Answer, Failed>> + Send {
+    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
         // Not `async`: a future holds what it was given twice.
         let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
         let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));

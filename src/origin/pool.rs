@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use cache_store::timestamp::Timestamp;
 use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
@@ -78,7 +80,7 @@ pub(crate) struct Origin {
 /// A request ready to be sent, as often as it takes.
 pub(super) struct Outgoing {
     method: Method,
-    target: PathAndQuery,
+    target: Bytes,
     host: HeaderValue,
     fields: Sent,
     pub(super) upload: Upload,
@@ -147,7 +149,7 @@ impl Pool {
     }
 
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Answer, Failed> {
+    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Box<Answer>, Failed> {
         self.budget.deposit();
         if outgoing.fields.upgrade().is_some() {
             outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
@@ -156,17 +158,17 @@ impl Pool {
         let mut last: Option<Failed> = None;
         let mut failing: Option<Box<Answer>> = None;
         loop {
-            let Some(index) = self.choose(tried.all(), outgoing.key) else {
-                return failing
-                    .map(|answer| *answer)
-                    .ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+            // Read once for all that happens in this moment.
+            let began_micros = self.clock.micros();
+            let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
+                return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
             };
             tried.push(index);
             let Some(origin) = self.origin(index) else {
                 return Err(Failed::from(OriginError::NoOrigin));
             };
-            let began_micros = self.clock.micros();
-            let (error, attempt) = match self.ask_origin(index, origin, &mut outgoing, &mut tried).await {
+            let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
+            let (error, attempt) = match asking.await {
                 Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
                     let left = self.steering.left(self.clock.now(), tried.all());
                     if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
@@ -176,7 +178,7 @@ impl Pool {
                     // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
                     // connection: while others are asked nobody reads it.
                     answer.body.take_what_is_here(HELD_BYTES_MAX).await;
-                    failing = Some(Box::new(answer));
+                    failing = Some(answer);
                     continue;
                 }
                 Ok(answer) => return Ok(answer),
@@ -191,15 +193,15 @@ impl Pool {
             };
             let left = self.steering.left(self.clock.now(), tried.all());
             if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
-                return failing.map(|answer| *answer).ok_or(failed);
+                return failing.ok_or(failed);
             }
             origin.counters.moved_on();
             last = Some(failed);
         }
     }
 
-    pub(super) fn choose(&self, tried: &[usize], key: Option<Key>) -> Option<usize> {
-        self.steering.choose(self.clock.now(), tried, key, self.loads())
+    pub(super) fn choose(&self, now: Timestamp, tried: &[usize], key: Option<Key>) -> Option<usize> {
+        self.steering.choose(now, tried, key, self.loads())
     }
 
     /// What each origin is doing.
@@ -208,29 +210,40 @@ impl Pool {
     }
 
     /// One origin; a kept connection that turns out to be dead is replaced once.
+    #[allow(clippy::too_many_lines)] // one request, from its slot to its answer
     pub(super) async fn ask_origin(
         self: &Arc<Self>,
         index: usize,
         origin: &Origin,
+        mut began_micros: u64,
         outgoing: &mut Outgoing,
         tried: &mut Tried,
-    ) -> Result<Answer, (OriginError, Attempt)> {
+    ) -> Result<Box<Answer>, (OriginError, Attempt)> {
         let unsent = outgoing.attempt();
         if !origin.has_capacity() {
             return Err((OriginError::Overload, unsent));
         }
-        let slot = origin.connections.slot(&self.clock).await.map_err(|error| (error, unsent))?;
+        let slot = if let Some(slot) = origin.connections.slot_now() {
+            slot
+        } else {
+            // Boxed: most never wait.
+            let waiting = Box::pin(origin.connections.slot_in_line(&self.clock)).await;
+            began_micros = self.clock.micros();
+            waiting.map_err(|error| (error, unsent))?
+        };
         let listening = origin.pulse.listen();
         let name = origin.tls.then(|| outgoing.server_name()).transpose().map_err(|error| (error, unsent))?;
         let client = outgoing.introduced(self.settings.transport.proxy_protocol);
-        let kept = origin.connections.take_idle(name.as_deref(), client, self.clock.now());
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.open(origin, name.as_ref(), client).await.map_err(|error| (error, unsent))?,
+        let kept = origin.connections.take_idle(name.as_deref(), client, at(began_micros));
+        let mut connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let fresh = self.open(origin, name.as_ref(), client).await;
+            began_micros = self.clock.micros();
+            fresh.map_err(|error| (error, unsent))?
         };
         loop {
-            let requested_at = self.clock.now();
-            let began_micros = self.clock.micros();
+            let requested_at = at(began_micros);
             let mut received = Received::new(outgoing.interim.clone());
             received.trailers = outgoing.fields.asks_for_trailers().then(Box::default);
             connection.begin(outgoing.method == Method::HEAD, outgoing.surplus, |out| outgoing.render(out));
@@ -238,8 +251,10 @@ impl Pool {
                 connection.may_switch();
                 received.may_switch(offered);
             }
-            let error = match self.exchange(index, &mut connection, outgoing, &mut received, tried).await {
-                Ok(Heard::Elsewhere(answer)) => return Ok(*answer),
+            let exchange =
+                self.exchange(index, requested_at, &mut connection, outgoing, &mut received, tried);
+            let error = match exchange.await {
+                Ok(Heard::Elsewhere(answer)) => return Ok(answer),
                 Ok(Heard::Here) => {
                     let switched = if connection.has_switched() {
                         let switched = outgoing.switched(&mut received);
@@ -249,8 +264,9 @@ impl Pool {
                     } else {
                         None
                     };
-                    let micros = self.clock.micros().saturating_sub(began_micros);
-                    let received_at = self.clock.now();
+                    let now_micros = self.clock.micros();
+                    let micros = now_micros.saturating_sub(began_micros);
+                    let received_at = at(now_micros);
                     origin.pulse.beat(received_at);
                     if let Some(limiter) = &origin.limiter {
                         limiter.answered(micros, origin.connections.active());
@@ -286,10 +302,11 @@ impl Pool {
                         switched,
                         slot,
                     };
-                    return Ok(Answer {
+                    return Ok(Box::new(Answer {
                         status: received.status,
                         fields: received.fields,
-                        body: OriginBody::new(here, open),
+                        may_have_ours: received.may_have_ours,
+                        body: OriginBody::new(here, open, received_at),
                         framing,
                         length,
                         pool: Arc::clone(&self.settings.name),
@@ -298,7 +315,7 @@ impl Pool {
                         requested_at,
                         received_at,
                         origin_micros: micros,
-                    });
+                    }));
                 }
                 Err(error) => error,
             };
@@ -313,6 +330,7 @@ impl Pool {
             }
             drop(connection);
             connection = self.open(origin, name.as_ref(), client).await.map_err(|error| (error, attempt))?;
+            began_micros = self.clock.micros();
         }
     }
 
@@ -321,10 +339,10 @@ impl Pool {
         origin: &Origin,
         name: Option<&Arc<str>>,
         client: Option<SocketAddr>,
-    ) -> Result<Connection, OriginError> {
+    ) -> Result<Box<Connection>, OriginError> {
         origin.connections.make_room();
         let socket = self.connect(origin, name, client).await?;
-        Ok(Connection::new(socket, name.cloned(), client))
+        Ok(Box::new(Connection::new(socket, name.cloned(), client)))
     }
 
     pub(super) async fn connect(
@@ -425,8 +443,8 @@ impl Pool {
     }
 
     /// An origin answered to the end.
-    pub(crate) fn succeeded(&self, index: usize) {
-        self.steering.succeeded(index, self.clock.now());
+    pub(crate) fn succeeded(&self, index: usize, now: Timestamp) {
+        self.steering.succeeded(index, now);
         if let Some(origin) = self.origin(index)
             && origin.doubted.load(Ordering::Relaxed)
         {
@@ -513,7 +531,7 @@ impl Outgoing {
         };
         Ok(Self {
             method: ask.method,
-            target: PathAndQuery::from_maybe_shared(ask.target).map_err(|_| OriginError::Target)?,
+            target: checked(ask.target)?,
             host: host.map_err(|_| OriginError::Target)?,
             fields: ask.fields,
             upload: Upload::new(ask.body),
@@ -535,9 +553,13 @@ impl Outgoing {
 
     /// The head as it is sent. RFC 9112 §3, §5.
     fn render(&self, out: &mut Vec<u8>) {
-        let target = self.target.as_str().as_bytes();
-        let start: [&[u8]; 5] =
-            [self.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: ", self.host.as_bytes()];
+        let start: [&[u8]; 5] = [
+            self.method.as_str().as_bytes(),
+            b" ",
+            &self.target,
+            b" HTTP/1.1\r\nhost: ",
+            self.host.as_bytes(),
+        ];
         for part in start {
             out.extend_from_slice(part);
         }
@@ -619,6 +641,35 @@ impl Outgoing {
         }
     }
 }
+
+/// The time of a reading.
+const fn at(micros: u64) -> Timestamp {
+    Timestamp::from_millis(micros / 1000)
+}
+
+/// A target as it may stand in a request line. What comes here is in normal form, and of plain bytes at a glance; anything else
+/// is read.
+fn checked(target: Bytes) -> Result<Bytes, OriginError> {
+    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|is| *is);
+    if target.first() == Some(&b'/') && target.iter().all(is_plain) {
+        return Ok(target);
+    }
+    let read = PathAndQuery::from_maybe_shared(target).map_err(|_| OriginError::Target)?;
+    Ok(Bytes::copy_from_slice(read.as_str().as_bytes()))
+}
+
+/// What stands in most targets, and may.
+#[allow(clippy::cast_possible_truncation)] // below 256
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] =
+            matches!(byte as u8, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
+        byte += 1;
+    }
+    plain
+};
 
 /// What TLS to a pool's origins is set up from.
 fn files(pool: &config::Pool) -> impl Iterator<Item = &Path> {

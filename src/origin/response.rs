@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::framing::Listen;
+use super::parent::proof::OURS;
 use crate::config::limits::INTERIM_MAX;
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
@@ -25,6 +26,8 @@ pub(crate) struct Received {
     pub(crate) status: StatusCode,
     /// Fit to be stored and sent on, once the head is complete.
     pub(crate) fields: HeaderMap,
+    /// One of them may be what nodes of a tier tell each other.
+    pub(crate) may_have_ours: bool,
     data: Vec<u8>,
     /// To be taken out again.
     nominated: Vec<HeaderName>,
@@ -100,6 +103,7 @@ impl Listen for Received {
         if self.fields.is_empty() {
             self.fields.reserve(FIELDS_USUAL);
         }
+        self.may_have_ours |= name.as_str().starts_with(OURS);
         // A bound far below the map's own.
         let _ = self.fields.try_append(name, value);
     }
@@ -152,6 +156,10 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a field speaks of one connection. RFC 9110 §7.6.1; `Proxy-*` by RFC 9111 §3.1.
 fn is_hop_by_hop(name: &[u8]) -> bool {
     use FieldId::{Connection, KeepAlive, Other, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade};
+    // Most names are not as long as any of them.
+    if !matches!(name.len(), 2 | 7 | 10 | 16..=18 | 25) {
+        return false;
+    }
     match FieldId::of(name) {
         Connection | KeepAlive | ProxyConnection | Te | Trailer | TransferEncoding | Upgrade => true,
         Other => {

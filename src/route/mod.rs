@@ -27,6 +27,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,10 +83,10 @@ pub struct Route<'t, 'r> {
     /// The request's name, where the policy writes it into a field.
     pub name: Option<RequestName>,
     scheme: Scheme,
-    authority: Cow<'r, [u8]>,
+    authority: Text<'r>,
     host_len: usize,
     /// Path and query as clients see them, treated as the route wants.
-    target: Cow<'r, [u8]>,
+    target: Text<'r>,
     path_len: usize,
     /// Under which host and port answers are kept and origins are asked for what may be stored, where that is not `authority`.
     shared: Option<Box<[u8]>>,
@@ -249,8 +250,8 @@ impl RouteTable {
             name: None,
             scheme,
             host_len: authority.host().len(),
-            authority: authority.into_bytes(),
-            target: target.into_bytes(),
+            authority: Text::of(authority.into_bytes()),
+            target: Text::of(target.into_bytes()),
             path_len,
             shared,
             rewritten,
@@ -345,9 +346,9 @@ impl RouteTable {
 }
 
 impl<'t> Route<'t, '_> {
-    /// The same with bytes of its own, for whoever will change the request.
-    pub fn detached(self) -> Route<'t, 'static> {
-        let [authority, target] = [self.authority, self.target].map(|part| Cow::Owned(part.into_owned()));
+    /// The same without a borrow of the request, for whoever will change it; `fields` are the request's, whose bytes it shares.
+    pub fn detached(self, fields: &Fields) -> Route<'t, 'static> {
+        let [authority, target] = [self.authority, self.target].map(|part| Text::Own(part.shared(fields)));
         Route { authority, target, ..self }
     }
 
@@ -386,9 +387,19 @@ impl<'t> Route<'t, '_> {
         self.target.get(..self.path_len).unwrap_or_default()
     }
 
+    /// [`Route::authority`] to be kept; without a copy where the route is detached.
+    pub fn authority_bytes(&self) -> Bytes {
+        self.authority.to_bytes()
+    }
+
+    /// [`Route::public_target`] to be kept; without a copy where the route is detached.
+    pub fn target_bytes(&self) -> Bytes {
+        self.target.to_bytes()
+    }
+
     /// What stands in the request line towards the origin.
     pub fn forward_target(&self) -> Bytes {
-        Bytes::copy_from_slice(self.rewritten.as_deref().unwrap_or(&self.target))
+        self.rewritten.as_deref().map_or_else(|| self.target.to_bytes(), Bytes::copy_from_slice)
     }
 
     /// The `Cookie` of a fill, where not all cookies are forwarded.
@@ -435,6 +446,48 @@ impl<'t> Route<'t, '_> {
         self.policy.key.headers.iter().chain(bypass).chain(self.chosen_by).any(|known| {
             is_alike(name, known.as_str()) && !name.eq_ignore_ascii_case(known.as_str().as_bytes())
         })
+    }
+}
+
+/// A part of a route: of the request's own bytes, or its own.
+#[derive(Clone, Debug)]
+enum Text<'r> {
+    Borrowed(&'r [u8]),
+    Own(Bytes),
+}
+
+impl<'r> Text<'r> {
+    fn of(text: Cow<'r, [u8]>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Borrowed(text),
+            Cow::Owned(text) => Self::Own(text.into()),
+        }
+    }
+
+    fn shared(self, fields: &Fields) -> Bytes {
+        match self {
+            Self::Borrowed(text) => fields.share(text),
+            Self::Own(text) => text,
+        }
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Borrowed(text) => Bytes::copy_from_slice(text),
+            Self::Own(text) => text.clone(),
+        }
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Own(text) => text,
+        }
     }
 }
 

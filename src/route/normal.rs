@@ -285,13 +285,8 @@ fn is_clear(path: &[u8]) -> bool {
 fn path_if_normal(target: &[u8]) -> Option<(usize, bool)> {
     let mut is_clear = true;
     let mut at = 0;
-    while let Some(byte) = target.get(at) {
-        let class = class(*byte);
-        // By far the most, in the fewest steps.
-        if class == Class::Plain {
-            at += 1;
-            continue;
-        }
+    while let Some((next, class)) = next_special(target, at) {
+        at = next;
         match class {
             Class::Plain => {}
             Class::Semicolon => is_clear = false,
@@ -318,12 +313,8 @@ fn path_if_normal(target: &[u8]) -> Option<(usize, bool)> {
 
 fn is_normal_query(query: &[u8]) -> bool {
     let mut at = 0;
-    while let Some(byte) = query.get(at) {
-        let class = class(*byte);
-        if class == Class::Plain {
-            at += 1;
-            continue;
-        }
+    while let Some((next, class)) = next_special(query, at) {
+        at = next;
         match class {
             Class::Plain | Class::Semicolon | Class::Dot | Class::Question => {}
             Class::Percent if is_normal_encoding(query.get(at..).unwrap_or_default()) => at += 2,
@@ -332,6 +323,14 @@ fn is_normal_query(query: &[u8]) -> bool {
         at += 1;
     }
     true
+}
+
+/// The next byte from `from` on that is not plain, as nearly all are.
+#[inline]
+fn next_special(text: &[u8], from: usize) -> Option<(usize, Class)> {
+    let rest = text.get(from..)?;
+    let ahead = rest.iter().position(|byte| class(*byte) != Class::Plain)?;
+    Some((from + ahead, class(*rest.get(ahead)?)))
 }
 
 /// Whether the rest of a target begins with a segment `.` or `..`.

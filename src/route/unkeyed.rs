@@ -19,24 +19,61 @@ enum Barred {
 
 /// Whether a field is kept from the origin.
 pub(super) fn is_barred(name: &[u8], purpose: Purpose) -> bool {
-    let found = TABLE.iter().find(|(known, ..)| is_alike(name, known));
-    match found {
-        Some((_, Barred::Always, _)) => true,
-        Some((_, Barred::FromFills, _)) => purpose == Purpose::Fill,
-        None => DISGUISED
-            .iter()
-            .any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes())),
+    if may_be_one_of(name, &TABLE_LENGTHS)
+        && let Some((_, barred, _)) = TABLE.iter().find(|(known, ..)| is_alike(name, known))
+    {
+        return match barred {
+            Barred::Always => true,
+            Barred::FromFills => purpose == Purpose::Fill,
+        };
     }
+    may_be_one_of(name, &DISGUISED_LENGTHS)
+        && name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+        && DISGUISED.iter().any(|known| is_alike(name, known) && !name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether an origin may take `name` for `known`, which is lower case.
 pub(crate) fn is_alike(name: &[u8], known: &str) -> bool {
     name.len() == known.len()
-        && name.iter().zip(known.as_bytes()).all(|(byte, known)| {
-            let folded = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-            folded == *known
-        })
+        && name.iter().zip(known.as_bytes()).all(|(byte, known)| folded(*byte) == *known)
 }
+
+/// A byte of a name as origins compare it.
+const fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+/// Whether a name of a table begins so and is as long: most of what clients send is not worth a search.
+fn may_be_one_of(name: &[u8], lengths: &Lengths) -> bool {
+    let Some(first) = name.first() else { return false };
+    let lengths = lengths.get(usize::from(folded(*first))).copied().unwrap_or(0);
+    u32::try_from(name.len()).is_ok_and(|length| lengths.checked_shr(length).unwrap_or(0) & 1 == 1)
+}
+
+/// By the first byte of the names of a table: a bit for each length that such a name has.
+type Lengths = [u64; 256];
+
+static TABLE_LENGTHS: Lengths = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < TABLE.len() {
+        let name = TABLE[at].0.as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
+};
+
+static DISGUISED_LENGTHS: Lengths = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < DISGUISED.len() {
+        let name = DISGUISED[at].as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
+};
 
 /// Name, how far it is barred, and what it does to whom.
 #[rustfmt::skip]

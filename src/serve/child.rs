@@ -51,7 +51,7 @@ impl Edge {
             request.client = Arc::new(Client::new((address, 0).into(), request.client.tls.clone()).vouched());
         }
         let route = match self.routes.route(request, self.places.as_deref()) {
-            Ok(route) => route.detached(),
+            Ok(route) => route.detached(&request.fields),
             Err(refusal) => return Served::Now(marked(self.failed(request, refusal.into()))),
         };
         let site = route.site;

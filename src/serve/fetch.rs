@@ -36,7 +36,7 @@ use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
-use crate::origin::parent::proof::{TIER, Word, remove_ours};
+use crate::origin::parent::proof::{OURS, TIER, Word, remove_ours};
 use crate::origin::{Answer as OriginAnswer, Failed, OriginBody, OriginError};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
@@ -56,7 +56,7 @@ pub(super) enum Led {
 
 /// An answer that is not stored.
 pub(super) struct Through {
-    pub(super) answer: OriginAnswer,
+    pub(super) answer: Box<OriginAnswer>,
     pub(super) told: Told,
     pub(super) fields: HeaderMap,
     pub(super) why_not: Option<&'static str>,
@@ -131,7 +131,10 @@ pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender
         Err(error) => return failed(&walk, fill, led, &error),
     };
     // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
-    if Word::of(&answer.fields) == Some(Word::Stale) && may_stand_in(&walk, &fill) {
+    if walk.edge.parents.is_some()
+        && Word::of(&answer.fields) == Some(Word::Stale)
+        && may_stand_in(&walk, &fill)
+    {
         return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
     }
     let unfit = match (answer.status, &plan) {
@@ -165,9 +168,9 @@ pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
 pub(super) async fn answered_post(
     walk: Walk,
-    answer: OriginAnswer,
+    answer: Box<OriginAnswer>,
     announced: u64,
-) -> Result<Response, OriginAnswer> {
+) -> Result<Response, Box<OriginAnswer>> {
     let head = ResponseHead { status: answer.status, fields: &answer.fields };
     if judge(&walk, &head, &answer).is_err() {
         return Err(answer);
@@ -358,7 +361,7 @@ fn confirm(
 async fn combine(
     walk: &Walk,
     fill: Fill,
-    mut answer: OriginAnswer,
+    mut answer: Box<OriginAnswer>,
     led: Option<oneshot::Sender<Led>>,
 ) -> Result<(), Again> {
     let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
@@ -415,7 +418,7 @@ async fn slice(
     walk: &Walk,
     fill: Fill,
     asked: &Range<u64>,
-    mut answer: OriginAnswer,
+    mut answer: Box<OriginAnswer>,
     led: Option<oneshot::Sender<Led>>,
 ) -> Result<(), Again> {
     let Some(range) = partial::content_range(&answer.fields) else { return Err((fill, led)) };
@@ -489,7 +492,7 @@ fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces
 }
 
 /// Everything else: an answer with a body of its own.
-async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot::Sender<Led>>) {
+async fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>, led: Option<oneshot::Sender<Led>>) {
     let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
     if let Some((writing, body)) = begin(walk, fill, answer, led) {
         // Boxed: what is not stored needs none of it.
@@ -504,7 +507,7 @@ async fn take(walk: &Walk, fill: Fill, answer: OriginAnswer, led: Option<oneshot
 fn begin(
     walk: &Walk,
     fill: Fill,
-    mut answer: OriginAnswer,
+    mut answer: Box<OriginAnswer>,
     led: Option<oneshot::Sender<Led>>,
 ) -> Option<(Writing, OriginBody)> {
     let now = walk.edge.clock.now();
@@ -519,11 +522,15 @@ fn begin(
     }
     let told = Told::of(&answer);
     let mut fields = std::mem::take(&mut answer.fields);
-    let tags = take_tags(&mut fields);
+    let is_plain = is_plain(&fields);
+    let tags = if is_plain { Box::default() } else { take_tags(&mut fields) };
+    let sent = |fields, tags: &[Box<str>]| {
+        if is_plain { with_via(walk, fields) } else { sent_fields(walk, fields, tags) }
+    };
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer, &fields);
         fill.uncacheable(now);
-        let fields = sent_fields(walk, fields, &tags);
+        let fields = sent(fields, &tags);
         send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: None })));
         return None;
     }
@@ -561,7 +568,7 @@ fn begin(
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent_fields(walk, fields, &tags);
+            let fields = sent(fields, &tags);
             send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: Some(why) })));
             return None;
         }
@@ -697,12 +704,20 @@ fn kept_fields(
             kept.insert(header::DATE, date);
         }
     }
-    add_via(walk, &mut kept);
-    kept
+    with_via(walk, kept)
+}
+
+/// The fields of an answer that goes around the cache.
+pub(super) fn fields_on(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
+    if is_plain(&fields) {
+        return with_via(walk, fields);
+    }
+    let tags = take_tags(&mut fields);
+    sent_fields(walk, fields, &tags)
 }
 
 /// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
+fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
     let mut sent = without(fields, &[]);
     if walk.for_node() {
         sent.remove(TIER);
@@ -715,8 +730,21 @@ pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> 
         sent.remove(SURROGATE_CONTROL);
         remove_ours(&mut sent);
     }
-    add_via(walk, &mut sent);
-    sent
+    with_via(walk, sent)
+}
+
+/// Whether no field is there that a cache takes out of an answer, or writes anew. Nearly all answers are so.
+fn is_plain(fields: &HeaderMap) -> bool {
+    !fields.keys().any(|name| {
+        name.as_str().starts_with(OURS)
+            || matches!(name.as_str(), "surrogate-control" | "cache-status")
+            || hop_by_hop(name)
+            || is_tag_field(name)
+    })
+}
+
+fn is_tag_field(name: &HeaderName) -> bool {
+    TAG_FIELDS.contains(&name.as_str())
 }
 
 /// Without hop-by-hop fields and those in `strip`, nor what is written anew with our member behind it; copied only where one
@@ -735,19 +763,24 @@ fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
     left
 }
 
-fn add_via(walk: &Walk, fields: &mut HeaderMap) {
-    let node = walk.edge.config.node.as_bytes();
-    let is_ours = |via: &HeaderValue| via.as_bytes().strip_prefix(VIA_VERSION) == Some(node);
-    if !fields.get_all(header::VIA).iter().any(is_ours)
-        && let Ok(via) = HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node].concat()))
+/// With our member of `Via`, where it is not there yet.
+fn with_via(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
+    if let Some(ours) = &walk.edge.via
+        && !fields.get_all(header::VIA).iter().any(|via| via == ours)
     {
-        fields.append(header::VIA, via);
+        fields.append(header::VIA, ours.clone());
     }
+    fields
+}
+
+/// What a node of this name adds to the `Via` of a response.
+pub(crate) fn via(node: &str) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node.as_bytes()].concat())).ok()
 }
 
 /// Takes the surrogate keys out of a head: they are for caches, not for clients.
-pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
-    if !fields.keys().any(|name| TAG_FIELDS.contains(&name.as_str())) {
+fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
+    if !fields.keys().any(is_tag_field) {
         return Box::default();
     }
     let mut tags: Vec<Box<str>> = Vec::new();

@@ -130,7 +130,7 @@ impl Walk {
 }
 
 /// Reads an answer for its own sake; of a long one the beginning.
-async fn had(mut answer: Answer) -> Option<()> {
+async fn had(mut answer: Box<Answer>) -> Option<()> {
     let mut bytes = 0;
     while let Some(piece) = answer.body.next().await {
         bytes += piece.ok()?.len();

@@ -37,6 +37,7 @@ mod upgrade;
 mod walk;
 
 pub use crawl::Crawlers;
+pub(crate) use fetch::via;
 pub use mirror::Mirrors;
 pub use purging::Purging;
 pub use refresh::Refreshes;
@@ -96,6 +97,8 @@ use walk::Walk;
 pub struct Edge {
     /// The settings.
     pub config: Arc<Config>,
+    /// What it adds to the `Via` of an answer: origins speak HTTP/1.1 to it.
+    pub via: Option<HeaderValue>,
     /// Hosts and paths to routes.
     pub routes: Arc<RouteTable>,
     /// The cache.
@@ -177,7 +180,7 @@ impl Edge {
                     if let Some(verification) = after {
                         let finish = self.finish(&mut route, request);
                         let own = self.own_answer(&route, request, &finish);
-                        let route = route.detached();
+                        let route = route.detached(&request.fields);
                         return self.serve_verified(request, &route, (guard, verification), (finish, own));
                     }
                 }
@@ -203,7 +206,7 @@ impl Edge {
         if request.upgrade != Upgrade::No
             && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
         {
-            return self.upgrade(request, &route.detached(), offered, finish);
+            return self.upgrade(request, &route.detached(&request.fields), offered, finish);
         }
         match route.bypass {
             None => {}
@@ -212,12 +215,14 @@ impl Edge {
                 return Served::Now(finish.answer(self.failed(request, failure)));
             }
             Some(_) if arm::is_apart(route.policy) => {
-                return self.serve_apart(request, route.detached(), finish);
+                return self.serve_apart(request, route.detached(&request.fields), finish);
             }
-            Some(reason) => return self.pass(request, &route.detached(), finish, reason.as_str()),
+            Some(reason) => {
+                return self.pass(request, &route.detached(&request.fields), finish, reason.as_str());
+            }
         }
         if arm::is_apart(route.policy) {
-            return self.serve_apart(request, route.detached(), finish);
+            return self.serve_apart(request, route.detached(&request.fields), finish);
         }
         let key = route.key(self.store.keyer());
         // The listener has just read the clock: a hit reads it once more, when it has been sent.
@@ -247,7 +252,7 @@ impl Edge {
                     let is_purged = self.store.purged(&hit.stored, &route.resource(key)) != Purged::No;
                     let occasion = self.occasion(&head, &route, key, tier, now);
                     let answer = respond::stored(hit, occasion, CacheOutcome::Stale, spare);
-                    let route = route.detached();
+                    let route = route.detached(&request.fields);
                     if let Some(fill) = fill
                         && !(is_purged && self.refreshes.count(key))
                         && let Ok(walk) = Walk::fill(self, request, &route, key)
@@ -262,7 +267,7 @@ impl Edge {
                 other => Some((other, tier)),
             }
         };
-        let route = route.detached();
+        let route = route.detached(&request.fields);
         let Some((looked, tier)) = looked else {
             return self.pass(request, &route, finish, "precondition");
         };

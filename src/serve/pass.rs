@@ -15,7 +15,7 @@ use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::crawl::Place;
-use super::fetch::{self, Through, Told, sent_fields, take_tags};
+use super::fetch::{self, Through, Told, fields_on};
 use super::reads;
 use super::walk::Walk;
 use crate::listener::request::Scheme;
@@ -56,9 +56,7 @@ pub(super) async fn pass(mut walk: Walk, reason: &'static str) -> Response {
         }
     }
     let told = Told::of(&answer);
-    let mut fields = std::mem::take(&mut answer.fields);
-    let tags = take_tags(&mut fields);
-    let fields = sent_fields(&walk, fields, &tags);
+    let fields = fields_on(&walk, std::mem::take(&mut answer.fields));
     passed(&walk, Through { answer, told, fields, why_not: Some(reason) })
 }
 
@@ -83,13 +81,18 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
         detail: why_not,
     };
     let cache = if fwd == "bypass" { CacheOutcome::Pass } else { CacheOutcome::Miss };
-    let outcome = told.clone().outcome(cache, why_not, None);
-    let body = Body::Stream {
-        length: answer.length,
-        source: Box::pin(OriginStream(answer.body, walk.place.clone())),
+    let upstream = told.upstream.clone();
+    let outcome = told.outcome(cache, why_not, None);
+    let length = answer.length;
+    let stream = |body| Body::Stream { length, source: Box::pin(OriginStream(body, walk.place.clone())) };
+    let body = if walk.method == Method::HEAD || walk.place.is_some() {
+        stream(answer.body)
+    } else {
+        // Most have come whole, and go as they are.
+        answer.body.into_whole().map_or_else(stream, Body::Bytes)
     };
     let head = walk.head();
-    let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
+    let upstream = upstream.as_ref().map(HeaderValue::as_bytes);
     let occasion = Occasion { upstream, ..walk.occasion(&head) };
     respond::passed(answer.status, &fields, body, occasion, status, outcome)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::fetch::{Through, Told, sent_fields, take_tags};
+use super::fetch::{Through, Told, fields_on};
 use super::pass;
 use super::walk::Walk;
 use crate::config::limits::UPGRADE_BYTES_MAX;
@@ -44,9 +44,7 @@ pub(super) async fn upgrade(walk: Walk, offered: Box<[u8]>) -> Response {
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
     let told = Told::of(&answer);
-    let mut fields = std::mem::take(&mut answer.fields);
-    let tags = take_tags(&mut fields);
-    let fields = sent_fields(&walk, fields, &tags);
+    let fields = fields_on(&walk, std::mem::take(&mut answer.fields));
     if answer.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return pass::passed(&walk, Through { answer, told, fields, why_not: Some(REASON) });
     }

@@ -1,8 +1,9 @@
 //! A request on its way behind the lookup: what must outlive the listener's call.
 //!
-//! Cheap to clone (bytes are shared); one clone belongs to the client's future, one to the task that fetches.
+//! One pointer: it is moved through the futures of a request and shared by its client's with the one that fetches.
 
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
 use http::{HeaderMap, HeaderValue, Method, header};
 use parking_lot::Mutex;
 
-use super::Edge;
 use super::crawl::{Class, Place};
+use super::{Edge, reads};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
@@ -34,9 +35,13 @@ use crate::respond::failure::{self, Failure};
 use crate::respond::response::Response;
 use crate::route::{Route, ending};
 
-/// A request on its way.
+/// A request on its way. A clone shares it; what is changed of one afterwards is changed of that one alone.
 #[derive(Clone)]
-pub(super) struct Walk {
+pub(super) struct Walk(Arc<Way>);
+
+/// What is known of it.
+#[derive(Clone)]
+pub(super) struct Way {
     pub(super) edge: Arc<Edge>,
     pub(super) method: Method,
     pub(super) scheme: Scheme,
@@ -76,8 +81,23 @@ pub(super) struct Walk {
     is_past_parents: bool,
     /// The answer was begun anew already: what was stored turned out to be of another version.
     pub(super) restarted: bool,
-    /// The body, until it is taken.
-    body: Arc<Mutex<RequestBody>>,
+    /// The body, until it is taken, if there is one.
+    body: Option<Arc<Mutex<RequestBody>>>,
+}
+
+impl Deref for Walk {
+    type Target = Way;
+
+    #[inline]
+    fn deref(&self) -> &Way {
+        &self.0
+    }
+}
+
+impl DerefMut for Walk {
+    fn deref_mut(&mut self) -> &mut Way {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// Who asks.
@@ -105,7 +125,7 @@ impl Walk {
     ) -> Result<Self, Failure> {
         let own = Conditions::Own { etag: None, last_modified: None, range: None };
         let interim = request.interims.sink();
-        Ok(Self { interim, ..Self::new(edge, request, route, key, own, RequestBody::Empty)? })
+        Self::new(edge, request, route, key, own, (RequestBody::Empty, interim))
     }
 
     /// A walk around the cache, with everything the client sent.
@@ -120,7 +140,7 @@ impl Walk {
         let body = std::mem::take(&mut request.body);
         let key = route.key(edge.store.keyer());
         let interim = request.interims.sink();
-        Ok(Self { interim, ..Self::new(edge, request, route, key, Conditions::Client, body)? })
+        Self::new(edge, request, route, key, Conditions::Client, (body, interim))
     }
 
     /// A walk for a copy of a request without a body, which itself goes on.
@@ -132,7 +152,7 @@ impl Walk {
             Some(_) => Conditions::Client,
             None => Conditions::Own { etag: None, last_modified: None, range: None },
         };
-        Self::new(edge, request, route, route.key(edge.store.keyer()), conditions, RequestBody::Empty)
+        Self::new(edge, request, route, route.key(edge.store.keyer()), conditions, (RequestBody::Empty, None))
     }
 
     fn new(
@@ -141,7 +161,7 @@ impl Walk {
         route: &Route<'_, '_>,
         key: CacheKey,
         conditions: Conditions<'_>,
-        body: RequestBody,
+        (body, interim): (RequestBody, Option<InterimSink>),
     ) -> Result<Self, Failure> {
         let fills = matches!(conditions, Conditions::Own { .. });
         let asked_as = if fills { route.kept_as() } else { route.authority() };
@@ -152,6 +172,7 @@ impl Walk {
             scheme: request.scheme,
             protocol: request.protocol,
             authority: asked_as,
+            known: Some(&request.client.hop),
         };
         // Asked for in one text a set of codings, so that an origin which encodes is asked in few ways; what a client is answered
         // from then depends on the set alone.
@@ -179,7 +200,7 @@ impl Walk {
                 forward.push("cookie", &cookies);
             }
             let node = edge.config.node.as_bytes();
-            forward.push(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""].concat());
+            forward.push_parts(SURROGATE_CAPABILITY, &[node, b"=\"Surrogate/1.0\""]);
         }
         if route.policy.vary_by_country
             && let Some(country) = edge.place_of(&request.client).and_then(|place| place.country)
@@ -198,23 +219,27 @@ impl Walk {
             let client = request.client.address.ip();
             !edge.routes.is_chosen_too(route, &request.method, &forward.as_fields(), client)
         };
-        let authority = Bytes::copy_from_slice(asked_as);
+        let authority = if asked_as == route.authority() {
+            route.authority_bytes()
+        } else {
+            Bytes::copy_from_slice(asked_as)
+        };
         // The host's part of it.
         let host_len = (route.host().len() + asked_as.len()).saturating_sub(route.authority().len());
-        Ok(Self {
+        Ok(Self(Arc::new(Way {
             is_past_parents,
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
             kept_as: if kept_as == asked_as { authority.clone() } else { Bytes::copy_from_slice(kept_as) },
             authority,
-            target: Bytes::copy_from_slice(route.public_target()),
+            target: route.target_bytes(),
             forwarded: route.forward_target(),
             fields: request.fields.clone(),
             forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
             key,
-            interim: None,
+            interim,
             client: Arc::clone(&request.client),
             mark: None,
             asker: Asker::Client,
@@ -228,8 +253,8 @@ impl Walk {
             host_len,
             by_ending: route.by_ending,
             restarted: false,
-            body: Arc::new(Mutex::new(body)),
-        })
+            body: (!body.is_empty()).then(|| Arc::new(Mutex::new(body))),
+        })))
     }
 
     /// The same with the client's own conditions: what goes around the cache after all.
@@ -237,7 +262,8 @@ impl Walk {
         let conditions = forward::CONDITION_NAMES
             .into_iter()
             .flat_map(|name| self.fields.named(name).map(move |value| (name, value)));
-        Self { forward: Arc::new(self.forward.with_conditions(conditions)), ..self.clone() }
+        let forward = Arc::new(self.forward.with_conditions(conditions));
+        Self(Arc::new(Way { forward, ..Way::clone(self) }))
     }
 
     /// The store's answer now.
@@ -288,8 +314,11 @@ impl Walk {
         Resource { key: self.key, authority: &self.kept_as, target: &self.target }
     }
 
-    /// The request as the rules read it.
+    /// The request as the rules read it. Of one that only reads they never ask where it goes.
     pub(super) fn head(&self) -> RequestHead<'_, Fields> {
+        if reads(&self.method) {
+            return head(&self.method, self.scheme, "", "", &self.fields);
+        }
         head(
             &self.method,
             self.scheme,
@@ -329,7 +358,7 @@ impl Walk {
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
-    pub(super) async fn ask(&self, fields: Sent) -> Result<Answer, Failed> {
+    pub(super) async fn ask(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
         // A child that goes around this node's store must not be given a parent's.
         // Nor would one know which side of a split it is asked for.
         if let Some(parents) = &self.edge.parents
@@ -348,7 +377,8 @@ impl Walk {
                 interim: self.interim.as_ref(),
                 surplus: self.surplus(),
             };
-            if let Some(answer) = parents.ask(&wanted, self.edge.footing()).await {
+            // Boxed: few nodes have any.
+            if let Some(answer) = Box::pin(parents.ask(&wanted, self.edge.footing())).await {
                 return Ok(answer);
             }
         }
@@ -357,22 +387,24 @@ impl Walk {
 
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
-    pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Answer, Failed> {
+    pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
         let fields = self.dressed_for_origin(fields);
         self.mirror_miss(&fields);
         let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
-        let body = std::mem::take(&mut *self.body.lock());
+        let body = self.body.as_ref().map(|body| std::mem::take(&mut *body.lock())).unwrap_or_default();
         let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
             self.edge.origins.ask(self.asking(itinerary.first, fields, body)).await?
         } else {
             // Boxed: few routes have more than one pool.
             Box::pin(self.ask_one_after_another(itinerary, fields)).await?
         };
-        remove_ours(&mut answer.fields);
+        if answer.may_have_ours {
+            remove_ours(&mut answer.fields);
+        }
         Ok(answer)
     }
 
-    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Answer, Failed> {
+    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Box<Answer>, Failed> {
         let mut pool = itinerary.first;
         let mut others = itinerary.others.into_iter();
         loop {
@@ -435,7 +467,7 @@ impl Walk {
 
     /// Whether it has no body, or none any more.
     pub(super) fn has_no_body(&self) -> bool {
-        self.body.lock().is_empty()
+        self.body.as_ref().is_none_or(|body| body.lock().is_empty())
     }
 
     /// The fields as the route's origins get them.

@@ -61,6 +61,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use instructions::{Count, Counted, Work};
+
 /// Side-by-side benchmark of caching proxies on one core.
 #[derive(Parser)]
 #[command(name = "peers")]
@@ -100,7 +102,7 @@ enum Command {
         #[arg(long, default_value = "target/release/tidegate")]
         tidegate: PathBuf,
     },
-    /// Count user instructions a hit under callgrind; prints one line
+    /// Count user instructions a hit and a miss under callgrind, and calls of the kernel under strace; prints a line each
     Instructions {
         #[arg(long, value_enum, default_value = "tidegate")]
         server: instructions::Counted,
@@ -215,8 +217,21 @@ fn run(command: Command) -> io::Result<()> {
         Command::Instructions { server, preset, accept, ports, tidegate } => {
             let stage = servers::Stage::new(tidegate, false, ports)?;
             let asked = instructions::Asked { preset: preset.as_deref(), accept: accept.as_deref() };
-            let count = instructions::per_hit(&stage, server, asked)?;
-            println!("instructions_per_hit={count:.0} server={server:?}");
+            for (name, work, count) in [
+                ("instructions_per_hit", Work::Hit, Count::Instructions),
+                ("instructions_per_miss", Work::Miss, Count::Instructions),
+                ("calls_per_hit", Work::Hit, Count::Calls),
+                ("calls_per_miss", Work::Miss, Count::Calls),
+            ] {
+                if work == Work::Miss && server == Counted::Floor
+                    || count == Count::Calls && !load::installed("strace")
+                {
+                    continue;
+                }
+                let figure = instructions::per_request(&stage, server, asked, work, count)?;
+                let decimals = if count == Count::Calls { 2 } else { 0 };
+                println!("{name}={figure:.decimals$} server={server:?}");
+            }
             Ok(())
         }
         Command::Purges { calls, ports, tidegate } => {

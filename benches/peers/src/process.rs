@@ -109,9 +109,20 @@ impl Process {
 
     /// Asks it to end and waits; after ten seconds it is killed.
     pub(crate) fn end(&mut self) {
+        let asked = self.child.id();
+        self.end_by(asked);
+    }
+
+    /// The same, by asking what it has started last: a tool that watches a server ends when that does.
+    pub(crate) fn end_watched(&mut self) {
+        let watched = self.tree().last().copied();
+        self.end_by(watched.unwrap_or_else(|| self.child.id()));
+    }
+
+    fn end_by(&mut self, asked: u32) {
         let tree = self.tree();
         if !self.ended() {
-            signal("-TERM", &[self.child.id()]);
+            signal("-TERM", &[asked]);
         }
         for _ in 0..100 {
             if self.ended() {

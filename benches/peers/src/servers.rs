@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::instructions::under;
 use crate::load::get;
 use crate::process::{LOAD_CORE, Process, SERVER_CORE, disk, pinned};
 use crate::time::pause;
@@ -219,8 +220,8 @@ impl Stage {
         admin: SocketAddr,
         memory: u64,
     ) -> Command {
-        let mut command = pinned(SERVER_CORE, None, core.first().copied().unwrap_or("env"));
-        command.args(core.iter().skip(1)).arg(&self.tidegate).arg("proxy");
+        let mut command = under(core);
+        command.arg(&self.tidegate).arg("proxy");
         command.args(["--to", &format!("http://{}", self.origin()), "--from", &plain.to_string()]);
         command.args(["--memory", &format!("{}MiB", memory >> 20), "--admin", &admin.to_string()]);
         command
@@ -253,6 +254,27 @@ impl Stage {
         server.logs.push(server.folder.join("access.log"));
         let file = self.fill(server, "nginx.conf", include_str!("../config/nginx.conf"))?;
         server.run(pinned(SERVER_CORE, None, "nginx").arg("-c").arg(file))
+    }
+
+    /// nginx as one process, run by `tool`.
+    pub(crate) fn nginx_alone(&self, tool: &[&str], plain: SocketAddr) -> io::Result<Command> {
+        let folder = self.folder.join("nginx-alone");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("cache"))?;
+        open_to_all(&folder)?;
+        let server = Server {
+            title: Name::Nginx.title(),
+            plain,
+            tls: None,
+            admin: None,
+            processes: Vec::new(),
+            folder,
+            logs: Vec::new(),
+        };
+        let file = self.fill(&server, "nginx.conf", include_str!("../config/nginx.conf"))?;
+        let mut command = under(tool);
+        command.args(["nginx", "-g", "master_process off;", "-c"]).arg(file);
+        Ok(command)
     }
 
     fn haproxy(&self, server: &mut Server) -> io::Result<()> {

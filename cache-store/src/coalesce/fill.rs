@@ -92,7 +92,7 @@ impl Fill {
 
     /// A place behind this fill, for the request that caused it.
     pub fn follower(&self) -> super::Follower {
-        super::Follower::new(self.flight.phase.subscribe(), self.stored.clone(), self.why)
+        super::Follower::new(self.flight.phase.follow(), self.stored.clone(), self.why)
     }
 
     /// Publishes a head that may be stored and shared; `part` says which part of the representation a 206 brings. A body
@@ -135,7 +135,7 @@ impl Fill {
         if keep.is_none() && !spills {
             self.store.flights().shard(self.primary).end(&self.flight);
         }
-        self.flight.tell(Phase::Streaming(Arc::clone(&streaming)));
+        self.flight.phase.tell(Phase::Streaming(Arc::clone(&streaming)));
         Writing {
             fill: self,
             writer,
@@ -171,7 +171,7 @@ impl Fill {
 
     /// Hands a stored response to the followers.
     pub fn settled(self, stored: &Arc<StoredResponse>) {
-        self.flight.tell(Phase::Settled(Arc::clone(stored)));
+        self.flight.phase.tell(Phase::Settled(Arc::clone(stored)));
     }
 
     /// Stores a response that is complete already (one that a 304 confirmed, or a completed partial) and hands it to
@@ -180,7 +180,7 @@ impl Fill {
     pub fn settle(self, parts: Parts, base: &Arc<StoredResponse>) -> Arc<StoredResponse> {
         let stored = self.store.insert(&self, self.store.pack(parts), Some(base));
         self.store.count_fill(&self, &stored);
-        self.flight.tell(Phase::Settled(Arc::clone(&stored)));
+        self.flight.phase.tell(Phase::Settled(Arc::clone(&stored)));
         stored
     }
 
@@ -194,7 +194,7 @@ impl Fill {
                 shard.remember_hit_for_miss(self.flight.key, now);
             }
         }
-        self.flight.tell(Phase::Freed);
+        self.flight.phase.tell(Phase::Freed);
     }
 
     /// The origin failed before its head was there.
@@ -204,20 +204,14 @@ impl Fill {
             shard.end(&self.flight);
             shard.remember_failure(self.primary, now);
         }
-        self.flight.tell(Phase::Failed(failure));
+        self.flight.phase.tell(Phase::Failed(failure));
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
         self.store.flights().shard(self.primary).end(&self.flight);
-        self.flight.phase.send_if_modified(|phase| {
-            let vanished = matches!(phase, Phase::Waiting);
-            if vanished {
-                *phase = Phase::Abandoned;
-            }
-            vanished
-        });
+        self.flight.phase.abandon();
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod fill;
 mod follow;
+mod phase;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +23,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
 
 pub use fill::{Fill, Writing};
 pub use follow::{Followed, Follower};
+pub(crate) use phase::{Phase, Phases};
 
 use crate::body::Growing;
-use crate::entry::{Epoch, StoredResponse};
+use crate::entry::Epoch;
 use crate::key::{CacheKey, KeyMap};
 use crate::large::Large;
 use crate::rules::{Freshness, VarySpec};
@@ -42,29 +43,7 @@ pub(crate) struct Flight {
     /// The resource, which a purge names.
     pub(crate) primary: CacheKey,
     pub(crate) epoch: Epoch,
-    pub(crate) phase: watch::Sender<Phase>,
-}
-
-impl Flight {
-    /// Tells how far it is. Most flights have no followers; then nobody is woken.
-    fn tell(&self, phase: Phase) {
-        self.phase.send_if_modified(|told| {
-            *told = phase;
-            // Who subscribes from here on reads what has just been written.
-            self.phase.receiver_count() > 0
-        });
-    }
-}
-
-/// How far a flight is.
-#[derive(Clone, Debug)]
-pub(crate) enum Phase {
-    Waiting,
-    Streaming(Arc<Streaming>),
-    Settled(Arc<StoredResponse>),
-    Freed,
-    Failed(Failure),
-    Abandoned,
+    pub(crate) phase: Phases,
 }
 
 /// A response whose head is here and whose body is coming.
@@ -201,7 +180,7 @@ impl Shard {
 
 /// A flight that nobody can join.
 pub(crate) fn detached(key: CacheKey, primary: CacheKey, epoch: Epoch) -> Arc<Flight> {
-    Arc::new(Flight { key, primary, epoch, phase: watch::Sender::new(Phase::Waiting) })
+    Arc::new(Flight { key, primary, epoch, phase: Phases::new() })
 }
 
 impl Remembered {

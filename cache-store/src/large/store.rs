@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 
 use super::Large;
-use crate::coalesce::{Fill, Flight, Phase, Shard};
+use crate::coalesce::{Fill, Flight, Shard, Streaming};
 use crate::entry::{Parts, StoredResponse};
 use crate::key::CacheKey;
 use crate::purge::Resource;
@@ -106,8 +106,6 @@ impl CacheStore {
             return None;
         }
         let flight = shard.flight(self.whole_key(primary, request))?;
-        let streams =
-            matches!(&*flight.phase.borrow(), Phase::Streaming(streaming) if streaming.is_sliceable());
-        streams.then_some(flight)
+        flight.phase.streams(Streaming::is_sliceable).then_some(flight)
     }
 }

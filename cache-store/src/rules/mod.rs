@@ -52,6 +52,11 @@ pub trait Fields {
     /// The values of every field line called `name`, in the order received; each without surrounding whitespace.
     fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]>;
 
+    /// Whether there is at least one field line called `name`.
+    fn has(&self, name: &HeaderName) -> bool {
+        self.values(name).next().is_some()
+    }
+
     /// Whether there may be a `Cache-Control` or a `Pragma`: most requests have neither, and who knows at once need not search.
     fn has_directives(&self) -> bool {
         true
@@ -89,7 +94,7 @@ pub struct RequestHead<'a, F: Fields> {
 impl<F: Fields> RequestHead<'_, F> {
     /// Whether there is at least one field line called `name`.
     pub fn has(&self, name: &HeaderName) -> bool {
-        self.fields.values(name).next().is_some()
+        self.fields.has(name)
     }
 }
 

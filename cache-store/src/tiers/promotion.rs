@@ -167,7 +167,7 @@ impl Promotion {
 impl Drop for Promotion {
     fn drop(&mut self) {
         self.store.flights().shard(self.primary).end(&self.flight);
-        self.flight.phase.send_replace(Phase::Abandoned);
+        self.flight.phase.tell(Phase::Abandoned);
     }
 }
 

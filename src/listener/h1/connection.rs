@@ -188,7 +188,8 @@ where
         let received_micros = self.context.clock.micros();
         self.total_due =
             Timestamp::from_millis(received_micros / 1000).plus(self.context.limits.total_timeout);
-        let mut exchange = Exchange::new(
+        // Made where it will stay until it is told of: it is large. One that takes waiting is taken out again.
+        self.unfinished.push(Exchange::new(
             self.service,
             &self.context.clock,
             Request {
@@ -210,16 +211,19 @@ where
                 held: std::sync::OnceLock::new(),
                 id: std::sync::OnceLock::new(),
             },
-        );
+        ));
+        let Some(exchange) = self.unfinished.last_mut() else { return Begun::Answered(Next::Head) };
         let mut served = self.service.serve(&mut exchange.request);
         if let (Served::Now(response), None) = (&mut served, &pump)
-            && let Some(close) = self.render_short(&mut exchange, response, keep_alive)
+            && let Some(close) = self.render_short(response, keep_alive)
         {
             self.keep_spare(std::mem::take(&mut response.extra));
-            self.unfinished.push(exchange);
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
-        Begun::Open(Box::new(Open { exchange, served, pump, keep_alive }))
+        match self.unfinished.pop() {
+            Some(exchange) => Begun::Open(Box::new(Open { exchange, served, pump, keep_alive })),
+            None => Begun::Answered(Next::Head),
+        }
     }
 
     /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
@@ -259,15 +263,10 @@ where
             || self.served >= self.context.limits.requests_per_connection_max
     }
 
-    /// Renders an answer that need not wait for the client: one with a short stored body. Tells whether the connection
-    /// must end behind it, the answer being told to the exchange; `None`, and nothing is done, for every other.
+    /// Renders an answer to the last exchange that need not wait for the client: one with a short stored body. Tells whether
+    /// the connection must end behind it; `None`, and nothing is done, for every other.
     #[inline]
-    fn render_short(
-        &mut self,
-        exchange: &mut Exchange<'s, S>,
-        response: &mut Response,
-        keep_alive: bool,
-    ) -> Option<bool> {
+    fn render_short(&mut self, response: &mut Response, keep_alive: bool) -> Option<bool> {
         let (Body::Stored(stored), Lines::Stored(lines)) = (&response.body, &response.lines) else {
             return None;
         };
@@ -275,12 +274,13 @@ where
         if !stored.is_inline() || !Arc::ptr_eq(stored, lines) || body.len() > COPY_BODY_BYTES_MAX {
             return None;
         }
+        let close = self.ends_behind(response, keep_alive);
+        let exchange = self.unfinished.last_mut()?;
         let Request { method, protocol, .. } = &exchange.request;
         let framing = Framing::of(response, method == Method::HEAD, *protocol);
         if !framing.sends_body {
             return None;
         }
-        let close = self.ends_behind(response, keep_alive);
         let ConnectionContext { clock, date, .. } = &self.context;
         self.socket.out.reserve(response.extra.len() + body.len() + HEAD_BYTES_USUAL);
         append_head(&mut self.socket.out, response, framing, close, *protocol, (clock, date));

@@ -139,7 +139,7 @@ impl Parents {
     }
 
     /// Asks the parents of a resource, in its order; none: the origin is to be asked.
-    pub(crate) async fn ask(&self, wanted: &Wanted<'_>, on: Footing<'_>) -> Option<Answer> {
+    pub(crate) async fn ask(&self, wanted: &Wanted<'_>, on: Footing<'_>) -> Option<Box<Answer>> {
         let around = self.changed.holds(wanted.key, on.clock.now());
         let mut asked = 0;
         for nth in self.in_order(wanted, on.origins) {
@@ -202,7 +202,7 @@ impl Parent {
         wanted: &Wanted<'_>,
         on: Footing<'_>,
         position: Option<Position>,
-    ) -> Result<Answer, Silent> {
+    ) -> Result<Box<Answer>, Silent> {
         let sink = InterimSink::default();
         let ask = Ask {
             pool: Arc::clone(&self.pool),

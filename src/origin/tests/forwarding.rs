@@ -19,6 +19,7 @@ fn hop() -> Hop<'static> {
         scheme: Scheme::Https,
         protocol: Protocol::Http2,
         authority: b"www.example.com",
+        known: None,
     }
 }
 

@@ -112,7 +112,9 @@ fn routed<'t>(
     lines: &[(&str, &str)],
 ) -> Result<Route<'t, 'static>, RouteRefusal> {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    table.route_parts(&method, Scheme::Http, authority, target, &fields(lines), CLIENT).map(Route::detached)
+    let fields = fields(lines);
+    let route = table.route_parts(&method, Scheme::Http, authority, target, &fields, CLIENT);
+    route.map(|route| route.detached(&fields))
 }
 
 /// Who asks.

@@ -89,6 +89,7 @@ pub fn forwarded_fields(data: &[u8]) {
         scheme: Scheme::Https,
         protocol: Protocol::Http11,
         authority,
+        known: None,
     };
     let own = Conditions::Own { etag: Some(b"\"a\""), last_modified: None, range: None };
     for conditions in [Conditions::Client, own] {
