@@ -262,13 +262,12 @@ impl Pool {
             None => origin.connections.take_idle(name.as_deref(), client, at(began_micros)),
             Some(_) => None,
         };
-        let mut line = match kept {
-            Some(connection) => Line::Whole(connection, None),
-            None => {
-                let fresh = self.open(origin, name.as_ref(), client, only_http1).await;
-                began_micros = self.clock.micros();
-                fresh.map_err(|error| (error, unsent))?
-            }
+        let mut line = if let Some(connection) = kept {
+            Line::Whole(connection, None)
+        } else {
+            let fresh = self.open(origin, name.as_ref(), client, only_http1).await;
+            began_micros = self.clock.micros();
+            fresh.map_err(|error| (error, unsent))?
         };
         let mut is_first = true;
         loop {

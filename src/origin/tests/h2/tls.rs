@@ -106,7 +106,7 @@ async fn a_check_asks_in_the_same_protocol_as_a_request() {
         pools.watch();
         if kind != HealthKind::Tcp {
             while chosen.lock().is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
             assert_eq!(*chosen.lock(), ["h2"]);
         }
