@@ -11,10 +11,12 @@ use cache_store::coalesce::Fill;
 use cache_store::lookup::Lookup;
 use cache_store::purge::{Purge, Scope, Source, new_id};
 use cache_store::store::CacheStore;
+use cache_store::tiers::disk::Disk;
 use cache_store::tiers::files::torn::Faults;
 use cache_store::tiers::files::{Files, Torn};
 use cache_store::timestamp::Timestamp;
 use proptest::prelude::*;
+use tokio::runtime::Handle;
 
 use pages::{NOW, Page, text};
 
@@ -329,20 +331,41 @@ fn a_log_that_is_gone_makes_everything_stale() {
     });
 }
 
-/// What was acknowledged may have stood in it alone.
+/// What was acknowledged may have stood in it alone. Nor does a start that is cut make it forgotten.
 #[test]
-fn a_journal_that_is_gone_makes_everything_stale() {
+fn a_journal_that_is_gone_or_cut_makes_everything_stale() {
     run(|| {
-        let torn = Torn::new(1);
-        let node = Node::start(Some(torn.clone()));
-        let Lookup::Miss(fill) = node.look(0, NOW) else { panic!("a miss") };
-        end(fill, 0, "0 1");
-        node.store.disk().expect("it has one").close().expect("well");
-        assert!(node.purge(What::Host("b"), false));
-        drop(node);
-        torn.remove("purges.journal").expect("it is there");
-        let node = Node::start(Some(torn)).again(false);
-        assert!(matches!(node.look(0, NOW), Lookup::Stale(..)));
+        let mut is_cut = false;
+        for length in [None, Some(0), Some(4096), Some(5000)] {
+            for calls in [None, Some(1), Some(3), Some(8), Some(20), Some(60), Some(150), Some(400)] {
+                let torn = Torn::new(1);
+                let node = Node::start(Some(torn.clone()));
+                let Lookup::Miss(fill) = node.look(0, NOW) else { panic!("a miss") };
+                end(fill, 0, "0 1");
+                node.store.disk().expect("it has one").close().expect("well");
+                assert!(node.purge(What::Host("b"), false));
+                drop(node);
+                match length {
+                    None => torn.remove("purges.journal").expect("it is there"),
+                    Some(length) => {
+                        let file = torn.open("purges.journal").expect("it is there");
+                        file.set_length(length).and_then(|()| file.sync()).expect("well");
+                    }
+                }
+                let mut torn = torn;
+                torn.faults(Faults { ends_after: calls, ..Faults::default() });
+                let files: Arc<dyn Files> = Arc::new(torn.clone());
+                let begun = Disk::over(&files, 64 << 20, Handle::current(), NOW);
+                is_cut |= begun.is_err();
+                drop((begun, files));
+                torn.kill();
+                torn.faults(Faults::default());
+                let node = Node::start(Some(torn)).again(false);
+                let found = node.look(0, NOW);
+                assert!(matches!(found, Lookup::Stale(..)), "{length:?} {calls:?}: {found:?}");
+            }
+        }
+        assert!(is_cut, "some of the starts are");
     });
 }
 

@@ -97,7 +97,7 @@ impl<'a> Authority<'a> {
 }
 
 /// What was read last, where nothing had to be changed in it: most requests of a thread name the same host, and to compare it costs
-/// an eighth of reading it.
+/// a fifth of reading it.
 struct Last {
     scheme: Scheme,
     received: [u8; LAST_BYTES_MAX],

@@ -95,7 +95,7 @@ impl Purges {
             }
             read => read,
         };
-        let (purges, is_whole) = read?;
+        let (purges, is_whole, is_new) = read?;
         if holds && !is_whole {
             // A record, so that a second start knows it.
             let purge = Purge { id: new_id()?, at: now, soft: true, scopes: vec![Scope::Everything] };
@@ -105,15 +105,18 @@ impl Purges {
             };
             purges.log.append(vec![purge], GAP, None, &apply).map_err(io::Error::other)?;
         }
+        if is_new {
+            purges.log.trust()?;
+        }
         Ok(purges)
     }
 
-    /// What the log says, and whether that is all there was.
+    /// What the log says, whether that is all there was, and whether the log says so itself.
     fn read(
         files: &Arc<dyn Files>,
         now: Timestamp,
         forget: &mut impl FnMut(CacheKey, &Purge),
-    ) -> io::Result<(Self, bool)> {
+    ) -> io::Result<(Self, bool, bool)> {
         let Opened { log, is_new } = PurgeLog::open(Arc::clone(files), now)?;
         let purges = Self::of(log);
         let (settled, floor) = purges.log.marks()?;
@@ -130,7 +133,7 @@ impl Purges {
             }
         })?;
         purges.settled.store(settled, Ordering::Release);
-        Ok((purges, is_whole && !is_new))
+        Ok((purges, is_whole && !is_new, is_new))
     }
 
     /// What became of what a fetch for the key brought that began at `epoch`, as far as purges by URL tell.

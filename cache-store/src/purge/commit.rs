@@ -83,6 +83,9 @@ impl PurgeLog {
 
     fn write(&self, opening: &Opening, jobs: &[Arc<Job>]) -> io::Result<Numbered> {
         let numbered = self.number(opening, jobs).map_err(storage)?;
+        if numbered.batch.is_empty() {
+            return Ok(numbered);
+        }
         let Some(journal) = &opening.journal else {
             self.write_down(&opening.database, &numbered.batch, 0).map_err(storage)?;
             return Ok(numbered);

@@ -13,7 +13,7 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::journal::Journal;
-use super::tables::{storage, take_over};
+use super::tables::{doubt, has_journal, storage, take_over};
 use crate::tiers::files::{File, Files};
 
 /// Where the log is kept.
@@ -80,10 +80,16 @@ impl Place {
                 if is_new {
                     files.sync_directory("").map_err(Unusable::Disk)?;
                 }
+                // Before another takes its place.
+                if !Journal::is_there(&**files).map_err(Unusable::Disk)?
+                    && has_journal(&database).map_err(Unusable::from)?
+                {
+                    doubt(&database, true).map_err(Unusable::from)?;
+                }
                 let (journal, found) = Journal::open(&**files).map_err(Unusable::Disk)?.unzip();
-                let (count, is_whole) =
-                    take_over(&database, found.as_ref()).map_err(|error| Unusable::of(storage(error)))?;
+                let (count, is_whole) = take_over(&database, found.as_ref()).map_err(Unusable::from)?;
                 if let Some(journal) = &journal {
+                    // All that can be read is in the database, and what cannot is told there.
                     journal.begin(count);
                 }
                 let fell_back = fell_back.load(Ordering::Relaxed) || !is_whole;
@@ -114,6 +120,12 @@ fn unusable(error: DatabaseError) -> Unusable {
     match error {
         DatabaseError::Storage(redb::StorageError::Io(error)) => Unusable::of(error),
         other => Unusable::Damaged(other.to_string()),
+    }
+}
+
+impl From<redb::Error> for Unusable {
+    fn from(error: redb::Error) -> Self {
+        Self::of(storage(error))
     }
 }
 

@@ -70,8 +70,10 @@ pub(super) struct Numbered {
 pub(super) struct Found {
     /// In their order.
     pub(super) batches: Vec<Numbered>,
-    /// There was none.
+    /// There was none, or not all of it.
     pub(super) is_new: bool,
+    /// What lies behind the end, and is of batches that were taken over if nothing was lost.
+    pub(super) behind: Vec<Numbered>,
     /// It does not end where it says: its last batch is missing, which nobody was told of, or what was written has changed since.
     pub(super) is_doubtful: bool,
 }
@@ -162,17 +164,34 @@ impl Journal {
             },
             Err(error) => return Err(error),
         };
-        // One whose making was cut.
-        if file.length()? < BLOCKS * BLOCK as u64 && fill(&*file).is_err() {
+        // One whose making was cut, or it was cut since.
+        let is_short = file.length()? < BLOCKS * BLOCK as u64;
+        if is_short && fill(&*file).is_err() {
             return Ok(None);
         }
-        let found = Found { is_new, ..read(&*file)? };
+        let found = Found { is_new: is_new || is_short, ..read(&*file)? };
         let state = State { at: 0, count: 0, pending: Batch::default() };
         Ok(Some((Self { file, state: Mutex::new(state) }, found)))
     }
 
+    /// Whether a directory has one, whole.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(super) fn is_there(files: &dyn Files) -> io::Result<bool> {
+        match files.length(NAME) {
+            Ok(bytes) => Ok(bytes >= BLOCKS * BLOCK as u64),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The database has the first `count` batches, and that is all that there are.
     pub(super) fn begin(&self, count: u64) {
+        // Where it fails what is there is passed over once more.
+        if self.file.write_at(&[0; BLOCK], 0).is_ok() {
+            drop(self.file.sync());
+        }
         let mut state = self.state.lock();
         (state.at, state.count) = (0, count);
     }
@@ -242,24 +261,40 @@ fn fill(file: &dyn File) -> io::Result<()> {
 fn read(file: &dyn File) -> io::Result<Found> {
     let (mut found, mut at) = (Found::default(), 0);
     while at < BLOCKS {
-        let mut bytes = vec![0; BLOCK];
-        file.read_at(&mut bytes, at * BLOCK as u64)?;
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Ok(found);
+        match read_at(file, at)? {
+            Some((batch, blocks)) => {
+                found.batches.push(batch);
+                at += blocks;
+            }
+            None => break,
         }
-        let Some(length) = length_of(&bytes).filter(|length| *length >= HEAD + SUM) else { break };
-        let blocks = length.div_ceil(BLOCK) as u64;
-        if at + blocks > BLOCKS {
-            break;
-        }
-        bytes.resize(length, 0);
-        file.read_at(&mut bytes, at * BLOCK as u64)?;
-        let Some(batch) = Batch::decode(&bytes) else { break };
-        found.batches.push(batch);
-        at += blocks;
     }
-    found.is_doubtful = true;
+    let mut end = vec![0; BLOCK];
+    if at < BLOCKS {
+        file.read_at(&mut end, at * BLOCK as u64)?;
+    }
+    found.is_doubtful = at >= BLOCKS || end.iter().any(|byte| *byte != 0);
+    while at < BLOCKS {
+        if let Some((batch, _)) = read_at(file, at)? {
+            found.behind.push(batch);
+        }
+        at += 1;
+    }
     Ok(found)
+}
+
+/// The batch that begins in this block, if one does, and how many it fills.
+fn read_at(file: &dyn File, at: u64) -> io::Result<Option<(Numbered, u64)>> {
+    let mut bytes = vec![0; BLOCK];
+    file.read_at(&mut bytes, at * BLOCK as u64)?;
+    let Some(length) = length_of(&bytes).filter(|length| *length >= HEAD + SUM) else { return Ok(None) };
+    let blocks = length.div_ceil(BLOCK) as u64;
+    if at + blocks > BLOCKS {
+        return Ok(None);
+    }
+    bytes.resize(length, 0);
+    file.read_at(&mut bytes, at * BLOCK as u64)?;
+    Ok(Batch::decode(&bytes).map(|batch| (batch, blocks)))
 }
 
 /// Of the batch that begins with these bytes.

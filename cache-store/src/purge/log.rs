@@ -31,7 +31,7 @@ use super::journal::{Batch, Journal};
 use super::owner::{Owner, Ownership};
 use super::tables::{
     CEILING, CURSORS, EPOCHS_AHEAD, FLOOR, GIVEN, IDS, LOG, META, NOTES, SETTLED, TOLD, begin, checkpoint,
-    insert, sealed, storage, unsealed,
+    doubt, insert, sealed, standing, storage, unsealed,
 };
 use super::{Purge, Scope, record};
 use crate::atomic::{AtomicU64, Ordering};
@@ -217,14 +217,15 @@ impl PurgeLog {
     pub fn since(&self, sequence: u64, max: usize) -> io::Result<Vec<Logged>> {
         self.read(|transaction, pending| {
             let log = transaction.open_table(LOG)?;
-            let (mut found, mut last) = (Vec::new(), sequence);
+            let (mut found, mut last, mut looked_at) = (Vec::new(), sequence, 0);
             for entry in log.range(sequence.saturating_add(1)..)?.take(max) {
                 let (sequence, record) = entry?;
                 last = sequence.value();
+                looked_at += 1;
                 found.extend(logged(last, record.value()));
             }
             let pending = pending.records.iter().filter(|record| record.sequence > last);
-            let room = max.saturating_sub(found.len());
+            let room = max.saturating_sub(looked_at);
             found.extend(pending.take(room).filter_map(|record| logged(record.sequence, &record.bytes)));
             Ok(found)
         })
@@ -342,6 +343,12 @@ impl PurgeLog {
         })
     }
 
+    /// What may have been missing at the start has been made up for.
+    pub(crate) fn trust(&self) -> io::Result<()> {
+        let (_writer, _) = self.writer();
+        doubt(&self.opening()?.database, false).map_err(storage)
+    }
+
     /// Writes down where the next start is to begin, if half of what was left has been taken since, by purges that are not written.
     /// For a tick.
     pub(crate) fn raise_ceiling(&self) -> io::Result<()> {
@@ -428,11 +435,17 @@ impl PurgeLog {
         if let Some(opening) = &*place {
             return Ok(opening.clone());
         }
-        let Found { database, ahead, journal, is_new, .. } =
+        let Found { database, ahead, journal, is_new, fell_back } =
             self.place.open().map_err(Unusable::into_error)?;
-        if is_new {
-            // Somebody took the file away: what it said is gone, and only a new start may begin another.
+        let (identity, last) = standing(&database).map_err(storage)?;
+        if is_new || identity != Some(self.identity) || last < self.sequence() {
+            // Somebody took a file away, or put another one there: what it said is gone, and only a new start may begin another log.
+            doubt(&database, true).map_err(storage)?;
             return Err(io::Error::new(io::ErrorKind::NotFound, "the purge log has vanished"));
+        }
+        if fell_back {
+            // All that was told is there: what is missing is what failed.
+            doubt(&database, false).map_err(storage)?;
         }
         let opening = Opening { database: Arc::new(database), ahead, journal };
         *place = Some(opening.clone());

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use twox_hash::XxHash3_64;
 
 use super::journal::{Batch, Found, Numbered, Record};
@@ -20,6 +20,7 @@ pub(super) struct Begun {
     pub(super) identity: u128,
     pub(super) epoch: Epoch,
     pub(super) last: u64,
+    /// There was none, or something of it may be missing.
     pub(super) is_new: bool,
 }
 
@@ -35,17 +36,23 @@ pub(super) fn begin(database: &Database, epoch_min: Epoch, fell_back: bool) -> R
         transaction.open_table(CURSORS)?;
         transaction.open_table(NOTES)?;
         let known = meta.get(IDENTITY)?.map(|identity| identity.value());
+        let is_doubted = fell_back || meta.get(DOUBTED)?.is_some();
         let identity = match known {
-            Some(identity) if !fell_back => identity,
+            Some(identity) if !is_doubted => identity,
             _ => new_id().map_err(redb::Error::Io)?,
         };
         meta.insert(IDENTITY, identity)?;
+        let is_new = is_doubted || known.is_none();
+        if is_new {
+            // Until it is made up for: whoever is killed before that leaves it to the next start.
+            meta.insert(DOUBTED, sealed(DOUBTED, 1))?;
+        }
         let ceiling = meta.get(CEILING)?.map(|ceiling| ceiling.value());
         let epoch = ceiling.map_or(Ok(epoch_min), |ceiling| unsealed(CEILING, ceiling))?;
         meta.insert(CEILING, sealed(CEILING, epoch.saturating_add(EPOCHS_AHEAD)))?;
         let last = log.last()?.map(|(last, _)| last.value());
         let told = meta.get(TOLD)?.map_or(Ok(0), |told| unsealed(TOLD, told.value()))?;
-        Begun { identity, epoch, last: last.unwrap_or(0).max(told), is_new: known.is_none() }
+        Begun { identity, epoch, last: last.unwrap_or(0).max(told), is_new }
     };
     transaction.commit()?;
     Ok(begun)
@@ -56,36 +63,91 @@ pub(super) fn begin(database: &Database, epoch_min: Epoch, fell_back: bool) -> R
 /// another log is none of this one's.
 pub(super) fn take_over(database: &Database, found: Option<&Found>) -> Result<(u64, bool), redb::Error> {
     let transaction = checkpoint(database)?;
-    let (identity, begun, had_one) = {
+    let (identity, begun, had_one, mut last) = {
         let meta = transaction.open_table(META)?;
         let identity = meta.get(IDENTITY)?.map(|identity| identity.value());
         let taken = meta.get(TAKEN)?.map_or(Ok(0), |taken| unsealed(TAKEN, taken.value()))?;
-        (identity, taken, meta.get(JOURNAL)?.is_some())
+        let last = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
+        let told = meta.get(TOLD)?.map_or(Ok(0), |told| unsealed(TOLD, told.value()))?;
+        (identity, taken, meta.get(JOURNAL)?.is_some(), last.max(told))
     };
-    let Some(Found { batches, is_new, is_doubtful }) = found else {
-        // What it said is gone.
+    let Some(found) = found else {
+        if had_one {
+            // What it said is gone.
+            let mut meta = transaction.open_table(META)?;
+            meta.remove(JOURNAL)?;
+            meta.insert(DOUBTED, sealed(DOUBTED, 1))?;
+            drop(meta);
+            transaction.commit()?;
+        }
         return Ok((begun, !had_one));
     };
-    let mut is_whole = !(*is_doubtful || had_one && *is_new);
+    let is_of_another = found.batches.first().is_some_and(|first| Some(first.identity) != identity);
+    let mut is_whole = !(found.is_doubtful || is_of_another || had_one && found.is_new);
     let (mut count, mut all) = (begun, Batch::default());
-    for Numbered { nth, batch, .. } in batches.iter().take_while(|batch| Some(batch.identity) == identity) {
+    for Numbered { nth, batch, .. } in
+        found.batches.iter().take_while(|batch| Some(batch.identity) == identity)
+    {
         if *nth <= begun {
             continue;
         }
-        if *nth != count + 1 {
+        let first = batch.records.first().map(|record| record.sequence);
+        if *nth != count + 1 || first.is_some_and(|first| first != last + 1) {
             is_whole = false;
             break;
         }
-        count = *nth;
+        (count, last) = (*nth, last.max(batch.last()));
         all.extend(batch.clone());
     }
-    if had_one && count == begun {
-        return Ok((count, is_whole));
+    // Behind its end stands what was taken over, unless the end is a block that was lost.
+    is_whole &= !found.behind.iter().any(|batch| Some(batch.identity) == identity && batch.nth > count);
+    if had_one && count == begun && is_whole {
+        return Ok((count, true));
     }
     insert(&transaction, &all, count)?;
-    transaction.open_table(META)?.insert(JOURNAL, sealed(JOURNAL, 1))?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(JOURNAL, sealed(JOURNAL, 1))?;
+        if !is_whole {
+            meta.insert(DOUBTED, sealed(DOUBTED, 1))?;
+        }
+    }
     transaction.commit()?;
     Ok((count, is_whole))
+}
+
+/// Whether the log has a journal, if it is to be found.
+pub(super) fn has_journal(database: &Database) -> Result<bool, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(META) {
+        Ok(meta) => Ok(meta.get(JOURNAL)?.is_some()),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Which log it is, and the number of its last record.
+pub(super) fn standing(database: &Database) -> Result<(Option<u128>, u64), redb::Error> {
+    let transaction = checkpoint(database)?;
+    let meta = transaction.open_table(META)?;
+    let identity = meta.get(IDENTITY)?.map(|identity| identity.value());
+    let last = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
+    let told = meta.get(TOLD)?.map_or(Ok(0), |told| unsealed(TOLD, told.value()))?;
+    Ok((identity, last.max(told)))
+}
+
+/// Writes down that something may be missing, until everything counts as softly purged; or that nothing is.
+pub(super) fn doubt(database: &Database, is_doubted: bool) -> Result<(), redb::Error> {
+    let transaction = checkpoint(database)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        if is_doubted {
+            meta.insert(DOUBTED, sealed(DOUBTED, 1))?;
+        } else {
+            meta.remove(DOUBTED)?;
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 /// Records and cursors: with them, the database has so many batches of its journal.
@@ -152,6 +214,8 @@ pub(super) const META: TableDefinition<'_, &str, u128> = TableDefinition::new("m
 pub(super) const IDENTITY: &str = "identity";
 /// There is a journal: without it, something may be missing.
 const JOURNAL: &str = "journal";
+/// Something may be missing, and nothing has been purged for it yet.
+const DOUBTED: &str = "doubted";
 /// How many of its batches the database has.
 const TAKEN: &str = "journal-taken";
 pub(super) const CEILING: &str = "epoch-ceiling";

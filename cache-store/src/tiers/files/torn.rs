@@ -29,6 +29,8 @@ pub struct Faults {
     pub per_mille: u64,
     /// The call of this number from now on fails (1 is the next).
     pub at_call: Option<u64>,
+    /// Behind so many calls from now on all fail: nothing reaches the disk any more, as of a process that has ended.
+    pub ends_after: Option<u64>,
     /// Writes beyond so many bytes on the disk fail with `StorageFull`.
     pub capacity_bytes: Option<u64>,
     /// Reads that must not wait always would.
@@ -82,6 +84,9 @@ impl Torn {
         disk.faults = faults;
         if let Some(at) = faults.at_call {
             disk.faults.at_call = Some(disk.calls + at);
+        }
+        if let Some(after) = faults.ends_after {
+            disk.faults.ends_after = Some(disk.calls + after);
         }
     }
 
@@ -192,6 +197,7 @@ impl Disk {
             return Err(io::ErrorKind::NotFound.into());
         }
         if self.faults.at_call == Some(self.calls)
+            || self.faults.ends_after.is_some_and(|last| self.calls > last)
             || (self.faults.per_mille > 0 && next(&mut self.random) % 1000 < self.faults.per_mille)
         {
             self.failed += 1;
