@@ -19,6 +19,8 @@ use std::time::Duration;
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use self::model::{Asked, Model};
 use super::Ended;
@@ -89,7 +91,10 @@ impl Top {
             if std::mem::take(&mut changed) {
                 screen.terminal.draw(|frame| draw::draw(frame, &model, &address))?;
             }
-            if !event::poll(LOOK_EVERY)? {
+            if !is_there(LOOK_EVERY)? {
+                break;
+            }
+            if !event::poll(Duration::ZERO)? {
                 continue;
             }
             let asked = match event::read()? {
@@ -109,6 +114,19 @@ impl Top {
         }
         Ok(())
     }
+}
+
+/// Waits for a key for so long; `false` where the terminal has gone. The library below reads such a one again and again and never comes
+/// back, whatever signal there is.
+fn is_there(wait: Duration) -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut looked = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+    match poll(&mut looked, Some(&wait)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(!looked.iter().any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)))
 }
 
 /// Hands over what the node says, and asks anew when it ends.

@@ -156,7 +156,12 @@ end "$token_node"
 holds "and says when the node is gone" await 20 shows 'no node answers|has ended'
 keys q
 holds "and ends when told" await 10 shows '^ended 0'
+keys "clear; $tidegate top --admin 127.0.0.1:$admin_port" Enter
+await 20 shows '^Tidegate real'
+watcher=$(pgrep -P "$(tmux -L "$screens" display-message -p -t top '#{pane_pid}')")
 tmux -L "$screens" kill-server
+left() { ! kill -0 "$watcher" 2>/dev/null; }
+holds "and ends with its terminal" await 10 left
 "$tidegate" top --admin 127.0.0.1:$admin_port >"$work/last" 2>&1 </dev/null
 same "without a terminal it is told what to take" 2 $?
 like "by name" 'stat --watch' "$(cat "$work/last")"
