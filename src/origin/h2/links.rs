@@ -239,7 +239,7 @@ enum Turn<'l> {
 /// The one with the fewest streams among those that fit and have room.
 fn take(links: &[Arc<Link>], fit: &Fit, among: impl Fn(&Link) -> bool) -> Option<Share> {
     let fitting = links.iter().filter(|link| among(link) && link.is_for(fit) && link.has_room());
-    fitting.min_by_key(|link| link.streams()).map(|link| link.share())
+    fitting.min_by_key(|link| link.streams()).map(Link::share)
 }
 
 /// A connection being opened, until this is dropped.

@@ -8,7 +8,7 @@
 //! A request counts as unsent where the origin says that it has not looked at it: a stream refused (RFC 9113 §8.7), or one
 //! above the last that a GOAWAY names (§6.8). All else that ends a stream ends its request as the end of a connection would.
 //!
-//! Invariant: a body ends without an error only by END_STREAM, and with the length that its head declared (§8.1.1). A
+//! Invariant: a body ends without an error only by `END_STREAM`, and with the length that its head declared (§8.1.1). A
 //! stream that is dropped before is reset.
 //! Absent: server push, connection coalescing, priorities, other protocols over a stream (RFC 8441).
 
@@ -277,7 +277,7 @@ impl Stream {
         Ok(())
     }
 
-    /// END_STREAM.
+    /// `END_STREAM`.
     fn end(&mut self) -> Result<(), OriginError> {
         if self.declared.left.is_some_and(|left| left > 0) {
             return Err(OriginError::BodyCut);
