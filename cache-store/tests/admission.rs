@@ -223,14 +223,15 @@ async fn what_memory_alone_has_is_a_hit_after_a_restart_in_order() {
 async fn what_the_log_has_let_go_of_while_memory_had_it_is_written_again() {
     let mut stage = Stage::full(DiskAdmission::All);
     assert_eq!(stage.ask("a", "1").await, From::Origin);
+    // At other moments than those at which a hit spares the record.
+    stage.now = stage.now.plus(Duration::from_millis(1));
     for _ in 0..200 {
-        // At another moment than those at which a hit spares the record.
         stage.now = stage.now.plus(Duration::from_millis(64));
         assert_eq!(stage.ask("a", "1").await, From::Memory);
         stage.pass_by(5);
     }
     let owed = stage.start_again();
-    assert_eq!(owed.left, 0);
+    assert!(owed.written > 0 && owed.left == 0, "{owed:?}");
     assert_eq!(stage.ask("a", "1").await, From::Disk);
 }
 

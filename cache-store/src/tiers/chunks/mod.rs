@@ -23,7 +23,7 @@ mod files;
 mod health;
 mod id;
 mod reclaim;
-mod sieve;
+mod shard;
 mod stripes;
 mod table;
 #[cfg(test)]
@@ -51,7 +51,7 @@ pub use self::writer::{Chunk, ChunkWriter};
 use self::content::Content;
 use self::files::OpenFiles;
 use self::health::Counters;
-use self::sieve::{Entering, Known};
+use self::shard::{Entering, Known};
 use self::stripes::Stripes;
 use self::table::Table;
 use self::walk::Walk;

@@ -8,7 +8,7 @@
 //!
 //! Invariant: a pinned chunk is never a victim, and a leaving one is never pinned. No lock is held while a file is
 //! touched, so asking is cheap from a worker too. One shard's lock at a time. The order of eviction is
-//! [`super::sieve`]'s.
+//! [`super::shard`]'s.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::Limits;
 use super::id::ChunkId;
-use super::sieve::{Entering, Known, Shard};
+use super::shard::{Entering, Known, Shard};
 
 /// The accounting of chunks.
 #[derive(Debug)]

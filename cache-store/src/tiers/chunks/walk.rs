@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 
 use super::id::ChunkId;
-use super::sieve::Entering;
+use super::shard::Entering;
 use super::{CHUNK_BYTES, ChunkStore};
 
 /// Where the walk is after a step.

@@ -73,7 +73,7 @@ fn chunks_that_were_read_stay_before_those_that_were_not() {
     }
     put_numbered(&store, 5000..6100);
     let kept = |ids: &[ChunkId]| ids.iter().filter(|id| store.contains(**id)).count();
-    assert_eq!(kept(hot), 512, "one round of the hand spares the marked");
+    assert_eq!(kept(hot), 512, "the marked are spared once");
     assert!(kept(cold) < 512);
 }
 
@@ -133,7 +133,7 @@ fn an_open_reads_nothing_and_the_walk_finds_all_in_bounded_steps() {
 }
 
 #[test]
-fn what_the_walk_finds_goes_first_though_the_hand_has_passed() {
+fn what_the_walk_finds_goes_first() {
     let scratch = Scratch::new();
     let cold = put_numbered(&scratch.open(), 0..10);
     let store = scratch.open();

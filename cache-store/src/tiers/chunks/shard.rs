@@ -1,8 +1,11 @@
 //! Which chunk to evict next, in one shard of the table.
 //!
-//! SIEVE: a chunk enters at the new end unvisited; a read marks it; the hand goes from the old end to the new, spares the
-//! marked and takes their mark, and evicts the first it finds without. Entries do not move on a hit, so a hit is one
+//! A second chance: a chunk enters at the new end unvisited; a read marks it; whoever looks for a victim begins at the old end, moves
+//! the marked to the new one without their mark, and takes the first without. Entries do not move on a hit, so a hit is one
 //! bit. What the walk finds from an earlier life enters at the old end: cold until it is read.
+//!
+//! Why not SIEVE, which stood here before: it leaves the marked where they are, so of what is read now and then a little stays. Of
+//! the bytes of large bodies in `tc0` at 58 MB it answers .491, this .503, LRU .503.
 //!
 //! Entries live in pages and the index holds their numbers, so that growing copies numbers and not entries: 44 B an
 //! entry and 6 to 12 B of index, however many there are.
@@ -46,7 +49,6 @@ pub(super) struct Shard {
     free: u32,
     newest: u32,
     oldest: u32,
-    hand: u32,
     pins: HashMap<ChunkId, u32>,
 }
 
@@ -68,7 +70,6 @@ impl Shard {
             free: NONE,
             newest: NONE,
             oldest: NONE,
-            hand: NONE,
             pins: HashMap::new(),
         }
     }
@@ -140,8 +141,6 @@ impl Shard {
             *free = Entry { id, state: (len & LEN) | flags, newer: NONE, older: NONE };
         }
         let (neighbour, end) = if how == Entering::Cold {
-            // It is next, though the hand may have passed this end: that is only while the walk goes on.
-            self.hand = NONE;
             let neighbour = std::mem::replace(&mut self.oldest, slot);
             (neighbour, &mut self.newest)
         } else {
@@ -167,6 +166,58 @@ impl Shard {
         if let Ok(found) = self.index.find_entry(hash, |at| *at == slot) {
             found.remove();
         }
+        let entry = self.unlink(slot)?;
+        let free = std::mem::replace(&mut self.free, slot);
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.newer = free;
+        }
+        Some(entry.known().len)
+    }
+
+    /// The next to evict, from now on leaving. Looks at a bounded number of entries.
+    pub(super) fn victim(&mut self) -> Option<ChunkId> {
+        let mut slot = self.oldest;
+        for passed in 0..LOOKED_AT_MAX {
+            let entry = *self.entry(slot)?;
+            if entry.known().leaving {
+                slot = entry.newer;
+                continue;
+            }
+            // Where all were read, the oldest goes as any: a look has to end.
+            let read = entry.state & VISITED != 0 && passed < SPARED_MAX;
+            let spared = read || self.is_pinned(entry.id);
+            if let Some(entry) = self.entry_mut(slot) {
+                entry.state &= !VISITED;
+                if !spared {
+                    entry.state |= LEAVING;
+                    return Some(entry.id);
+                }
+            }
+            if entry.newer != NONE {
+                self.renew(slot);
+                slot = entry.newer;
+            }
+        }
+        None
+    }
+
+    /// Moves an entry to the new end.
+    fn renew(&mut self, slot: u32) {
+        if self.unlink(slot).is_none() {
+            return;
+        }
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.newer = NONE;
+        }
+        let before = std::mem::replace(&mut self.newest, slot);
+        if before == NONE {
+            self.oldest = slot;
+        }
+        self.link(before, slot);
+    }
+
+    /// Takes an entry out of the list; as it was.
+    fn unlink(&mut self, slot: u32) -> Option<Entry> {
         let entry = *self.entry(slot)?;
         match self.entry_mut(entry.older) {
             Some(older) => older.newer = entry.newer,
@@ -176,37 +227,7 @@ impl Shard {
             Some(newer) => newer.older = entry.older,
             None => self.newest = entry.older,
         }
-        if self.hand == slot {
-            self.hand = entry.newer;
-        }
-        let free = std::mem::replace(&mut self.free, slot);
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.newer = free;
-        }
-        Some(entry.known().len)
-    }
-
-    /// The next to evict, from now on leaving. Looks at a bounded number of entries; the next look goes on from there.
-    pub(super) fn victim(&mut self) -> Option<ChunkId> {
-        for passed in 0..LOOKED_AT_MAX {
-            let slot = if self.hand == NONE { self.oldest } else { self.hand };
-            let entry = *self.entry(slot)?;
-            self.hand = entry.newer;
-            let pinned = self.is_pinned(entry.id);
-            // Where all were read, the oldest goes as any: a look has to end.
-            let read = entry.state & VISITED != 0 && passed < SPARED_MAX;
-            let spared = pinned || entry.known().leaving || read;
-            if let Some(entry) = self.entry_mut(slot) {
-                entry.state &= !VISITED;
-                if !spared {
-                    entry.state |= LEAVING;
-                }
-            }
-            if !spared {
-                return Some(entry.id);
-            }
-        }
-        None
+        Some(entry)
     }
 
     fn entry(&self, slot: u32) -> Option<&Entry> {
