@@ -23,6 +23,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod mirroring;
+mod origins_h2;
 mod places;
 mod pools;
 mod proxy_protocol;
