@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use self::model::{Asked, Model};
@@ -77,6 +77,7 @@ impl Top {
         std::thread::Builder::new()
             .name("events".into())
             .spawn(move || listen(&node, events, &heard, &watched))?;
+        std::thread::Builder::new().name("terminal".into()).spawn(end_with_terminal)?;
         let mut screen = Screen::open()?;
         let mut model = Model::default();
         let mut changed = true;
@@ -91,10 +92,7 @@ impl Top {
             if std::mem::take(&mut changed) {
                 screen.terminal.draw(|frame| draw::draw(frame, &model, &address))?;
             }
-            if !is_there(LOOK_EVERY)? {
-                break;
-            }
-            if !event::poll(Duration::ZERO)? {
+            if !event::poll(LOOK_EVERY)? {
                 continue;
             }
             let asked = match event::read()? {
@@ -116,17 +114,19 @@ impl Top {
     }
 }
 
-/// Waits for a key for so long; `false` where the terminal has gone. The library below reads such a one again and again and never comes
-/// back, whatever signal there is.
-fn is_there(wait: Duration) -> io::Result<bool> {
+/// Ends the process once the terminal has gone: there is nothing left to give back, and the library that reads it would do so again and
+/// again and never come back, whatever signal there is.
+fn end_with_terminal() {
     let stdin = io::stdin();
-    let mut looked = [PollFd::new(&stdin, PollFlags::IN)];
-    let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
-    match poll(&mut looked, Some(&wait)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
+    let mut gone = [PollFd::new(&stdin, PollFlags::empty())];
+    loop {
+        match poll(&mut gone, None) {
+            Ok(_) => std::process::exit(0),
+            Err(Errno::INTR) => {}
+            // Then keys tell.
+            Err(_) => return,
+        }
     }
-    Ok(!looked.iter().any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)))
 }
 
 /// Hands over what the node says, and asks anew when it ends.
