@@ -4,14 +4,15 @@
 //! ```text
 //! append ── queue ── whoever holds the writer takes all that wait: number, journal (one write, one sync), apply in order ── done, each
 //!                                                                      │ no room, or no journal: the database, at once
-//! tick ──────────────────────────────────────── drain: all that is pending in one commit of the database
+//! tick ──────────────────────────────────────── drain: all that is pending in one commit of the database; who orders does not wait
 //! ```
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use parking_lot::MutexGuard;
+use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use super::journal::{Batch, Record};
 use super::log::{Opening, PurgeLog, Source, given_away};
@@ -87,41 +88,44 @@ impl PurgeLog {
             return Ok(numbered);
         }
         let Some(journal) = &opening.journal else {
-            self.write_down(&opening.database, &numbered.batch, 0).map_err(storage)?;
+            let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+            self.write_down(transaction, &numbered.batch, 0).map_err(storage)?;
             return Ok(numbered);
         };
         let is_due = self.is_near_the_ceiling();
         if is_due || !journal.append(self.identity, numbered.batch.clone())? {
             let (mut all, count) = journal.pending();
             all.extend(numbered.batch.clone());
-            self.write_down(&opening.database, &all, count).map_err(storage)?;
-            journal.taken_over();
+            let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+            self.write_down(transaction, &all, count).map_err(storage)?;
+            journal.taken_over(count);
         }
         Ok(numbered)
     }
 
     /// Gives what is new its number and its epoch.
     fn number(&self, opening: &Opening, jobs: &[Arc<Job>]) -> Result<Numbered, redb::Error> {
+        // First: what is taken over in between is found in the database.
+        let pending = |all: &Batch| {
+            let ids = jobs.iter().flat_map(|job| &job.purges).map(|purge| purge.id);
+            let known: HashMap<_, _> = ids.filter_map(|id| Some((id, all.sequence_of(id)?))).collect();
+            (known, all.last())
+        };
+        let (pending, mut last) =
+            opening.journal.as_ref().map(|journal| journal.look(pending)).unwrap_or_default();
         let transaction = opening.database.begin_read()?;
         let known = transaction.open_table(IDS)?;
         // One that failed may have been written all the same.
-        let mut last = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
-        last = last.max(self.sequence());
-        if let Some(journal) = &opening.journal {
-            last = last.max(journal.look(Batch::last));
-        }
+        let written = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
+        last = last.max(written).max(self.sequence());
         let mut batch = Batch::default();
         let mut new = HashMap::new();
         let mut records = Vec::with_capacity(jobs.len());
         for job in jobs {
             let mut numbers = Vec::with_capacity(job.purges.len());
             for purge in &job.purges {
-                let pending = opening
-                    .journal
-                    .as_ref()
-                    .and_then(|journal| journal.look(|all| all.sequence_of(purge.id)));
-                let there = match pending.or_else(|| new.get(&purge.id).copied()) {
-                    Some(sequence) => Some(sequence),
+                let there = match pending.get(&purge.id).or_else(|| new.get(&purge.id)) {
+                    Some(sequence) => Some(*sequence),
                     None => known.get(purge.id)?.map(|sequence| sequence.value()),
                 };
                 if let Some(sequence) = there {
@@ -143,8 +147,7 @@ impl PurgeLog {
     }
 
     /// Writes into the database, durable when it returns; it has so many of the journal's batches then.
-    fn write_down(&self, database: &Database, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
+    fn write_down(&self, transaction: WriteTransaction, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
         insert(&transaction, batch, taken)?;
         // Not every time: it is a page more to write.
         let ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
@@ -153,24 +156,29 @@ impl PurgeLog {
         }
         transaction.commit()?;
         if let Some(ceiling) = ceiling {
-            self.ceiling.store(ceiling, Ordering::Release);
+            // Whoever was later may have been faster.
+            self.ceiling.fetch_max(ceiling, Ordering::AcqRel);
         }
         Ok(())
     }
 
-    /// Takes what is pending into the database. For whoever holds the writer.
+    /// Takes what is pending into the database; whether that is all there is then. Orders that come meanwhile do not wait for it:
+    /// the `writer` is let go of as soon as the transaction has begun.
     ///
     /// # Errors
     /// As the disk says; it stays pending.
-    pub(super) fn drain(&self, opening: &Opening) -> io::Result<()> {
-        let Some(journal) = &opening.journal else { return Ok(()) };
-        let (pending, count) = journal.pending();
-        if pending.is_empty() {
-            return Ok(());
+    pub(super) fn drain(&self, opening: &Opening, writer: MutexGuard<'_, ()>) -> io::Result<bool> {
+        let Some(journal) = &opening.journal else { return Ok(true) };
+        if journal.look(Batch::is_empty) {
+            return Ok(true);
         }
-        self.write_down(&opening.database, &pending, count).map_err(storage)?;
-        journal.taken_over();
-        Ok(())
+        // Begun under the writer, so that no other commit knows more of the journal and comes before.
+        let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+        let (pending, count) = journal.pending();
+        drop(writer);
+        self.write_down(transaction, &pending, count).map_err(storage)?;
+        journal.taken_over(count);
+        Ok(journal.look(Batch::is_empty))
     }
 
     /// Applies what was written, and tells those who wait.
