@@ -147,7 +147,12 @@ impl PurgeLog {
     }
 
     /// Writes into the database, durable when it returns; it has so many of the journal's batches then.
-    fn write_down(&self, transaction: WriteTransaction, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
+    fn write_down(
+        &self,
+        transaction: WriteTransaction,
+        batch: &Batch,
+        taken: u64,
+    ) -> Result<(), redb::Error> {
         insert(&transaction, batch, taken)?;
         // Not every time: it is a page more to write.
         let ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
@@ -213,5 +218,171 @@ impl PurgeLog {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use parking_lot::{Condvar, Mutex};
+
+    use super::*;
+    use crate::purge::Scope;
+    use crate::tiers::files::{File, Files, Listed, Lock, Torn};
+    use crate::timestamp::Timestamp;
+
+    /// A disk on which a sync of the log's database waits while the gate is shut.
+    struct Gated {
+        torn: Torn,
+        gate: Arc<Gate>,
+    }
+
+    #[derive(Default)]
+    struct Gate {
+        /// Whether it is shut, and how many have come to it since.
+        state: Mutex<(bool, usize)>,
+        changed: Condvar,
+    }
+
+    struct Database(Box<dyn File>, Arc<Gate>);
+
+    impl Gate {
+        fn set(&self, is_shut: bool) {
+            *self.state.lock() = (is_shut, 0);
+            self.changed.notify_all();
+        }
+
+        fn pass(&self) {
+            let mut state = self.state.lock();
+            state.1 += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut state, |state| state.0);
+        }
+
+        fn somebody_has_come(&self) {
+            self.changed.wait_while(&mut self.state.lock(), |state| state.1 == 0);
+        }
+    }
+
+    impl Gated {
+        fn wrapped(&self, name: &str, file: Box<dyn File>) -> Box<dyn File> {
+            if name == "purges.redb" { Box::new(Database(file, Arc::clone(&self.gate))) } else { file }
+        }
+    }
+
+    impl Files for Gated {
+        fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+            Ok(self.wrapped(name, self.torn.create(name)?))
+        }
+
+        fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+            Ok(self.wrapped(name, self.torn.open(name)?))
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.torn.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.torn.remove(name)
+        }
+
+        fn list(&self, under: &str) -> io::Result<Vec<Listed>> {
+            self.torn.list(under)
+        }
+
+        fn create_directory(&self, name: &str) -> io::Result<()> {
+            self.torn.create_directory(name)
+        }
+
+        fn sync_directory(&self, name: &str) -> io::Result<()> {
+            self.torn.sync_directory(name)
+        }
+
+        fn length(&self, name: &str) -> io::Result<u64> {
+            self.torn.length(name)
+        }
+
+        fn free_bytes(&self) -> io::Result<u64> {
+            self.torn.free_bytes()
+        }
+
+        fn lock(&self, name: &str) -> io::Result<Lock> {
+            self.torn.lock(name)
+        }
+    }
+
+    impl File for Database {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.read_at(into, offset)
+        }
+
+        fn try_read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.try_read_at(into, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.0.write_at(bytes, offset)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.1.pass();
+            self.0.sync()
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            self.0.length()
+        }
+
+        fn set_length(&self, bytes: u64) -> io::Result<()> {
+            self.0.set_length(bytes)
+        }
+    }
+
+    fn ordered(log: &PurgeLog, id: u128) -> u64 {
+        let purge =
+            Purge { id, at: Timestamp::from_secs(1_000), soft: false, scopes: vec![Scope::Everything] };
+        log.append(vec![purge], "", None, &|_, _, _| 0).expect("a disk that is well")[0].sequence
+    }
+
+    #[test]
+    fn who_orders_does_not_wait_for_the_ticks_commit() {
+        let (torn, gate) = (Torn::new(1), Arc::new(Gate::default()));
+        let open = || {
+            let files = Gated { torn: torn.clone(), gate: Arc::clone(&gate) };
+            PurgeLog::open(Arc::new(files), Timestamp::from_secs(1_000)).expect("a disk that is well")
+        };
+        let log = Arc::new(open().log);
+        log.trust().expect("a disk that is well");
+        assert_eq!(ordered(&log, 1), 1);
+        gate.set(true);
+        let ticking = Arc::clone(&log);
+        let tick = std::thread::spawn(move || ticking.tend_file());
+        gate.somebody_has_come();
+        let (done, told) = std::sync::mpsc::channel();
+        let ordering = Arc::clone(&log);
+        let order = std::thread::spawn(move || {
+            drop(done.send([ordered(&ordering, 2), ordered(&ordering, 1), ordered(&ordering, 3)]));
+        });
+        let sequences = told.recv_timeout(Duration::from_secs(30));
+        gate.set(false);
+        assert_eq!(
+            sequences,
+            Ok([2, 1, 3]),
+            "while the commit is under way; what is there is not written again"
+        );
+        order.join().expect("it has ended");
+        tick.join().expect("it has ended").expect("a disk that is well");
+        let known = |log: &PurgeLog| -> Vec<_> {
+            let all = log.since(0, 10).expect("a disk that is well");
+            all.iter().map(|logged| (logged.sequence, logged.purge.id)).collect()
+        };
+        assert_eq!(known(&log), [(1, 1), (2, 2), (3, 3)]);
+        assert_eq!(ordered(&log, 4), 4);
+        drop(log);
+        let again = open();
+        assert!(!again.is_new, "nothing is missing");
+        assert_eq!(known(&again.log), [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
 }
