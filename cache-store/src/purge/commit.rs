@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::MutexGuard;
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
-use super::journal::{Batch, Record};
+use super::journal::{Batch, Journal, Record};
 use super::log::{Opening, PurgeLog, Source, given_away};
 use super::tables::{CEILING, EPOCHS_AHEAD, IDS, LOG, META, insert, sealed, storage};
 use super::{Purge, record};
@@ -98,7 +98,7 @@ impl PurgeLog {
             all.extend(numbered.batch.clone());
             let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
             self.write_down(transaction, &all, count).map_err(storage)?;
-            journal.taken_over(count);
+            self.taken_over(journal, count);
         }
         Ok(numbered)
     }
@@ -113,7 +113,8 @@ impl PurgeLog {
         };
         let (pending, mut last) =
             opening.journal.as_ref().map(|journal| journal.look(pending)).unwrap_or_default();
-        let transaction = opening.database.begin_read()?;
+        let before = self.before_tick.lock().clone();
+        let transaction = before.map_or_else(|| opening.database.begin_read().map(Arc::new), Ok)?;
         let known = transaction.open_table(IDS)?;
         // One that failed may have been written all the same.
         let written = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
@@ -177,13 +178,35 @@ impl PurgeLog {
         if journal.look(Batch::is_empty) {
             return Ok(true);
         }
+        let storage = |error: redb::TransactionError| storage(error.into());
+        // While it commits the database lets nobody begin to read; what it said before, and what is pending, is all there is.
+        *self.before_tick.lock() = Some(Arc::new(opening.database.begin_read().map_err(storage)?));
+        let drained = self.drain_beside(opening, journal, writer);
+        *self.before_tick.lock() = None;
+        self.taken_over(journal, drained?);
+        Ok(journal.look(Batch::is_empty))
+    }
+
+    /// The database has the first `count` batches of the journal.
+    pub(super) fn taken_over(&self, journal: &Journal, count: u64) {
+        // First: what it said before is not all there is any more.
+        *self.before_tick.lock() = None;
+        journal.taken_over(count);
+    }
+
+    /// How many of the journal's batches the database has then.
+    fn drain_beside(
+        &self,
+        opening: &Opening,
+        journal: &Journal,
+        writer: MutexGuard<'_, ()>,
+    ) -> io::Result<u64> {
         // Begun under the writer, so that no other commit knows more of the journal and comes before.
         let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
         let (pending, count) = journal.pending();
         drop(writer);
         self.write_down(transaction, &pending, count).map_err(storage)?;
-        journal.taken_over(count);
-        Ok(journal.look(Batch::is_empty))
+        Ok(count)
     }
 
     /// Applies what was written, and tells those who wait.

@@ -48,6 +48,8 @@ pub struct PurgeLog {
     writer: Mutex<()>,
     /// Taken before the writer.
     tending: Mutex<()>,
+    /// The database as it was, while a tick's commit is under way.
+    pub(super) before_tick: Mutex<Option<Arc<ReadTransaction>>>,
     owner: Ownership,
     pub(super) queue: Mutex<Vec<Arc<Job>>>,
     pub(super) identity: u128,
@@ -129,6 +131,7 @@ impl PurgeLog {
             database: RwLock::new(Some(Opening { database: Arc::new(database), ahead, journal })),
             writer: Mutex::default(),
             tending: Mutex::default(),
+            before_tick: Mutex::default(),
             owner: Ownership::default(),
             queue: Mutex::default(),
             identity: begun.identity,
@@ -520,7 +523,7 @@ impl PurgeLog {
             transaction.commit()?;
             if let Some(journal) = &opening.journal {
                 // Nothing came since: the writer is held.
-                journal.taken_over(u64::MAX);
+                self.taken_over(journal, u64::MAX);
             }
             Ok(changed)
         })();
