@@ -386,7 +386,7 @@ mod tests {
         let (done, told) = std::sync::mpsc::channel();
         let ordering = Arc::clone(&log);
         let order = std::thread::spawn(move || {
-            drop(done.send([ordered(&ordering, 2), ordered(&ordering, 1), ordered(&ordering, 3)]));
+            let _ = done.send([2, 1, 3].map(|id| ordered(&ordering, id)));
         });
         let sequences = told.recv_timeout(Duration::from_secs(30));
         gate.set(false);

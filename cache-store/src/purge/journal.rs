@@ -414,7 +414,11 @@ mod tests {
         assert!(journal.append(3, batch(6, 1, 100)).expect("a disk that is well"));
         let (_, found) = opened(&files);
         let nths: Vec<_> = found.batches.iter().map(|batch| batch.nth).collect();
-        assert_eq!((nths, found.is_doubtful), ((1..=6).collect(), false), "a start passes over what is known");
+        assert_eq!(
+            (nths, found.is_doubtful),
+            ((1..=6).collect(), false),
+            "a start passes over what is known"
+        );
         journal.taken_over(count);
         assert_eq!(journal.pending().1, 6, "what was taken over before says nothing new");
         journal.taken_over(6);
