@@ -85,7 +85,10 @@ fn another_log_in_the_place_of_ours_is_not_written_to() {
     assert!(refused.contains("vanished"), "{refused}");
     drop(log);
     let Opened { log, is_new } = opened(&files);
-    assert!(is_new && log.identity() != theirs, "what is there may not be all: it goes on under another name");
+    assert!(
+        is_new && log.identity() != theirs,
+        "what is there may not be all: it goes on under another name"
+    );
     assert_eq!(numbers(&log, 0, 9), [1, 2], "and nothing was added to it");
 }
 
@@ -165,7 +168,11 @@ fn a_damaged_row_counts_among_those_asked_for() {
         transaction.commit().expect("a disk that is well");
     }
     assert_eq!(order(&log, 3), Ok(3));
-    assert_eq!(numbers(&log, 0, 2), [1], "two rows were looked at: whoever follows asks again behind the second");
+    assert_eq!(
+        numbers(&log, 0, 2),
+        [1],
+        "two rows were looked at: whoever follows asks again behind the second"
+    );
     assert_eq!(numbers(&log, 2, 2), [3]);
 }
 
