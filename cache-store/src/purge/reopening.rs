@@ -11,7 +11,7 @@ use crate::tiers::files::{Files, Torn, torn::Faults};
 use crate::timestamp::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const BLOCK: u64 = 4096;
+const BLOCK: usize = 4096;
 
 fn purge(id: u128) -> Purge {
     Purge { id, at: NOW, soft: false, scopes: vec![Scope::Tag(format!("tag-{id}").into())] }
@@ -133,7 +133,7 @@ fn a_block_that_was_lost_is_told_from_an_end() {
     }
     drop(log);
     let journal = files.open(journal::NAME).expect("it is there");
-    journal.write_at(&[0; BLOCK as usize], BLOCK).expect("a disk that is well");
+    journal.write_at(&[0; BLOCK], BLOCK as u64).expect("a disk that is well");
     let Opened { log, is_new } = opened(&files);
     assert!(is_new, "zeros where the second batch was look like an end, but a third stands behind it");
     assert_eq!(numbers(&log, 0, 9), [1]);
@@ -184,7 +184,7 @@ fn without_room_for_a_journal_the_database_has_it_at_once() {
     log.tend_file().expect("a disk that is well");
     drop(log);
     files.remove(journal::NAME).and_then(|()| files.sync_directory("")).expect("it is there");
-    let capacity_bytes = Some(files.stored_bytes() + 16 * BLOCK);
+    let capacity_bytes = Some(files.stored_bytes() + 16 * BLOCK as u64);
     files.faults(Faults { capacity_bytes, ..Faults::default() });
     let Opened { log, is_new } = opened(&files);
     assert!(is_new, "what the journal said is gone");
