@@ -10,97 +10,36 @@
 //! ```
 //!
 //! Ends by itself, whatever becomes of its client. What it found is told to the client that caused it, if that is still there, through a
-//! [`Led`]; followers learn of it through the fill.
+//! [`Led`] (`led.rs`); followers learn of it through the fill. What an answer says about something stored is `about.rs`'s, which
+//! of its fields are kept and which go on `kept.rs`'s.
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_store::body::Reader;
-use cache_store::coalesce::{self, Fill, FillHead, Streaming, Writing};
-use cache_store::entry::{Parts, StoredResponse};
+use cache_store::coalesce::{self, Fill, FillHead, Writing};
+use cache_store::entry::StoredResponse;
 use cache_store::large;
-use cache_store::lookup::{Hit, Why};
+use cache_store::lookup::Why;
 use cache_store::rules::partial::{self, Answer, Held, Part};
-use cache_store::rules::policy::SURROGATE_CONTROL;
-use cache_store::rules::retained::{hop_by_hop, retained};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
 use cache_store::rules::{NotStored, ResponseHead, Storable, stale, storable, update};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
-use super::slices;
+use super::about::{combine, confirm, slice};
+use super::kept::{is_plain, kept_fields, sent_fields, take_tags, with_via};
+use super::led::{Led, Through, Told};
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
-use crate::origin::parent::proof::{OURS, TIER, Word, remove_ours};
+use crate::origin::parent::proof::Word;
 use crate::origin::{Answer as OriginAnswer, Failed, OriginBody, OriginError};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
-use crate::respond::response::{CacheOutcome, Outcome, Response};
-
-/// What a leader found, for the client that caused the fetch.
-pub(super) enum Led {
-    /// It is being stored; `reader` holds the place until the client's own reader is there.
-    Streaming { streaming: Arc<Streaming>, reader: Option<Reader>, told: Told },
-    /// It is stored; `confirmed` by a 304.
-    Stored { hit: Hit, told: Told, confirmed: bool },
-    /// It is for this client only.
-    Through(Box<Through>),
-    /// There is none.
-    Failed(Failure),
-}
-
-/// An answer that is not stored.
-pub(super) struct Through {
-    pub(super) answer: Box<OriginAnswer>,
-    pub(super) told: Told,
-    pub(super) fields: HeaderMap,
-    pub(super) why_not: Option<&'static str>,
-}
-
-/// What the log says about an origin's answer.
-#[derive(Clone)]
-pub(super) struct Told {
-    pub(super) status: u16,
-    pub(super) pool: Arc<str>,
-    pub(super) origin: Arc<str>,
-    pub(super) origin_micros: u64,
-    /// What caches before this one said in `Cache-Status`.
-    pub(super) upstream: Option<HeaderValue>,
-}
-
-impl Told {
-    pub(super) fn of(answer: &OriginAnswer) -> Self {
-        Self {
-            status: answer.status.as_u16(),
-            pool: Arc::clone(&answer.pool),
-            origin: Arc::clone(&answer.origin),
-            origin_micros: answer.origin_micros,
-            upstream: joined_values(&answer.fields, &CACHE_STATUS),
-        }
-    }
-
-    pub(super) fn outcome(
-        self,
-        cache: CacheOutcome,
-        reason: Option<&'static str>,
-        ttl: Option<i64>,
-    ) -> Outcome {
-        let mut outcome = Outcome { cache, reason, ttl, ..Outcome::default() };
-        self.add_to(&mut outcome);
-        outcome
-    }
-
-    pub(super) fn add_to(self, outcome: &mut Outcome) {
-        outcome.pool = Some(self.pool);
-        outcome.origin = Some(self.origin);
-        outcome.origin_micros = Some(self.origin_micros);
-    }
-}
+use crate::respond::response::Response;
 
 /// How the origin is asked.
 enum Plan {
@@ -281,18 +220,6 @@ pub(super) fn without_conditions(walk: &Walk) -> Sent {
     Sent::without_conditions(Arc::clone(&walk.forward))
 }
 
-/// The values of a list field as one.
-fn joined_values(fields: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut joined = Vec::new();
-    for (nth, value) in fields.get_all(name).iter().enumerate() {
-        if nth > 0 {
-            joined.extend_from_slice(b", ");
-        }
-        joined.extend_from_slice(value.as_bytes());
-    }
-    HeaderValue::from_bytes(&joined).ok().filter(|value| !value.is_empty())
-}
-
 fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
     failed_with(walk, fill, led, Failure::from(error.cause));
 }
@@ -303,196 +230,18 @@ fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failu
     send(led, Led::Failed(failure));
 }
 
-fn send(led: Option<oneshot::Sender<Led>>, word: Led) {
+pub(super) fn send(led: Option<oneshot::Sender<Led>>, word: Led) {
     if let Some(led) = led {
         // The client may have left; the fill is what counts.
         drop(led.send(word));
     }
 }
 
-type Again = (Fill, Option<oneshot::Sender<Led>>);
-
-/// A 304: the stored response it is about, with the news in its head.
-fn confirm(
-    walk: &Walk,
-    fill: Fill,
-    answer: &OriginAnswer,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let asked: Vec<Validators> =
-        fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
-    let confirmed = update::confirmed(&answer.fields, &asked);
-    let Some(stored) = confirmed.first().and_then(|nth| fill.candidates.get(*nth)).cloned() else {
-        return Err((fill, led));
-    };
-    let mut fields = update::merged(&stored.fields(), &answer.fields);
-    let tags = take_tags(&mut fields);
-    let head = ResponseHead { status: stored.status(), fields: &fields };
-    let judged = judge(walk, &head, answer);
-    let told = Told::of(answer);
-    let mut parts = stored.to_parts();
-    if !tags.is_empty() {
-        parts.tags = tags;
-    }
-    match judged {
-        Ok(Storable { freshness, vary, strip }) => {
-            parts.fields = kept_fields(walk, fields, &strip, answer);
-            parts.freshness = freshness;
-            parts.vary = vary;
-            parts.epoch = fill.epoch();
-            let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true });
-        }
-        Err(why) => {
-            // Confirmed for this client, but no longer to be kept.
-            parts.fields = kept_fields(walk, fields, &[], answer);
-            parts.epoch = fill.epoch();
-            walk.edge.store.outdate(walk.key, &stored);
-            fill.uncacheable(walk.edge.clock.now());
-            let once = Arc::new(StoredResponse::new(parts));
-            tracing::debug!(reason = why.as_str(), "a confirmed response may no longer be stored");
-            send(led, Led::Stored { hit: Hit { stored: once, stale: None }, told, confirmed: true });
-        }
-    }
-    Ok(())
-}
-
-/// A 206 with the rest of what is stored in part.
-async fn combine(
-    walk: &Walk,
-    fill: Fill,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
-    let old = stored.fields();
-    let head = ResponseHead { status: answer.status, fields: &answer.fields };
-    let (Some(held), Some(range)) = (stored.held(), partial::content_range(&answer.fields)) else {
-        return Err((fill, led));
-    };
-    if !partial::may_combine(&old, &head) || range.span.length() > walk.edge.store.entry_bytes_max() {
-        return Err((fill, led));
-    }
-    let mut pieces = Vec::new();
-    let mut length = 0;
-    while let Some(piece) = answer.body.next().await {
-        let Ok(piece) = piece else { return Err((fill, led)) };
-        length += piece.len() as u64;
-        if length > range.span.length() {
-            return Err((fill, led));
-        }
-        pieces.push(piece);
-    }
-    let mut whole = held.clone();
-    let part = Part::of(range, length, walk.policy.rules.short_part);
-    let Some(part) = part.filter(|part| whole.add(*part)) else { return Err((fill, led)) };
-    let body = joined(&stored, held, &whole, part, &pieces);
-    let mut fields = update::merged(&old, &answer.fields);
-    let tags = take_tags(&mut fields);
-    fields.remove(header::CONTENT_RANGE);
-    let head = ResponseHead { status: StatusCode::OK, fields: &fields };
-    let told = Told::of(&answer);
-    match judge(walk, &head, &answer) {
-        Ok(Storable { freshness, vary, strip }) => {
-            let parts = Parts {
-                status: StatusCode::OK,
-                fields: kept_fields(walk, fields, &strip, &answer),
-                body,
-                large: None,
-                freshness,
-                vary,
-                tags,
-                held: (!whole.is_whole()).then_some(whole),
-                epoch: fill.epoch(),
-            };
-            let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-            Ok(())
-        }
-        Err(_) => Err((fill, led)),
-    }
-}
-
-/// A 206 with the chunks around what the client wants.
-async fn slice(
-    walk: &Walk,
-    fill: Fill,
-    asked: &Range<u64>,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(range) = partial::content_range(&answer.fields) else { return Err((fill, led)) };
-    let (Some(complete), Some(length)) = (range.complete, answer.length) else { return Err((fill, led)) };
-    if length != range.span.length() || range.span.first() != asked.start {
-        return Err((fill, led));
-    }
-    if length == complete {
-        // All there is: as good as if the whole had been asked for.
-        answer.status = StatusCode::OK;
-        answer.fields.remove(header::CONTENT_RANGE);
-        Box::pin(take(walk, fill, answer, led)).await;
-        return Ok(());
-    }
-    // Whole chunks of it, or the body's end.
-    let end = if range.span.end() == complete { complete } else { large::chunks_before(range.span.end()) };
-    let mut fields = answer.fields.clone();
-    let tags = take_tags(&mut fields);
-    fields.remove(header::CONTENT_RANGE);
-    let judged = judge(walk, &ResponseHead { status: StatusCode::OK, fields: &fields }, &answer);
-    let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
-    let parts = Parts {
-        status: StatusCode::OK,
-        fields: kept_fields(walk, fields, &strip, &answer),
-        body: Vec::new(),
-        large: None,
-        freshness,
-        vary,
-        tags,
-        held: None,
-        epoch: fill.epoch(),
-    };
-    let Some((stored, slice)) = fill.adopt(parts, complete, asked.start..end) else {
-        return Err((fill, led));
-    };
-    let Ok(writing) = slice.begin(asked.start, &walk.edge.store, STREAM_WINDOW_BYTES as u64) else {
-        return Err((fill, led));
-    };
-    let told = Told::of(&answer);
-    fill.settled(&stored);
-    send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-    slices::bring(walk, answer.body, writing, length).await;
-    Ok(())
-}
-
-/// The bytes of `whole`, taken from what was held and from the new part.
-fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces: &[Bytes]) -> Vec<Bytes> {
-    let new = pieces.concat();
-    let mut body = Vec::new();
-    for span in whole.spans() {
-        let mut at = span.first();
-        while at <= span.last() {
-            let taken = if part.span.first() <= at && at <= part.span.last() {
-                let from = usize::try_from(at - part.span.first()).unwrap_or(usize::MAX);
-                at = part.span.last() + 1;
-                vec![Bytes::copy_from_slice(new.get(from..).unwrap_or_default())]
-            } else {
-                let Some(old) = held.spans().iter().find(|old| old.first() <= at && at <= old.last()) else {
-                    break;
-                };
-                let end =
-                    if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
-                let Some(wanted) = partial::Span::new(at, end) else { break };
-                at = end + 1;
-                crate::respond::held_slice(stored, held, wanted)
-            };
-            body.extend(taken);
-        }
-    }
-    body
-}
+/// A fill that the answer did not end.
+pub(super) type Again = (Fill, Option<oneshot::Sender<Led>>);
 
 /// Everything else: an answer with a body of its own.
-async fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>, led: Option<oneshot::Sender<Led>>) {
+pub(super) async fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>, led: Option<oneshot::Sender<Led>>) {
     let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
     if let Some((writing, body)) = begin(walk, fill, answer, led) {
         // Boxed: what is not stored needs none of it.
@@ -687,124 +436,5 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
     );
 }
 
-/// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
-fn kept_fields(
-    walk: &Walk,
-    fields: HeaderMap,
-    strip: &[http::HeaderName],
-    answer: &OriginAnswer,
-) -> HeaderMap {
-    let mut kept = without(fields, strip);
-    kept.remove(SURROGATE_CONTROL);
-    remove_ours(&mut kept);
-    if !kept.contains_key(header::DATE) {
-        let received = walk.edge.clock.wall().minus(walk.edge.clock.now().since(answer.received_at));
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(received.as_millis());
-        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(at)) {
-            kept.insert(header::DATE, date);
-        }
-    }
-    with_via(walk, kept)
-}
-
-/// The fields of an answer that goes around the cache.
-pub(super) fn fields_on(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if is_plain(&fields) {
-        return with_via(walk, fields);
-    }
-    let tags = take_tags(&mut fields);
-    sent_fields(walk, fields, &tags)
-}
-
-/// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
-    let mut sent = without(fields, &[]);
-    if walk.for_node() {
-        sent.remove(TIER);
-        if let Ok(tags) = HeaderValue::from_str(&tags.join(" "))
-            && !tags.is_empty()
-        {
-            sent.insert(SURROGATE_KEY, tags);
-        }
-    } else {
-        sent.remove(SURROGATE_CONTROL);
-        remove_ours(&mut sent);
-    }
-    with_via(walk, sent)
-}
-
-/// Whether no field is there that a cache takes out of an answer, or writes anew. Nearly all answers are so.
-fn is_plain(fields: &HeaderMap) -> bool {
-    !fields.keys().any(|name| {
-        name.as_str().starts_with(OURS)
-            || matches!(name.as_str(), "surrogate-control" | "cache-status")
-            || hop_by_hop(name)
-            || is_tag_field(name)
-    })
-}
-
-fn is_tag_field(name: &HeaderName) -> bool {
-    TAG_FIELDS.contains(&name.as_str())
-}
-
-/// Without hop-by-hop fields and those in `strip`, nor what is written anew with our member behind it; copied only where one
-/// of them is there.
-fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
-    let goes = |name: &HeaderName| hop_by_hop(name) || *name == CACHE_STATUS || strip.contains(name);
-    if !fields.keys().any(goes) {
-        return fields;
-    }
-    let mut left = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in retained(&fields, strip) {
-        if *name != CACHE_STATUS {
-            left.append(name.clone(), value.clone());
-        }
-    }
-    left
-}
-
-/// With our member of `Via`, where it is not there yet.
-fn with_via(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if let Some(ours) = &walk.edge.via
-        && !fields.get_all(header::VIA).iter().any(|via| via == ours)
-    {
-        fields.append(header::VIA, ours.clone());
-    }
-    fields
-}
-
-/// What a node of this name adds to the `Via` of a response.
-pub(crate) fn via(node: &str) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node.as_bytes()].concat())).ok()
-}
-
-/// Takes the surrogate keys out of a head: they are for caches, not for clients.
-fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
-    if !fields.keys().any(is_tag_field) {
-        return Box::default();
-    }
-    let mut tags: Vec<Box<str>> = Vec::new();
-    for name in TAG_FIELDS {
-        for value in fields.get_all(name) {
-            let Ok(text) = value.to_str() else { continue };
-            for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
-                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX {
-                    tags.push(tag.into());
-                }
-            }
-        }
-        fields.remove(name);
-    }
-    tags.into()
-}
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
-/// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
-const VIA_VERSION: &[u8] = b"1.1 ";
-const TAG_FIELDS: [&str; 7] =
-    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 /// Tags of a response that is stored.
 const TAGS_MAX: usize = 512;
-/// Bytes of a tag; no purge names a longer one.
-const TAG_BYTES_MAX: usize = purge_api::limits::TAG_BYTES_MAX;

@@ -17,6 +17,7 @@
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod about;
 mod answer;
 mod arm;
 mod child;
@@ -25,7 +26,9 @@ mod explain;
 mod fetch;
 mod finish;
 mod guarded;
+mod kept;
 mod leading;
+mod led;
 mod mirror;
 mod nodes;
 mod pass;
@@ -37,7 +40,7 @@ mod upgrade;
 mod walk;
 
 pub use crawl::Crawlers;
-pub(crate) use fetch::via;
+pub(crate) use kept::via;
 pub use mirror::Mirrors;
 pub use purging::Purging;
 pub use refresh::Refreshes;
@@ -88,8 +91,8 @@ use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use arm::marked;
-use fetch::Led;
 use finish::{Finish, Tier, from, tagged};
+use led::Led;
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.

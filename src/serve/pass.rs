@@ -15,7 +15,9 @@ use cache_store::rules::invalidate::{invalidated, is_safe};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::crawl::Place;
-use super::fetch::{self, Through, Told, fields_on};
+use super::fetch;
+use super::kept::fields_on;
+use super::led::{Through, Told};
 use super::reads;
 use super::walk::Walk;
 use crate::listener::request::Scheme;

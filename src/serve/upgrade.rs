@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::fetch::{Through, Told, fields_on};
+use super::kept::fields_on;
+use super::led::{Through, Told};
 use super::pass;
 use super::walk::Walk;
 use crate::config::limits::UPGRADE_BYTES_MAX;
