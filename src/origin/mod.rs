@@ -26,6 +26,7 @@ mod hedge;
 mod hold;
 mod limiter;
 mod line;
+mod outgoing;
 pub mod parent;
 mod pool;
 mod preface;
