@@ -18,6 +18,7 @@ mod connect;
 mod connection;
 mod connections;
 mod error;
+pub(crate) mod fields;
 pub mod forward;
 pub(crate) mod framing;
 mod h2;
@@ -50,7 +51,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 pub use self::body::OriginBody;
 pub use self::choose::Stands;
@@ -58,6 +59,7 @@ pub use self::connect::TlsSetupError;
 pub(crate) use self::connect::unfit_identity;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
+pub use self::fields::ResponseFields;
 use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
@@ -117,9 +119,7 @@ pub struct Answer {
     /// The final status.
     pub status: StatusCode,
     /// Its fields, without hop-by-hop ones and without framing.
-    pub fields: HeaderMap,
-    /// Whether one of them may be of those that nodes of a tier tell each other.
-    pub(crate) may_have_ours: bool,
+    pub fields: ResponseFields,
     /// The body.
     pub body: OriginBody,
     /// How its end is known.

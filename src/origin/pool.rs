@@ -302,7 +302,6 @@ impl Pool {
                     return Ok(Box::new(Answer {
                         status: received.status,
                         fields: received.fields,
-                        may_have_ours: received.may_have_ours,
                         body: OriginBody::new(here, open, received_at),
                         framing,
                         length,

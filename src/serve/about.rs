@@ -36,11 +36,12 @@ pub(super) fn confirm(
 ) -> Result<(), Again> {
     let asked: Vec<Validators> =
         fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
-    let confirmed = update::confirmed(&answer.fields, &asked);
+    let news = answer.fields.to_map();
+    let confirmed = update::confirmed(&news, &asked);
     let Some(stored) = confirmed.first().and_then(|nth| fill.candidates.get(*nth)).cloned() else {
         return Err((fill, led));
     };
-    let mut fields = update::merged(&stored.fields(), &answer.fields);
+    let mut fields = update::merged(&stored.fields(), &news);
     let tags = take_tags(&mut fields);
     let head = ResponseHead { status: stored.status(), fields: &fields };
     let judged = judge(walk, &head, answer);
@@ -80,9 +81,9 @@ pub(super) async fn combine(
     led: Option<oneshot::Sender<Led>>,
 ) -> Result<(), Again> {
     let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
-    let old = stored.fields();
-    let head = ResponseHead { status: answer.status, fields: &answer.fields };
-    let (Some(held), Some(range)) = (stored.held(), partial::content_range(&answer.fields)) else {
+    let (old, news) = (stored.fields(), answer.fields.to_map());
+    let head = ResponseHead { status: answer.status, fields: &news };
+    let (Some(held), Some(range)) = (stored.held(), partial::content_range(&news)) else {
         return Err((fill, led));
     };
     if !partial::may_combine(&old, &head) || range.span.length() > walk.edge.store.entry_bytes_max() {
@@ -102,7 +103,7 @@ pub(super) async fn combine(
     let part = Part::of(range, length, walk.policy.rules.short_part);
     let Some(part) = part.filter(|part| whole.add(*part)) else { return Err((fill, led)) };
     let body = joined(&stored, held, &whole, part, &pieces);
-    let mut fields = update::merged(&old, &answer.fields);
+    let mut fields = update::merged(&old, &news);
     let tags = take_tags(&mut fields);
     fields.remove(header::CONTENT_RANGE);
     let head = ResponseHead { status: StatusCode::OK, fields: &fields };
@@ -144,13 +145,13 @@ pub(super) async fn slice(
     if length == complete {
         // All there is: as good as if the whole had been asked for.
         answer.status = StatusCode::OK;
-        answer.fields.remove(header::CONTENT_RANGE);
+        answer.fields.retain(|name| name != header::CONTENT_RANGE.as_str().as_bytes());
         Box::pin(take(walk, fill, answer, led)).await;
         return Ok(());
     }
     // Whole chunks of it, or the body's end.
     let end = if range.span.end() == complete { complete } else { large::chunks_before(range.span.end()) };
-    let mut fields = answer.fields.clone();
+    let mut fields = answer.fields.to_map();
     let tags = take_tags(&mut fields);
     fields.remove(header::CONTENT_RANGE);
     let judged = judge(walk, &ResponseHead { status: StatusCode::OK, fields: &fields }, &answer);

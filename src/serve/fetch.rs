@@ -24,12 +24,12 @@ use cache_store::large;
 use cache_store::lookup::Why;
 use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
-use cache_store::rules::{NotStored, ResponseHead, Storable, stale, storable, update};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use cache_store::rules::{Fields, NotStored, ResponseHead, Storable, stale, storable, update};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::about::{combine, confirm, slice};
-use super::kept::{is_plain, kept_fields, sent_fields, take_tags, with_via};
+use super::kept::{fields_on, kept_fields, tags_of, take_tags};
 use super::led::{Led, Through, Told};
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
@@ -79,7 +79,7 @@ pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender
     let unfit = match (answer.status, &plan) {
         // A part of another version than the client has one of.
         (StatusCode::PARTIAL_CONTENT, Plan::Range | Plan::Slice(_))
-            if !if_range_holds(&walk.head(), &answer.fields) =>
+            if !if_range_holds(&walk.head(), &answer.fields.to_map()) =>
         {
             Err((fill, led))
         }
@@ -270,43 +270,38 @@ fn begin(
         return None;
     }
     let told = Told::of(&answer);
-    let mut fields = std::mem::take(&mut answer.fields);
-    let is_plain = is_plain(&fields);
-    let tags = if is_plain { Box::default() } else { take_tags(&mut fields) };
-    let sent = |fields, tags: &[Box<str>]| {
-        if is_plain { with_via(walk, fields) } else { sent_fields(walk, fields, tags) }
-    };
     if walk.method == Method::HEAD {
-        head_answered(walk, &fill, &answer, &fields);
+        head_answered(walk, &fill, &answer);
         fill.uncacheable(now);
-        let fields = sent(fields, &tags);
-        send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: None })));
+        fields_on(walk, &mut answer.fields);
+        send(led, Led::Through(Box::new(Through { answer, told, why_not: None })));
         return None;
     }
-    let head = ResponseHead { status: answer.status, fields: &fields };
+    let head = ResponseHead { status: answer.status, fields: &answer.fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
         // An error is told as a page, and has a lifetime of its own.
-        if answer.status.is_success() && !walk.is_of_its_kind(&fields) {
+        if answer.status.is_success() && !walk.is_of_its_kind(&answer.fields) {
             return Err("ending");
         }
+        let tags = if answer.fields.has_special() { tags_of(&answer.fields) } else { Box::default() };
         // A purge by one that is not kept would miss it.
         if tags.len() > TAGS_MAX {
             return Err("too-many-tags");
         }
-        Ok(storable)
+        Ok((storable, tags))
     });
     let held = match (&judged, answer.status) {
         (Ok(_), StatusCode::PARTIAL_CONTENT) => {
-            held_by(walk, &answer, &fields).map(Some).ok_or("content-range")
+            held_by(walk, &answer).map(Some).ok_or("content-range")
         }
         (Ok(_), _) => Ok(None),
         (Err(why), _) => Err(*why),
     };
-    let (storable, held) = match (judged, held) {
-        (Ok(storable), Ok(held)) => (storable, held),
+    let (storable, tags, held) = match (judged, held) {
+        (Ok((storable, tags)), Ok(held)) => (storable, tags, held),
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
             if answer.status != StatusCode::PARTIAL_CONTENT
@@ -317,11 +312,13 @@ fn begin(
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent(fields, &tags);
-            send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: Some(why) })));
+            fields_on(walk, &mut answer.fields);
+            send(led, Led::Through(Box::new(Through { answer, told, why_not: Some(why) })));
             return None;
         }
     };
+    let mut fields = answer.fields.to_map();
+    take_tags(&mut fields);
     let fields = kept_fields(walk, fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
@@ -386,7 +383,7 @@ fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
 
 pub(super) fn judge(
     walk: &Walk,
-    head: &ResponseHead<'_>,
+    head: &ResponseHead<'_, impl Fields>,
     answer: &OriginAnswer,
 ) -> Result<Storable, NotStored> {
     let mut request = walk.head();
@@ -404,14 +401,16 @@ pub(super) fn judge(
     )
 }
 
-fn held_by(walk: &Walk, answer: &OriginAnswer, fields: &HeaderMap) -> Option<Held> {
-    let range = partial::content_range(fields)?;
+fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
+    let range = partial::content_range(&answer.fields)?;
     Some(Held::new(Part::of(range, answer.length?, walk.policy.rules.short_part)?))
 }
 
 /// An answer to HEAD updates or outdates what is stored for GET.
-fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &HeaderMap) {
+fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer) {
     let Some(stored) = &fill.stored else { return };
+    let mut fields = answer.fields.to_map();
+    take_tags(&mut fields);
     let mut described = fields.clone();
     if let Some(length) = answer.length {
         // Framing is taken out of an answer's fields; here it says something about the content.
@@ -423,7 +422,7 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
         stored,
         &head,
         || {
-            let merged = update::merged(&stored.fields(), fields);
+            let merged = update::merged(&stored.fields(), &fields);
             let storable =
                 judge(walk, &ResponseHead { status: stored.status(), fields: &merged }, answer).ok()?;
             let mut parts = stored.to_parts();

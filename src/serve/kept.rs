@@ -6,24 +6,46 @@
 //! Invariant: what is for caches alone never reaches a client; a node of the tier gets it. RFC 9110 §7.6.3, RFC 9111 §3.1.
 
 use bytes::Bytes;
+use cache_store::rules;
 use cache_store::rules::policy::SURROGATE_CONTROL;
 use cache_store::rules::retained::{hop_by_hop, retained};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::walk::Walk;
-use crate::origin::Answer;
+use crate::origin::fields::{TAG_FIELDS, is_tag_field};
 use crate::origin::parent::proof::{OURS, TIER, remove_ours};
+use crate::origin::{Answer, ResponseFields};
 
-/// The values of a list field as one.
-pub(super) fn joined_values(fields: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut joined = Vec::new();
-    for (nth, value) in fields.get_all(name).iter().enumerate() {
-        if nth > 0 {
-            joined.extend_from_slice(b", ");
+/// The fields of an answer that goes around the cache. A node gets what was meant for caches: it judges for itself.
+pub(super) fn fields_on(walk: &Walk, fields: &mut ResponseFields) {
+    if fields.has_special() {
+        let tags = if walk.for_node() { tags_of(fields).join(" ") } else { String::new() };
+        fields.retain(|name| goes_on(name, walk.for_node()));
+        if !tags.is_empty() {
+            fields.push(SURROGATE_KEY.as_bytes(), tags.as_bytes());
         }
-        joined.extend_from_slice(value.as_bytes());
     }
-    HeaderValue::from_bytes(&joined).ok().filter(|value| !value.is_empty())
+    if let Some(ours) = &walk.edge.via
+        && !fields.named(header::VIA.as_str()).any(|via| via == ours.as_bytes())
+    {
+        fields.push(header::VIA.as_str().as_bytes(), ours.as_bytes());
+    }
+}
+
+/// Whether a field of this name, in lower case, goes on as it came: to a node of the tier, or to a client.
+fn goes_on(name: &[u8], to_node: bool) -> bool {
+    let is_written_anew = is_tag_field(name) || name == CACHE_STATUS.as_bytes() || name == TIER.as_str().as_bytes();
+    let is_for_caches = name == SURROGATE_CONTROL.as_str().as_bytes() || name.starts_with(OURS.as_bytes());
+    !is_written_anew && (to_node || !is_for_caches)
+}
+
+/// What caches before this one said in `Cache-Status`, as one line.
+pub(super) fn said_before(fields: &ResponseFields) -> Option<Box<[u8]>> {
+    if !fields.has_special() {
+        return None;
+    }
+    let lines: Vec<&[u8]> = fields.named(CACHE_STATUS).collect();
+    Some(lines.join(&b", "[..])).filter(|joined| !joined.is_empty()).map(Vec::into_boxed_slice)
 }
 
 /// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
@@ -43,47 +65,12 @@ pub(super) fn kept_fields(
             kept.insert(header::DATE, date);
         }
     }
-    with_via(walk, kept)
-}
-
-/// The fields of an answer that goes around the cache.
-pub(super) fn fields_on(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if is_plain(&fields) {
-        return with_via(walk, fields);
+    if let Some(ours) = &walk.edge.via
+        && !kept.get_all(header::VIA).iter().any(|via| via == ours)
+    {
+        kept.append(header::VIA, ours.clone());
     }
-    let tags = take_tags(&mut fields);
-    sent_fields(walk, fields, &tags)
-}
-
-/// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-pub(super) fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
-    let mut sent = without(fields, &[]);
-    if walk.for_node() {
-        sent.remove(TIER);
-        if let Ok(tags) = HeaderValue::from_str(&tags.join(" "))
-            && !tags.is_empty()
-        {
-            sent.insert(SURROGATE_KEY, tags);
-        }
-    } else {
-        sent.remove(SURROGATE_CONTROL);
-        remove_ours(&mut sent);
-    }
-    with_via(walk, sent)
-}
-
-/// Whether no field is there that a cache takes out of an answer, or writes anew. Nearly all answers are so.
-pub(super) fn is_plain(fields: &HeaderMap) -> bool {
-    !fields.keys().any(|name| {
-        name.as_str().starts_with(OURS)
-            || matches!(name.as_str(), "surrogate-control" | "cache-status")
-            || hop_by_hop(name)
-            || is_tag_field(name)
-    })
-}
-
-fn is_tag_field(name: &HeaderName) -> bool {
-    TAG_FIELDS.contains(&name.as_str())
+    kept
 }
 
 /// Without hop-by-hop fields and those in `strip`, nor what is written anew with our member behind it; copied only where one
@@ -102,46 +89,42 @@ fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
     left
 }
 
-/// With our member of `Via`, where it is not there yet.
-pub(super) fn with_via(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if let Some(ours) = &walk.edge.via
-        && !fields.get_all(header::VIA).iter().any(|via| via == ours)
-    {
-        fields.append(header::VIA, ours.clone());
-    }
-    fields
-}
-
 /// What a node of this name adds to the `Via` of a response.
 pub(crate) fn via(node: &str) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node.as_bytes()].concat())).ok()
 }
 
-/// Takes the surrogate keys out of a head: they are for caches, not for clients.
+/// Takes the tags out of a head: they are for caches, not for clients.
 pub(super) fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
-    if !fields.keys().any(is_tag_field) {
+    if !fields.keys().any(|name| is_tag_field(name.as_str().as_bytes())) {
         return Box::default();
     }
-    let mut tags: Vec<Box<str>> = Vec::new();
+    let tags = tags_of(fields);
     for name in TAG_FIELDS {
-        for value in fields.get_all(name) {
-            let Ok(text) = value.to_str() else { continue };
+        fields.remove(name);
+    }
+    tags
+}
+
+/// The tags under which a response can be purged.
+pub(super) fn tags_of(fields: &impl rules::Fields) -> Box<[Box<str>]> {
+    let mut tags: Vec<Box<str>> = Vec::new();
+    for name in TAG_FIELDS.map(HeaderName::from_static) {
+        for value in fields.values(&name).filter(|value| value.is_ascii()) {
+            let Ok(text) = std::str::from_utf8(value) else { continue };
             for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
                 if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX {
                     tags.push(tag.into());
                 }
             }
         }
-        fields.remove(name);
     }
     tags.into()
 }
 
-pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+const CACHE_STATUS: &str = "cache-status";
+const SURROGATE_KEY: &str = "surrogate-key";
 /// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
 const VIA_VERSION: &[u8] = b"1.1 ";
-const TAG_FIELDS: [&str; 7] =
-    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 /// Bytes of a tag; no purge names a longer one.
 const TAG_BYTES_MAX: usize = purge_api::limits::TAG_BYTES_MAX;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use cache_store::body::Reader;
 use cache_store::coalesce::Streaming;
 use cache_store::lookup::Hit;
-use http::{HeaderMap, HeaderValue};
 
-use super::kept::{CACHE_STATUS, joined_values};
+use super::kept::said_before;
 use crate::origin::Answer;
 use crate::respond::failure::Failure;
 use crate::respond::response::{CacheOutcome, Outcome};
@@ -24,11 +23,10 @@ pub(super) enum Led {
     Failed(Failure),
 }
 
-/// An answer that is not stored.
+/// An answer that is not stored, with the fields that go on.
 pub(super) struct Through {
     pub(super) answer: Box<Answer>,
     pub(super) told: Told,
-    pub(super) fields: HeaderMap,
     pub(super) why_not: Option<&'static str>,
 }
 
@@ -39,8 +37,8 @@ pub(super) struct Told {
     pub(super) pool: Arc<str>,
     pub(super) origin: Arc<str>,
     pub(super) origin_micros: u64,
-    /// What caches before this one said in `Cache-Status`.
-    pub(super) upstream: Option<HeaderValue>,
+    /// What caches before this one said in `Cache-Status`, as one line.
+    pub(super) upstream: Option<Box<[u8]>>,
 }
 
 impl Told {
@@ -50,7 +48,7 @@ impl Told {
             pool: Arc::clone(&answer.pool),
             origin: Arc::clone(&answer.origin),
             origin_micros: answer.origin_micros,
-            upstream: joined_values(&answer.fields, &CACHE_STATUS),
+            upstream: said_before(&answer.fields),
         }
     }
 

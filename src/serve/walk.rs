@@ -13,7 +13,7 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::Method;
 use parking_lot::Mutex;
 
 use super::crawl::{Class, Place};
@@ -25,10 +25,10 @@ use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme
 use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
-use crate::origin::parent::proof::remove_ours;
+use crate::origin::parent::proof::{OURS, remove_ours};
 use crate::origin::parent::{Footing, Wanted};
 use crate::origin::steer::{Itinerary, Visitor};
-use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
+use crate::origin::{Answer, Ask, Failed, OriginError, ResponseFields, Surplus};
 use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
@@ -296,12 +296,12 @@ impl Walk {
     }
 
     /// Whether what it is answered with is of the kind that its route was chosen for.
-    pub(super) fn is_of_its_kind(&self, fields: &HeaderMap) -> bool {
+    pub(super) fn is_of_its_kind(&self, fields: &ResponseFields) -> bool {
         if !self.by_ending {
             return true;
         }
         let path = self.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        ending::fits(path, fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes))
+        ending::fits(path, fields.named("content-type").next())
     }
 
     /// Whether a node of the tier asks.
@@ -398,8 +398,8 @@ impl Walk {
             // Boxed: few routes have more than one pool.
             Box::pin(self.ask_one_after_another(itinerary, fields)).await?
         };
-        if answer.may_have_ours {
-            remove_ours(&mut answer.fields);
+        if answer.fields.has_special() {
+            answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
         }
         Ok(answer)
     }

@@ -99,10 +99,10 @@ impl CacheControl {
     pub const NO_TRANSFORM: u16 = 1 << 8;
 
     /// Reads every `Cache-Control` line of a response.
-    pub fn of(fields: &http::HeaderMap) -> Self {
+    pub fn of<F: Fields>(fields: &F) -> Self {
         let mut control = Self::default();
-        for line in fields.get_all(header::CACHE_CONTROL) {
-            control.read(line.as_bytes());
+        for line in fields.values(&header::CACHE_CONTROL) {
+            control.read(line);
         }
         control
     }
