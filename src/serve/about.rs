@@ -17,10 +17,10 @@ use cache_store::rules::partial::{self, Held, Part};
 use cache_store::rules::validator::Validators;
 use cache_store::rules::{ResponseHead, Storable, update};
 use http::{StatusCode, header};
-use tokio::sync::oneshot;
 
-use super::fetch::{Again, judge, send, take};
+use super::fetch::{judge, take};
 use super::kept::{kept_fields, take_tags};
+use super::leading::Found;
 use super::led::{Led, Told};
 use super::slices;
 use super::walk::Walk;
@@ -32,14 +32,13 @@ pub(super) fn confirm(
     walk: &Walk,
     fill: Fill,
     answer: &Answer,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
+) -> Result<Found<Led>, Fill> {
     let asked: Vec<Validators> =
         fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
     let news = answer.fields.to_map();
     let confirmed = update::confirmed(&news, &asked);
     let Some(stored) = confirmed.first().and_then(|nth| fill.candidates.get(*nth)).cloned() else {
-        return Err((fill, led));
+        return Err(fill);
     };
     let mut fields = update::merged(&stored.fields(), &news);
     let tags = take_tags(&mut fields);
@@ -57,7 +56,7 @@ pub(super) fn confirm(
             parts.vary = vary;
             parts.epoch = fill.epoch();
             let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true });
+            Ok((Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true }, None))
         }
         Err(why) => {
             // Confirmed for this client, but no longer to be kept.
@@ -67,10 +66,9 @@ pub(super) fn confirm(
             fill.uncacheable(walk.edge.clock.now());
             let once = Arc::new(StoredResponse::new(parts));
             tracing::debug!(reason = why.as_str(), "a confirmed response may no longer be stored");
-            send(led, Led::Stored { hit: Hit { stored: once, stale: None }, told, confirmed: true });
+            Ok((Led::Stored { hit: Hit { stored: once, stale: None }, told, confirmed: true }, None))
         }
     }
-    Ok(())
 }
 
 /// A 206 with the rest of what is stored in part.
@@ -78,30 +76,29 @@ pub(super) async fn combine(
     walk: &Walk,
     fill: Fill,
     mut answer: Box<Answer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
+) -> Result<Found<Led>, Fill> {
+    let Some(stored) = fill.stored.clone() else { return Err(fill) };
     let (old, news) = (stored.fields(), answer.fields.to_map());
     let head = ResponseHead { status: answer.status, fields: &news };
     let (Some(held), Some(range)) = (stored.held(), partial::content_range(&news)) else {
-        return Err((fill, led));
+        return Err(fill);
     };
     if !partial::may_combine(&old, &head) || range.span.length() > walk.edge.store.entry_bytes_max() {
-        return Err((fill, led));
+        return Err(fill);
     }
     let mut pieces = Vec::new();
     let mut length = 0;
     while let Some(piece) = answer.body.next().await {
-        let Ok(piece) = piece else { return Err((fill, led)) };
+        let Ok(piece) = piece else { return Err(fill) };
         length += piece.len() as u64;
         if length > range.span.length() {
-            return Err((fill, led));
+            return Err(fill);
         }
         pieces.push(piece);
     }
     let mut whole = held.clone();
     let part = Part::of(range, length, walk.policy.rules.short_part);
-    let Some(part) = part.filter(|part| whole.add(*part)) else { return Err((fill, led)) };
+    let Some(part) = part.filter(|part| whole.add(*part)) else { return Err(fill) };
     let body = joined(&stored, held, &whole, part, &pieces);
     let mut fields = update::merged(&old, &news);
     let tags = take_tags(&mut fields);
@@ -122,32 +119,29 @@ pub(super) async fn combine(
                 epoch: fill.epoch(),
             };
             let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-            Ok(())
+            Ok((Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false }, None))
         }
-        Err(_) => Err((fill, led)),
+        Err(_) => Err(fill),
     }
 }
 
 /// A 206 with the chunks around what the client wants.
-pub(super) async fn slice(
+pub(super) fn slice(
     walk: &Walk,
     fill: Fill,
     asked: &Range<u64>,
     mut answer: Box<Answer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(range) = partial::content_range(&answer.fields) else { return Err((fill, led)) };
-    let (Some(complete), Some(length)) = (range.complete, answer.length) else { return Err((fill, led)) };
+) -> Result<Found<Led>, Fill> {
+    let Some(range) = partial::content_range(&answer.fields) else { return Err(fill) };
+    let (Some(complete), Some(length)) = (range.complete, answer.length) else { return Err(fill) };
     if length != range.span.length() || range.span.first() != asked.start {
-        return Err((fill, led));
+        return Err(fill);
     }
     if length == complete {
         // All there is: as good as if the whole had been asked for.
         answer.status = StatusCode::OK;
         answer.fields.retain(|name| name != header::CONTENT_RANGE.as_str().as_bytes());
-        Box::pin(take(walk, fill, answer, led)).await;
-        return Ok(());
+        return Ok(take(walk, fill, answer));
     }
     // Whole chunks of it, or the body's end.
     let end = if range.span.end() == complete { complete } else { large::chunks_before(range.span.end()) };
@@ -155,7 +149,7 @@ pub(super) async fn slice(
     let tags = take_tags(&mut fields);
     fields.remove(header::CONTENT_RANGE);
     let judged = judge(walk, &ResponseHead { status: StatusCode::OK, fields: &fields }, &answer);
-    let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
+    let Ok(Storable { freshness, vary, strip }) = judged else { return Err(fill) };
     let parts = Parts {
         status: StatusCode::OK,
         fields: kept_fields(walk, fields, &strip, &answer),
@@ -168,16 +162,16 @@ pub(super) async fn slice(
         epoch: fill.epoch(),
     };
     let Some((stored, slice)) = fill.adopt(parts, complete, asked.start..end) else {
-        return Err((fill, led));
+        return Err(fill);
     };
     let Ok(writing) = slice.begin(asked.start, &walk.edge.store, STREAM_WINDOW_BYTES as u64) else {
-        return Err((fill, led));
+        return Err(fill);
     };
     let told = Told::of(&answer);
     fill.settled(&stored);
-    send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-    slices::bring(walk, answer.body, writing, length).await;
-    Ok(())
+    let walk = walk.clone();
+    let rest = async move { slices::bring(&walk, answer.body, writing, length).await };
+    Ok((Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false }, Some(Box::pin(rest))))
 }
 
 /// The bytes of `whole`, taken from what was held and from the new part.

@@ -9,8 +9,8 @@
 //!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
 //! ```
 //!
-//! Ends by itself, whatever becomes of its client. What it found is told to the client that caused it, if that is still there, through a
-//! [`Led`] (`led.rs`); followers learn of it through the fill. What an answer says about something stored is `about.rs`'s, which
+//! What comes of it is what the client that caused it is told, a [`Led`], and what is left to be done then ([`Found`]); `leading.rs` sees
+//! to it that both happen, whatever becomes of that client. Followers learn of it through the fill. What an answer says about something stored is `about.rs`'s, which
 //! of its fields are kept and which go on `kept.rs`'s.
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
@@ -26,10 +26,10 @@ use cache_store::rules::partial::{self, Answer, Held, Part};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
 use cache_store::rules::{Fields, NotStored, ResponseHead, Storable, stale, storable, update};
 use http::{HeaderValue, Method, StatusCode, header};
-use tokio::sync::oneshot;
 
 use super::about::{combine, confirm, slice};
 use super::kept::{fields_on, kept_fields, tags_of, take_tags};
+use super::leading::{self, Found};
 use super::led::{Led, Through, Told};
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
@@ -56,52 +56,53 @@ enum Plan {
 }
 
 /// Fetches, and ends `fill` on every path.
-pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender<Led>>) {
+pub(super) async fn lead(walk: Walk, mut fill: Fill) -> Found<Led> {
     fill.class = walk.site;
     fill.modest = walk.crawler.is_some();
     // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
     if may_stand_in(&walk, &fill) && !walk.has_origin() {
-        return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));
+        return failed_with(&walk, fill, Failure::from(OriginError::NoOrigin));
     }
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
     let answer = match walk.ask(fields).await {
         Ok(answer) => answer,
-        Err(error) => return failed(&walk, fill, led, &error),
+        Err(error) => return failed(&walk, fill, &error),
     };
     // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
     if walk.edge.parents.is_some()
         && Word::of(&answer.fields) == Some(Word::Stale)
         && may_stand_in(&walk, &fill)
     {
-        return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
+        return failed_with(&walk, fill, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
     }
-    let unfit = match (answer.status, &plan) {
+    let about = match (answer.status, &plan) {
         // A part of another version than the client has one of.
         (StatusCode::PARTIAL_CONTENT, Plan::Range | Plan::Slice(_))
             if !if_range_holds(&walk.head(), &answer.fields.to_map()) =>
         {
-            Err((fill, led))
+            Err(fill)
         }
-        (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
-        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer, led)).await,
-        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => {
-            Box::pin(slice(&walk, fill, asked, answer, led)).await
-        }
-        _ => return take(&walk, fill, answer, led).await,
+        (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer),
+        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer)).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => slice(&walk, fill, asked, answer),
+        _ => return take(&walk, fill, answer),
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
-    let Err((fill, led)) = unfit else { return };
+    let fill = match about {
+        Ok(found) => return found,
+        Err(fill) => fill,
+    };
     let is_range = walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange);
     let plan = if is_range { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
     let again = async {
         match walk.ask(fields).await {
-            Ok(answer) => take(&walk, fill, answer, led).await,
-            Err(error) => failed(&walk, fill, led, &error),
+            Ok(answer) => take(&walk, fill, answer),
+            Err(error) => failed(&walk, fill, &error),
         }
     };
-    Box::pin(again).await;
+    Box::pin(again).await
 }
 
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
@@ -120,10 +121,9 @@ pub(super) async fn answered_post(
         drop(fill);
         return Err(answer);
     }
-    let (led, leads) = oneshot::channel();
-    let taking = walk.clone();
-    tokio::spawn(async move { take(&taking, fill, answer, Some(led)).await });
-    Ok(super::answer_led(&walk, leads.await, Why::UriMiss, None).await)
+    let (led, rest) = take(&walk, fill, answer);
+    leading::go_on(rest).await;
+    Ok(super::answer_led(&walk, led, Why::UriMiss, None).await)
 }
 
 fn plan(walk: &Walk, fill: &Fill) -> Plan {
@@ -220,62 +220,49 @@ pub(super) fn without_conditions(walk: &Walk) -> Sent {
     Sent::without_conditions(Arc::clone(&walk.forward))
 }
 
-fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
-    failed_with(walk, fill, led, Failure::from(error.cause));
+fn failed(walk: &Walk, fill: Fill, error: &Failed) -> Found<Led> {
+    failed_with(walk, fill, Failure::from(error.cause))
 }
 
-fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failure: Failure) {
+fn failed_with(walk: &Walk, fill: Fill, failure: Failure) -> Found<Led> {
     let told = coalesce::Failure { status: failure.status.as_u16(), reason: failure.reason };
     fill.fail(told, walk.edge.clock.now());
-    send(led, Led::Failed(failure));
+    (Led::Failed(failure), None)
 }
-
-pub(super) fn send(led: Option<oneshot::Sender<Led>>, word: Led) {
-    if let Some(led) = led {
-        // The client may have left; the fill is what counts.
-        drop(led.send(word));
-    }
-}
-
-/// A fill that the answer did not end.
-pub(super) type Again = (Fill, Option<oneshot::Sender<Led>>);
 
 /// Everything else: an answer with a body of its own.
-pub(super) async fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>, led: Option<oneshot::Sender<Led>>) {
+pub(super) fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>) -> Found<Led> {
     let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
-    if let Some((writing, body)) = begin(walk, fill, answer, led) {
-        // Boxed: what is not stored needs none of it.
-        let stored = Box::pin(pour(walk, writing, body)).await;
+    let (led, stores) = begin(walk, fill, answer);
+    let Some((writing, body)) = stores else { return (led, None) };
+    let walk = walk.clone();
+    let rest = async move {
+        let stored = pour(&walk, writing, body).await;
         if let (Some(negotiation), Some(stored)) = (walk.negotiation(true), stored) {
             negotiation.stored(&stored, &walk.fields, before);
         }
-    }
+    };
+    (led, Some(Box::pin(rest)))
 }
 
 /// Judges an answer and begins to store it, if it may be.
-fn begin(
-    walk: &Walk,
-    fill: Fill,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Option<(Writing, OriginBody)> {
+fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option<(Writing, OriginBody)>) {
     let now = walk.edge.clock.now();
     if answer.status == StatusCode::NOT_MODIFIED {
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
-        failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
-        return None;
+        let (led, _) = failed_with(walk, fill, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        return (led, None);
     }
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
-        failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
-        return None;
+        let (led, _) = failed_with(walk, fill, Failure::new(answer.status, "origin-error"));
+        return (led, None);
     }
     let told = Told::of(&answer);
     if walk.method == Method::HEAD {
         head_answered(walk, &fill, &answer);
         fill.uncacheable(now);
         fields_on(walk, &mut answer.fields);
-        send(led, Led::Through(Box::new(Through { answer, told, why_not: None })));
-        return None;
+        return (Led::Through(Through { answer, told, why_not: None }), None);
     }
     let head = ResponseHead { status: answer.status, fields: &answer.fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
@@ -313,8 +300,7 @@ fn begin(
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
             fields_on(walk, &mut answer.fields);
-            send(led, Led::Through(Box::new(Through { answer, told, why_not: Some(why) })));
-            return None;
+            return (Led::Through(Through { answer, told, why_not: Some(why) }), None);
         }
     };
     let mut fields = answer.fields.to_map();
@@ -331,9 +317,8 @@ fn begin(
     };
     let writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
     let streaming = Arc::clone(writing.streaming());
-    let reader = led.as_ref().and_then(|_| streaming.body.reader());
-    send(led, Led::Streaming { streaming, reader, told });
-    Some((writing, answer.body))
+    let reader = streaming.body.reader();
+    (Led::Streaming { streaming, reader, told }, Some((writing, answer.body)))
 }
 
 /// Brings the body, and tells what was stored, if it was.

@@ -18,7 +18,7 @@ pub(super) enum Led {
     /// It is stored; `confirmed` by a 304.
     Stored { hit: Hit, told: Told, confirmed: bool },
     /// It is for this client only.
-    Through(Box<Through>),
+    Through(Through),
     /// There is none.
     Failed(Failure),
 }

@@ -508,20 +508,19 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
 async fn fetched(walk: Walk, fill: Fill) -> Response {
     let stored = fill.stored.clone();
     let why = fill.why;
-    let (led, leads) = tokio::sync::oneshot::channel();
-    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill, Some(led))), leads).await;
+    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await;
     answer_led(&walk, led, why, stored.as_ref()).await
 }
 
 /// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
 async fn answer_led(
     walk: &Walk,
-    led: Result<Led, tokio::sync::oneshot::error::RecvError>,
+    led: Led,
     why: Why,
     stored: Option<&Arc<StoredResponse>>,
 ) -> Response {
     match led {
-        Ok(Led::Streaming { streaming, reader, told }) => {
+        Led::Streaming { streaming, reader, told } => {
             let ttl = streaming.head.freshness.ttl(walk.edge.clock.now());
             let status = CacheStatus::Forwarded {
                 fwd: why.fwd(),
@@ -539,7 +538,7 @@ async fn answer_led(
             drop(reader);
             response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
         }
-        Ok(Led::Stored { hit, told, confirmed }) => {
+        Led::Stored { hit, told, confirmed } => {
             let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
             let mut response = if hit.stored.large().is_some() && !confirmed {
                 Box::pin(slices::answer(walk, hit, cache, Some(why))).await
@@ -549,13 +548,11 @@ async fn answer_led(
             told.add_to(&mut response.outcome);
             response
         }
-        Ok(Led::Through(through)) => pass::through(walk, *through, why),
-        Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
+        Led::Through(through) => pass::through(walk, through, why),
+        Led::Failed(failure) => match stale_if_error(walk, stored) {
             Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await,
             None => walk.failed(failure),
         },
-        // The task was lost: one request pays, the followers look up again.
-        Err(_) => walk.failed(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "fill-lost")),
     }
 }
 
