@@ -29,6 +29,7 @@ mod limiter;
 mod line;
 mod outgoing;
 pub mod parent;
+mod patience;
 mod pool;
 mod preface;
 mod pulse;
@@ -45,12 +46,13 @@ mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
+use futures_util::future::Either;
 use http::{Method, StatusCode};
 
 pub use self::body::OriginBody;
@@ -270,12 +272,9 @@ impl OriginPools {
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
     pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
-        // Not `async`: a future holds what it was given twice.
-        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
-        let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));
-        async move {
-            let (pool, outgoing) = asking?;
-            pool.ask(outgoing).await
+        match self.pools.get(&*ask.pool) {
+            Some(pool) => Either::Left(pool.ask(ask)),
+            None => Either::Right(ready(Err(Failed::from(OriginError::NoOrigin)))),
         }
     }
 

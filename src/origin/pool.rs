@@ -4,6 +4,7 @@
 //! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose/` (health) and
 //! counted here. Redirects are answers: never followed.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,63 +138,60 @@ impl Pool {
         })
     }
 
-    /// A request as it goes out.
-    ///
-    /// # Errors
-    /// [`OriginError::Target`]: it cannot.
-    pub(super) fn outgoing(&self, ask: Ask) -> Result<Box<Outgoing>, OriginError> {
-        Outgoing::new(ask, &self.settings).map(Box::new)
-    }
-
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Box<Answer>, Failed> {
-        self.budget.deposit();
-        if outgoing.fields.upgrade().is_some() {
-            outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
-        }
-        let mut tried = Tried::default();
-        let mut last: Option<Failed> = None;
-        let mut failing: Option<Box<Answer>> = None;
-        loop {
-            // Read once for all that happens in this moment.
-            let began_micros = self.clock.micros();
-            let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
-                return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
-            };
-            tried.push(index);
-            let Some(origin) = self.origin(index) else {
-                return Err(Failed::from(OriginError::NoOrigin));
-            };
-            let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
-            let (error, attempt) = match asking.await {
-                Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
-                    let left = self.steering.left(self.clock.now(), tried.all());
-                    if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
-                        return Ok(answer);
-                    }
-                    origin.counters.moved_on();
-                    // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
-                    // connection: while others are asked nobody reads it.
-                    answer.body.take_what_is_here(HELD_BYTES_MAX).await;
-                    failing = Some(answer);
-                    continue;
-                }
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            self.failed(index, error);
-            let failed = Failed {
-                cause: error,
-                pool: Some(Arc::clone(&self.settings.name)),
-                origin: Some(Arc::clone(&origin.name)),
-                origin_micros: self.clock.micros().saturating_sub(began_micros),
-            };
-            let left = self.steering.left(self.clock.now(), tried.all());
-            if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
-                return failing.ok_or(failed);
+    pub(super) fn ask(self: &Arc<Self>, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
+        // Not `async`: a future holds what it was given twice.
+        let outgoing = Outgoing::new(ask, &self.settings).map(Box::new);
+        async move {
+            let mut outgoing = outgoing?;
+            self.budget.deposit();
+            if outgoing.fields.upgrade().is_some() {
+                outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
             }
-            origin.counters.moved_on();
-            last = Some(failed);
+            let mut tried = Tried::default();
+            let mut last: Option<Failed> = None;
+            let mut failing: Option<Box<Answer>> = None;
+            loop {
+                // Read once for all that happens in this moment.
+                let began_micros = self.clock.micros();
+                let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
+                    return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+                };
+                tried.push(index);
+                let Some(origin) = self.origin(index) else {
+                    return Err(Failed::from(OriginError::NoOrigin));
+                };
+                let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
+                let (error, attempt) = match asking.await {
+                    Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
+                        let left = self.steering.left(self.clock.now(), tried.all());
+                        if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
+                            return Ok(answer);
+                        }
+                        origin.counters.moved_on();
+                        // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
+                        // connection: while others are asked nobody reads it.
+                        answer.body.take_what_is_here(HELD_BYTES_MAX).await;
+                        failing = Some(answer);
+                        continue;
+                    }
+                    Ok(answer) => return Ok(answer),
+                    Err(failure) => failure,
+                };
+                self.failed(index, error);
+                let failed = Failed {
+                    cause: error,
+                    pool: Some(Arc::clone(&self.settings.name)),
+                    origin: Some(Arc::clone(&origin.name)),
+                    origin_micros: self.clock.micros().saturating_sub(began_micros),
+                };
+                let left = self.steering.left(self.clock.now(), tried.all());
+                if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
+                    return failing.ok_or(failed);
+                }
+                origin.counters.moved_on();
+                last = Some(failed);
+            }
         }
     }
 

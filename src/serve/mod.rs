@@ -285,9 +285,15 @@ impl Edge {
                 } else {
                     looked
                 };
-                Served::Later(Box::pin(async move {
-                    finish.answer(marked(walk_on(walk, looked, tier).await, marking))
-                }))
+                match looked {
+                    // Nearly all that comes here, with less to carry than the rest.
+                    Lookup::Miss(fill) if walk.may_fetch() => Served::Later(Box::pin(async move {
+                        finish.answer(marked(fetched(walk, fill).await, marking))
+                    })),
+                    looked => Served::Later(Box::pin(async move {
+                        finish.answer(marked(walk_on(walk, looked, tier).await, marking))
+                    })),
+                }
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -508,8 +514,11 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
 async fn fetched(walk: Walk, fill: Fill) -> Response {
     let stored = fill.stored.clone();
     let why = fill.why;
-    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await;
-    answer_led(&walk, led, why, stored.as_ref()).await
+    match leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await {
+        Led::Through(through) => pass::through(&walk, through, why),
+        // Boxed: what is passed on does not make room for it.
+        led => Box::pin(answer_led(&walk, led, why, stored.as_ref())).await,
+    }
 }
 
 /// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
@@ -532,8 +541,11 @@ async fn answer_led(
             let outcome = told.clone().outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
             let head = walk.head();
             let refill = slices::refill(walk, &streaming);
-            let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
-            let occasion = Occasion { refill: refill.as_ref(), upstream, ..walk.occasion(&head) };
+            let occasion = Occasion {
+                refill: refill.as_ref(),
+                upstream: told.upstream.as_deref(),
+                ..walk.occasion(&head)
+            };
             let response = respond::streaming(&streaming, occasion, status, outcome);
             drop(reader);
             response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
@@ -543,7 +555,7 @@ async fn answer_led(
             let mut response = if hit.stored.large().is_some() && !confirmed {
                 Box::pin(slices::answer(walk, hit, cache, Some(why))).await
             } else {
-                Box::pin(from_store(walk, hit, cache, told.upstream.as_ref())).await
+                Box::pin(from_store(walk, hit, cache, told.upstream.as_deref())).await
             };
             told.add_to(&mut response.outcome);
             response
@@ -556,13 +568,12 @@ async fn answer_led(
     }
 }
 
-async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&HeaderValue>) -> Response {
+async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&[u8]>) -> Response {
     if hit.stored.large().is_some() {
         return slices::answer(walk, hit, cache, None).await;
     }
     let answer = {
         let head = walk.head();
-        let upstream = upstream.map(HeaderValue::as_bytes);
         respond::stored(hit, Occasion { upstream, ..walk.occasion(&head) }, cache, Vec::new())
     };
     match answer {

@@ -3,6 +3,7 @@
 //! One pointer: it is moved through the futures of a request and shared by its client's with the one that fetches.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
+use futures_util::future::Either;
 use http::Method;
 use parking_lot::Mutex;
 
@@ -26,7 +28,7 @@ use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::{OURS, remove_ours};
-use crate::origin::parent::{Footing, Wanted};
+use crate::origin::parent::{Footing, Parents, Wanted};
 use crate::origin::steer::{Itinerary, Visitor};
 use crate::origin::{Answer, Ask, Failed, OriginError, ResponseFields, Surplus};
 use crate::respond::Occasion;
@@ -358,53 +360,75 @@ impl Walk {
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
-    pub(super) async fn ask(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
+    pub(super) fn ask(&self, fields: Sent) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
+        // Not `async`: a future holds what it was given twice.
+        match self.parents_to_ask() {
+            // Boxed: few nodes have any.
+            Some(parents) => Either::Left(Box::pin(self.ask_parents(parents, fields))),
+            None => Either::Right(self.ask_origin(fields)),
+        }
+    }
+
+    fn parents_to_ask(&self) -> Option<&Parents> {
         // A child that goes around this node's store must not be given a parent's.
         // Nor would one know which side of a split it is asked for.
-        if let Some(parents) = &self.edge.parents
-            && !self.policy.vary_by_country
-            && !self.policy.steer.splits()
-            && self.asker != (Asker::Node { around: true })
-            && !self.is_past_parents
-        {
-            let wanted = Wanted {
-                method: &self.method,
-                scheme: self.scheme,
-                authority: &self.authority,
-                target: &self.target,
-                key: self.key,
-                fields: &fields,
-                interim: self.interim.as_ref(),
-                surplus: self.surplus(),
-            };
-            // Boxed: few nodes have any.
-            if let Some(answer) = Box::pin(parents.ask(&wanted, self.edge.footing())).await {
-                return Ok(answer);
-            }
+        self.edge.parents.as_deref().filter(|_| {
+            !self.policy.vary_by_country
+                && !self.policy.steer.splits()
+                && self.asker != (Asker::Node { around: true })
+                && !self.is_past_parents
+        })
+    }
+
+    async fn ask_parents(&self, parents: &Parents, fields: Sent) -> Result<Box<Answer>, Failed> {
+        let wanted = Wanted {
+            method: &self.method,
+            scheme: self.scheme,
+            authority: &self.authority,
+            target: &self.target,
+            key: self.key,
+            fields: &fields,
+            interim: self.interim.as_ref(),
+            surplus: self.surplus(),
+        };
+        match parents.ask(&wanted, self.edge.footing()).await {
+            Some(answer) => Ok(answer),
+            None => self.ask_origin(fields).await,
         }
-        self.ask_origin(fields).await
     }
 
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
-    pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
+    pub(super) fn ask_origin(
+        &self,
+        fields: Sent,
+    ) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
         let fields = self.dressed_for_origin(fields);
         self.mirror_miss(&fields);
-        let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
         let body = self.body.as_ref().map(|body| std::mem::take(&mut *body.lock())).unwrap_or_default();
-        let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
-            self.edge.origins.ask(self.asking(itinerary.first, fields, body)).await?
-        } else {
+        let asking = match self.itinerary() {
+            Some(itinerary) if itinerary.others.is_empty() || !body.is_empty() => {
+                Either::Left(self.edge.origins.ask(self.asking(itinerary.first, fields, body)))
+            }
             // Boxed: few routes have more than one pool.
-            Box::pin(self.ask_one_after_another(itinerary, fields)).await?
+            itinerary => Either::Right(Box::pin(self.ask_one_after_another(itinerary, fields))),
         };
-        if answer.fields.has_special() {
-            answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
+        async move {
+            let mut answer = asking.await?;
+            // Only a parent may say what is between nodes.
+            if answer.fields.has_special() {
+                answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
+            }
+            Ok(answer)
         }
-        Ok(answer)
     }
 
-    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Box<Answer>, Failed> {
+    async fn ask_one_after_another(
+        &self,
+        itinerary: Option<Itinerary>,
+        fields: Sent,
+    ) -> Result<Box<Answer>, Failed> {
+        let itinerary = itinerary.ok_or(OriginError::NoOrigin)?;
         let mut pool = itinerary.first;
         let mut others = itinerary.others.into_iter();
         loop {

@@ -221,17 +221,19 @@ where
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
         match self.unfinished.pop() {
-            Some(exchange) => Begun::Open(Box::new(Open { exchange, served, pump, keep_alive })),
+            Some(exchange) => Begun::Open(Box::new(Open { exchange, served: Some(served), pump, keep_alive })),
             None => Begun::Answered(Next::Head),
         }
     }
 
     /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
-    async fn go_on(&mut self, open: Box<Open<'s, S>>) -> Result<Next, Stop> {
-        let Open { mut exchange, served, mut pump, keep_alive } = *open;
-        let response = match served {
-            Served::Now(response) => response,
-            Served::Later(future) => {
+    async fn go_on(&mut self, mut open: Box<Open<'s, S>>) -> Result<Next, Stop> {
+        // Left where they are, for they are large.
+        let Open { exchange, served, pump, keep_alive } = &mut *open;
+        let response = match served.take() {
+            None => return Ok(Next::Head),
+            Some(Served::Now(response)) => response,
+            Some(Served::Later(future)) => {
                 self.flush().await?;
                 let interims = exchange.request.interims.asked();
                 match self.wait(future, pump.as_mut(), interims).await {
@@ -242,8 +244,9 @@ where
             }
         };
         let mut close =
-            self.ends_behind(&response, keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
-        close |= self.send(&mut exchange, response, close, pump.as_mut()).await?;
+            self.ends_behind(&response, *keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
+        close |= self.send(exchange, response, close, pump.as_mut()).await?;
+        let Open { exchange, pump, .. } = *open;
         self.unfinished.push(exchange);
         if self.socket.out.len() >= GATHER_BYTES_MAX {
             self.flush().await?;
@@ -517,7 +520,8 @@ enum Begun<'s, S: Service> {
 /// A request whose answer is not rendered yet.
 struct Open<'s, S: Service> {
     exchange: Exchange<'s, S>,
-    served: Served,
+    /// Until it is taken.
+    served: Option<Served>,
     pump: Option<Pump>,
     keep_alive: bool,
 }
