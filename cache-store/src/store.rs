@@ -797,7 +797,19 @@ impl CacheStore {
         self.purges.broad.costs.fetched(primary);
         let address = Address::of(&resource);
         let store = Arc::clone(self);
-        Fill { store, flight, primary, address, stored, candidates, why, shared, modest: false, class: 0 }
+        Fill {
+            store,
+            flight,
+            primary,
+            address,
+            stored,
+            candidates,
+            why,
+            shared,
+            modest: false,
+            class: 0,
+            is_ended: false,
+        }
     }
 
     /// What the origin may be asked to confirm: what is stored and answers the request but for its age, and other variants.
