@@ -247,7 +247,8 @@ pub(super) fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>) -> Found<
 
 /// Judges an answer and begins to store it, if it may be.
 fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option<(Writing, OriginBody)>) {
-    let now = walk.edge.clock.now();
+    // It is no later yet.
+    let now = answer.received_at;
     if answer.status == StatusCode::NOT_MODIFIED {
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
         let (led, _) = failed_with(walk, fill, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));

@@ -484,7 +484,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             let refill = slices::refill(walk, &streaming);
             respond::streaming(
                 &streaming,
-                Occasion { refill: refill.as_ref(), ..walk.occasion(&head) },
+                Occasion { refill: refill.as_ref(), ..walk.occasion(&head, walk.edge.clock.now()) },
                 CacheStatus::Collapsed { ttl: Some(ttl) },
                 outcome,
             )
@@ -495,7 +495,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Stored(hit) => {
             let head = walk.head();
-            respond::stored(hit, walk.occasion(&head), CacheOutcome::Collapsed, Vec::new())
+            respond::stored(hit, walk.occasion(&head, walk.edge.clock.now()), CacheOutcome::Collapsed, Vec::new())
                 .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
         }
         Followed::Failed(failure) => {
@@ -544,7 +544,7 @@ async fn answer_led(
             let occasion = Occasion {
                 refill: refill.as_ref(),
                 upstream: told.upstream.as_deref(),
-                ..walk.occasion(&head)
+                ..walk.occasion(&head, walk.edge.clock.now())
             };
             let response = respond::streaming(&streaming, occasion, status, outcome);
             drop(reader);
@@ -574,7 +574,7 @@ async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option
     }
     let answer = {
         let head = walk.head();
-        respond::stored(hit, Occasion { upstream, ..walk.occasion(&head) }, cache, Vec::new())
+        respond::stored(hit, Occasion { upstream, ..walk.occasion(&head, walk.edge.clock.now()) }, cache, Vec::new())
     };
     match answer {
         Ok(response) => response,

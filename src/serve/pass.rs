@@ -94,7 +94,7 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
         answer.body.into_whole().map_or_else(stream, Body::Bytes)
     };
     let head = walk.head();
-    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head) };
+    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head, answer.received_at) };
     respond::passed(answer.status, answer.fields, body, occasion, status, outcome)
 }
 

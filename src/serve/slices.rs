@@ -47,7 +47,7 @@ pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Opti
     let refill: Arc<dyn Refill> = Arc::clone(&asks) as Arc<dyn Refill>;
     let answer = |cache, fwd| {
         let (stored, head) = (Arc::clone(&stored), walk.head());
-        let occasion = Occasion { refill: Some(&refill), fwd, ..walk.occasion(&head) };
+        let occasion = Occasion { refill: Some(&refill), fwd, ..walk.occasion(&head, walk.edge.clock.now()) };
         respond::stored(Hit { stored, stale }, occasion, cache, Vec::new())
     };
     let fwd = why.map(Why::fwd);

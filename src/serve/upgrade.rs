@@ -60,7 +60,7 @@ pub(super) async fn upgrade(walk: Walk, offered: Box<[u8]>) -> Response {
     let upstream = told.upstream.take();
     let outcome = told.outcome(CacheOutcome::Pass, Some(REASON), None);
     let head = walk.head();
-    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head) };
+    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head, answer.received_at) };
     respond::passed(answer.status, answer.fields, Body::Tunnel(Box::new(tunnel)), occasion, status, outcome)
 }
 

@@ -14,6 +14,7 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
+use cache_store::timestamp::Timestamp;
 use futures_util::future::Either;
 use http::Method;
 use parking_lot::Mutex;
@@ -330,11 +331,11 @@ impl Walk {
         )
     }
 
-    /// What an answer to it is made with.
-    pub(super) fn occasion<'a>(&'a self, request: &'a RequestHead<'a, Fields>) -> Occasion<'a> {
+    /// What an answer to it is made with, `now`.
+    pub(super) fn occasion<'a>(&'a self, request: &'a RequestHead<'a, Fields>, now: Timestamp) -> Occasion<'a> {
         Occasion {
             request,
-            now: self.edge.clock.now(),
+            now,
             clock: &self.edge.clock,
             node: &self.edge.config.node,
             x_cache: self.policy.x_cache,
