@@ -43,12 +43,13 @@ impl ResponseFields {
             return;
         };
         let line = Line { at, name_len, value_len };
-        for part in [name, BETWEEN, value, b"\r\n"] {
+        self.lines.reserve(name.len() + value.len() + BETWEEN.len() + END.len());
+        self.lines.extend(name.iter().map(u8::to_ascii_lowercase));
+        for part in [BETWEEN, value, END] {
             self.lines.extend_from_slice(part);
         }
         self.index.push(line);
-        let name = self.lines.get_mut(line.name()).unwrap_or_default();
-        name.make_ascii_lowercase();
+        let name = self.lines.get(line.name()).unwrap_or_default();
         self.has_date |= name == b"date";
         self.has_special |= is_special(name);
     }
@@ -135,11 +136,12 @@ impl Line {
     }
 }
 
-/// See [`ResponseFields::has_special`].
+/// See [`ResponseFields::has_special`]. The names of [`TAG_FIELDS`] are here again, told apart by their lengths first.
 fn is_special(name: &[u8]) -> bool {
     match name {
-        b"surrogate-control" | b"cache-status" => true,
-        name => name.starts_with(OURS.as_bytes()) || is_tag_field(name),
+        b"xkey" | b"cache-tag" | b"cache-tags" | b"cache-groups" | b"cache-status" | b"x-cache-tags"
+        | b"surrogate-key" | b"x-magento-tags" | b"surrogate-control" => true,
+        name => name.starts_with(OURS.as_bytes()),
     }
 }
 
@@ -153,6 +155,7 @@ pub(crate) const TAG_FIELDS: [&str; 7] =
     ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 /// What stands between a name and its value.
 const BETWEEN: &[u8] = b": ";
+const END: &[u8] = b"\r\n";
 /// Fields of an origin's response, about.
 const FIELDS_USUAL: usize = 16;
 /// Bytes that their lines take, about, with what is added on the way.

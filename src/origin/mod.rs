@@ -48,11 +48,11 @@ mod wire;
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
-use futures_util::future::Either;
 use http::{Method, StatusCode};
 
 pub use self::body::OriginBody;
@@ -141,6 +141,9 @@ pub struct Answer {
     /// Between the two, microseconds.
     pub origin_micros: u64,
 }
+
+/// An answer to come. Boxed: it is large, and whoever waits for it would move it with a future of its own.
+pub type Answering<'p> = Pin<Box<dyn Future<Output = Result<Box<Answer>, Failed>> + Send + 'p>>;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -271,10 +274,10 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
+    pub fn ask(&self, ask: Ask) -> Answering<'_> {
         match self.pools.get(&*ask.pool) {
-            Some(pool) => Either::Left(pool.ask(ask)),
-            None => Either::Right(ready(Err(Failed::from(OriginError::NoOrigin)))),
+            Some(pool) => pool.ask(ask),
+            None => Box::pin(ready(Err(Failed::from(OriginError::NoOrigin)))),
         }
     }
 

@@ -4,7 +4,6 @@
 //! (`connection.rs`), and `retry.rs` says whether a failure may be tried again. What an origin did is told to `choose/` (health) and
 //! counted here. Redirects are answers: never followed.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ use super::stats::{Counters, OriginStats};
 use super::sticky::Sticky;
 use super::tunnel::Tunnels;
 use super::wire::Socket;
-use super::{Answer, Ask, Failed};
+use super::{Answer, Answering, Ask, Failed};
 use crate::clock::Clock;
 use crate::config::limits::HELD_BYTES_MAX;
 use crate::config::{self, Concurrency, HedgeAfter, OriginProtocol};
@@ -139,10 +138,10 @@ impl Pool {
     }
 
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(super) fn ask(self: &Arc<Self>, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
+    pub(super) fn ask(self: &Arc<Self>, ask: Ask) -> Answering<'_> {
         // Not `async`: a future holds what it was given twice.
         let outgoing = Outgoing::new(ask, &self.settings).map(Box::new);
-        async move {
+        Box::pin(async move {
             let mut outgoing = outgoing?;
             self.budget.deposit();
             if outgoing.fields.upgrade().is_some() {
@@ -192,7 +191,7 @@ impl Pool {
                 origin.counters.moved_on();
                 last = Some(failed);
             }
-        }
+        })
     }
 
     pub(super) fn choose(&self, now: Timestamp, tried: &[usize], key: Option<Key>) -> Option<usize> {

@@ -28,11 +28,7 @@ use crate::config::limits::STREAM_WINDOW_BYTES;
 use crate::origin::Answer;
 
 /// A 304: the stored response it is about, with the news in its head.
-pub(super) fn confirm(
-    walk: &Walk,
-    fill: Fill,
-    answer: &Answer,
-) -> Result<Found<Led>, Fill> {
+pub(super) fn confirm(walk: &Walk, fill: Fill, answer: &Answer) -> Result<Found<Led>, Fill> {
     let asked: Vec<Validators> =
         fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
     let news = answer.fields.to_map();
@@ -72,11 +68,7 @@ pub(super) fn confirm(
 }
 
 /// A 206 with the rest of what is stored in part.
-pub(super) async fn combine(
-    walk: &Walk,
-    fill: Fill,
-    mut answer: Box<Answer>,
-) -> Result<Found<Led>, Fill> {
+pub(super) async fn combine(walk: &Walk, fill: Fill, mut answer: Box<Answer>) -> Result<Found<Led>, Fill> {
     let Some(stored) = fill.stored.clone() else { return Err(fill) };
     let (old, news) = (stored.fields(), answer.fields.to_map());
     let head = ResponseHead { status: answer.status, fields: &news };

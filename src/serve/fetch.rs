@@ -30,7 +30,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::about::{combine, confirm, slice};
 use super::kept::{fields_on, kept_fields, tags_of, take_tags};
 use super::leading::{self, Found};
-use super::led::{Led, Through, Told};
+use super::led::{Led, Through, Told, answer_led};
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
@@ -123,7 +123,7 @@ pub(super) async fn answered_post(
     }
     let (led, rest) = take(&walk, fill, answer);
     leading::go_on(rest).await;
-    Ok(super::answer_led(&walk, led, Why::UriMiss, None).await)
+    Ok(answer_led(&walk, led, Why::UriMiss, None).await)
 }
 
 fn plan(walk: &Walk, fill: &Fill) -> Plan {
@@ -282,9 +282,7 @@ fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option
         Ok((storable, tags))
     });
     let held = match (&judged, answer.status) {
-        (Ok(_), StatusCode::PARTIAL_CONTENT) => {
-            held_by(walk, &answer).map(Some).ok_or("content-range")
-        }
+        (Ok(_), StatusCode::PARTIAL_CONTENT) => held_by(walk, &answer).map(Some).ok_or("content-range"),
         (Ok(_), _) => Ok(None),
         (Err(why), _) => Err(*why),
     };

@@ -34,7 +34,8 @@ pub(super) fn fields_on(walk: &Walk, fields: &mut ResponseFields) {
 
 /// Whether a field of this name, in lower case, goes on as it came: to a node of the tier, or to a client.
 fn goes_on(name: &[u8], to_node: bool) -> bool {
-    let is_written_anew = is_tag_field(name) || name == CACHE_STATUS.as_bytes() || name == TIER.as_str().as_bytes();
+    let is_written_anew =
+        is_tag_field(name) || name == CACHE_STATUS.as_bytes() || name == TIER.as_str().as_bytes();
     let is_for_caches = name == SURROGATE_CONTROL.as_str().as_bytes() || name.starts_with(OURS.as_bytes());
     !is_written_anew && (to_node || !is_for_caches)
 }

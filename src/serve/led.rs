@@ -1,15 +1,21 @@
-//! What the leader of a fill found, as its client hears of it and the log tells it.
+//! What the leader of a fill found: what its client is answered with, and what the log tells of it.
 
 use std::sync::Arc;
 
 use cache_store::body::Reader;
-use cache_store::coalesce::Streaming;
-use cache_store::lookup::Hit;
+use cache_store::coalesce::{Fill, Streaming};
+use cache_store::entry::StoredResponse;
+use cache_store::lookup::{Hit, Why};
+use http::StatusCode;
 
 use super::kept::said_before;
+use super::walk::Walk;
+use super::{fetch, from_store, leading, pass, slices, stale_if_error};
 use crate::origin::Answer;
 use crate::respond::failure::Failure;
-use crate::respond::response::{CacheOutcome, Outcome};
+use crate::respond::headers::CacheStatus;
+use crate::respond::response::{CacheOutcome, Outcome, Response};
+use crate::respond::{self, Occasion};
 
 /// What a leader found, for the client that caused the fetch.
 pub(super) enum Led {
@@ -67,5 +73,63 @@ impl Told {
         outcome.pool = Some(self.pool);
         outcome.origin = Some(self.origin);
         outcome.origin_micros = Some(self.origin_micros);
+    }
+}
+
+/// Fetches, whether or not the client stays, and answers with what is found.
+pub(super) async fn fetched(walk: Walk, fill: Fill) -> Response {
+    let stored = fill.stored.clone();
+    let why = fill.why;
+    match leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await {
+        Led::Through(through) => pass::through(&walk, through, why),
+        // Boxed: what is passed on does not make room for it.
+        led => Box::pin(answer_led(&walk, led, why, stored.as_ref())).await,
+    }
+}
+
+/// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
+pub(super) async fn answer_led(
+    walk: &Walk,
+    led: Led,
+    why: Why,
+    stored: Option<&Arc<StoredResponse>>,
+) -> Response {
+    match led {
+        Led::Streaming { streaming, reader, told } => {
+            let ttl = streaming.head.freshness.ttl(walk.edge.clock.now());
+            let status = CacheStatus::Forwarded {
+                fwd: why.fwd(),
+                fwd_status: Some(told.status),
+                stored: true,
+                ttl: Some(ttl),
+                detail: why.detail(),
+            };
+            let outcome = told.clone().outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
+            let head = walk.head();
+            let refill = slices::refill(walk, &streaming);
+            let occasion = Occasion {
+                refill: refill.as_ref(),
+                upstream: told.upstream.as_deref(),
+                ..walk.occasion(&head, walk.edge.clock.now())
+            };
+            let response = respond::streaming(&streaming, occasion, status, outcome);
+            drop(reader);
+            response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
+        }
+        Led::Stored { hit, told, confirmed } => {
+            let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
+            let mut response = if hit.stored.large().is_some() && !confirmed {
+                Box::pin(slices::answer(walk, hit, cache, Some(why))).await
+            } else {
+                Box::pin(from_store(walk, hit, cache, told.upstream.as_deref())).await
+            };
+            told.add_to(&mut response.outcome);
+            response
+        }
+        Led::Through(through) => pass::through(walk, through, why),
+        Led::Failed(failure) => match stale_if_error(walk, stored) {
+            Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await,
+            None => walk.failed(failure),
+        },
     }
 }

@@ -54,7 +54,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use cache_store::coalesce::{Fill, Followed, Follower};
+use cache_store::coalesce::{Followed, Follower};
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
@@ -90,9 +90,8 @@ use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
-use arm::marked;
 use finish::{Finish, Tier, from, tagged};
-use led::Led;
+use led::fetched;
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
@@ -287,11 +286,13 @@ impl Edge {
                 };
                 match looked {
                     // Nearly all that comes here, with less to carry than the rest.
-                    Lookup::Miss(fill) if walk.may_fetch() => Served::Later(Box::pin(async move {
-                        finish.answer(marked(fetched(walk, fill).await, marking))
-                    })),
+                    Lookup::Miss(fill) if walk.may_fetch() => {
+                        Served::Later(Box::pin(
+                            async move { finish.marked(fetched(walk, fill).await, marking) },
+                        ))
+                    }
                     looked => Served::Later(Box::pin(async move {
-                        finish.answer(marked(walk_on(walk, looked, tier).await, marking))
+                        finish.marked(walk_on(walk, looked, tier).await, marking)
                     })),
                 }
             }
@@ -336,9 +337,7 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
-                Served::Later(Box::pin(async move {
-                    finish.answer(marked(pass::pass(walk, reason).await, marking))
-                }))
+                Served::Later(Box::pin(async move { finish.marked(pass::pass(walk, reason).await, marking) }))
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -495,8 +494,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Stored(hit) => {
             let head = walk.head();
-            respond::stored(hit, walk.occasion(&head, walk.edge.clock.now()), CacheOutcome::Collapsed, Vec::new())
-                .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
+            respond::stored(
+                hit,
+                walk.occasion(&head, walk.edge.clock.now()),
+                CacheOutcome::Collapsed,
+                Vec::new(),
+            )
+            .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
         }
         Followed::Failed(failure) => {
             if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
@@ -510,71 +514,18 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
     }
 }
 
-/// Fetches, whether or not the client stays, and answers with what is found.
-async fn fetched(walk: Walk, fill: Fill) -> Response {
-    let stored = fill.stored.clone();
-    let why = fill.why;
-    match leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await {
-        Led::Through(through) => pass::through(&walk, through, why),
-        // Boxed: what is passed on does not make room for it.
-        led => Box::pin(answer_led(&walk, led, why, stored.as_ref())).await,
-    }
-}
-
-/// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
-async fn answer_led(
-    walk: &Walk,
-    led: Led,
-    why: Why,
-    stored: Option<&Arc<StoredResponse>>,
-) -> Response {
-    match led {
-        Led::Streaming { streaming, reader, told } => {
-            let ttl = streaming.head.freshness.ttl(walk.edge.clock.now());
-            let status = CacheStatus::Forwarded {
-                fwd: why.fwd(),
-                fwd_status: Some(told.status),
-                stored: true,
-                ttl: Some(ttl),
-                detail: why.detail(),
-            };
-            let outcome = told.clone().outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
-            let head = walk.head();
-            let refill = slices::refill(walk, &streaming);
-            let occasion = Occasion {
-                refill: refill.as_ref(),
-                upstream: told.upstream.as_deref(),
-                ..walk.occasion(&head, walk.edge.clock.now())
-            };
-            let response = respond::streaming(&streaming, occasion, status, outcome);
-            drop(reader);
-            response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
-        }
-        Led::Stored { hit, told, confirmed } => {
-            let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
-            let mut response = if hit.stored.large().is_some() && !confirmed {
-                Box::pin(slices::answer(walk, hit, cache, Some(why))).await
-            } else {
-                Box::pin(from_store(walk, hit, cache, told.upstream.as_deref())).await
-            };
-            told.add_to(&mut response.outcome);
-            response
-        }
-        Led::Through(through) => pass::through(walk, through, why),
-        Led::Failed(failure) => match stale_if_error(walk, stored) {
-            Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await,
-            None => walk.failed(failure),
-        },
-    }
-}
-
 async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&[u8]>) -> Response {
     if hit.stored.large().is_some() {
         return slices::answer(walk, hit, cache, None).await;
     }
     let answer = {
         let head = walk.head();
-        respond::stored(hit, Occasion { upstream, ..walk.occasion(&head, walk.edge.clock.now()) }, cache, Vec::new())
+        respond::stored(
+            hit,
+            Occasion { upstream, ..walk.occasion(&head, walk.edge.clock.now()) },
+            cache,
+            Vec::new(),
+        )
     };
     match answer {
         Ok(response) => response,

@@ -3,7 +3,6 @@
 //! One pointer: it is moved through the futures of a request and shared by its client's with the one that fetches.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -15,7 +14,6 @@ use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
 use cache_store::timestamp::Timestamp;
-use futures_util::future::Either;
 use http::Method;
 use parking_lot::Mutex;
 
@@ -31,7 +29,7 @@ use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
 use crate::origin::parent::proof::{OURS, remove_ours};
 use crate::origin::parent::{Footing, Parents, Wanted};
 use crate::origin::steer::{Itinerary, Visitor};
-use crate::origin::{Answer, Ask, Failed, OriginError, ResponseFields, Surplus};
+use crate::origin::{Answer, Answering, Ask, Failed, OriginError, ResponseFields, Surplus};
 use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
@@ -332,7 +330,11 @@ impl Walk {
     }
 
     /// What an answer to it is made with, `now`.
-    pub(super) fn occasion<'a>(&'a self, request: &'a RequestHead<'a, Fields>, now: Timestamp) -> Occasion<'a> {
+    pub(super) fn occasion<'a>(
+        &'a self,
+        request: &'a RequestHead<'a, Fields>,
+        now: Timestamp,
+    ) -> Occasion<'a> {
         Occasion {
             request,
             now,
@@ -361,12 +363,11 @@ impl Walk {
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
-    pub(super) fn ask(&self, fields: Sent) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
-        // Not `async`: a future holds what it was given twice.
+    pub(super) async fn ask(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
         match self.parents_to_ask() {
             // Boxed: few nodes have any.
-            Some(parents) => Either::Left(Box::pin(self.ask_parents(parents, fields))),
-            None => Either::Right(self.ask_origin(fields)),
+            Some(parents) => Box::pin(self.ask_parents(parents, fields)).await,
+            None => self.ask_origin(fields).await,
         }
     }
 
@@ -400,27 +401,25 @@ impl Walk {
 
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
-    pub(super) fn ask_origin(
-        &self,
-        fields: Sent,
-    ) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
+    pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
+        let mut answer = self.asked(fields).await?;
+        // Only a parent may say what is between nodes.
+        if answer.fields.has_special() {
+            answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
+        }
+        Ok(answer)
+    }
+
+    /// The answer to come. Not `async`: what is sent lies in one future alone.
+    fn asked(&self, fields: Sent) -> Answering<'_> {
         let fields = self.dressed_for_origin(fields);
         self.mirror_miss(&fields);
         let body = self.body.as_ref().map(|body| std::mem::take(&mut *body.lock())).unwrap_or_default();
-        let asking = match self.itinerary() {
+        match self.itinerary() {
             Some(itinerary) if itinerary.others.is_empty() || !body.is_empty() => {
-                Either::Left(self.edge.origins.ask(self.asking(itinerary.first, fields, body)))
+                self.edge.origins.ask(self.asking(itinerary.first, fields, body))
             }
-            // Boxed: few routes have more than one pool.
-            itinerary => Either::Right(Box::pin(self.ask_one_after_another(itinerary, fields))),
-        };
-        async move {
-            let mut answer = asking.await?;
-            // Only a parent may say what is between nodes.
-            if answer.fields.has_special() {
-                answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
-            }
-            Ok(answer)
+            itinerary => Box::pin(self.ask_one_after_another(itinerary, fields)),
         }
     }
 

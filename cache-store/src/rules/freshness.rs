@@ -165,12 +165,7 @@ impl Lifetime {
     /// `s-maxage` beats `max-age` beats `Expires` − `Date`; a conflicting or unreadable value counts as zero.
     /// `targeted`: a targeted field governs, so `Expires` is not looked at (RFC 9213 §2.2).
     /// RFC 9111 §4.2.1.
-    pub fn named<F: Fields>(
-        control: &CacheControl,
-        fields: &F,
-        targeted: bool,
-        wall_now: Timestamp,
-    ) -> Self {
+    pub fn named<F: Fields>(control: &CacheControl, fields: &F, targeted: bool, wall_now: Timestamp) -> Self {
         if let Some(seconds) = control.s_maxage.seconds().or_else(|| control.max_age.seconds()) {
             return Self::Named(seconds);
         }

@@ -146,7 +146,10 @@ fn allowed_by_request<F: Fields>(request: &RequestHead<'_, F>, policy: &Policy) 
     Ok(())
 }
 
-fn allowed_by_response<G: Fields>(response: &ResponseHead<'_, G>, control: &CacheControl) -> Result<(), NotStored> {
+fn allowed_by_response<G: Fields>(
+    response: &ResponseHead<'_, G>,
+    control: &CacheControl,
+) -> Result<(), NotStored> {
     let status = response.status;
     if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         return Err(NotStored::Status);
@@ -298,8 +301,7 @@ fn strip<G: Fields>(
     policy: &Policy,
 ) -> Result<Vec<HeaderName>, NotStored> {
     let mut strip = control.fields_withheld.clone();
-    let cookies =
-        COOKIES.into_iter().any(|name| response.fields.has(&name) && !strip.contains(&name));
+    let cookies = COOKIES.into_iter().any(|name| response.fields.has(&name) && !strip.contains(&name));
     if cookies {
         match policy.set_cookie {
             SetCookie::Strip => strip.extend(COOKIES),

@@ -13,8 +13,9 @@
 //! more is parsed; a body that was not read is drained or the connection ends (FAULTS S3), whatever the answer was.
 //! RFC 9112 §9.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -221,7 +222,13 @@ where
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
         match self.unfinished.pop() {
-            Some(exchange) => Begun::Open(Box::new(Open { exchange, served: Some(served), pump, keep_alive })),
+            Some(exchange) => {
+                let answer = Some(match served {
+                    Served::Now(response) => Answer::Here(Box::new(response)),
+                    Served::Later(future) => Answer::Later(future),
+                });
+                Begun::Open(Box::new(Open { exchange, answer, pump, keep_alive }))
+            }
             None => Begun::Answered(Next::Head),
         }
     }
@@ -229,11 +236,11 @@ where
     /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
     async fn go_on(&mut self, mut open: Box<Open<'s, S>>) -> Result<Next, Stop> {
         // Left where they are, for they are large.
-        let Open { exchange, served, pump, keep_alive } = &mut *open;
-        let response = match served.take() {
+        let Open { exchange, answer, pump, keep_alive } = &mut *open;
+        let response = match answer.take() {
             None => return Ok(Next::Head),
-            Some(Served::Now(response)) => response,
-            Some(Served::Later(future)) => {
+            Some(Answer::Here(response)) => *response,
+            Some(Answer::Later(future)) => {
                 self.flush().await?;
                 let interims = exchange.request.interims.asked();
                 match self.wait(future, pump.as_mut(), interims).await {
@@ -521,9 +528,15 @@ enum Begun<'s, S: Service> {
 struct Open<'s, S: Service> {
     exchange: Exchange<'s, S>,
     /// Until it is taken.
-    served: Option<Served>,
+    answer: Option<Answer>,
     pump: Option<Pump>,
     keep_alive: bool,
+}
+
+/// What the service said, small enough to be carried about.
+enum Answer {
+    Here(Box<Response>),
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 /// What comes after an exchange.

@@ -210,7 +210,11 @@ impl Stream {
         self.timer.poll(cx, clock, due)
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>, received: &mut Received) -> Poll<Result<(), OriginError>> {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut Received,
+    ) -> Poll<Result<(), OriginError>> {
         let response = match &mut self.state {
             State::Waiting(response) => response,
             State::Failed(error) => return Poll::Ready(Err(*error)),
