@@ -147,7 +147,9 @@ impl Shadows {
         }
         if !second {
             let again = match by {
-                Answered::Memory => self.seen.since(key).is_none_or(|then| self.fetched - then >= self.together),
+                Answered::Memory => {
+                    self.seen.since(key).is_none_or(|then| self.fetched - then >= self.together)
+                }
                 Answered::Beyond => {
                     self.fetched = self.fetched.saturating_add(bytes);
                     self.seen.note(key, self.fetched)
@@ -369,7 +371,9 @@ mod tests {
             );
         }
         let shadows = gate.shadows.lock();
-        assert!(shadows.seen.since.len() <= ENTRIES_MAX && shadows.seen.order.len() == shadows.seen.since.len());
+        assert!(
+            shadows.seen.since.len() <= ENTRIES_MAX && shadows.seen.order.len() == shadows.seen.since.len()
+        );
         for shadow in [&shadows.all, &shadows.second] {
             assert!(shadow.held.len() <= ENTRIES_MAX && shadow.order.len() == shadow.held.len());
             assert_eq!(shadow.used, shadow.held.values().map(|held| held.bytes).sum::<u64>());
