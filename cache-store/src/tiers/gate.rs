@@ -193,8 +193,8 @@ impl Shadow {
     /// Whether what comes pushes something out, or soon will: the room that is left over when a long one goes for a short one
     /// is none, for the log lets go of whole segments and has always some.
     fn is_full(&self) -> bool {
-        self.used >= self.bytes_max - self.bytes_max / FULL_SHARE
-            || self.held.len() >= self.entries_max - self.entries_max / FULL_SHARE as usize
+        self.used >= self.bytes_max - self.bytes_max / FULL_SHARE as u64
+            || self.held.len() >= self.entries_max - self.entries_max / FULL_SHARE
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -255,7 +255,7 @@ const ENTRIES_USUAL: usize = 4096;
 /// …and those that it holds at most, where they are shorter: 2 MB in all three.
 const ENTRIES_MAX: usize = 4 * ENTRIES_USUAL;
 /// A shadow is full when less than this part of it is free.
-const FULL_SHARE: u64 = 16;
+const FULL_SHARE: usize = 16;
 /// What takes more than this part of a shadow says nothing about the others.
 const SHARE: u64 = 8;
 /// Requests within which this part of a shadow came belong together.
