@@ -167,7 +167,9 @@ mod tests {
 
     fn fields(lines: &[(&str, &str)]) -> ResponseFields {
         let mut fields = ResponseFields::default();
-        lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        for (name, value) in lines {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
         fields
     }
 

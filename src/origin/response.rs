@@ -129,10 +129,11 @@ impl Listen for Received {
 
 /// The fields that a `Connection` names and may.
 fn nominated(value: &[u8]) -> impl Iterator<Item = Box<[u8]>> {
+    let is_end_to_end =
+        |name: &[u8]| END_TO_END.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     members(value)
-        .filter(|name| !name.is_empty() && !is_hop_by_hop(name))
+        .filter(move |name| !name.is_empty() && !is_hop_by_hop(name) && !is_end_to_end(name))
         .map(|name| name.to_ascii_lowercase().into())
-        .filter(|name: &Box<[u8]>| !END_TO_END.iter().any(|known| **name == *known.as_bytes()))
 }
 
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
