@@ -23,8 +23,8 @@ use cache_store::lookup::Lookup;
 use cache_store::timestamp::Timestamp;
 use parking_lot::Mutex;
 
-use super::fetch;
 use super::walk::Walk;
+use super::{fetch, leading};
 use crate::config::limits::REFRESHES_WAITING_MAX;
 
 /// What waits for a refresh.
@@ -111,7 +111,7 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
         return;
     }
     if !is_purged {
-        tokio::spawn(fetch::lead(walk, fill, None));
+        tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
         return;
     }
     // The permit goes back: whoever must have it sooner may fetch it.
@@ -125,7 +125,7 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
                     Ok(walk) => {
                         // By now somebody else may have fetched it.
                         if let Lookup::Stale(_, Some(fill)) = walk.look_up() {
-                            tokio::spawn(fetch::lead(walk, fill, None));
+                            tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
                         }
                     }
                 }
