@@ -76,7 +76,7 @@ fn one(stage: &Stage, calls: usize, rounds: usize) -> io::Result<String> {
     );
     for ((scope, _), rounds) in scopes.iter().zip(&all) {
         let quiet: Vec<_> = rounds.iter().filter(|round| round.others <= OTHERS_MAX).collect();
-        let (counted, told_of) = if quiet.is_empty() {
+        let (counted, told_of): (Vec<&Round>, String) = if quiet.is_empty() {
             (rounds.iter().collect(), "none was so quiet, of all".to_owned())
         } else {
             let told_of = format!("{} of {}", quiet.len(), rounds.len());
