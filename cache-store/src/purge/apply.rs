@@ -7,12 +7,13 @@
 //!
 //! Invariant: when a purge returns, no request that comes after it is answered with what it took.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::log::{Logged, Opened, PurgeLog, Source, new_id};
-use super::{Broad, Purge, Recent, Scope};
+use super::log::{Opened, PurgeLog, Source, new_id};
+use super::{Broad, Last, Purge, Recent, Scope};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::Epoch;
 use crate::key::CacheKey;
@@ -87,7 +88,7 @@ impl Purges {
         files: &Arc<dyn Files>,
         now: Timestamp,
         holds: bool,
-        mut tell: impl FnMut(CacheKey, &Logged),
+        mut tell: impl FnMut(CacheKey, Last),
     ) -> io::Result<Self> {
         // The library asserts what a damaged file may deny.
         let read = catch_unwind(AssertUnwindSafe(|| Self::read(files, now, &mut tell)));
@@ -119,7 +120,7 @@ impl Purges {
     fn read(
         files: &Arc<dyn Files>,
         now: Timestamp,
-        tell: &mut impl FnMut(CacheKey, &Logged),
+        tell: &mut impl FnMut(CacheKey, Last),
     ) -> io::Result<(Self, bool, bool)> {
         let Opened { log, is_new } = PurgeLog::open(Arc::clone(files), now)?;
         let purges = Self::of(log);
@@ -127,15 +128,19 @@ impl Purges {
         if floor > 0 {
             purges.broad.raise_floor(floor);
         }
+        // Each once, however often it was purged: what is there is read for it.
+        let mut unsettled = HashMap::<CacheKey, Last>::new();
         let is_whole = purges.log.replay(|logged| {
             purges.broad.apply(&logged.purge, logged.epoch);
             if logged.sequence > settled {
                 for scope in &logged.purge.scopes {
                     let Scope::Url { keys, .. } = scope else { continue };
-                    keys.iter().for_each(|key| tell(*key, &logged));
+                    let last = Last::of(logged.epoch, logged.purge.soft, logged.purge.at);
+                    keys.iter().for_each(|key| unsettled.entry(*key).or_default().take_in(last));
                 }
             }
         })?;
+        unsettled.into_iter().for_each(|(key, last)| tell(key, last));
         purges.settled.store(settled, Ordering::Release);
         Ok((purges, is_whole && !is_new, is_new))
     }

@@ -156,9 +156,7 @@ impl Disk {
         log.measure();
         let holds = log.segments.usage().objects > 0;
         let mut replay = Replay::over(&log, &next);
-        let purges = Purges::open(files, now, holds, |key, logged| {
-            replay.tell(key, &logged.purge, logged.epoch);
-        })?;
+        let purges = Purges::open(files, now, holds, |key, last| replay.tell(key, last))?;
         let objects = usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX);
         let (seen, gate) = (Mutex::new(Seen::new(objects)), Gate::new(bytes, objects));
         let admission = DiskAdmission::default();

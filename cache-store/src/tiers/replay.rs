@@ -1,8 +1,8 @@
 //! What a start tells the disk again of purges by URL: a kill may have lost that it ever heard of them.
 //!
 //! ```text
-//! purge by URL, not yet settled ── what is there was fetched since? ── yes: left alone
-//!                                                                  └─ no, or nobody can tell: forgotten, or marked where the purge is soft
+//! purges of a URL, not yet settled ── what is there was fetched since? ── yes: left alone
+//!                                                                     └─ no, or nobody can tell: forgotten, or marked where they were soft
 //! ```
 //!
 //! Without that look whatever is purged and fetched again more often than purges are settled (a front page, of a site that publishes
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use super::disk::Log;
 use super::objects::Slot;
 use super::record;
-use crate::entry::Epoch;
 use crate::key::CacheKey;
-use crate::purge::Purge;
+use crate::purge::Last;
+use crate::rules::Purged;
 
 /// The purges of a log, one after the other.
 pub(super) struct Replay<'a> {
@@ -33,32 +33,40 @@ impl<'a> Replay<'a> {
         Self { log, next, room: READ_BYTES_MAX }
     }
 
-    /// Tells it of a purge that took `epoch`. Blocks.
-    pub(super) fn tell(&mut self, primary: CacheKey, purge: &Purge, epoch: Epoch) {
-        if self.is_since(primary, epoch) {
-            return;
-        }
+    /// Tells it of the purges of a resource, of which `last` are the newest. Blocks.
+    pub(super) fn tell(&mut self, primary: CacheKey, last: Last) {
         let version = || self.next.fetch_add(1, Ordering::AcqRel);
-        let is_marked = purge.soft && self.log.mark(primary, version(), purge.at).is_some();
+        let is_marked = match self.since(primary, last) {
+            Purged::No => return,
+            Purged::Soft(at) => self.log.mark(primary, version(), at).is_some(),
+            Purged::Hard => false,
+        };
         if !is_marked && self.log.segments.locate(primary.bits()).is_some() {
             self.log.segments.forget(primary.bits(), version());
         }
     }
 
-    /// Whether all that is there of a resource was fetched since a purge took its epoch; not where that cannot be told.
-    fn is_since(&mut self, primary: CacheKey, epoch: Epoch) -> bool {
-        let Some(found) = self.read(primary) else { return false };
+    /// What became of what is there of a resource; as of something that was there before all of them where that cannot be told.
+    fn since(&mut self, primary: CacheKey, last: Last) -> Purged {
+        let before = last.since(0);
+        let Some(found) = self.read(primary) else { return before };
         if let Some(fetched) = record::epoch(&found) {
-            return fetched >= epoch;
+            return last.since(fetched);
         }
-        let Some(Slot::Variants(variants)) = record::decode(&found, None, None) else { return false };
-        variants.iter().all(|variant| {
-            self.log.segments.locate(variant.key.bits()).is_none()
-                || self
-                    .read(variant.key)
-                    .and_then(|found| record::epoch(&found))
-                    .is_some_and(|at| at >= epoch)
-        })
+        let Some(Slot::Variants(variants)) = record::decode(&found, None, None) else { return before };
+        let mut worst = Purged::No;
+        for variant in variants.iter() {
+            if self.log.segments.locate(variant.key.bits()).is_none() {
+                continue;
+            }
+            let fetched = self.read(variant.key).and_then(|found| record::epoch(&found));
+            match fetched.map_or(before, |fetched| last.since(fetched)) {
+                Purged::Hard => return Purged::Hard,
+                Purged::Soft(at) => worst = Purged::Soft(at),
+                Purged::No => {}
+            }
+        }
+        worst
     }
 
     fn read(&mut self, key: CacheKey) -> Option<Bytes> {
