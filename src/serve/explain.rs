@@ -208,6 +208,7 @@ impl Edge {
         route: &Route<'_, '_>,
     ) -> (Value, Option<Denied>) {
         let country = query.client.and_then(|client| self.place(client)?.country);
+        let target = query.url.target();
         // Where it is not told, nothing that depends on it is.
         let client = query.client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let asking = Asking {
@@ -215,7 +216,7 @@ impl Edge {
             authority: route.authority(),
             fields,
             country,
-            target: query.url.target().as_bytes(),
+            target: target.as_bytes(),
             now_micros: self.clock.micros(),
             wall_secs: self.clock.wall().as_millis() / 1000,
         };

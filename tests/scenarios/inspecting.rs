@@ -41,9 +41,11 @@ async fn an_attack_in_a_query_is_refused_whatever_lies_in_the_cache_and_however_
     stage.client().get("/x?id=1").await.expect(200, "page").cache_status_has("hit");
     assert_eq!(stage.origin("a").seen().len(), 1);
     // By its name, encoded twice, and behind what is harmless.
-    for target in
-        ["/?1'+OR+'1'='1", "/?id=1%2527%2520OR%2520%25271%2527%253D%25271", &format!("/?a=b&c=d&&e&f={SQL}")]
-    {
+    for target in [
+        "/?1%27+OR+%271%27%3D%271",
+        "/?id=1%2527%2520OR%2520%25271%2527%253D%25271",
+        &format!("/?a=b&c=d&&e&f={SQL}"),
+    ] {
         refused(&stage.client().get(target).await, "sql-injection");
     }
     // A route's page for the error stands in for it as for any other.
@@ -122,13 +124,14 @@ async fn a_harmless_body_goes_on_as_it_came() {
         let seen = plain.origin("a").seen().pop().expect("it came");
         assert!(seen.body == body, "{bytes} bytes, {} came", seen.body.len());
         assert_eq!(seen.field("content-length"), Some(bytes.to_string()));
-        let mut raw = format!("POST /c HTTP/1.1\r\nHost: {HOST}\r\nTE: trailers\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+        let mut raw =
+            format!("POST /c HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
         for piece in body.chunks(1000) {
             raw.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
             raw.extend_from_slice(piece);
             raw.extend_from_slice(b"\r\n");
         }
-        raw.extend_from_slice(b"0\r\nx-sum: 7\r\n\r\n");
+        raw.extend_from_slice(b"0\r\n\r\n");
         plain.client().raw(raw).await.expect(200, "taken");
         let seen = plain.origin("a").seen().pop().expect("it came");
         assert!(seen.body == body, "{bytes} bytes in chunks, {} came", seen.body.len());
