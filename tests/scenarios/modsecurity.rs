@@ -78,14 +78,14 @@ async fn an_attack_is_refused_wherever_it_is_and_takes_nobodys_answer_with_it() 
     let gate = Gate::shut();
     stage
         .origin("a")
-        .on("/slowly", [reply(200).cache_control("max-age=600").body("slowly").head_after(&gate)]);
-    let leader = stage.client().get("/slowly");
+        .on("/held", [reply(200).cache_control("max-age=600").body("held").head_after(&gate)]);
+    let leader = stage.client().get("/held");
     stage.until(|count| count.fills_under_way == 1).await;
-    let follower = stage.client().get("/slowly");
+    let follower = stage.client().get("/held");
     stage.until(|count| count.collapsed == 1).await;
     gate.open();
-    leader.await.expect(200, "slowly");
-    follower.await.expect(200, "slowly");
+    leader.await.expect(200, "held");
+    follower.await.expect(200, "held");
 }
 
 #[tokio::test]
