@@ -131,7 +131,7 @@ impl CacheStore {
             stock: Stock::new(disk.is_none()),
             recency: Recency::new(settings.memory_bytes as u64),
             handover: Handover::default(),
-            disk: disk.map(Arc::new),
+            disk: disk.map(|disk| Arc::new(disk.beneath(settings.memory_bytes as u64))),
             object_bytes_max: settings.object_bytes_max,
             arriving: AtomicU64::new(0),
             arriving_max: (settings.memory_bytes as u64 / ARRIVING_SHARE).max(ARRIVING_BYTES_MIN),
@@ -488,10 +488,9 @@ impl CacheStore {
     #[inline]
     fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
         let primary = resource.key;
-        let again = self.is_asked_again(stored);
-        disk.asked(primary, stored, Answered::Memory { again });
+        disk.asked(primary, stored, Answered::Memory);
         if stored.owed_since().is_some() {
-            if again {
+            if self.is_asked_again(stored) {
                 self.pay(disk, resource, stored);
             }
         } else if now.as_millis().is_multiple_of(TOUCHED_ONE_IN_MILLIS) {

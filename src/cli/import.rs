@@ -14,7 +14,7 @@ use crate::import::{self, Dialect, Files, Imported};
 /// Translate nginx's or Caddy's settings into a settings file, and say what could not be translated.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate import nginx /etc/nginx/nginx.conf > tidegate.toml\n  tidegate import nginx /etc/nginx/sites-enabled/shop --output tidegate.toml\n  tidegate import caddy /etc/caddy/Caddyfile --json | jq -r '.notes[].what'\n\nThe settings go to standard output; what has no counterpart is told on standard error, with file and line and what to write\ninstead, and stands at the end of the settings too. Exit codes: 0 translated, 1 the file cannot be read or written, 2 it is not\nwhat it should be."
+    after_help = "Examples:\n  tidegate import nginx /etc/nginx/nginx.conf > tidegate.toml\n  tidegate import nginx /etc/nginx/sites-enabled/shop --output tidegate.toml\n  tidegate import caddy /etc/caddy/Caddyfile --json | jq -r '.notes[].what'\n\nThe settings go to standard output; what has no counterpart is told on standard error, with file and line and what to write instead, and stands at the end of the settings too. Exit codes: 0 translated, 1 the file cannot be read or written, 2 it is not what it should be."
 )]
 pub(crate) struct Import {
     #[command(subcommand)]

@@ -13,7 +13,7 @@ use super::talk::Talk;
 /// Show a running node's requests as they end.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate log\n  tidegate log --status 5xx --host www.example.com\n  tidegate log --path '/api/*' --cache '!hit,stale' --slower 200ms\n  tidegate log --json | jq 'select(.ttl == 0)'\n\nLists go with commas; with ! before them, none of it. In names * matches any run of characters.\n\nIt shows what happens from now on, whether or not the node writes an access log, and in its shape whatever the\nlog's is. Of a busy node some requests are shown, hits apart from the rest; `one_of` says for how many a line\nstands, and how many were passed over is told. --json prints the lines as they come."
+    after_help = "Examples:\n  tidegate log\n  tidegate log --status 5xx --host www.example.com\n  tidegate log --path '/api/*' --cache '!hit,stale' --slower 200ms\n  tidegate log --json | jq 'select(.ttl == 0)'\n\nLists go with commas; with ! before them, none of it. In names * matches any run of characters.\n\nIt shows what happens from now on, whether or not the node writes an access log, and in its shape whatever the log's is. Of a busy node some requests are shown, hits apart from the rest; `one_of` says for how many a line stands, and how many were passed over is told. --json prints the lines as they come."
 )]
 pub(crate) struct Log {
     /// Only these hosts, like *.example.com.

@@ -153,7 +153,7 @@ const fn example(scope: Scope) -> &'static str {
 const EXAMPLES: &str = "\
 Examples:
   tidegate purge https://www.example.com/ https://www.example.com/news
-  tidegate purge --soft --tag article-42 --tag front   stale at once, fetched again at the next request
+  tidegate purge --soft --tag article-42 --tag front   stale at once, fetched again when asked for
   tidegate purge --prefix https://www.example.com/news/ --wait fleet
   tidegate purge --dry-run --json --host www.example.com | jq .matched
   tidegate purge --directory public/ --site https://www.example.com --warm

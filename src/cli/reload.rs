@@ -11,7 +11,7 @@ use crate::config::plan::Change;
 /// Make a running node take up what its settings file says now.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate plan /etc/tidegate/tidegate.toml && tidegate reload\n  tidegate reload --json | jq .restart\n\nA file with a mistake changes nothing: every mistake is told, and the settings in force stay. What needs a\nrestart is told and stays as it was. Exit codes: 0 reloaded, 1 not reached, 2 a mistake in the settings."
+    after_help = "Examples:\n  tidegate plan /etc/tidegate/tidegate.toml && tidegate reload\n  tidegate reload --json | jq .restart\n\nA file with a mistake changes nothing: every mistake is told, and the settings in force stay. What needs a restart is told and stays as it was. Exit codes: 0 reloaded, 1 not reached, 2 a mistake in the settings."
 )]
 pub(crate) struct Reload {
     #[command(flatten)]

@@ -15,7 +15,7 @@ use crate::route::access::signed;
 /// Sign a URL for a route whose access rules ask for a signature.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate sign https://www.example.com/video.mp4 --key-file 2026.key --for 1h\n  tidegate sign 'https://www.example.com/x?id=7' --key-file 2026.key --key-id 2026 --until 1793611200\n\nThe signature is base64url(HMAC-SHA256(key, text)) without padding; the text is host, path, signed parameters and `expires`, with a\nline feed between them."
+    after_help = "Examples:\n  tidegate sign https://www.example.com/video.mp4 --key-file 2026.key --for 1h\n  tidegate sign 'https://www.example.com/?id=7' --key-file 2026.key --key-id 2026 --until 4102444800\n\nThe signature is base64url(HMAC-SHA256(key, text)) without padding; the text is host, path, signed parameters and `expires`, with a line feed between them."
 )]
 pub(crate) struct Sign {
     /// The URL, as clients ask for it.

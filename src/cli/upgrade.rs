@@ -13,7 +13,7 @@ use crate::config::limits::UPGRADE_CLIENT_TIMEOUT;
 /// Replace a running node's binary without losing a request.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  apt-get install --only-upgrade tidegate && tidegate upgrade\n  tidegate upgrade --binary /opt/tidegate-2/tidegate\n\nThe new process gets the arguments and environment of the old one and its listening sockets, reads the settings\nfile anew, and serves before the old one stops accepting; what the old one has under way it finishes, within\n`limits.drain_timeout`. One that crashes, hangs or refuses its settings changes nothing, and why is told. The signal\nUSR2 does the same. Exit codes: 0 upgraded, 1 the old one goes on, 2 a mistake in the settings."
+    after_help = "Examples:\n  apt-get install --only-upgrade tidegate && tidegate upgrade\n  tidegate upgrade --binary /opt/tidegate-2/tidegate\n\nThe new process gets the arguments and environment of the old one and its listening sockets, reads the settings file anew, and serves before the old one stops accepting; what the old one has under way it finishes, within `limits.drain_timeout`. One that crashes, hangs or refuses its settings changes nothing, and why is told. The signal USR2 does the same. Exit codes: 0 upgraded, 1 the old one goes on, 2 a mistake in the settings."
 )]
 pub(crate) struct Upgrade {
     /// The binary; default: what the node was started from, as it lies there now

@@ -388,10 +388,27 @@ async fn a_reload_shows_the_new_certificate_and_a_failed_one_keeps_the_old() {
     let (_, shown) = node.connect_tls("a.example", &[]).await.expect("the old one is still shown");
     assert_eq!(shown, old);
     let (_, new) = files.issue("a", &["a.example"]);
+    // The node's own watch may have been first.
     node.running.certificates()[0].reload().expect("they load");
     let (_, shown) = node.connect_tls("a.example", &[]).await.expect("the handshake succeeds");
     assert_eq!(shown, new);
     node.end().await;
+}
+
+#[test]
+fn files_that_were_written_again_as_they_were_are_no_change() {
+    let files = Files::new();
+    let (pair, _) = files.issue("a", &["a.example"]);
+    let (other, _) = files.issue("b", &["b.example"]);
+    let certificates = Certificates::load(&[pair.clone(), other.clone()]).expect("they load");
+    let again = |path: &Path| write(path, &std::fs::read_to_string(path).expect("written"));
+    again(&pair.cert);
+    again(&other.key);
+    write(&files.0.join("beside.txt"), "in the same directory");
+    assert!(!certificates.reload().expect("they load"), "nothing else is shown");
+    files.issue("b", &["b.example"]);
+    assert!(certificates.reload().expect("they load"), "one of two is another");
+    assert!(!certificates.reload().expect("they load"), "told once");
 }
 
 #[tokio::test]

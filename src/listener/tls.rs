@@ -116,14 +116,18 @@ impl Certificates {
         self.changed.notified().await;
     }
 
-    /// Reads every pair again and shows them from the next handshake on.
+    /// Reads every pair again and shows them from the next handshake on; whether they are others than before.
     ///
     /// # Errors
     /// As [`Certificates::load`]; then what was shown before stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub fn reload(&self) -> Result<bool, TlsError> {
         let files = self.files.load_full();
-        self.shown.store(Arc::new(Shown::load(&files, &self.provider)?));
-        Ok(())
+        let read = Shown::load(&files, &self.provider)?;
+        let is_other = !read.is_as(&self.shown.load());
+        if is_other {
+            self.shown.store(Arc::new(read));
+        }
+        Ok(is_other)
     }
 
     /// The directories whose changes matter.
@@ -208,6 +212,11 @@ impl Shown {
             }
         }
         if shown.all.is_empty() { Err(TlsError::None) } else { Ok(shown) }
+    }
+
+    /// Whether clients are shown the same. The keys are, too, where the certificates are: each belongs to its own.
+    fn is_as(&self, other: &Self) -> bool {
+        self.all.iter().map(|key| &key.cert).eq(other.all.iter().map(|key| &key.cert))
     }
 
     /// The certificates for a server name, best first; the default for none and for a name nobody covers.

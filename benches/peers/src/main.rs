@@ -120,9 +120,11 @@ enum Command {
     },
     /// What a purge costs over HTTP, on one node under load and in a fleet of four; prints lines
     Purges {
-        /// Purges of each scope
+        /// Purges of each scope, a round
         #[arg(long, default_value_t = 400)]
         calls: usize,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
         /// The first port to try
         #[arg(long, default_value_t = 21_000, value_parser = clap::value_parser!(u16).range(1024..60_000))]
         ports: u16,
@@ -132,11 +134,14 @@ enum Command {
     /// Hits with and without a dashboard, `top` and `log` open, in pairs of rounds; prints a line a pair
     Watching {
         /// Pairs of rounds; odd ones run in reverse order
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 9)]
         rounds: usize,
         /// Seconds a round
         #[arg(long, default_value_t = 5)]
         secs: u32,
+        /// Nobody watches after all: what two rounds differ by alone
+        #[arg(long)]
+        nobody: bool,
         /// Distinct paths that are asked for
         #[arg(long, default_value_t = 1000)]
         paths: u32,
@@ -160,6 +165,9 @@ enum Command {
         path: String,
         #[arg(long, default_value_t = 20_000.0)]
         rate: f64,
+        /// Evenly spaced, and without a burst after a stall
+        #[arg(long)]
+        even: bool,
         #[arg(long, default_value_t = 100_000)]
         requests: u64,
         #[arg(long, default_value_t = 128)]
@@ -234,21 +242,22 @@ fn run(command: Command) -> io::Result<()> {
             }
             Ok(())
         }
-        Command::Purges { calls, ports, tidegate } => {
+        Command::Purges { calls, rounds, ports, tidegate } => {
             let stage = servers::Stage::new(tidegate, false, ports)?;
-            print!("{}", purges::run(&stage, calls)?);
+            print!("{}", purges::run(&stage, calls, rounds)?);
             Ok(())
         }
-        Command::Watching { rounds, secs, paths, log, ports, tidegate } => {
+        Command::Watching { rounds, secs, nobody, paths, log, ports, tidegate } => {
             let stage = servers::Stage::new(tidegate, false, ports)?;
-            print!("{}", watching::run(&stage, rounds, secs, paths, &log)?);
+            let asked = watching::Asked { rounds, secs, paths, log: &log, nobody };
+            print!("{}", watching::run(&stage, &asked)?);
             Ok(())
         }
         Command::Origin { address } => origin::serve(address),
         Command::Floor { address, size } => floor::serve(address, size),
         Command::Watch => open::watch(),
-        Command::Open { server, path, rate, requests, connections, watch } => {
-            let plan = open::Plan { server, path, rate, requests, connections, watch };
+        Command::Open { server, path, rate, even, requests, connections, watch } => {
+            let plan = open::Plan { server, path, rate, even, requests, connections, watch };
             println!("{}", open::run(&plan)?.line());
             Ok(())
         }

@@ -19,7 +19,17 @@ pub(crate) const LOAD_CORE: &str = "1";
 /// A command that runs on `core`, ends with us, and may open many files.
 pub(crate) fn pinned(core: &str, user: Option<&str>, program: &str) -> Command {
     // Priority first: another user may not ask for it, but keeps it.
-    let mut words = priority(core).to_vec();
+    placed(priority(core), core, user, program)
+}
+
+/// The same without priority, as operators run it: where a server waits for the kernel's own threads on its core, one in real time
+/// would keep them from running. The flush behind an fsync is such a thread's work.
+pub(crate) fn ordinary(core: &str, program: &str) -> Command {
+    placed(&[], core, None, program)
+}
+
+fn placed(priority: &[&str], core: &str, user: Option<&str>, program: &str) -> Command {
+    let mut words = priority.to_vec();
     if let Some(user) = user {
         // Before the death signal is asked for: a change of user would forget it.
         words.extend(["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]);
@@ -82,6 +92,19 @@ impl Process {
     /// User + system time so far, nanoseconds.
     pub(crate) fn cpu(&self) -> u64 {
         self.tree().into_iter().map(|pid| cpu_of(&format!("/proc/{pid}/stat"), 13)).sum()
+    }
+
+    /// Time on a processor of the thread that had most of it, and of all others together, nanoseconds. What a thread that has ended
+    /// had is not counted.
+    pub(crate) fn busiest(&self) -> (u64, u64) {
+        let of = |pid: u32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let time = |task: fs::DirEntry| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let all: Vec<u64> = self.tree().into_iter().flat_map(of).filter_map(time).collect();
+        let most = all.iter().copied().max().unwrap_or_default();
+        (most, all.iter().sum::<u64>() - most)
     }
 
     /// Proportional set size, bytes.

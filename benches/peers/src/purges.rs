@@ -1,11 +1,12 @@
 //! What a purge costs over HTTP: one node under load, and a fleet on one stream.
 //!
-//! One node with a disk on its core, 10,000 hits a second by an open loop, and beside them purges of each scope, one after another
-//! over one connection: the time from the call to the acknowledgement, durable. Who calls goes before the generator on its core, so
-//! that it does not measure its own waiting. Between any two purges it writes a block of a file of its own on the same disk, which
-//! has all its blocks, and syncs that: what the disk itself takes at that time, and what the purges are to be held against. Then
-//! four nodes and a broker on this machine: the
-//! time until the fleet's receipt, and whether any node served anything after it that was purged.
+//! One node with a disk on its core, run as an operator would, without priority; 10,000 hits a second, evenly spaced, and beside
+//! them purges of each scope, one after another over one connection: the time from the call to the acknowledgement, durable. Who
+//! calls goes before the generator on its core, so that it does not measure its own waiting. Between any two purges it writes a
+//! block of a file of its own on the same disk, which has all its blocks, and syncs that: what the disk itself takes at that time,
+//! and what the purges are to be held against. Each scope is measured once a round, so that what drifts counts for all. Then four
+//! nodes and a broker on this machine: the time until the fleet's receipt, and whether any node served anything after it that was
+//! purged.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,15 +19,16 @@ use std::time::Duration;
 
 use crate::histogram::Histogram;
 use crate::load::{self, installed};
-use crate::process::{LOAD_CORE, Process, SERVER_CORE, pinned};
+use crate::process::{LOAD_CORE, Process, SERVER_CORE, ordinary, pinned};
 use crate::reply::{Progress, Reply};
 use crate::servers::{Stage, wait_for};
+use crate::table::median;
 use crate::time::{SECOND, now, rest};
 
 /// Prints both tables' lines.
-pub(crate) fn run(stage: &Stage, calls: usize) -> io::Result<String> {
+pub(crate) fn run(stage: &Stage, calls: usize, rounds: usize) -> io::Result<String> {
     let _origin = stage.start_origin()?;
-    let mut told = one(stage, calls)?;
+    let mut told = one(stage, calls, rounds)?;
     if installed("nats-server") {
         told += &fleet(stage, calls)?;
     } else {
@@ -35,13 +37,14 @@ pub(crate) fn run(stage: &Stage, calls: usize) -> io::Result<String> {
     Ok(told)
 }
 
-fn one(stage: &Stage, calls: usize) -> io::Result<String> {
+fn one(stage: &Stage, calls: usize, rounds: usize) -> io::Result<String> {
     let folder = stage.folder.join("purges");
     fs::create_dir_all(&folder)?;
     let (plain, admin) = (stage.address(170), stage.address(171));
-    let mut command = stage.tidegate_proxy(&[], plain, admin, 512 << 20);
+    let mut command = ordinary(SERVER_CORE, &stage.tidegate.to_string_lossy());
+    stage.as_proxy(&mut command, plain, admin, 512 << 20);
     command.arg("--disk").arg(folder.join("cache")).args(["--disk-size", "1GiB"]);
-    command.stdout(fs::File::create(folder.join("out"))?);
+    command.stdout(fs::File::create(folder.join("out"))?).stderr(fs::File::create(folder.join("err"))?);
     let _node = Process::start(&mut command)?;
     wait_for(plain)?;
     wait_for(admin)?;
@@ -50,48 +53,77 @@ fn one(stage: &Stage, calls: usize) -> io::Result<String> {
     let mut told =
         "one node, microseconds until a purge is acknowledged and durable, at 10,000 hits a second; beside it a sync of one block\n"
             .to_owned();
-    for (scope, body) in [
+    let scopes = [
         ("url", format!("{{\"urls\":[\"http://{plain}/nothing\"]}}")),
         ("prefix", format!("{{\"prefixes\":[\"http://{plain}/nothing\"]}}")),
         ("host", "{\"hosts\":[\"nobody.example\"]}".to_owned()),
         ("tag", "{\"tags\":[\"nothing\"]}".to_owned()),
         ("everything", "{\"everything\":true,\"soft\":true}".to_owned()),
-    ] {
-        let secs = (calls as u64 * APART / SECOND).max(1);
-        let mut generator = Stage::own(LOAD_CORE, "open")?;
-        let requests = (secs * RATE).to_string();
-        generator.args([&plain.to_string(), "/1k/0", "--rate", &RATE.to_string(), "--requests", &requests]);
-        generator.stdout(std::process::Stdio::piped());
-        let generator = generator.spawn()?;
-        let mut caller = Caller::new(admin)?;
-        let (mut times, mut raws) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
-        urgent(true);
-        let mut next = now();
-        for _ in 0..calls {
-            next += APART / 2;
-            wait_until(next);
-            raws.push(raw.sync()?);
-            next += APART / 2;
-            wait_until(next);
-            let began = now();
-            caller.post(&body)?;
-            times.push(now() - began);
+    ];
+    let mut all: Vec<Vec<[f64; 4]>> = vec![Vec::new(); scopes.len()];
+    for _ in 0..rounds {
+        for ((scope, body), rounds) in scopes.iter().zip(&mut all) {
+            let (line, figures) = measured(plain, admin, body, calls, &mut raw)?;
+            let _ = writeln!(told, "{scope:<12} {line}");
+            rounds.push(figures);
         }
-        urgent(false);
-        let line = String::from_utf8_lossy(&generator.wait_with_output()?.stdout).into_owned();
+    }
+    let _ = writeln!(told, "median of {rounds} rounds");
+    for ((scope, _), rounds) in scopes.iter().zip(&all) {
+        let [p50, p99, raw50, raw99] =
+            std::array::from_fn(|at| median(&rounds.iter().map(|figures| figures[at]).collect::<Vec<_>>()));
         let _ = writeln!(
             told,
-            "{scope:<12} {}  sync {}  ratio p50 {:.1} p99 {:.1}  hits {:.0}/s, p50 {:.0} p99 {:.0}",
-            quantiles(&times),
-            quantiles(&raws),
-            ratio(&times, &raws, 0.5),
-            ratio(&times, &raws, 0.99),
-            load::value(&line, "rps"),
-            load::value(&line, "p50"),
-            load::value(&line, "p99")
+            "{scope:<12} p50 {p50:.0} p99 {p99:.0}  sync p50 {raw50:.0} p99 {raw99:.0}  ratio p50 {:.1} p99 {:.1}",
+            p50 / raw50,
+            p99 / raw99
         );
     }
     Ok(told)
+}
+
+/// Purges of one scope beside load: a line, and p50 and p99 of the purges and of the syncs, microseconds.
+fn measured(
+    plain: SocketAddr,
+    admin: SocketAddr,
+    body: &str,
+    calls: usize,
+    raw: &mut Raw,
+) -> io::Result<(String, [f64; 4])> {
+    let secs = (calls as u64 * APART / SECOND).max(1);
+    let mut generator = Stage::own(LOAD_CORE, "open")?;
+    let requests = (secs * RATE).to_string();
+    generator.args([&plain.to_string(), "/1k/0", "--rate", &RATE.to_string(), "--even"]);
+    generator.args(["--requests", &requests]).stdout(std::process::Stdio::piped());
+    let generator = generator.spawn()?;
+    let mut caller = Caller::new(admin)?;
+    let (mut times, mut raws) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
+    urgent(true);
+    let mut next = now();
+    for _ in 0..calls {
+        next += APART / 2;
+        wait_until(next);
+        raws.push(raw.sync()?);
+        next += APART / 2;
+        wait_until(next);
+        let began = now();
+        caller.post(body)?;
+        times.push(now() - began);
+    }
+    urgent(false);
+    let line = String::from_utf8_lossy(&generator.wait_with_output()?.stdout).into_owned();
+    let value = |name| load::value(&line, name);
+    let told = format!(
+        "{}  sync {}  hits {:.0}/s, p50 {:.0} p99 {:.0}",
+        quantiles(&times),
+        quantiles(&raws),
+        value("rps"),
+        value("p50"),
+        value("p99")
+    );
+    let (times, raws) = (Histogram::of(times), Histogram::of(raws));
+    let micros = |of: &Histogram, share| of.percentile(share).max(1) as f64 / 1000.0;
+    Ok((told, [micros(&times, 0.5), micros(&times, 0.99), micros(&raws, 0.5), micros(&raws, 0.99)]))
 }
 
 fn fleet(stage: &Stage, calls: usize) -> io::Result<String> {
@@ -120,7 +152,7 @@ fn fleet(stage: &Stage, calls: usize) -> io::Result<String> {
         );
         let file = folder.join(format!("node-{at}.toml"));
         fs::write(&file, settings)?;
-        let mut command = pinned(SERVER_CORE, None, &stage.tidegate.to_string_lossy());
+        let mut command = ordinary(SERVER_CORE, &stage.tidegate.to_string_lossy());
         command
             .args(["run", "--config"])
             .arg(file)
@@ -248,11 +280,6 @@ fn urgent(urgent: bool) {
         let quiet = std::process::Stdio::null;
         drop(Command::new(program).args(arguments).stdout(quiet()).stderr(quiet()).status());
     }
-}
-
-fn ratio(times: &[u64], raws: &[u64], share: f64) -> f64 {
-    let at = |of: &[u64]| Histogram::of(of.iter().copied()).percentile(share).max(1) as f64;
-    at(times) / at(raws)
 }
 
 fn quantiles(times: &[u64]) -> String {

@@ -221,10 +221,15 @@ impl Stage {
         memory: u64,
     ) -> Command {
         let mut command = under(core);
-        command.arg(&self.tidegate).arg("proxy");
-        command.args(["--to", &format!("http://{}", self.origin()), "--from", &plain.to_string()]);
-        command.args(["--memory", &format!("{}MiB", memory >> 20), "--admin", &admin.to_string()]);
+        command.arg(&self.tidegate);
+        self.as_proxy(&mut command, plain, admin, memory);
         command
+    }
+
+    /// Gives a Tidegate its arguments.
+    pub(crate) fn as_proxy(&self, command: &mut Command, plain: SocketAddr, admin: SocketAddr, memory: u64) {
+        command.args(["proxy", "--to", &format!("http://{}", self.origin()), "--from", &plain.to_string()]);
+        command.args(["--memory", &format!("{}MiB", memory >> 20), "--admin", &admin.to_string()]);
     }
 
     fn tidegate(&self, server: &mut Server, admin: u16, memory: u64) -> io::Result<()> {

@@ -75,7 +75,8 @@ fn against(rows: &[(&str, u64)], rounds: &[Vec<Sample>], index: usize, title: &s
     if other == index { "1".to_owned() } else { spread(&ratios, 2) }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one; between two their mean.
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

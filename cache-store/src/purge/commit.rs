@@ -4,16 +4,17 @@
 //! ```text
 //! append ── queue ── whoever holds the writer takes all that wait: number, journal (one write, one sync), apply in order ── done, each
 //!                                                                      │ no room, or no journal: the database, at once
-//! tick ──────────────────────────────────────── drain: all that is pending in one commit of the database
+//! tick ──────────────────────────────────────── drain: all that is pending in one commit of the database; who orders does not wait
 //! ```
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use parking_lot::MutexGuard;
+use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
-use super::journal::{Batch, Record};
+use super::journal::{Batch, Journal, Record};
 use super::log::{Opening, PurgeLog, Source, given_away};
 use super::tables::{CEILING, EPOCHS_AHEAD, IDS, LOG, META, insert, sealed, storage};
 use super::{Purge, record};
@@ -87,41 +88,45 @@ impl PurgeLog {
             return Ok(numbered);
         }
         let Some(journal) = &opening.journal else {
-            self.write_down(&opening.database, &numbered.batch, 0).map_err(storage)?;
+            let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+            self.write_down(transaction, &numbered.batch, 0).map_err(storage)?;
             return Ok(numbered);
         };
         let is_due = self.is_near_the_ceiling();
         if is_due || !journal.append(self.identity, numbered.batch.clone())? {
             let (mut all, count) = journal.pending();
             all.extend(numbered.batch.clone());
-            self.write_down(&opening.database, &all, count).map_err(storage)?;
-            journal.taken_over();
+            let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+            self.write_down(transaction, &all, count).map_err(storage)?;
+            self.taken_over(journal, count);
         }
         Ok(numbered)
     }
 
     /// Gives what is new its number and its epoch.
     fn number(&self, opening: &Opening, jobs: &[Arc<Job>]) -> Result<Numbered, redb::Error> {
-        let transaction = opening.database.begin_read()?;
+        // First: what is taken over in between is found in the database.
+        let pending = |all: &Batch| {
+            let ids = jobs.iter().flat_map(|job| &job.purges).map(|purge| purge.id);
+            let known: HashMap<_, _> = ids.filter_map(|id| Some((id, all.sequence_of(id)?))).collect();
+            (known, all.last())
+        };
+        let (pending, mut last) =
+            opening.journal.as_ref().map(|journal| journal.look(pending)).unwrap_or_default();
+        let before = self.before_tick.lock().clone();
+        let transaction = before.map_or_else(|| opening.database.begin_read().map(Arc::new), Ok)?;
         let known = transaction.open_table(IDS)?;
         // One that failed may have been written all the same.
-        let mut last = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
-        last = last.max(self.sequence());
-        if let Some(journal) = &opening.journal {
-            last = last.max(journal.look(Batch::last));
-        }
+        let written = transaction.open_table(LOG)?.last()?.map_or(0, |(last, _)| last.value());
+        last = last.max(written).max(self.sequence());
         let mut batch = Batch::default();
         let mut new = HashMap::new();
         let mut records = Vec::with_capacity(jobs.len());
         for job in jobs {
             let mut numbers = Vec::with_capacity(job.purges.len());
             for purge in &job.purges {
-                let pending = opening
-                    .journal
-                    .as_ref()
-                    .and_then(|journal| journal.look(|all| all.sequence_of(purge.id)));
-                let there = match pending.or_else(|| new.get(&purge.id).copied()) {
-                    Some(sequence) => Some(sequence),
+                let there = match pending.get(&purge.id).or_else(|| new.get(&purge.id)) {
+                    Some(sequence) => Some(*sequence),
                     None => known.get(purge.id)?.map(|sequence| sequence.value()),
                 };
                 if let Some(sequence) = there {
@@ -143,8 +148,12 @@ impl PurgeLog {
     }
 
     /// Writes into the database, durable when it returns; it has so many of the journal's batches then.
-    fn write_down(&self, database: &Database, batch: &Batch, taken: u64) -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
+    fn write_down(
+        &self,
+        transaction: WriteTransaction,
+        batch: &Batch,
+        taken: u64,
+    ) -> Result<(), redb::Error> {
         insert(&transaction, batch, taken)?;
         // Not every time: it is a page more to write.
         let ceiling = self.is_near_the_ceiling().then(|| self.epoch().saturating_add(EPOCHS_AHEAD));
@@ -153,24 +162,51 @@ impl PurgeLog {
         }
         transaction.commit()?;
         if let Some(ceiling) = ceiling {
-            self.ceiling.store(ceiling, Ordering::Release);
+            // Whoever was later may have been faster.
+            self.ceiling.fetch_max(ceiling, Ordering::AcqRel);
         }
         Ok(())
     }
 
-    /// Takes what is pending into the database. For whoever holds the writer.
+    /// Takes what is pending into the database; whether that is all there is then. Orders that come meanwhile do not wait for it:
+    /// the `writer` is let go of as soon as the transaction has begun.
     ///
     /// # Errors
     /// As the disk says; it stays pending.
-    pub(super) fn drain(&self, opening: &Opening) -> io::Result<()> {
-        let Some(journal) = &opening.journal else { return Ok(()) };
-        let (pending, count) = journal.pending();
-        if pending.is_empty() {
-            return Ok(());
+    pub(super) fn drain(&self, opening: &Opening, writer: MutexGuard<'_, ()>) -> io::Result<bool> {
+        let Some(journal) = &opening.journal else { return Ok(true) };
+        if journal.look(Batch::is_empty) {
+            return Ok(true);
         }
-        self.write_down(&opening.database, &pending, count).map_err(storage)?;
-        journal.taken_over();
-        Ok(())
+        let storage = |error: redb::TransactionError| storage(error.into());
+        // While it commits the database lets nobody begin to read; what it said before, and what is pending, is all there is.
+        *self.before_tick.lock() = Some(Arc::new(opening.database.begin_read().map_err(storage)?));
+        let drained = self.drain_beside(opening, journal, writer);
+        *self.before_tick.lock() = None;
+        self.taken_over(journal, drained?);
+        Ok(journal.look(Batch::is_empty))
+    }
+
+    /// The database has the first `count` batches of the journal.
+    pub(super) fn taken_over(&self, journal: &Journal, count: u64) {
+        // First: what it said before is not all there is any more.
+        *self.before_tick.lock() = None;
+        journal.taken_over(count);
+    }
+
+    /// How many of the journal's batches the database has then.
+    fn drain_beside(
+        &self,
+        opening: &Opening,
+        journal: &Journal,
+        writer: MutexGuard<'_, ()>,
+    ) -> io::Result<u64> {
+        // Begun under the writer, so that no other commit knows more of the journal and comes before.
+        let transaction = opening.database.begin_write().map_err(|error| storage(error.into()))?;
+        let (pending, count) = journal.pending();
+        drop(writer);
+        self.write_down(transaction, &pending, count).map_err(storage)?;
+        Ok(count)
     }
 
     /// Applies what was written, and tells those who wait.
@@ -205,5 +241,171 @@ impl PurgeLog {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use parking_lot::{Condvar, Mutex};
+
+    use super::*;
+    use crate::purge::Scope;
+    use crate::tiers::files::{File, Files, Listed, Lock, Torn};
+    use crate::timestamp::Timestamp;
+
+    /// A disk on which a sync of the log's database waits while the gate is shut.
+    struct Gated {
+        torn: Torn,
+        gate: Arc<Gate>,
+    }
+
+    #[derive(Default)]
+    struct Gate {
+        /// Whether it is shut, and how many have come to it since.
+        state: Mutex<(bool, usize)>,
+        changed: Condvar,
+    }
+
+    struct Database(Box<dyn File>, Arc<Gate>);
+
+    impl Gate {
+        fn set(&self, is_shut: bool) {
+            *self.state.lock() = (is_shut, 0);
+            self.changed.notify_all();
+        }
+
+        fn pass(&self) {
+            let mut state = self.state.lock();
+            state.1 += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut state, |state| state.0);
+        }
+
+        fn somebody_has_come(&self) {
+            self.changed.wait_while(&mut self.state.lock(), |state| state.1 == 0);
+        }
+    }
+
+    impl Gated {
+        fn wrapped(&self, name: &str, file: Box<dyn File>) -> Box<dyn File> {
+            if name == "purges.redb" { Box::new(Database(file, Arc::clone(&self.gate))) } else { file }
+        }
+    }
+
+    impl Files for Gated {
+        fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+            Ok(self.wrapped(name, self.torn.create(name)?))
+        }
+
+        fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+            Ok(self.wrapped(name, self.torn.open(name)?))
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.torn.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.torn.remove(name)
+        }
+
+        fn list(&self, under: &str) -> io::Result<Vec<Listed>> {
+            self.torn.list(under)
+        }
+
+        fn create_directory(&self, name: &str) -> io::Result<()> {
+            self.torn.create_directory(name)
+        }
+
+        fn sync_directory(&self, name: &str) -> io::Result<()> {
+            self.torn.sync_directory(name)
+        }
+
+        fn length(&self, name: &str) -> io::Result<u64> {
+            self.torn.length(name)
+        }
+
+        fn free_bytes(&self) -> io::Result<u64> {
+            self.torn.free_bytes()
+        }
+
+        fn lock(&self, name: &str) -> io::Result<Lock> {
+            self.torn.lock(name)
+        }
+    }
+
+    impl File for Database {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.read_at(into, offset)
+        }
+
+        fn try_read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.try_read_at(into, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.0.write_at(bytes, offset)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.1.pass();
+            self.0.sync()
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            self.0.length()
+        }
+
+        fn set_length(&self, bytes: u64) -> io::Result<()> {
+            self.0.set_length(bytes)
+        }
+    }
+
+    fn ordered(log: &PurgeLog, id: u128) -> u64 {
+        let purge =
+            Purge { id, at: Timestamp::from_secs(1_000), soft: false, scopes: vec![Scope::Everything] };
+        log.append(vec![purge], "", None, &|_, _, _| 0).expect("a disk that is well")[0].sequence
+    }
+
+    #[test]
+    fn who_orders_does_not_wait_for_the_ticks_commit() {
+        let (torn, gate) = (Torn::new(1), Arc::new(Gate::default()));
+        let open = || {
+            let files = Gated { torn: torn.clone(), gate: Arc::clone(&gate) };
+            PurgeLog::open(Arc::new(files), Timestamp::from_secs(1_000)).expect("a disk that is well")
+        };
+        let log = Arc::new(open().log);
+        log.trust().expect("a disk that is well");
+        assert_eq!(ordered(&log, 1), 1);
+        gate.set(true);
+        let ticking = Arc::clone(&log);
+        let tick = std::thread::spawn(move || ticking.tend_file());
+        gate.somebody_has_come();
+        let (done, told) = std::sync::mpsc::channel();
+        let ordering = Arc::clone(&log);
+        let order = std::thread::spawn(move || {
+            let _ = done.send([2, 1, 3].map(|id| ordered(&ordering, id)));
+        });
+        let sequences = told.recv_timeout(Duration::from_secs(30));
+        gate.set(false);
+        assert_eq!(
+            sequences,
+            Ok([2, 1, 3]),
+            "while the commit is under way; what is there is not written again"
+        );
+        order.join().expect("it has ended");
+        tick.join().expect("it has ended").expect("a disk that is well");
+        let known = |log: &PurgeLog| -> Vec<_> {
+            let all = log.since(0, 10).expect("a disk that is well");
+            all.iter().map(|logged| (logged.sequence, logged.purge.id)).collect()
+        };
+        assert_eq!(known(&log), [(1, 1), (2, 2), (3, 3)]);
+        assert_eq!(ordered(&log, 4), 4);
+        drop(log);
+        let again = open();
+        assert!(!again.is_new, "nothing is missing");
+        assert_eq!(known(&again.log), [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
 }

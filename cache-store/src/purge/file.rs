@@ -290,7 +290,7 @@ impl StorageBackend for Backing {
     }
 }
 
-const NAME: &str = "purges.redb";
+pub(super) const NAME: &str = "purges.redb";
 /// One that made no sense, for whoever wants to know why.
 const ASIDE: &str = "purges.damaged";
 /// Pages kept in memory.

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! With a batch goes the block of zeros behind it, so where batches end the file says so; anything else there is a batch that was
-//! cut, or damage. Once all of them are in the database they begin at the first block again. Batches are counted, and the database
-//! knows up to which it has them.
+//! cut, or damage. Once all of them are in the database they begin at the first block again; while it takes some over others may be
+//! written behind them. Batches are counted, and the database knows up to which it has them.
 //!
 //! Invariants: a batch is read whole or not at all; a block that an acknowledged batch stands in is not written again until the
 //! database has it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -37,7 +38,17 @@ struct State {
     at: u64,
     /// Batches so far.
     count: u64,
+    /// What stands in batches that the database has not.
     pending: Batch,
+    /// Those batches, in their order.
+    parts: VecDeque<Part>,
+}
+
+/// A batch that is pending: which one, and how much of what is pending is its.
+struct Part {
+    nth: u64,
+    records: usize,
+    sources: usize,
 }
 
 /// Records in their order, and how far sources have been followed with them.
@@ -170,7 +181,7 @@ impl Journal {
             return Ok(None);
         }
         let found = Found { is_new: is_new || is_short, ..read(&*file)? };
-        let state = State { at: 0, count: 0, pending: Batch::default() };
+        let state = State { at: 0, count: 0, pending: Batch::default(), parts: VecDeque::new() };
         Ok(Some((Self { file, state: Mutex::new(state) }, found)))
     }
 
@@ -216,6 +227,7 @@ impl Journal {
         let mut state = self.state.lock();
         // On the block of zeros.
         (state.at, state.count) = (end - 1, nth);
+        state.parts.push_back(Part { nth, records: batch.records.len(), sources: batch.sources.len() });
         state.pending.extend(batch);
         Ok(true)
     }
@@ -231,10 +243,17 @@ impl Journal {
         look(&self.state.lock().pending)
     }
 
-    /// The database has, durably, all that is pending.
-    pub(super) fn taken_over(&self) {
-        let mut state = self.state.lock();
-        (state.at, state.pending) = (0, Batch::default());
+    /// The database has, durably, the first `count` batches. Others may be pending behind them, or be written just now.
+    pub(super) fn taken_over(&self, count: u64) {
+        let state = &mut *self.state.lock();
+        while let Some(part) = state.parts.pop_front_if(|part| part.nth <= count) {
+            state.pending.records.drain(..part.records);
+            state.pending.sources.drain(..part.sources);
+        }
+        if state.parts.is_empty() {
+            // One that is being written sets it behind itself.
+            state.at = 0;
+        }
     }
 }
 
@@ -370,11 +389,43 @@ mod tests {
         for first in 1..=100 {
             assert!(journal.append(3, batch(first, 1, 5000)).expect("a disk that is well"));
         }
-        journal.taken_over();
+        journal.taken_over(100);
         assert!(journal.pending().0.is_empty());
         assert!(journal.append(3, batch(101, 1, 100)).expect("a disk that is well"));
         let (_, found) = opened(&files);
         assert_eq!((found.batches.len(), found.is_doubtful), (1, false), "nothing of what was there before");
+    }
+
+    #[test]
+    fn what_came_while_it_was_taken_over_stays_pending_behind_it() {
+        let files = Torn::new(1);
+        let (journal, _) = opened(&files);
+        for first in 1..=3 {
+            assert!(journal.append(3, batch(first, 1, 100)).expect("a disk that is well"));
+        }
+        let (_, count) = journal.pending();
+        for first in 4..=5 {
+            assert!(journal.append(3, batch(first, 1, 100)).expect("a disk that is well"));
+        }
+        journal.taken_over(count);
+        let mut left = batch(4, 1, 100);
+        left.extend(batch(5, 1, 100));
+        assert_eq!(journal.pending(), (left, 5));
+        assert!(journal.append(3, batch(6, 1, 100)).expect("a disk that is well"));
+        let (_, found) = opened(&files);
+        let nths: Vec<_> = found.batches.iter().map(|batch| batch.nth).collect();
+        assert_eq!(
+            (nths, found.is_doubtful),
+            ((1..=6).collect(), false),
+            "a start passes over what is known"
+        );
+        journal.taken_over(count);
+        assert_eq!(journal.pending().1, 6, "what was taken over before says nothing new");
+        journal.taken_over(6);
+        assert!(journal.append(3, batch(7, 1, 100)).expect("a disk that is well"));
+        let (_, found) = opened(&files);
+        let nths: Vec<_> = found.batches.iter().map(|batch| batch.nth).collect();
+        assert_eq!((nths, found.is_doubtful), (vec![7], false));
     }
 
     #[test]

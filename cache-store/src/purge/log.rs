@@ -46,6 +46,10 @@ pub struct PurgeLog {
     database: RwLock<Option<Opening>>,
     /// Taken before it is looked at whose the log is.
     writer: Mutex<()>,
+    /// Taken before the writer.
+    tending: Mutex<()>,
+    /// The database as it was, while a tick's commit is under way.
+    pub(super) before_tick: Mutex<Option<Arc<ReadTransaction>>>,
     owner: Ownership,
     pub(super) queue: Mutex<Vec<Arc<Job>>>,
     pub(super) identity: u128,
@@ -126,6 +130,8 @@ impl PurgeLog {
             place,
             database: RwLock::new(Some(Opening { database: Arc::new(database), ahead, journal })),
             writer: Mutex::default(),
+            tending: Mutex::default(),
+            before_tick: Mutex::default(),
             owner: Ownership::default(),
             queue: Mutex::default(),
             identity: begun.identity,
@@ -368,20 +374,38 @@ impl PurgeLog {
         self.epoch().saturating_add(EPOCHS_AHEAD / 2) > self.ceiling.load(Ordering::Acquire)
     }
 
-    /// Takes what is pending into the database, and has its file ready for the purges to come. For a tick: a purge may wait for it.
+    /// Takes what is pending into the database, and has its file ready for the purges to come. For a tick: a purge waits for it only
+    /// where zeros are to be written.
     pub(crate) fn tend_file(&self) -> io::Result<()> {
-        // Held all the while: in the file of another process nothing is written, and no commit is under way when it is synced.
-        let (_writer, is_ours) = self.writer();
-        let opening = self.database.read().clone();
-        let Some(opening) = opening.filter(|_| is_ours) else { return Ok(()) };
-        let tended = self.drain(&opening).and_then(|()| match &opening.ahead {
-            Some(ahead) if ahead.tend() => ahead.sync(),
-            _ => Ok(()),
-        });
-        if tended.is_err() {
-            self.shut();
+        // No other commit is under way than one of who holds the writer.
+        let _tending = self.tending.lock();
+        for _ in 0..DRAINS {
+            match self.drain_once() {
+                Ok(true) => return Ok(()),
+                // Something came meanwhile: the journal begins anew once nothing is pending.
+                Ok(false) => {}
+                Err(error) => {
+                    let _writer = self.writer();
+                    self.shut();
+                    return Err(error);
+                }
+            }
         }
-        tended
+        Ok(())
+    }
+
+    fn drain_once(&self) -> io::Result<bool> {
+        let (writer, is_ours) = self.writer();
+        // Held until it has committed: whoever gives the log away, or shuts it, waits for that.
+        let held = self.database.read();
+        let Some(opening) = held.as_ref().filter(|_| is_ours) else { return Ok(true) };
+        if let Some(ahead) = &opening.ahead
+            && ahead.tend()
+        {
+            // In the file of another process nothing is written, and no commit is under way.
+            ahead.sync()?;
+        }
+        self.drain(opening, writer)
     }
 
     /// Drops the oldest records: those ordered before `before`, and beyond [`RECORDS_MAX`]; not more than a transaction's worth.
@@ -498,7 +522,8 @@ impl PurgeLog {
             let changed = change(&transaction)?;
             transaction.commit()?;
             if let Some(journal) = &opening.journal {
-                journal.taken_over();
+                // Nothing came since: the writer is held.
+                self.taken_over(journal, u64::MAX);
             }
             Ok(changed)
         })();
@@ -542,5 +567,7 @@ pub(super) fn given_away() -> io::Error {
 const EPOCHS_A_MILLI_BITS: u32 = 20;
 /// Records kept: at about 250 bytes each.
 const RECORDS_MAX: u64 = 1_000_000;
+/// Commits of a tick, while purges come.
+const DRAINS: usize = 4;
 /// Records dropped in one transaction.
 const TRIMMED_AT_ONCE: usize = 10_000;

@@ -27,6 +27,8 @@ mod log;
 mod owner;
 mod recent;
 mod record;
+#[cfg(test)]
+mod reopening;
 mod tables;
 
 use crate::entry::Epoch;

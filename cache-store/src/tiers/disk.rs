@@ -185,6 +185,12 @@ impl Disk {
         Self { admission, ..self }
     }
 
+    /// The same beneath a memory of so many bytes.
+    pub(crate) fn beneath(mut self, memory_bytes: u64) -> Self {
+        self.gate.beneath(memory_bytes);
+        self
+    }
+
     /// The secret under which the keys in it are hashed.
     pub const fn secret(&self) -> [u8; 32] {
         self.secret

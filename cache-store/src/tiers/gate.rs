@@ -6,8 +6,9 @@
 //! disk's bytes, first in first out with a second chance as segments go: one takes everything, the other waits. While the first
 //! answers clearly more bytes, it is followed; as soon as it does not, the disk is spared again.
 //!
-//! What memory answers is no difference between the two, but counts as a request. As in the log, a request soon after an entry came
-//! does not spare it.
+//! What memory answers is no difference between the two, but counts as a request: to the one that waits it is the second once so
+//! many bytes have been fetched since the first as memory takes, whatever the disk itself did then. As in the log, a request soon
+//! after an entry came does not spare it, and room that an eviction leaves over is no room for what is new.
 //! Called for sampled keys alone (`Disk::asked`);
 //! when another thread is here, the sample misses one.
 //!
@@ -31,8 +32,12 @@ pub(crate) struct Gate {
 struct Shadows {
     all: Shadow,
     second: Shadow,
-    /// Names that the second shadow has seen once: of no length.
-    seen: Shadow,
+    /// When the second shadow saw what first.
+    seen: Names,
+    /// Bytes that were fetched for it…
+    fetched: u64,
+    /// …and as many as memory takes, of the sample: requests within which belong together.
+    together: u64,
     /// Bytes by which the first is ahead, in requests that one of them answered; and their squares.
     lead: f64,
     squares: f64,
@@ -52,6 +57,13 @@ struct Shadow {
     entries_max: usize,
 }
 
+/// Names of what was fetched, and when first; the oldest goes for a new one.
+struct Names {
+    since: HashMap<CacheKey, u64>,
+    order: VecDeque<CacheKey>,
+    most: usize,
+}
+
 struct Held {
     bytes: u64,
     read: bool,
@@ -63,10 +75,7 @@ struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answered {
     /// Memory.
-    Memory {
-        /// It is one at which a full disk takes the response, or later.
-        again: bool,
-    },
+    Memory,
     /// The disk or the origin.
     Beyond,
 }
@@ -82,13 +91,20 @@ impl Gate {
             shadows: Mutex::new(Shadows {
                 all: Shadow::new(bytes_max, ENTRIES_MAX),
                 second: Shadow::new(bytes_max, ENTRIES_MAX),
-                seen: Shadow::new(u64::MAX, (objects / parts).clamp(1, ENTRIES_MAX)),
+                seen: Names::new((objects / parts).clamp(1, ENTRIES_MAX)),
+                fetched: 0,
+                together: 0,
                 lead: 0.0,
                 squares: 0.0,
                 bytes: 0.0,
                 since: 0,
             }),
         }
+    }
+
+    /// Memory above the disk takes so many bytes.
+    pub(crate) fn beneath(&mut self, memory_bytes: u64) {
+        self.shadows.get_mut().together = memory_bytes / (u64::from(self.mask) + 1);
     }
 
     /// Whether the disk does better to take everything.
@@ -131,13 +147,16 @@ impl Shadows {
         }
         if !second {
             let again = match by {
-                Answered::Memory { again } => again,
-                Answered::Beyond => self.seen.ask(key),
+                Answered::Memory => {
+                    self.seen.since(key).is_none_or(|then| self.fetched - then >= self.together)
+                }
+                Answered::Beyond => {
+                    self.fetched = self.fetched.saturating_add(bytes);
+                    self.seen.note(key, self.fetched)
+                }
             };
-            if again || self.second.has_room(bytes) {
+            if again || !self.second.is_full() {
                 self.second.insert(key, bytes);
-            } else if by == Answered::Beyond {
-                self.seen.insert(key, 0);
             }
         }
         self.since += 1;
@@ -171,6 +190,13 @@ impl Shadow {
         true
     }
 
+    /// Whether what comes pushes something out, or soon will: the room that is left over when a long one goes for a short one
+    /// is none, for the log lets go of whole segments and has always some.
+    fn is_full(&self) -> bool {
+        self.used >= self.bytes_max - self.bytes_max / FULL_SHARE as u64
+            || self.held.len() >= self.entries_max - self.entries_max / FULL_SHARE
+    }
+
     fn has_room(&self, bytes: u64) -> bool {
         self.used.saturating_add(bytes) <= self.bytes_max && self.held.len() < self.entries_max
     }
@@ -199,10 +225,37 @@ impl Shadow {
     }
 }
 
+impl Names {
+    fn new(most: usize) -> Self {
+        Self { since: HashMap::new(), order: VecDeque::new(), most }
+    }
+
+    fn since(&self, key: CacheKey) -> Option<u64> {
+        self.since.get(&key).copied()
+    }
+
+    /// Whether it was known; it is from now on.
+    fn note(&mut self, key: CacheKey, at: u64) -> bool {
+        if self.since.contains_key(&key) {
+            return true;
+        }
+        if self.order.len() >= self.most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.since.remove(&oldest);
+        }
+        self.since.insert(key, at);
+        self.order.push_back(key);
+        false
+    }
+}
+
 /// Entries that a shadow is made for, by what a response usually takes.
 const ENTRIES_USUAL: usize = 4096;
 /// …and those that it holds at most, where they are shorter: 2 MB in all three.
 const ENTRIES_MAX: usize = 4 * ENTRIES_USUAL;
+/// A shadow is full when less than this part of it is free.
+const FULL_SHARE: usize = 16;
 /// What takes more than this part of a shadow says nothing about the others.
 const SHARE: u64 = 8;
 /// Requests within which this part of a shadow came belong together.
@@ -235,6 +288,57 @@ mod tests {
         assert!(gate.takes_all());
     }
 
+    /// The disk took each at once and memory answers the next request: that is no second one to a disk that waits, whichever of
+    /// the two is followed.
+    #[test]
+    fn a_request_that_memory_answers_at_once_is_not_the_second() {
+        let mut gate = Gate::new(16 << 20, 1024);
+        gate.beneath(2 << 20);
+        let mut opened_at = None;
+        for at in 0..80_000_u64 {
+            gate.asked(key(at), 16 << 10, Answered::Beyond);
+            gate.asked(key(at), 16 << 10, Answered::Memory);
+            gate.asked(key(at.wrapping_sub(300)), 16 << 10, Answered::Beyond);
+            if gate.takes_all() {
+                opened_at.get_or_insert(at);
+            }
+            assert!(opened_at.is_none() || gate.takes_all(), "shut again at {at}");
+        }
+        assert!(opened_at.is_some());
+    }
+
+    #[test]
+    fn what_memory_answers_a_while_later_is_the_second_request() {
+        let mut gate = Gate::new(16 << 20, 1024);
+        gate.beneath(2 << 20);
+        for at in 0..80_000_u64 {
+            gate.asked(key(at), 16 << 10, Answered::Beyond);
+            // More than memory takes was fetched since: 200 of 16 KiB.
+            gate.asked(key(at.wrapping_sub(200)), 16 << 10, Answered::Memory);
+            gate.asked(key(at.wrapping_sub(300)), 16 << 10, Answered::Beyond);
+        }
+        assert!(!gate.takes_all(), "to wait costs nothing");
+    }
+
+    #[test]
+    fn what_is_left_over_when_a_long_one_goes_is_no_room_for_what_is_new() {
+        let gate = Gate::new(16 << 20, 1024);
+        // One long one to fifteen short ones, each asked for once.
+        let ask = |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                let bytes = if number % 16 == 0 { 200 << 10 } else { 4 << 10 };
+                gate.asked(key(number), bytes, Answered::Beyond);
+            }
+        };
+        ask(0..4000);
+        let entered = |shadow: &Shadow| shadow.entered;
+        let before = entered(&gate.shadows.lock().second);
+        ask(4000..20_000);
+        let shadows = gate.shadows.lock();
+        assert_eq!(entered(&shadows.second), before, "what is seen once displaces nothing");
+        assert!(entered(&shadows.all) > 2 * before);
+    }
+
     #[test]
     fn what_never_comes_again_is_kept_out_and_the_gate_falls_shut_behind_a_change() {
         let gate = Gate::new(16 << 20, 1024);
@@ -263,11 +367,14 @@ mod tests {
             gate.asked(
                 key(number),
                 number % 7,
-                if number % 3 == 0 { Answered::Memory { again: true } } else { Answered::Beyond },
+                if number % 3 == 0 { Answered::Memory } else { Answered::Beyond },
             );
         }
         let shadows = gate.shadows.lock();
-        for shadow in [&shadows.all, &shadows.second, &shadows.seen] {
+        assert!(
+            shadows.seen.since.len() <= ENTRIES_MAX && shadows.seen.order.len() == shadows.seen.since.len()
+        );
+        for shadow in [&shadows.all, &shadows.second] {
             assert!(shadow.held.len() <= ENTRIES_MAX && shadow.order.len() == shadow.held.len());
             assert_eq!(shadow.used, shadow.held.values().map(|held| held.bytes).sum::<u64>());
         }

@@ -30,7 +30,7 @@ use super::talk::Talk;
 /// Watch a running node, full-screen.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tidegate top\n  tidegate top --admin 10.0.0.5:9180 --token-file token\n\nKeys: q quit, Tab another view, s sort, p pause, arrows scroll, ? help. Without a terminal, take\ntidegate stat --watch."
+    after_help = "Examples:\n  tidegate top\n  tidegate top --admin 10.0.0.5:9180 --token-file token\n\nKeys: q quit, Tab another view, s sort, p pause, arrows scroll, ? help. Without a terminal, take tidegate stat --watch."
 )]
 pub(crate) struct Top {
     #[command(flatten)]

@@ -134,6 +134,13 @@ fn a_small_terminal_has_the_first_numbers() {
 }
 
 #[test]
+fn what_a_tier_holds_is_whole_in_a_narrow_box() {
+    for (width, told) in [(80, "512 MiB of 1.00 GiB "), (120, "512 MiB of 1.00 GiB, 51234 objects ")] {
+        shows(&screen(&busy(), width, 24), &[told]);
+    }
+}
+
+#[test]
 fn silence_is_told() {
     let mut model = busy();
     model.trouble = Some("the node has ended".into());

@@ -144,15 +144,12 @@ fn draw_tiers(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             Span::styled("─".repeat(width - full.min(width)), DIM),
             Span::raw(format!(" {:>5.1}%", used * 100.0)),
         ]));
-        lines.push(Line::styled(
-            format!(
-                "       {} of {}, {} objects",
-                words::bytes(held),
-                words::bytes(most),
-                words::count(number(tier, "/objects"))
-            ),
-            DIM,
-        ));
+        let filled = format!("{} of {}", words::bytes(held), words::bytes(most));
+        let objects = words::count(number(tier, "/objects"));
+        // As much as fits: a narrow box would cut it within a number.
+        let told = [format!("       {filled}, {objects} objects"), format!("{filled}, {objects} objects")];
+        let told = told.into_iter().find(|told| told.chars().count() <= usize::from(inner.width));
+        lines.push(Line::styled(told.unwrap_or(filled), DIM));
     }
     let evicted: f64 = list(&model.stat, "/tiers").map(|tier| number(tier, "/evictions")).sum();
     let lately = words::rate(model.lately("evictions").unwrap_or_default());

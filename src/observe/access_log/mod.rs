@@ -341,6 +341,10 @@ impl LogBuffer {
             return;
         }
         let Manner { log, writes, watched, .. } = &self.manner;
+        let weight = if *watched { self.watched.take(finished) } else { None };
+        if !*writes && weight.is_none() {
+            return;
+        }
         let line = line(&self.shared, log, self.steady_to_wall_millis, (id, request, finished));
         let begin = self.block.len();
         if *writes && is_wanted(log.sample, line.name(), finished) {
@@ -352,16 +356,16 @@ impl LogBuffer {
             self.wall_millis = line.wall_millis;
             self.lines += 1;
         }
-        if *watched && let Some(weight) = self.watched.take(finished) {
+        if let Some(weight) = weight {
             match self.block.get(begin..) {
                 Some(written) if !written.is_empty() && log.format == LogFormat::Json => {
                     self.watched.copy(written, weight);
                 }
                 _ => self.watched.append(&line, &mut self.time, weight),
             }
-        }
-        if self.watched.is_full() {
-            self.show();
+            if self.watched.is_full() {
+                self.show();
+            }
         }
         if self.block.len() >= LOG_BLOCK_BYTES {
             self.hand_over();

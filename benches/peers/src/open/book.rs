@@ -18,7 +18,7 @@ use crate::time::SECOND;
 
 /// The state of one run. Times are nanoseconds of one clock.
 pub(crate) struct Book {
-    schedule: Poisson,
+    schedule: Schedule,
     next: u64,
     unscheduled: u64,
     waiting: VecDeque<u64>,
@@ -31,11 +31,10 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// `requests` at `rate` a second from `start` on, over connections numbered from zero.
-    pub(crate) fn new(rate: f64, requests: u64, connections: usize, start: u64) -> Self {
-        let mut schedule = Poisson::new(rate);
+    /// `requests` by a schedule from `start` on, over connections numbered from zero.
+    pub(crate) fn new(mut schedule: Schedule, requests: u64, connections: usize, start: u64) -> Self {
         Self {
-            next: start + schedule.gap(),
+            next: schedule.after(start, start),
             schedule,
             unscheduled: requests,
             waiting: VecDeque::new(),
@@ -52,7 +51,7 @@ impl Book {
         while self.unscheduled > 0 && self.next <= now {
             self.lags.push(Span { from: self.next, to: now });
             self.waiting.push_back(self.next);
-            self.next += self.schedule.gap();
+            self.next = self.schedule.after(self.next, now);
             self.unscheduled -= 1;
         }
     }
@@ -82,8 +81,32 @@ impl Book {
     }
 }
 
+/// When requests leave.
+pub(crate) enum Schedule {
+    /// As clients that do not know of each other would send. What was missed is made up for at once, so that it is felt.
+    Poisson(Poisson),
+    /// One after another, so many nanoseconds apart. What was missed is not made up for: a burst would be the generator's. So the rate
+    /// falls a little, and latencies say nothing of a stall; for load beside something else that is measured.
+    Even(u64),
+}
+
+impl Schedule {
+    /// At `rate` a second.
+    pub(crate) fn new(rate: f64, even: bool) -> Self {
+        if even { Self::Even((SECOND as f64 / rate) as u64) } else { Self::Poisson(Poisson::new(rate)) }
+    }
+
+    /// The moment after `moment`, which was noticed to be due at `now`.
+    fn after(&mut self, moment: u64, now: u64) -> u64 {
+        match self {
+            Self::Poisson(poisson) => moment + poisson.gap(),
+            Self::Even(gap) => (moment + *gap).max(now + *gap / 2),
+        }
+    }
+}
+
 /// Gaps between arrivals that do not know of each other.
-struct Poisson {
+pub(crate) struct Poisson {
     state: u64,
     mean: f64,
 }
@@ -146,7 +169,7 @@ mod tests {
     /// schedule during the stall.
     fn open_loop(connections: usize, deaf: bool) -> Book {
         let mut responder = StallsOnce { idle_from: 0 };
-        let mut book = Book::new(20_000.0, 60_000, connections, 0);
+        let mut book = Book::new(Schedule::new(20_000.0, false), 60_000, connections, 0);
         let mut sent: VecDeque<(u64, usize, u64)> = VecDeque::new();
         while !book.over() {
             let arrival = if book.unscheduled > 0 { book.next } else { u64::MAX };
@@ -206,8 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn an_even_schedule_has_no_bursts() {
+        let mut book = Book::new(Schedule::new(1000.0, true), 10, 16, 0);
+        let mut sent = |now| {
+            book.due(now);
+            std::iter::from_fn(|| book.send()).count()
+        };
+        assert_eq!([MILLI - 1, MILLI, 2 * MILLI, 3 * MILLI].map(&mut sent), [0, 1, 1, 1]);
+        // Away for ten of them.
+        assert_eq!([14 * MILLI, 14 * MILLI + 1, 15 * MILLI].map(&mut sent), [1, 0, 1]);
+        // A little late, and in time again.
+        assert_eq!([15 * MILLI + MILLI / 2 + MILLI / 4, 16 * MILLI + MILLI / 2].map(&mut sent), [1, 1]);
+    }
+
+    #[test]
     fn a_lost_request_frees_its_connection_and_is_no_latency() {
-        let mut book = Book::new(1000.0, 2, 1, 0);
+        let mut book = Book::new(Schedule::new(1000.0, false), 2, 1, 0);
         book.due(SECOND);
         let (connection, _) = book.send().expect("two are due");
         assert!(book.send().is_none(), "the one connection is taken");

@@ -21,7 +21,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use self::book::Book;
+use self::book::{Book, Schedule};
 pub(crate) use self::stalls::watch;
 use self::stalls::{Span, Stalls, Watch};
 use crate::histogram::Histogram;
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) path: String,
     /// Requests a second.
     pub(crate) rate: f64,
+    /// Evenly spaced, and what was missed is left out.
+    pub(crate) even: bool,
     /// The run ends after this many, answered or not.
     pub(crate) requests: u64,
     pub(crate) connections: usize,
@@ -88,7 +90,7 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
     let mut turns = Vec::with_capacity(plan.requests as usize);
     let start = now();
     let deadline = start + (plan.requests as f64 / plan.rate * SECOND as f64) as u64 + GRACE;
-    let mut book = Book::new(plan.rate, plan.requests, plan.connections, start);
+    let mut book = Book::new(Schedule::new(plan.rate, plan.even), plan.requests, plan.connections, start);
     generator.last_step = start;
     let mut last_look = start;
     while !book.over() && now() < deadline {

@@ -1,11 +1,12 @@
 //! Keeping the limits: room for a put, and eviction by steps that the owner drives.
 //!
 //! ```text
-//! 0 ─────────────── low 7/8 ──── high 15/16 ──── limit
-//!                      ◄── reclaim ──┘              └── a put evicts for itself, or is refused
+//! 0 ─────────────── low 31/32 ──── high 63/64 ──── limit
+//!                       ◄── reclaim ──┘               └── a put evicts for itself, or is refused
 //! ```
 //!
-//! The same for bytes and for files. The free space of the file system has a floor instead, which others may pass at any
+//! The same for bytes and for files. What is kept free answers nobody, so it is little: it spares a put an unlink, which takes
+//! a tenth of what it takes to hash and write a chunk. The free space of the file system has a floor instead, which others may pass at any
 //! time: below it a put is refused, and eviction begins a little above. Nothing here loops without a bound: what could
 //! not be evicted now is left to the next step.
 
@@ -24,8 +25,8 @@ pub struct Reclaimed {
 }
 
 impl ChunkStore {
-    /// One step of eviction: up to 64 chunks when usage has passed the high water mark (15/16 of a limit), until it is
-    /// below the low one (7/8). The owner calls it from time to time, and again while there is more.
+    /// One step of eviction: up to 64 chunks when usage has passed the high water mark (63/64 of a limit), until it is
+    /// below the low one (31/32). The owner calls it from time to time, and again while there is more.
     pub fn reclaim(&self) -> Reclaimed {
         if self.is_given() {
             return Reclaimed { evicted: 0, more: false };
@@ -87,13 +88,13 @@ impl ChunkStore {
         None
     }
 
-    /// How far usage is beyond `parts` sixteenths of the limits, and the free space below what is to be left.
-    fn excess(&self, parts: u64) -> Excess {
-        let mark = |limit: u64| limit - limit.div_ceil(16).saturating_mul(16 - parts).min(limit);
+    /// How far usage is beyond a mark so many steps below the limits, and the free space below what is to be left.
+    fn excess(&self, steps: u64) -> Excess {
+        let mark = |limit: u64| limit - limit.div_ceil(STEPS_OF_LIMIT).saturating_mul(steps).min(limit);
         let free = self.content.free_bytes().unwrap_or(u64::MAX);
         // Above the floor by as much as the marks are apart, so that a put finds room between two steps.
         let floor = self.limits.free_bytes_min;
-        let floor = floor.saturating_add((16 - parts).saturating_mul((floor / 16).min(FREE_MARGIN_MAX)));
+        let floor = floor.saturating_add(steps.saturating_mul((floor / 16).min(FREE_MARGIN_MAX)));
         Excess {
             bytes: self.table.bytes().saturating_sub(mark(self.bytes_max())).max(floor.saturating_sub(free)),
             chunks: self.table.chunks().saturating_sub(mark(self.limits.inodes)),
@@ -119,9 +120,11 @@ impl Excess {
     }
 }
 
-/// Water marks, in sixteenths of a limit.
-const HIGH: u64 = 15;
-const LOW: u64 = 14;
+/// A limit has so many steps…
+const STEPS_OF_LIMIT: u64 = 64;
+/// …and the water marks are so many below it.
+const HIGH: u64 = 1;
+const LOW: u64 = 2;
 /// Chunks that one step of [`ChunkStore::reclaim`] evicts.
 const RECLAIMED_MAX: u32 = 64;
 /// Chunks that one put evicts for its room.

@@ -283,9 +283,10 @@ impl Objects {
                 let mut ledger = shard.0.write();
                 ledger.set_policy(policy);
                 let least = ledger.least(&mut steps);
-                // Weighed again it may be worth more than that of another shard, which is then looked at.
+                // Weighed again it may be worth more than that of another shard, which is then looked at: only the least of all says
+                // whether the newcomer is worth more.
                 let gone = match least {
-                    Some(least) if least > worth || (steps == 0 && !always) => {
+                    Some(least) if (least > worth && least <= next) || (steps == 0 && !always) => {
                         return self.refuse(at, &ledger);
                     }
                     Some(least) if least <= next || steps == 0 => {

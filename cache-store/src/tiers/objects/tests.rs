@@ -301,6 +301,25 @@ fn by_recency_the_one_that_was_used_longest_ago_goes() {
     assert_eq!(recent, kept as usize, "all but the order within an era");
 }
 
+/// What stands in a shard's order as worth little may have been used often since. Here that refused a newcomer, whatever there was in
+/// the other shards.
+#[test]
+fn a_newcomer_is_held_against_the_least_of_all_shards() {
+    let objects = Objects::new(1 << 20, MemoryAdmission::Adaptive, Goal::Both);
+    // Long, so of little worth at first, and alone in its shard.
+    objects.insert(key(0), page(0, 60_000));
+    let others = (1..).filter(|number| shard_of(key(*number)) != shard_of(key(0)));
+    for number in others.take(200) {
+        // More than fit.
+        assert_eq!(objects.insert(key(number), page(0, 16_000)), Inserted::Kept, "{number}");
+        // Counts once an era.
+        assert!(objects.find(key(0)).is_some());
+    }
+    assert!(objects.evictions() > 100);
+    assert!(objects.find(key(0)).is_some(), "and what is used stays");
+    objects.check_invariants();
+}
+
 #[test]
 fn a_tier_without_room_keeps_nothing_and_does_not_hang() {
     for budget in [0, 1, 1000, 70_000] {

@@ -367,7 +367,7 @@ fn header(record: &Record<'_>) -> Option<Header> {
 const RECENT_SHARE: u64 = 10;
 const SEGMENTS_MIN: u64 = 8;
 /// A capacity is cut into at least so many segments, so that one eviction takes little.
-const SEGMENTS_FEW: u64 = 64;
+const SEGMENTS_FEW: u64 = 128;
 /// And into no more than so many: each is an open file.
 const SEGMENTS_MANY: u64 = 4096;
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;

@@ -70,7 +70,7 @@ impl ScaledDisk {
         let occupies = room_of(bytes);
         if self.held.contains_key(&key) {
             self.forget(key, &room_of);
-        } else if self.used.saturating_add(occupies) > self.capacity
+        } else if self.used.saturating_add(occupies) > self.capacity - self.capacity / FULL_SHARE
             && !takes_all
             && !again
             && !self.seen(key)
@@ -142,4 +142,6 @@ impl ScaledDisk {
 
 /// Requests within which this part of the disk came belong together.
 const RECENT_SHARE: u64 = 10;
+/// It is full when less than this part of it is free: what is left over when a long one goes for a short one is no room.
+const FULL_SHARE: u64 = 16;
 const SEEN_MIN: usize = 64;

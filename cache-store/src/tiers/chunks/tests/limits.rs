@@ -80,13 +80,13 @@ fn chunks_that_were_read_stay_before_those_that_were_not() {
 #[test]
 fn a_step_of_reclaiming_is_bounded_and_goes_from_high_to_low() {
     let scratch = Scratch::new();
-    let store = scratch.open_with(limits(1 << 30, 1600));
-    put_numbered(&store, 0..1500);
-    assert_eq!(store.reclaim(), Reclaimed { evicted: 0, more: false }, "1500 is the high mark");
-    put_numbered(&store, 1500..1501);
+    let store = scratch.open_with(limits(1 << 30, 6400));
+    put_numbered(&store, 0..6300);
+    assert_eq!(store.reclaim(), Reclaimed { evicted: 0, more: false }, "6300 is the high mark");
+    put_numbered(&store, 6300..6301);
     assert_eq!(store.reclaim(), Reclaimed { evicted: 64, more: true });
     assert_eq!(store.reclaim(), Reclaimed { evicted: 37, more: false });
-    assert_eq!(store.usage().chunks, 1400, "the low mark");
+    assert_eq!(store.usage().chunks, 6200, "the low mark");
 }
 
 #[test]
