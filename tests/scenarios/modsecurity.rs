@@ -69,16 +69,20 @@ async fn an_attack_is_refused_wherever_it_is_and_takes_nobodys_answer_with_it() 
     // What is stale is for everybody, and its refresh for those who may.
     stage.clock.advance(secs(3));
     attacker.get("/x").await.expect(200, "page").cache_status_has("hit");
-    stage.client().get("/x").await.expect(200, "page");
+    // Who comes while that is found out causes none; the next one does.
+    for _ in 0..1000 {
+        if stage.count().fills_under_way == 0 && stage.count().stored == 2 {
+            break;
+        }
+        stage.client().get("/x").await.expect(200, "page");
+    }
     stage.until(|count| count.stored == 2).await;
     for seen in stage.origin("a").seen() {
         assert_ne!(seen.field("user-agent").as_deref(), Some("attack"));
     }
     // A follower has the answer of one who was looked into.
     let gate = Gate::shut();
-    stage
-        .origin("a")
-        .on("/held", [reply(200).cache_control("max-age=600").body("held").head_after(&gate)]);
+    stage.origin("a").on("/held", [reply(200).cache_control("max-age=600").body("held").head_after(&gate)]);
     let leader = stage.client().get("/held");
     stage.until(|count| count.fills_under_way == 1).await;
     let follower = stage.client().get("/held");

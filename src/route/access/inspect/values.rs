@@ -183,14 +183,14 @@ fn readings<T>(text: &[u8], decoded: &mut Vec<u8>, mut visit: impl FnMut(&[u8]) 
     if memchr::memchr2(b'%', b'+', text).is_none() {
         return visit(text);
     }
-    decode(text, true, decoded);
+    decode(text, decoded);
     if let Some(found) = visit(decoded) {
         return Some(found);
     }
     let mut before = Vec::new();
     for _ in 0..INSPECT_DECODINGS_MAX {
         std::mem::swap(&mut before, decoded);
-        if !decode(&before, false, decoded) {
+        if !decode(&before, decoded) {
             return None;
         }
         if let Some(found) = visit(decoded) {
@@ -200,8 +200,8 @@ fn readings<T>(text: &[u8], decoded: &mut Vec<u8>, mut visit: impl FnMut(&[u8]) 
     None
 }
 
-/// Puts `text` with each `%XX` decoded, and each `+` as a space where those are, in place of `out`; whether there was a `%XX`.
-fn decode(text: &[u8], has_spaces: bool, out: &mut Vec<u8>) -> bool {
+/// Puts `text` with each `%XX` decoded, and each `+` as a space, in place of `out`; whether there was a `%XX`.
+fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let mut is_encoded = false;
     let mut at = 0;
@@ -214,7 +214,7 @@ fn decode(text: &[u8], has_spaces: bool, out: &mut Vec<u8>) -> bool {
                 at += 3;
                 continue;
             }
-            (b'+', _) if has_spaces => out.push(b' '),
+            (b'+', _) => out.push(b' '),
             _ => out.push(byte),
         }
         at += 1;
