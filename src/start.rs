@@ -132,6 +132,11 @@ impl Prepared {
                     .admitting(*admission),
             ),
         };
+        if disk.as_ref().is_some_and(Disk::is_doubtful) {
+            tracing::warn!(
+                "the log of purges may lack some: what was stored is stale until the origin has confirmed it"
+            );
+        }
         let settings = Settings {
             memory_bytes: usize::try_from(config.cache.memory_bytes).unwrap_or(usize::MAX),
             memory_admission: config.cache.memory_admission,

@@ -166,6 +166,14 @@ pub(crate) enum Found {
     Nothing(Why, Option<CacheKey>),
 }
 
+impl Found {
+    /// Whether memory has nothing under the resource's key, and so no list of variants either.
+    pub(crate) const fn is_unknown(&self) -> bool {
+        // Of variants, and of what was purged, something is known.
+        matches!(self, Self::Nothing(Why::UriMiss, Some(_)))
+    }
+}
+
 /// Looks for a response that answers `request`, without any lock but the tier's own.
 pub(crate) fn find<F: Fields>(
     store: &CacheStore,

@@ -167,7 +167,10 @@ impl CacheStore {
     ) -> Lookup {
         let primary = resource.key;
         let mut waits = false;
-        match find(self, &resource, request, &control, now) {
+        let found = find(self, &resource, request, &control, now);
+        // Of most misses: then neither the flight's key nor the fill has variants to look for.
+        let is_unknown = found.is_unknown();
+        match found {
             Found::Usable(hit @ Hit { stale: None, .. }) => {
                 if let Some(disk) = &self.disk {
                     self.spare(disk, &resource, &hit.stored, now);
@@ -181,10 +184,16 @@ impl CacheStore {
             },
             Found::Usable(_) | Found::Unusable(..) | Found::Nothing(_, None) => {}
         }
-        let flight_key = self.flight_key(primary, request);
+        let flight_key = if is_unknown && !request.has(&header::RANGE) {
+            primary
+        } else {
+            self.flight_key(primary, request)
+        };
         let mut shard = self.flights.shard(primary);
         // Looked up again: a fill may have ended between the look above and the lock.
-        let (stored, why) = match find(self, &resource, request, &control, now) {
+        let found = find(self, &resource, request, &control, now);
+        let is_unknown = found.is_unknown();
+        let (stored, why) = match found {
             Found::Usable(hit @ Hit { stale: None, .. }) => return Lookup::Fresh(hit),
             Found::Usable(hit) => {
                 let refresh = !control.only_if_cached
@@ -192,8 +201,11 @@ impl CacheStore {
                     && !shard.has_failed(primary, now)
                     && self.open_flight(&mut shard, flight_key, &resource).is_none();
                 let why = Why::Validate(crate::rules::reuse::MustValidate::Stale);
-                let fill =
-                    refresh.then(|| self.begin(&mut shard, resource, flight_key, Some(&hit.stored), why));
+                let fill = refresh.then(|| {
+                    let flight = shard.begin(flight_key, primary, self.purges.log.epoch());
+                    let candidates = self.candidates(&resource, Some(&hit.stored), why);
+                    self.fill(flight, resource, Some(Arc::clone(&hit.stored)), candidates, (why, true))
+                });
                 return Lookup::Stale(hit, fill);
             }
             Found::Unusable(stored, why) => (Some(stored), why),
@@ -220,14 +232,13 @@ impl CacheStore {
             || control.max_age.is_some()
             || *request.method != Method::GET
             || shard.is_hit_for_miss(flight_key, now);
+        let known = |stored: &Option<_>| {
+            if is_unknown { Vec::new() } else { self.candidates(&resource, stored.as_ref(), why) }
+        };
         if alone {
-            return Lookup::Miss(self.fill(
-                detached(flight_key, primary, self.purges.log.epoch()),
-                resource,
-                stored,
-                why,
-                false,
-            ));
+            let flight = detached(flight_key, primary, self.purges.log.epoch());
+            let candidates = known(&stored);
+            return Lookup::Miss(self.fill(flight, resource, stored, candidates, (why, false)));
         }
         let whole = self.whole_for(&shard, primary, request).filter(|whole| self.may_join(whole, &resource));
         let whole = whole.map(Arc::clone);
@@ -235,7 +246,9 @@ impl CacheStore {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
             return Lookup::Filling(Follower::new(flight.phase.follow(), stored, why));
         }
-        Lookup::Miss(self.begin(&mut shard, resource, flight_key, stored.as_ref(), why))
+        let flight = shard.begin(flight_key, primary, self.purges.log.epoch());
+        let candidates = known(&stored);
+        Lookup::Miss(self.fill(flight, resource, stored, candidates, (why, true)))
     }
 
     /// The permit to bring a key from disk, or a place behind whoever has it.
@@ -270,7 +283,8 @@ impl CacheStore {
         why: Why,
     ) -> Fill {
         let flight = detached(self.flight_key(resource.key, request), resource.key, self.purges.log.epoch());
-        self.fill(flight, resource, stored, why, false)
+        let candidates = self.candidates(&resource, stored.as_ref(), why);
+        self.fill(flight, resource, stored, candidates, (why, false))
     }
 
     /// What a look at the store finds for `explain`: no fetch is begun or joined. What is on disk only is read, and so may
@@ -754,18 +768,6 @@ impl CacheStore {
         values
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        shard: &mut Shard,
-        resource: Resource<'_>,
-        flight_key: CacheKey,
-        stored: Option<&Arc<StoredResponse>>,
-        why: Why,
-    ) -> Fill {
-        let flight = shard.begin(flight_key, resource.key, self.purges.log.epoch());
-        self.fill(flight, resource, stored.cloned(), why, true)
-    }
-
     /// The flight of a key that may still be joined. One that a broad purge has passed, or may have, is closed to those who
     /// come later, as a purge by URL closes it at once.
     fn open_flight(&self, shard: &mut Shard, key: CacheKey, resource: &Resource<'_>) -> Option<Arc<Flight>> {
@@ -786,31 +788,16 @@ impl CacheStore {
         flight: Arc<Flight>,
         resource: Resource<'_>,
         stored: Option<Arc<StoredResponse>>,
-        why: Why,
-        shared: bool,
+        candidates: Vec<Arc<StoredResponse>>,
+        (why, shared): (Why, bool),
     ) -> Fill {
         let primary = resource.key;
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
         self.purges.broad.costs.fetched(primary);
-        let mut candidates: Vec<_> = stored.iter().cloned().collect();
-        if why != Why::Partial
-            && let Some(Slot::Variants(variants)) = self.objects.find(primary)
-        {
-            for variant in variants.iter().take(CANDIDATES_MAX) {
-                if let Some(Slot::Response(other)) = self.objects.find(variant.key)
-                    && self.purged(&other, &resource) != Purged::Hard
-                    && other.held().is_none()
-                    && may_stand_for_others(&variant.vary)
-                    && !candidates.iter().any(|known| known.is_same(&other))
-                {
-                    candidates.push(other);
-                }
-            }
-        }
-        candidates.retain(|stored| has_validator(&stored.fields()));
         let address = Address::of(&resource);
+        let store = Arc::clone(self);
         Fill {
-            store: Arc::clone(self),
+            store,
             flight,
             primary,
             address,
@@ -820,7 +807,34 @@ impl CacheStore {
             shared,
             modest: false,
             class: 0,
+            is_ended: false,
         }
+    }
+
+    /// What the origin may be asked to confirm: what is stored and answers the request but for its age, and other variants.
+    fn candidates(
+        &self,
+        resource: &Resource<'_>,
+        stored: Option<&Arc<StoredResponse>>,
+        why: Why,
+    ) -> Vec<Arc<StoredResponse>> {
+        let mut candidates: Vec<_> = stored.into_iter().cloned().collect();
+        if why != Why::Partial
+            && let Some(Slot::Variants(variants)) = self.objects.find(resource.key)
+        {
+            for variant in variants.iter().take(CANDIDATES_MAX) {
+                if let Some(Slot::Response(other)) = self.objects.find(variant.key)
+                    && self.purged(&other, resource) != Purged::Hard
+                    && other.held().is_none()
+                    && may_stand_for_others(&variant.vary)
+                    && !candidates.iter().any(|known| known.is_same(&other))
+                {
+                    candidates.push(other);
+                }
+            }
+        }
+        candidates.retain(|stored| has_validator(&stored.fields()));
+        candidates
     }
 }
 

@@ -266,6 +266,34 @@ fn a_power_loss_right_after_a_start_costs_no_purge() {
 }
 
 #[test]
+fn what_was_fetched_again_since_its_purge_outlasts_a_kill() {
+    for (soft, vary) in [(false, ""), (true, ""), (false, "x-device"), (true, "x-device")] {
+        run(|| {
+            let node = Node::start(Some(Torn::new(1)));
+            for (page, text) in [(0, "0 1"), (1, "1 1")] {
+                let Lookup::Miss(fill) = node.look(page, NOW) else { panic!("a miss") };
+                pages::end_varied(fill, SITE[page], text, vary);
+                assert!(node.purge(What::Page(page), soft));
+            }
+            let (Lookup::Miss(fill) | Lookup::Stale(_, Some(fill))) = node.look(0, NOW) else {
+                panic!("it was purged")
+            };
+            pages::end_varied(fill, SITE[0], "0 2", vary);
+            // It is on disk, and which purges that has heard of is not settled.
+            node.store.disk().expect("there is one").settle().expect("well");
+            let node = node.again(false);
+            let found = node.look(0, NOW);
+            assert!(matches!(found, Lookup::Fresh(_)), "soft {soft}, vary {vary:?}");
+            assert_eq!(text(&found).as_deref(), Some("0 2"));
+            let other = node.look(1, NOW);
+            let is_gone =
+                if soft { matches!(other, Lookup::Stale(..)) } else { matches!(other, Lookup::Miss(_)) };
+            assert!(is_gone, "the other was not fetched again; soft {soft}, vary {vary:?}");
+        });
+    }
+}
+
+#[test]
 fn a_purge_costs_a_record_and_a_record_is_not_written_twice() {
     run(|| {
         let node = Node::start(Some(Torn::new(1)));

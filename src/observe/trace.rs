@@ -37,13 +37,13 @@ struct Parent {
 impl Span {
     /// That of a request with these fields and this id; `None` where it came with none and begins none.
     pub(crate) fn of(fields: &Fields, id: RequestId, run: Run, trace: &Trace) -> Option<Self> {
-        let span_id = run.number_of(id, SPAN).max(1);
-        if let Some(parent) = parent(fields) {
-            let Parent { trace_id, span_id: parent_id, flags } = parent;
-            return Some(Self { trace_id, span_id, parent_id: Some(parent_id), flags });
-        }
-        if !trace.on {
+        let parent = parent(fields);
+        if parent.is_none() && !trace.on {
             return None;
+        }
+        let span_id = run.number_of(id, SPAN).max(1);
+        if let Some(Parent { trace_id, span_id: parent_id, flags }) = parent {
+            return Some(Self { trace_id, span_id, parent_id: Some(parent_id), flags });
         }
         let halves = [TRACE_HIGH, TRACE_LOW].map(|salt| u128::from(run.number_of(id, salt)));
         let trace_id = ((halves[0] << 64) | halves[1]).max(1);

@@ -1,7 +1,7 @@
 //! One connection to an origin, and a request and its response on it.
 //!
 //! The request itself drives it: there is no task a connection, and nothing is read that nobody asked for. `pool.rs` begins
-//! a request ([`Connection::begin`]) and waits for the head ([`Connection::exchange`]); `body.rs` pulls what follows
+//! a request ([`Connection::begin`]) and waits for the head ([`Connection::poll_head`]); `body.rs` pulls what follows
 //! ([`Connection::poll_data`]). A request's body goes on being sent meanwhile. Between requests `connections.rs` keeps it, and
 //! it holds no buffer.
 //!
@@ -13,12 +13,10 @@
 //! Invariant: what the scanner objected to is told, and the connection not read again. RFC 9112 §9.3, §9.5.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use cache_store::timestamp::Timestamp;
 use tokio::io::ReadBuf;
@@ -27,6 +25,7 @@ use tokio::runtime::{Handle, Id};
 use super::Surplus;
 use super::error::{Finding, OriginError};
 use super::framing::{Framing, Scanner};
+use super::patience::Patience;
 use super::response::Received;
 use super::timer::Timer;
 use super::upload::Upload;
@@ -170,40 +169,28 @@ impl Connection {
         self.scanner.reusable() && self.out.is_empty() && !self.deaf
     }
 
-    /// Sends the request begun, `now`, and waits for the head of its response within `limit`, which does not run while the client
-    /// is still to bring its body. Cancel by dropping; the connection must then be dropped too.
+    /// Sends the request begun, and is ready when the head of its response is there. Cancel by dropping the connection.
     ///
     /// # Errors
     /// Why there is no head.
-    pub(crate) async fn exchange(
+    pub(crate) fn poll_head(
         &mut self,
+        cx: &mut Context<'_>,
         upload: &mut Upload,
         received: &mut Received,
-        (now, limit): (Timestamp, Duration),
+        patience: &mut Patience,
         clock: &Clock,
-    ) -> Result<(), OriginError> {
-        let mut due = now.plus(limit);
-        let mut seen = upload.pieces();
-        poll_fn(|cx| {
-            loop {
-                self.send(cx, upload)?;
-                while let Poll::Ready(count) = self.receive(cx, received) {
-                    if count? == 0 {
-                        return Poll::Ready(Err(OriginError::Reset));
-                    }
-                    if self.scanner.has_head() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                ready!(self.timer.poll(cx, clock, due));
-                if !upload.waits_for_client() && seen == upload.pieces() {
-                    return Poll::Ready(Err(OriginError::FirstByteTimeout));
-                }
-                seen = upload.pieces();
-                due = clock.now().plus(limit);
+    ) -> Poll<Result<(), OriginError>> {
+        self.send(cx, upload)?;
+        while let Poll::Ready(count) = self.receive(cx, received) {
+            if count? == 0 {
+                return Poll::Ready(Err(OriginError::Reset));
             }
-        })
-        .await
+            if self.scanner.has_head() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        patience.poll(cx, &mut self.timer, clock, upload).map(Err)
     }
 
     /// More of the body into `received`; false at its proven end.

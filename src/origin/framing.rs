@@ -215,6 +215,17 @@ impl Scanner {
                     let left = left.saturating_sub(data.len() as u64);
                     self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                 }
+                State::Fields if self.line.is_empty() => {
+                    bytes = match whole_field(bytes) {
+                        Some((name, value, rest)) => {
+                            self.head_grows(bytes.len().saturating_sub(rest.len()))?;
+                            self.field(name, value, listener).map_err(OriginError::Framing)?;
+                            self.head_has_room()?;
+                            rest
+                        }
+                        None => self.read_line(bytes, listener)?,
+                    };
+                }
                 State::StatusLine
                 | State::Fields
                 | State::ChunkSize
@@ -239,12 +250,7 @@ impl Scanner {
         };
         let held = self.line.len().saturating_add(part.len());
         match self.state {
-            State::StatusLine | State::Fields => {
-                self.head.bytes = self.head.bytes.saturating_add(part.len());
-                if self.head.bytes > ORIGIN_HEAD_BYTES_MAX {
-                    return Err(OriginError::HeadTooLarge);
-                }
-            }
+            State::StatusLine | State::Fields => self.head_grows(part.len())?,
             State::Trailers(total) => {
                 let total = total.saturating_add(part.len());
                 if total > TRAILER_BYTES_MAX {
@@ -269,12 +275,20 @@ impl Scanner {
             self.line = line;
             outcome
         };
-        match outcome {
-            // Told apart because it is a bound, not a malformation.
-            Ok(()) if self.head.fields > ORIGIN_FIELDS_MAX => Err(OriginError::HeadTooLarge),
-            Ok(()) => Ok(rest),
-            Err(finding) => Err(OriginError::Framing(finding)),
-        }
+        outcome.map_err(OriginError::Framing)?;
+        self.head_has_room()?;
+        Ok(rest)
+    }
+
+    /// So many bytes of a head have come.
+    fn head_grows(&mut self, bytes: usize) -> Result<(), OriginError> {
+        self.head.bytes = self.head.bytes.saturating_add(bytes);
+        if self.head.bytes > ORIGIN_HEAD_BYTES_MAX { Err(OriginError::HeadTooLarge) } else { Ok(()) }
+    }
+
+    /// Told apart from a malformation because it is a bound.
+    fn head_has_room(&self) -> Result<(), OriginError> {
+        if self.head.fields > ORIGIN_FIELDS_MAX { Err(OriginError::HeadTooLarge) } else { Ok(()) }
     }
 
     fn line_ended(&mut self, line: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
@@ -295,7 +309,10 @@ impl Scanner {
                 self.state = self.head_read()?;
                 listener.head(status, self.state == State::StatusLine);
             }
-            State::Fields => self.field(line, listener)?,
+            State::Fields => {
+                let (name, value) = split_field(line).ok_or(Finding::FieldLine)?;
+                self.field(name, value, listener)?;
+            }
             State::ChunkSize => {
                 self.state = match chunk_size(line).ok_or(Finding::Chunk)? {
                     0 => State::Trailers(0),
@@ -319,8 +336,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn field(&mut self, line: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
-        let (name, value) = split_field(line).ok_or(Finding::FieldLine)?;
+    fn field(&mut self, name: &[u8], value: &[u8], listener: &mut impl Listen) -> Result<(), Finding> {
         self.head.fields = self.head.fields.saturating_add(1);
         if name.eq_ignore_ascii_case(b"content-length") {
             if self.head.length.is_some() {
@@ -436,6 +452,24 @@ fn status_line(line: &[u8]) -> Result<(u8, u16), Finding> {
         return Err(Finding::StatusLine);
     }
     Ok((minor, status))
+}
+
+/// The field line at the start of `bytes`, if all of it is there and nothing is wrong with it: name, trimmed value, and what comes
+/// behind the line. Each byte is looked at once; every other line is read for what it is.
+fn whole_field(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let colon = bytes.iter().position(|byte| !is_of_token(*byte))?;
+    let (name, rest) = bytes.split_at_checked(colon).filter(|(name, _)| !name.is_empty())?;
+    let rest = rest.strip_prefix(b":")?;
+    let (value, rest) = rest.split_at_checked(text_len(rest))?;
+    Some((name, value.trim_ascii(), rest.strip_prefix(b"\r\n")?))
+}
+
+/// How many bytes from the start on may stand in a line.
+fn text_len(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks();
+    let at = words.iter().take_while(|word| is_printable(**word)).count().saturating_mul(8);
+    let rest = bytes.get(at..).unwrap_or_default();
+    at.saturating_add(rest.iter().take_while(|byte| is_text_byte(**byte)).count())
 }
 
 /// `Name: value` → name and trimmed value. No space before the colon, no folded line (RFC 9112 §5.1, §5.2).

@@ -9,7 +9,8 @@ use std::task::{Poll, ready};
 
 use super::error::OriginError;
 use super::line::Line;
-use super::pool::{Outgoing, Pool};
+use super::outgoing::Outgoing;
+use super::pool::Pool;
 use super::response::Received;
 use crate::config::limits::{HELD_BYTES_MAX, ORIGIN_PATIENCE};
 

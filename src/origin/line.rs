@@ -1,5 +1,6 @@
 //! What carries one request to an origin: a connection of HTTP/1.1, or a stream of one of HTTP/2. The same face for both.
 
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::connections::Connections;
 use super::error::OriginError;
 use super::framing::Framing;
 use super::h2::{Seat, Stream};
+use super::patience::Patience;
 use super::response::Received;
 use super::upload::Upload;
 use super::wire::Socket;
@@ -25,22 +27,24 @@ pub(crate) enum Line {
 }
 
 impl Line {
-    /// See [`Connection::exchange`].
+    /// Sends the request begun, `now`, and waits for the head of its response within `limit`; see [`Patience`]. Cancel by
+    /// dropping; the line must then be dropped too.
     ///
     /// # Errors
     /// Why there is no head.
-    pub(crate) async fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         upload: &mut Upload,
         received: &mut Received,
-        limit: (Timestamp, Duration),
+        (now, limit): (Timestamp, Duration),
         clock: &Clock,
-    ) -> Result<(), OriginError> {
-        match self {
-            Self::Whole(connection, _) => connection.exchange(upload, received, limit, clock).await,
-            // Boxed: the usual one does not make room for it.
-            Self::Stream(stream) => Box::pin(stream.exchange(upload, received, limit, clock)).await,
-        }
+    ) -> impl Future<Output = Result<(), OriginError>> {
+        let mut patience = Patience::new(now, limit, upload);
+        // Polled by hand: one future below those that lead the request.
+        poll_fn(move |cx| match &mut *self {
+            Self::Whole(connection, _) => connection.poll_head(cx, upload, received, &mut patience, clock),
+            Self::Stream(stream) => stream.poll_head(cx, upload, received, &mut patience, clock),
+        })
     }
 
     /// See [`Connection::poll_data`].

@@ -18,6 +18,7 @@ mod connect;
 mod connection;
 mod connections;
 mod error;
+pub(crate) mod fields;
 pub mod forward;
 pub(crate) mod framing;
 mod h2;
@@ -26,7 +27,9 @@ mod hedge;
 mod hold;
 mod limiter;
 mod line;
+mod outgoing;
 pub mod parent;
+mod patience;
 mod pool;
 mod preface;
 mod pulse;
@@ -43,13 +46,14 @@ mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 pub use self::body::OriginBody;
 pub use self::choose::Stands;
@@ -57,6 +61,7 @@ pub use self::connect::TlsSetupError;
 pub(crate) use self::connect::unfit_identity;
 use self::connect::{Resolve, SystemResolver};
 pub use self::error::{Fault, Finding, OriginError, Reach};
+pub use self::fields::ResponseFields;
 use self::forward::Sent;
 pub use self::framing::Framing;
 use self::pool::Pool;
@@ -116,9 +121,7 @@ pub struct Answer {
     /// The final status.
     pub status: StatusCode,
     /// Its fields, without hop-by-hop ones and without framing.
-    pub fields: HeaderMap,
-    /// Whether one of them may be of those that nodes of a tier tell each other.
-    pub(crate) may_have_ours: bool,
+    pub fields: ResponseFields,
     /// The body.
     pub body: OriginBody,
     /// How its end is known.
@@ -138,6 +141,9 @@ pub struct Answer {
     /// Between the two, microseconds.
     pub origin_micros: u64,
 }
+
+/// An answer to come. Boxed: it is large, and whoever waits for it would move it with a future of its own.
+pub type Answering<'p> = Pin<Box<dyn Future<Output = Result<Box<Answer>, Failed>> + Send + 'p>>;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -268,13 +274,10 @@ impl OriginPools {
     ///
     /// # Errors
     /// Why no origin answered; see [`OriginError`].
-    pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Box<Answer>, Failed>> + Send {
-        // Not `async`: a future holds what it was given twice.
-        let pool = self.pools.get(&*ask.pool).ok_or(OriginError::NoOrigin);
-        let asking = pool.and_then(|pool| pool.outgoing(ask).map(|outgoing| (pool, outgoing)));
-        async move {
-            let (pool, outgoing) = asking?;
-            pool.ask(outgoing).await
+    pub fn ask(&self, ask: Ask) -> Answering<'_> {
+        match self.pools.get(&*ask.pool) {
+            Some(pool) => pool.ask(ask),
+            None => Box::pin(ready(Err(Failed::from(OriginError::NoOrigin)))),
         }
     }
 

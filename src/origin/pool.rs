@@ -10,37 +10,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cache_store::timestamp::Timestamp;
 use http::Method;
-use http::header::HeaderValue;
-use http::uri::PathAndQuery;
 
-use super::body::{Open, OriginBody, Switched};
-use super::choose::{Key, Load, Steering, key_of_client, key_of_resource};
+use super::body::{Open, OriginBody};
+use super::choose::{Key, Load, Steering};
 use super::connect::{self, Names, Resolve, Tls, TlsSetupError, Way};
 use super::connection::Connection;
 use super::connections::Connections;
-use super::error::{Fault, Finding, OriginError};
-use super::forward::Sent;
+use super::error::{Fault, OriginError};
 use super::h2;
 use super::hedge::{Heard, Slow};
 use super::limiter::Limiter;
 use super::line::Line;
+use super::outgoing::Outgoing;
 use super::pulse::Pulse;
 use super::response::Received;
 use super::retry::{Attempt, Budget, Tried, idempotent, may_ask_again, may_fall_over};
 use super::stats::{Counters, OriginStats};
 use super::sticky::Sticky;
-use super::tunnel::{Place, Tunnels};
-use super::upload::Upload;
+use super::tunnel::Tunnels;
 use super::wire::Socket;
-use super::{Answer, Ask, Failed, Surplus};
+use super::{Answer, Answering, Ask, Failed};
 use crate::clock::Clock;
 use crate::config::limits::HELD_BYTES_MAX;
-use crate::config::{self, Balance, Concurrency, HedgeAfter, OriginProtocol, ProxyProtocol};
+use crate::config::{self, Concurrency, HedgeAfter, OriginProtocol};
 use crate::listener::fields::Fields;
-use crate::listener::request::InterimSink;
 
 /// A pool at work.
 #[derive(Debug)]
@@ -81,27 +76,6 @@ pub(crate) struct Origin {
     /// The last that was heard of it is a failure.
     doubted: AtomicBool,
     pub(super) counters: Counters,
-}
-
-/// A request ready to be sent, as often as it takes.
-pub(super) struct Outgoing {
-    method: Method,
-    target: Bytes,
-    host: HeaderValue,
-    fields: Sent,
-    pub(super) upload: Upload,
-    interim: Option<InterimSink>,
-    surplus: Surplus,
-    /// The origin that its client was given to.
-    stuck: Option<usize>,
-    /// What the choice goes by beside the origins.
-    pub(super) key: Option<Key>,
-    /// It is asked on top of one that waits: no other is.
-    is_on_top: bool,
-    /// For SNI and the certificate check.
-    server_name: Option<Arc<str>>,
-    /// Where it asks for another protocol: a place for that.
-    place: Option<Place>,
 }
 
 impl Pool {
@@ -163,64 +137,61 @@ impl Pool {
         })
     }
 
-    /// A request as it goes out.
-    ///
-    /// # Errors
-    /// [`OriginError::Target`]: it cannot.
-    pub(super) fn outgoing(&self, ask: Ask) -> Result<Box<Outgoing>, OriginError> {
-        Outgoing::new(ask, &self.settings).map(Box::new)
-    }
-
     /// Sends the request to one origin after the other until one answers or none may.
-    pub(super) async fn ask(self: &Arc<Self>, mut outgoing: Box<Outgoing>) -> Result<Box<Answer>, Failed> {
-        self.budget.deposit();
-        if outgoing.fields.upgrade().is_some() {
-            outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
-        }
-        let mut tried = Tried::default();
-        let mut last: Option<Failed> = None;
-        let mut failing: Option<Box<Answer>> = None;
-        loop {
-            // Read once for all that happens in this moment.
-            let began_micros = self.clock.micros();
-            let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
-                return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
-            };
-            tried.push(index);
-            let Some(origin) = self.origin(index) else {
-                return Err(Failed::from(OriginError::NoOrigin));
-            };
-            let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
-            let (error, attempt) = match asking.await {
-                Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
-                    let left = self.steering.left(self.clock.now(), tried.all());
-                    if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
-                        return Ok(answer);
-                    }
-                    origin.counters.moved_on();
-                    // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
-                    // connection: while others are asked nobody reads it.
-                    answer.body.take_what_is_here(HELD_BYTES_MAX).await;
-                    failing = Some(answer);
-                    continue;
-                }
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            self.failed(index, error);
-            let failed = Failed {
-                cause: error,
-                pool: Some(Arc::clone(&self.settings.name)),
-                origin: Some(Arc::clone(&origin.name)),
-                origin_micros: self.clock.micros().saturating_sub(began_micros),
-            };
-            let left = self.steering.left(self.clock.now(), tried.all());
-            if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
-                return failing.ok_or(failed);
+    pub(super) fn ask(self: &Arc<Self>, ask: Ask) -> Answering<'_> {
+        // Not `async`: a future holds what it was given twice.
+        let outgoing = Outgoing::new(ask, &self.settings).map(Box::new);
+        Box::pin(async move {
+            let mut outgoing = outgoing?;
+            self.budget.deposit();
+            if outgoing.fields.upgrade().is_some() {
+                outgoing.place = Some(self.tunnels.place().ok_or(OriginError::QueueFull)?);
             }
-            origin.counters.moved_on();
-            last = Some(failed);
-        }
+            let mut tried = Tried::default();
+            let mut last: Option<Failed> = None;
+            let mut failing: Option<Box<Answer>> = None;
+            loop {
+                // Read once for all that happens in this moment.
+                let began_micros = self.clock.micros();
+                let Some(index) = self.choose(at(began_micros), tried.all(), outgoing.key) else {
+                    return failing.ok_or_else(|| last.unwrap_or(Failed::from(OriginError::NoOrigin)));
+                };
+                tried.push(index);
+                let Some(origin) = self.origin(index) else {
+                    return Err(Failed::from(OriginError::NoOrigin));
+                };
+                let asking = self.ask_origin(index, origin, began_micros, &mut outgoing, &mut tried);
+                let (error, attempt) = match asking.await {
+                    Ok(mut answer) if self.settings.fail_status.contains(answer.status) => {
+                        let left = self.steering.left(self.clock.now(), tried.all());
+                        if !may_ask_again(outgoing.attempt(), &tried, left, &self.budget) {
+                            return Ok(answer);
+                        }
+                        origin.counters.moved_on();
+                        // Should the others do no better, it is the origin's word and not ours. What has come of it gives back its
+                        // connection: while others are asked nobody reads it.
+                        answer.body.take_what_is_here(HELD_BYTES_MAX).await;
+                        failing = Some(answer);
+                        continue;
+                    }
+                    Ok(answer) => return Ok(answer),
+                    Err(failure) => failure,
+                };
+                self.failed(index, error);
+                let failed = Failed {
+                    cause: error,
+                    pool: Some(Arc::clone(&self.settings.name)),
+                    origin: Some(Arc::clone(&origin.name)),
+                    origin_micros: self.clock.micros().saturating_sub(began_micros),
+                };
+                let left = self.steering.left(self.clock.now(), tried.all());
+                if !attempt.may_go_elsewhere(error, &tried, left, &self.budget) {
+                    return failing.ok_or(failed);
+                }
+                origin.counters.moved_on();
+                last = Some(failed);
+            }
+        })
     }
 
     pub(super) fn choose(&self, now: Timestamp, tried: &[usize], key: Option<Key>) -> Option<usize> {
@@ -328,7 +299,6 @@ impl Pool {
                     return Ok(Box::new(Answer {
                         status: received.status,
                         fields: received.fields,
-                        may_have_ours: received.may_have_ours,
                         body: OriginBody::new(here, open, received_at),
                         framing,
                         length,
@@ -568,199 +538,13 @@ impl Origin {
     }
 }
 
-impl Outgoing {
-    fn new(ask: Ask, settings: &config::Pool) -> Result<Self, OriginError> {
-        if ask.method == Method::CONNECT {
-            // It asks for a tunnel, which no origin is to open through us.
-            return Err(OriginError::Target);
-        }
-        let key = match settings.balance {
-            _ if ask.stuck.is_some() => ask.stuck.map(Key::Origin),
-            Balance::ClientHash => ask.client.map(key_of_client),
-            Balance::UriHash => Some(key_of_resource(&ask.authority, &ask.target)),
-            _ => None,
-        };
-        let host = match &settings.host {
-            Some(host) => HeaderValue::from_str(host),
-            None => HeaderValue::from_maybe_shared(ask.authority),
-        };
-        Ok(Self {
-            method: ask.method,
-            target: checked(ask.target)?,
-            host: host.map_err(|_| OriginError::Target)?,
-            fields: ask.fields,
-            upload: Upload::new(ask.body),
-            interim: ask.interim,
-            surplus: ask.surplus,
-            stuck: ask.stuck,
-            key,
-            is_on_top: false,
-            server_name: settings.server_name.clone(),
-            place: None,
-        })
-    }
-
-    /// The name to ask the origin's certificate for.
-    fn server_name(&self) -> Result<Arc<str>, OriginError> {
-        let host = self.host.to_str().map_err(|_| OriginError::Target)?;
-        Ok(self.server_name.clone().unwrap_or_else(|| without_port(host).into()))
-    }
-
-    /// It goes out on `line`.
-    fn begin(&self, line: &mut Line, tls: bool, received: &mut Received) {
-        let connection = match line {
-            Line::Whole(connection, _) => connection,
-            Line::Stream(stream) => {
-                let head = h2::Head {
-                    method: &self.method,
-                    tls,
-                    authority: self.host.as_bytes(),
-                    target: &self.target,
-                    lines: self.fields.lines(),
-                    trailers: self.fields.asks_for_trailers(),
-                    length: self.upload.declared(self.anticipates_content()),
-                };
-                stream.begin(&head, !self.upload.is_ended());
-                return;
-            }
-        };
-        connection.begin(self.method == Method::HEAD, self.surplus, |out| self.render(out));
-        if let Some(offered) = self.fields.upgrade() {
-            connection.may_switch();
-            received.may_switch(offered);
-        }
-    }
-
-    fn anticipates_content(&self) -> bool {
-        !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE)
-    }
-
-    /// The head as it is sent. RFC 9112 §3, §5.
-    fn render(&self, out: &mut Vec<u8>) {
-        let start: [&[u8]; 5] = [
-            self.method.as_str().as_bytes(),
-            b" ",
-            &self.target,
-            b" HTTP/1.1\r\nhost: ",
-            self.host.as_bytes(),
-        ];
-        for part in start {
-            out.extend_from_slice(part);
-        }
-        out.extend_from_slice(b"\r\n");
-        for lines in self.fields.lines() {
-            out.extend_from_slice(lines);
-        }
-        if self.fields.asks_for_trailers() {
-            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
-        }
-        self.upload.write_framing(self.anticipates_content(), out);
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// The client that an origin is told of, where it is told of one.
-    fn introduced(&self, version: Option<ProxyProtocol>) -> Option<SocketAddr> {
-        version.and_then(|_| self.fields.client())
-    }
-
-    /// What the origin has gone over to.
-    ///
-    /// # Errors
-    /// It is not what was asked for.
-    fn switched(&mut self, received: &mut Received) -> Result<Switched, OriginError> {
-        let doubtful = OriginError::Framing(Finding::Upgrade);
-        let protocol = received.switched().ok_or(doubtful)?;
-        let place = self.place.take().ok_or(doubtful)?;
-        Ok(Switched { protocol, place })
-    }
-
-    /// Whether it may be asked of two origins at once: the later of the two may be carried out when the client has had its
-    /// answer and done something else, so it must change nothing.
-    pub(super) fn may_be_hedged(&self) -> bool {
-        !self.is_on_top && self.method.is_safe() && self.may_be_held()
-    }
-
-    /// Whether its answer may wait for its own end.
-    fn may_be_held(&self) -> bool {
-        idempotent(&self.method) && self.upload.is_none() && self.fields.upgrade().is_none()
-    }
-
-    /// The same for another origin, beside this one; hints come by one way.
-    pub(super) fn on_top(&self) -> Box<Self> {
-        Box::new(Self {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            host: self.host.clone(),
-            fields: self.fields.clone(),
-            upload: Upload::default(),
-            interim: None,
-            surplus: self.surplus,
-            stuck: self.stuck,
-            key: self.key,
-            is_on_top: true,
-            server_name: self.server_name.clone(),
-            place: None,
-        })
-    }
-
-    /// The body, whose rest may be sent while the response comes.
-    fn take_upload(&mut self) -> Upload {
-        let left = if self.upload.is_none() { Upload::default() } else { Upload::gone() };
-        std::mem::replace(&mut self.upload, left)
-    }
-
-    /// What is known before anything is sent.
-    pub(super) fn attempt(&self) -> Attempt {
-        Attempt {
-            idempotent: idempotent(&self.method),
-            body_whole: self.upload.is_whole(),
-            kept: false,
-            unsent: true,
-            answered: false,
-            held: false,
-        }
-    }
-}
-
 /// The time of a reading.
 const fn at(micros: u64) -> Timestamp {
     Timestamp::from_millis(micros / 1000)
 }
 
-/// A target as it may stand in a request line. What comes here is in normal form, and of plain bytes at a glance; anything else
-/// is read.
-fn checked(target: Bytes) -> Result<Bytes, OriginError> {
-    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|is| *is);
-    if target.first() == Some(&b'/') && target.iter().all(is_plain) {
-        return Ok(target);
-    }
-    let read = PathAndQuery::from_maybe_shared(target).map_err(|_| OriginError::Target)?;
-    Ok(Bytes::copy_from_slice(read.as_str().as_bytes()))
-}
-
-/// What stands in most targets, and may.
-#[allow(clippy::cast_possible_truncation)] // below 256
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < plain.len() {
-        plain[byte] =
-            matches!(byte as u8, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
-        byte += 1;
-    }
-    plain
-};
-
 /// What TLS to a pool's origins is set up from.
 fn files(pool: &config::Pool) -> impl Iterator<Item = &Path> {
     let identity = pool.transport.client_cert.iter().flat_map(|pair| [&*pair.cert, &*pair.key]);
     pool.ca.as_deref().into_iter().chain(identity)
-}
-
-/// `www.example.com:8443` → `www.example.com`; `[::1]:80` → `::1`.
-pub(super) fn without_port(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    host.split(':').next().unwrap_or(host)
 }

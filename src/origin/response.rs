@@ -7,14 +7,10 @@
 //! finds no room there is dropped: they are hints.
 
 use bytes::Bytes;
-use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderValue,
-    LAST_MODIFIED, LOCATION, PRAGMA, SET_COOKIE, VARY, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::StatusCode;
 
+use super::fields::ResponseFields;
 use super::framing::Listen;
-use super::parent::proof::OURS;
 use crate::config::limits::INTERIM_MAX;
 use crate::listener::fields::FieldId;
 use crate::listener::request::{Interim, InterimSink};
@@ -25,12 +21,10 @@ use crate::listener::trailers::Trailers;
 pub(crate) struct Received {
     pub(crate) status: StatusCode,
     /// Fit to be stored and sent on, once the head is complete.
-    pub(crate) fields: HeaderMap,
-    /// One of them may be what nodes of a tier tell each other.
-    pub(crate) may_have_ours: bool,
+    pub(crate) fields: ResponseFields,
     data: Vec<u8>,
-    /// To be taken out again.
-    nominated: Vec<HeaderName>,
+    /// To be taken out again; names in lower case.
+    nominated: Vec<Box<[u8]>>,
     interim: Option<InterimSink>,
     passed: usize,
     switch: Option<Box<Switch>>,
@@ -96,22 +90,14 @@ impl Listen for Received {
             }
             return;
         }
-        // Both have passed stricter checks.
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else {
-            return;
-        };
-        if self.fields.is_empty() {
-            self.fields.reserve(FIELDS_USUAL);
-        }
-        self.may_have_ours |= name.as_str().starts_with(OURS);
-        // A bound far below the map's own.
-        let _ = self.fields.try_append(name, value);
+        self.fields.push(name, value);
     }
 
     fn head(&mut self, status: u16, interim: bool) {
         self.status = StatusCode::from_u16(status).unwrap_or_default();
-        for name in std::mem::take(&mut self.nominated) {
-            self.fields.remove(name);
+        let nominated = std::mem::take(&mut self.nominated);
+        if !nominated.is_empty() {
+            self.fields.retain(|name| !nominated.iter().any(|nominated| **nominated == *name));
         }
         if !interim {
             return;
@@ -126,7 +112,7 @@ impl Listen for Received {
             && self.passed < INTERIM_MAX
         {
             self.passed = self.passed.saturating_add(1);
-            sink.send(Interim { status: self.status, fields });
+            sink.send(Interim { status: self.status, fields: fields.to_map() });
         }
     }
 
@@ -142,11 +128,12 @@ impl Listen for Received {
 }
 
 /// The fields that a `Connection` names and may.
-fn nominated(value: &[u8]) -> impl Iterator<Item = HeaderName> {
+fn nominated(value: &[u8]) -> impl Iterator<Item = Box<[u8]>> {
+    let is_end_to_end =
+        |name: &[u8]| END_TO_END.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     members(value)
-        .filter(|name| !is_hop_by_hop(name))
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !END_TO_END.contains(name))
+        .filter(move |name| !name.is_empty() && !is_hop_by_hop(name) && !is_end_to_end(name))
+        .map(|name| name.to_ascii_lowercase().into())
 }
 
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -157,7 +144,7 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn is_hop_by_hop(name: &[u8]) -> bool {
     use FieldId::{Connection, KeepAlive, Other, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade};
     // Most names are not as long as any of them.
-    if !matches!(name.len(), 2 | 7 | 10 | 16..=18 | 25) {
+    if !matches!(name.len(), 2 | 7 | 10 | 16..=19 | 25) {
         return false;
     }
     match FieldId::of(name) {
@@ -165,31 +152,29 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
         Other => {
             name.eq_ignore_ascii_case(b"proxy-authenticate")
                 || name.eq_ignore_ascii_case(b"proxy-authentication-info")
+                || name.eq_ignore_ascii_case(b"proxy-authorization")
         }
         _ => false,
     }
 }
 
-/// Fields of an origin's response, about.
-const FIELDS_USUAL: usize = 12;
-
 /// Fields that a `Connection` of an origin cannot take away.
-const END_TO_END: [HeaderName; 17] = [
-    AGE,
-    CACHE_CONTROL,
-    HeaderName::from_static("cdn-cache-control"),
-    CONTENT_ENCODING,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    DATE,
-    ETAG,
-    EXPIRES,
-    LAST_MODIFIED,
-    LOCATION,
-    PRAGMA,
-    SET_COOKIE,
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("surrogate-key"),
-    VARY,
-    WWW_AUTHENTICATE,
+const END_TO_END: [&str; 17] = [
+    "age",
+    "cache-control",
+    "cdn-cache-control",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "pragma",
+    "set-cookie",
+    "surrogate-control",
+    "surrogate-key",
+    "vary",
+    "www-authenticate",
 ];

@@ -30,10 +30,11 @@ use cache_store::lookup::Hit;
 use cache_store::rules::RequestHead;
 use cache_store::rules::partial::{Held, Span};
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::listener::fields::{FieldId, Fields};
+use crate::origin::ResponseFields;
 use encoding::{Chosen, Coming, Negotiation};
 use headers::CacheStatus;
 use large::LargeStream;
@@ -191,10 +192,10 @@ fn source(
     Some(Box::pin(ReaderStream(streaming.body.reader_of(from, end.map(|end| end.saturating_sub(from)))?)))
 }
 
-/// An answer that goes around the cache: fields as the origin sent them, hop-by-hop removed by the caller.
+/// An answer that goes around the cache, with fields as the origin sent them.
 pub fn passed(
     status: StatusCode,
-    fields: &HeaderMap,
+    fields: ResponseFields,
     body: Body,
     occasion: Occasion<'_>,
     cache_status: CacheStatus<'_>,
@@ -209,16 +210,7 @@ pub fn passed(
         Body::Stream { length, .. } if *occasion.request.method == Method::HEAD => Body::Omitted(length),
         body => body_for(status, body),
     };
-    Response {
-        status,
-        extra,
-        lines: Lines::Own(headers::lines(
-            fields.iter().filter(|(name, _)| **name != http::header::CONTENT_LENGTH),
-        )),
-        body,
-        outcome,
-        close: false,
-    }
+    Response { status, extra, lines: Lines::Passed(fields), body, outcome, close: false }
 }
 
 /// Statuses that never have a body (RFC 9110 §6.4.1).

@@ -15,7 +15,7 @@ use http::StatusCode;
 
 use crate::listener::trailers::Trailers;
 use crate::observe::id::RequestId;
-use crate::origin::Tunnel;
+use crate::origin::{ResponseFields, Tunnel};
 
 /// One answer.
 pub struct Response {
@@ -39,6 +39,8 @@ pub enum Lines {
     Stored(Arc<StoredResponse>),
     /// Rendered for this answer.
     Own(Bytes),
+    /// As the origin sent them.
+    Passed(ResponseFields),
 }
 
 impl Lines {
@@ -47,6 +49,7 @@ impl Lines {
         match self {
             Self::Stored(stored) => stored.lines(),
             Self::Own(lines) => lines,
+            Self::Passed(fields) => fields.lines(),
         }
     }
 
@@ -56,6 +59,7 @@ impl Lines {
         match self {
             Self::Stored(stored) => stored.has_date(),
             Self::Own(lines) => names_date(lines),
+            Self::Passed(fields) => fields.has_date(),
         }
     }
 }

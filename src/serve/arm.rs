@@ -100,7 +100,7 @@ impl Edge {
                 let looked = walk.look_up();
                 walk_on(walk, looked, Tier::Memory).await
             };
-            finish.answer(marked(response, marking))
+            finish.marked(response, marking)
         }))
     }
 }
@@ -115,8 +115,8 @@ pub(super) fn on_the_side_of<'t, 'r>(visitor: &Visitor<'_>, mut route: Route<'t,
     route
 }
 
-/// The answer with the cookie.
-pub(super) fn marked(mut response: Response, marking: Option<Box<Marking>>) -> Response {
+/// Puts the cookie on an answer.
+pub(super) fn mark(response: &mut Response, marking: Option<Box<Marking>>) {
     if let Some(Marking { name, max_age, secure, mark, always }) = marking.map(|marking| *marking)
         && (always || matches!(response.outcome.cache, CacheOutcome::Pass | CacheOutcome::Miss))
     {
@@ -125,5 +125,4 @@ pub(super) fn marked(mut response: Response, marking: Option<Box<Marking>>) -> R
         let cookie = format!("{name}={mark}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         line(&mut response.extra, b"set-cookie", cookie.as_bytes());
     }
-    response
 }

@@ -9,98 +9,37 @@
 //!      └─ not storable ─► fill.uncacheable, and the answer goes to its own client only
 //! ```
 //!
-//! Ends by itself, whatever becomes of its client. What it found is told to the client that caused it, if that is still there, through a
-//! [`Led`]; followers learn of it through the fill.
+//! What comes of it is what the client that caused it is told, a [`Led`], and what is left to be done then ([`Found`]); `leading.rs` sees
+//! to it that both happen, whatever becomes of that client. Followers learn of it through the fill. What an answer says about something stored is `about.rs`'s, which
+//! of its fields are kept and which go on `kept.rs`'s.
 //!
 //! Invariant: a body whose framing did not prove its end is cut, never finished.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_store::body::Reader;
-use cache_store::coalesce::{self, Fill, FillHead, Streaming, Writing};
-use cache_store::entry::{Parts, StoredResponse};
+use cache_store::coalesce::{self, Fill, FillHead, Writing};
+use cache_store::entry::StoredResponse;
 use cache_store::large;
-use cache_store::lookup::{Hit, Why};
+use cache_store::lookup::Why;
 use cache_store::rules::partial::{self, Answer, Held, Part};
-use cache_store::rules::policy::SURROGATE_CONTROL;
-use cache_store::rules::retained::{hop_by_hop, retained};
 use cache_store::rules::validator::{Validators, if_range_holds, strong_validator};
-use cache_store::rules::{NotStored, ResponseHead, Storable, stale, storable, update};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use tokio::sync::oneshot;
+use cache_store::rules::{Fields, NotStored, ResponseHead, Storable, stale, storable, update};
+use http::{HeaderValue, Method, StatusCode, header};
 
-use super::slices;
+use super::about::{combine, confirm, slice};
+use super::kept::{fields_on, kept_fields, tags_of, take_tags};
+use super::leading::{self, Found};
+use super::led::{Led, Through, Told, answer_led};
 use super::walk::Walk;
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
-use crate::origin::parent::proof::{OURS, TIER, Word, remove_ours};
+use crate::origin::parent::proof::Word;
 use crate::origin::{Answer as OriginAnswer, Failed, OriginBody, OriginError};
 use crate::respond::failure::Failure;
 use crate::respond::headers::lines;
-use crate::respond::response::{CacheOutcome, Outcome, Response};
-
-/// What a leader found, for the client that caused the fetch.
-pub(super) enum Led {
-    /// It is being stored; `reader` holds the place until the client's own reader is there.
-    Streaming { streaming: Arc<Streaming>, reader: Option<Reader>, told: Told },
-    /// It is stored; `confirmed` by a 304.
-    Stored { hit: Hit, told: Told, confirmed: bool },
-    /// It is for this client only.
-    Through(Box<Through>),
-    /// There is none.
-    Failed(Failure),
-}
-
-/// An answer that is not stored.
-pub(super) struct Through {
-    pub(super) answer: Box<OriginAnswer>,
-    pub(super) told: Told,
-    pub(super) fields: HeaderMap,
-    pub(super) why_not: Option<&'static str>,
-}
-
-/// What the log says about an origin's answer.
-#[derive(Clone)]
-pub(super) struct Told {
-    pub(super) status: u16,
-    pub(super) pool: Arc<str>,
-    pub(super) origin: Arc<str>,
-    pub(super) origin_micros: u64,
-    /// What caches before this one said in `Cache-Status`.
-    pub(super) upstream: Option<HeaderValue>,
-}
-
-impl Told {
-    pub(super) fn of(answer: &OriginAnswer) -> Self {
-        Self {
-            status: answer.status.as_u16(),
-            pool: Arc::clone(&answer.pool),
-            origin: Arc::clone(&answer.origin),
-            origin_micros: answer.origin_micros,
-            upstream: joined_values(&answer.fields, &CACHE_STATUS),
-        }
-    }
-
-    pub(super) fn outcome(
-        self,
-        cache: CacheOutcome,
-        reason: Option<&'static str>,
-        ttl: Option<i64>,
-    ) -> Outcome {
-        let mut outcome = Outcome { cache, reason, ttl, ..Outcome::default() };
-        self.add_to(&mut outcome);
-        outcome
-    }
-
-    pub(super) fn add_to(self, outcome: &mut Outcome) {
-        outcome.pool = Some(self.pool);
-        outcome.origin = Some(self.origin);
-        outcome.origin_micros = Some(self.origin_micros);
-    }
-}
+use crate::respond::response::Response;
 
 /// How the origin is asked.
 enum Plan {
@@ -117,52 +56,53 @@ enum Plan {
 }
 
 /// Fetches, and ends `fill` on every path.
-pub(super) async fn lead(walk: Walk, mut fill: Fill, led: Option<oneshot::Sender<Led>>) {
+pub(super) async fn lead(walk: Walk, mut fill: Fill) -> Found<Led> {
     fill.class = walk.site;
     fill.modest = walk.crawler.is_some();
     // Every origin is known to be down: nobody waits to learn it again where something stale may stand in.
     if may_stand_in(&walk, &fill) && !walk.has_origin() {
-        return failed_with(&walk, fill, led, Failure::from(OriginError::NoOrigin));
+        return failed_with(&walk, fill, Failure::from(OriginError::NoOrigin));
     }
     let plan = plan(&walk, &fill);
     let fields = fields_for(&walk, &fill, &plan);
     let answer = match walk.ask(fields).await {
         Ok(answer) => answer,
-        Err(error) => return failed(&walk, fill, led, &error),
+        Err(error) => return failed(&walk, fill, &error),
     };
     // A parent that had only something stale is as good as an origin that failed, where there is something stale here too.
     if walk.edge.parents.is_some()
         && Word::of(&answer.fields) == Some(Word::Stale)
         && may_stand_in(&walk, &fill)
     {
-        return failed_with(&walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
+        return failed_with(&walk, fill, Failure::new(StatusCode::BAD_GATEWAY, "parent-stale"));
     }
-    let unfit = match (answer.status, &plan) {
+    let about = match (answer.status, &plan) {
         // A part of another version than the client has one of.
         (StatusCode::PARTIAL_CONTENT, Plan::Range | Plan::Slice(_))
-            if !if_range_holds(&walk.head(), &answer.fields) =>
+            if !if_range_holds(&walk.head(), &answer.fields.to_map()) =>
         {
-            Err((fill, led))
+            Err(fill)
         }
-        (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer, led),
-        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer, led)).await,
-        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => {
-            Box::pin(slice(&walk, fill, asked, answer, led)).await
-        }
-        _ => return take(&walk, fill, answer, led).await,
+        (StatusCode::NOT_MODIFIED, Plan::Confirm) => confirm(&walk, fill, &answer),
+        (StatusCode::PARTIAL_CONTENT, Plan::Rest(_)) => Box::pin(combine(&walk, fill, answer)).await,
+        (StatusCode::PARTIAL_CONTENT, Plan::Slice(asked)) => slice(&walk, fill, asked, answer),
+        _ => return take(&walk, fill, answer),
     };
     // The origin's word did not fit what is stored: ask once more, plainly, for what the client wants.
-    let Err((fill, led)) = unfit else { return };
+    let fill = match about {
+        Ok(found) => return found,
+        Err(fill) => fill,
+    };
     let is_range = walk.fields.has(FieldId::Range) && !walk.fields.has(FieldId::IfRange);
     let plan = if is_range { Plan::Range } else { Plan::Whole };
     let fields = fields_for(&walk, &fill, &plan);
     let again = async {
         match walk.ask(fields).await {
-            Ok(answer) => take(&walk, fill, answer, led).await,
-            Err(error) => failed(&walk, fill, led, &error),
+            Ok(answer) => take(&walk, fill, answer),
+            Err(error) => failed(&walk, fill, &error),
         }
     };
-    Box::pin(again).await;
+    Box::pin(again).await
 }
 
 /// The answer to a POST: stored for later GETs where it says that it is one (RFC 9110 §9.3.3), else only passed on.
@@ -181,10 +121,9 @@ pub(super) async fn answered_post(
         drop(fill);
         return Err(answer);
     }
-    let (led, leads) = oneshot::channel();
-    let taking = walk.clone();
-    tokio::spawn(async move { take(&taking, fill, answer, Some(led)).await });
-    Ok(super::answer_led(&walk, leads.await, Why::UriMiss, None).await)
+    let (led, rest) = take(&walk, fill, answer);
+    leading::go_on(rest).await;
+    Ok(answer_led(&walk, led, Why::UriMiss, None).await)
 }
 
 fn plan(walk: &Walk, fill: &Fill) -> Plan {
@@ -281,283 +220,74 @@ pub(super) fn without_conditions(walk: &Walk) -> Sent {
     Sent::without_conditions(Arc::clone(&walk.forward))
 }
 
-/// The values of a list field as one.
-fn joined_values(fields: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut joined = Vec::new();
-    for (nth, value) in fields.get_all(name).iter().enumerate() {
-        if nth > 0 {
-            joined.extend_from_slice(b", ");
-        }
-        joined.extend_from_slice(value.as_bytes());
-    }
-    HeaderValue::from_bytes(&joined).ok().filter(|value| !value.is_empty())
+fn failed(walk: &Walk, fill: Fill, error: &Failed) -> Found<Led> {
+    failed_with(walk, fill, Failure::from(error.cause))
 }
 
-fn failed(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, error: &Failed) {
-    failed_with(walk, fill, led, Failure::from(error.cause));
-}
-
-fn failed_with(walk: &Walk, fill: Fill, led: Option<oneshot::Sender<Led>>, failure: Failure) {
+fn failed_with(walk: &Walk, fill: Fill, failure: Failure) -> Found<Led> {
     let told = coalesce::Failure { status: failure.status.as_u16(), reason: failure.reason };
     fill.fail(told, walk.edge.clock.now());
-    send(led, Led::Failed(failure));
-}
-
-fn send(led: Option<oneshot::Sender<Led>>, word: Led) {
-    if let Some(led) = led {
-        // The client may have left; the fill is what counts.
-        drop(led.send(word));
-    }
-}
-
-type Again = (Fill, Option<oneshot::Sender<Led>>);
-
-/// A 304: the stored response it is about, with the news in its head.
-fn confirm(
-    walk: &Walk,
-    fill: Fill,
-    answer: &OriginAnswer,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let asked: Vec<Validators> =
-        fill.candidates.iter().map(|stored| Validators::of(&stored.fields())).collect();
-    let confirmed = update::confirmed(&answer.fields, &asked);
-    let Some(stored) = confirmed.first().and_then(|nth| fill.candidates.get(*nth)).cloned() else {
-        return Err((fill, led));
-    };
-    let mut fields = update::merged(&stored.fields(), &answer.fields);
-    let tags = take_tags(&mut fields);
-    let head = ResponseHead { status: stored.status(), fields: &fields };
-    let judged = judge(walk, &head, answer);
-    let told = Told::of(answer);
-    let mut parts = stored.to_parts();
-    if !tags.is_empty() {
-        parts.tags = tags;
-    }
-    match judged {
-        Ok(Storable { freshness, vary, strip }) => {
-            parts.fields = kept_fields(walk, fields, &strip, answer);
-            parts.freshness = freshness;
-            parts.vary = vary;
-            parts.epoch = fill.epoch();
-            let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: true });
-        }
-        Err(why) => {
-            // Confirmed for this client, but no longer to be kept.
-            parts.fields = kept_fields(walk, fields, &[], answer);
-            parts.epoch = fill.epoch();
-            walk.edge.store.outdate(walk.key, &stored);
-            fill.uncacheable(walk.edge.clock.now());
-            let once = Arc::new(StoredResponse::new(parts));
-            tracing::debug!(reason = why.as_str(), "a confirmed response may no longer be stored");
-            send(led, Led::Stored { hit: Hit { stored: once, stale: None }, told, confirmed: true });
-        }
-    }
-    Ok(())
-}
-
-/// A 206 with the rest of what is stored in part.
-async fn combine(
-    walk: &Walk,
-    fill: Fill,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(stored) = fill.stored.clone() else { return Err((fill, led)) };
-    let old = stored.fields();
-    let head = ResponseHead { status: answer.status, fields: &answer.fields };
-    let (Some(held), Some(range)) = (stored.held(), partial::content_range(&answer.fields)) else {
-        return Err((fill, led));
-    };
-    if !partial::may_combine(&old, &head) || range.span.length() > walk.edge.store.entry_bytes_max() {
-        return Err((fill, led));
-    }
-    let mut pieces = Vec::new();
-    let mut length = 0;
-    while let Some(piece) = answer.body.next().await {
-        let Ok(piece) = piece else { return Err((fill, led)) };
-        length += piece.len() as u64;
-        if length > range.span.length() {
-            return Err((fill, led));
-        }
-        pieces.push(piece);
-    }
-    let mut whole = held.clone();
-    let part = Part::of(range, length, walk.policy.rules.short_part);
-    let Some(part) = part.filter(|part| whole.add(*part)) else { return Err((fill, led)) };
-    let body = joined(&stored, held, &whole, part, &pieces);
-    let mut fields = update::merged(&old, &answer.fields);
-    let tags = take_tags(&mut fields);
-    fields.remove(header::CONTENT_RANGE);
-    let head = ResponseHead { status: StatusCode::OK, fields: &fields };
-    let told = Told::of(&answer);
-    match judge(walk, &head, &answer) {
-        Ok(Storable { freshness, vary, strip }) => {
-            let parts = Parts {
-                status: StatusCode::OK,
-                fields: kept_fields(walk, fields, &strip, &answer),
-                body,
-                large: None,
-                freshness,
-                vary,
-                tags,
-                held: (!whole.is_whole()).then_some(whole),
-                epoch: fill.epoch(),
-            };
-            let stored = fill.settle(parts, &stored);
-            send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-            Ok(())
-        }
-        Err(_) => Err((fill, led)),
-    }
-}
-
-/// A 206 with the chunks around what the client wants.
-async fn slice(
-    walk: &Walk,
-    fill: Fill,
-    asked: &Range<u64>,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Result<(), Again> {
-    let Some(range) = partial::content_range(&answer.fields) else { return Err((fill, led)) };
-    let (Some(complete), Some(length)) = (range.complete, answer.length) else { return Err((fill, led)) };
-    if length != range.span.length() || range.span.first() != asked.start {
-        return Err((fill, led));
-    }
-    if length == complete {
-        // All there is: as good as if the whole had been asked for.
-        answer.status = StatusCode::OK;
-        answer.fields.remove(header::CONTENT_RANGE);
-        Box::pin(take(walk, fill, answer, led)).await;
-        return Ok(());
-    }
-    // Whole chunks of it, or the body's end.
-    let end = if range.span.end() == complete { complete } else { large::chunks_before(range.span.end()) };
-    let mut fields = answer.fields.clone();
-    let tags = take_tags(&mut fields);
-    fields.remove(header::CONTENT_RANGE);
-    let judged = judge(walk, &ResponseHead { status: StatusCode::OK, fields: &fields }, &answer);
-    let Ok(Storable { freshness, vary, strip }) = judged else { return Err((fill, led)) };
-    let parts = Parts {
-        status: StatusCode::OK,
-        fields: kept_fields(walk, fields, &strip, &answer),
-        body: Vec::new(),
-        large: None,
-        freshness,
-        vary,
-        tags,
-        held: None,
-        epoch: fill.epoch(),
-    };
-    let Some((stored, slice)) = fill.adopt(parts, complete, asked.start..end) else {
-        return Err((fill, led));
-    };
-    let Ok(writing) = slice.begin(asked.start, &walk.edge.store, STREAM_WINDOW_BYTES as u64) else {
-        return Err((fill, led));
-    };
-    let told = Told::of(&answer);
-    fill.settled(&stored);
-    send(led, Led::Stored { hit: Hit { stored, stale: None }, told, confirmed: false });
-    slices::bring(walk, answer.body, writing, length).await;
-    Ok(())
-}
-
-/// The bytes of `whole`, taken from what was held and from the new part.
-fn joined(stored: &StoredResponse, held: &Held, whole: &Held, part: Part, pieces: &[Bytes]) -> Vec<Bytes> {
-    let new = pieces.concat();
-    let mut body = Vec::new();
-    for span in whole.spans() {
-        let mut at = span.first();
-        while at <= span.last() {
-            let taken = if part.span.first() <= at && at <= part.span.last() {
-                let from = usize::try_from(at - part.span.first()).unwrap_or(usize::MAX);
-                at = part.span.last() + 1;
-                vec![Bytes::copy_from_slice(new.get(from..).unwrap_or_default())]
-            } else {
-                let Some(old) = held.spans().iter().find(|old| old.first() <= at && at <= old.last()) else {
-                    break;
-                };
-                let end =
-                    if part.span.first() > at { old.last().min(part.span.first() - 1) } else { old.last() };
-                let Some(wanted) = partial::Span::new(at, end) else { break };
-                at = end + 1;
-                crate::respond::held_slice(stored, held, wanted)
-            };
-            body.extend(taken);
-        }
-    }
-    body
+    (Led::Failed(failure), None)
 }
 
 /// Everything else: an answer with a body of its own.
-async fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>, led: Option<oneshot::Sender<Led>>) {
+pub(super) fn take(walk: &Walk, fill: Fill, answer: Box<OriginAnswer>) -> Found<Led> {
     let before = fill.stored.iter().flat_map(|stored| stored.forms()).map(|(coding, _)| coding).collect();
-    if let Some((writing, body)) = begin(walk, fill, answer, led) {
-        // Boxed: what is not stored needs none of it.
-        let stored = Box::pin(pour(walk, writing, body)).await;
+    let (led, stores) = begin(walk, fill, answer);
+    let Some((writing, body)) = stores else { return (led, None) };
+    let walk = walk.clone();
+    let rest = async move {
+        let stored = pour(&walk, writing, body).await;
         if let (Some(negotiation), Some(stored)) = (walk.negotiation(true), stored) {
             negotiation.stored(&stored, &walk.fields, before);
         }
-    }
+    };
+    (led, Some(Box::pin(rest)))
 }
 
 /// Judges an answer and begins to store it, if it may be.
-fn begin(
-    walk: &Walk,
-    fill: Fill,
-    mut answer: Box<OriginAnswer>,
-    led: Option<oneshot::Sender<Led>>,
-) -> Option<(Writing, OriginBody)> {
-    let now = walk.edge.clock.now();
+fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option<(Writing, OriginBody)>) {
+    // It is no later yet.
+    let now = answer.received_at;
     if answer.status == StatusCode::NOT_MODIFIED {
         // Nothing was asked that it could answer; a client that sent no condition could do nothing with it.
-        failed_with(walk, fill, led, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
-        return None;
+        let (led, _) = failed_with(walk, fill, Failure::new(StatusCode::BAD_GATEWAY, "unasked-304"));
+        return (led, None);
     }
     if stale::is_error(answer.status) && may_stand_in(walk, &fill) {
-        failed_with(walk, fill, led, Failure::new(answer.status, "origin-error"));
-        return None;
+        let (led, _) = failed_with(walk, fill, Failure::new(answer.status, "origin-error"));
+        return (led, None);
     }
     let told = Told::of(&answer);
-    let mut fields = std::mem::take(&mut answer.fields);
-    let is_plain = is_plain(&fields);
-    let tags = if is_plain { Box::default() } else { take_tags(&mut fields) };
-    let sent = |fields, tags: &[Box<str>]| {
-        if is_plain { with_via(walk, fields) } else { sent_fields(walk, fields, tags) }
-    };
     if walk.method == Method::HEAD {
-        head_answered(walk, &fill, &answer, &fields);
+        head_answered(walk, &fill, &answer);
         fill.uncacheable(now);
-        let fields = sent(fields, &tags);
-        send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: None })));
-        return None;
+        fields_on(walk, &mut answer.fields);
+        return (Led::Through(Through { answer, told, why_not: None }), None);
     }
-    let head = ResponseHead { status: answer.status, fields: &fields };
+    let head = ResponseHead { status: answer.status, fields: &answer.fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
         if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
             return Err("too-large");
         }
         // An error is told as a page, and has a lifetime of its own.
-        if answer.status.is_success() && !walk.is_of_its_kind(&fields) {
+        if answer.status.is_success() && !walk.is_of_its_kind(&answer.fields) {
             return Err("ending");
         }
+        let tags = if answer.fields.has_special() { tags_of(&answer.fields) } else { Box::default() };
         // A purge by one that is not kept would miss it.
         if tags.len() > TAGS_MAX {
             return Err("too-many-tags");
         }
-        Ok(storable)
+        Ok((storable, tags))
     });
     let held = match (&judged, answer.status) {
-        (Ok(_), StatusCode::PARTIAL_CONTENT) => {
-            held_by(walk, &answer, &fields).map(Some).ok_or("content-range")
-        }
+        (Ok(_), StatusCode::PARTIAL_CONTENT) => held_by(walk, &answer).map(Some).ok_or("content-range"),
         (Ok(_), _) => Ok(None),
         (Err(why), _) => Err(*why),
     };
-    let (storable, held) = match (judged, held) {
-        (Ok(storable), Ok(held)) => (storable, held),
+    let (storable, tags, held) = match (judged, held) {
+        (Ok((storable, tags)), Ok(held)) => (storable, tags, held),
         (Err(why), _) | (_, Err(why)) => {
             // What was stored has been answered with something that is not: it must not come back.
             if answer.status != StatusCode::PARTIAL_CONTENT
@@ -568,11 +298,12 @@ fn begin(
             }
             walk.edge.not_stored.remember(walk.key, why);
             fill.uncacheable(now);
-            let fields = sent(fields, &tags);
-            send(led, Led::Through(Box::new(Through { answer, told, fields, why_not: Some(why) })));
-            return None;
+            fields_on(walk, &mut answer.fields);
+            return (Led::Through(Through { answer, told, why_not: Some(why) }), None);
         }
     };
+    let mut fields = answer.fields.to_map();
+    take_tags(&mut fields);
     let fields = kept_fields(walk, fields, &storable.strip, &answer);
     let head = FillHead {
         status: answer.status,
@@ -585,9 +316,8 @@ fn begin(
     };
     let writing = fill.stream(head, answer.length, tags, held, STREAM_WINDOW_BYTES as u64);
     let streaming = Arc::clone(writing.streaming());
-    let reader = led.as_ref().and_then(|_| streaming.body.reader());
-    send(led, Led::Streaming { streaming, reader, told });
-    Some((writing, answer.body))
+    let reader = streaming.body.reader();
+    (Led::Streaming { streaming, reader, told }, Some((writing, answer.body)))
 }
 
 /// Brings the body, and tells what was stored, if it was.
@@ -637,7 +367,7 @@ fn may_stand_in(walk: &Walk, fill: &Fill) -> bool {
 
 pub(super) fn judge(
     walk: &Walk,
-    head: &ResponseHead<'_>,
+    head: &ResponseHead<'_, impl Fields>,
     answer: &OriginAnswer,
 ) -> Result<Storable, NotStored> {
     let mut request = walk.head();
@@ -655,14 +385,16 @@ pub(super) fn judge(
     )
 }
 
-fn held_by(walk: &Walk, answer: &OriginAnswer, fields: &HeaderMap) -> Option<Held> {
-    let range = partial::content_range(fields)?;
+fn held_by(walk: &Walk, answer: &OriginAnswer) -> Option<Held> {
+    let range = partial::content_range(&answer.fields)?;
     Some(Held::new(Part::of(range, answer.length?, walk.policy.rules.short_part)?))
 }
 
 /// An answer to HEAD updates or outdates what is stored for GET.
-fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &HeaderMap) {
+fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer) {
     let Some(stored) = &fill.stored else { return };
+    let mut fields = answer.fields.to_map();
+    take_tags(&mut fields);
     let mut described = fields.clone();
     if let Some(length) = answer.length {
         // Framing is taken out of an answer's fields; here it says something about the content.
@@ -674,7 +406,7 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
         stored,
         &head,
         || {
-            let merged = update::merged(&stored.fields(), fields);
+            let merged = update::merged(&stored.fields(), &fields);
             let storable =
                 judge(walk, &ResponseHead { status: stored.status(), fields: &merged }, answer).ok()?;
             let mut parts = stored.to_parts();
@@ -687,124 +419,5 @@ fn head_answered(walk: &Walk, fill: &Fill, answer: &OriginAnswer, fields: &Heade
     );
 }
 
-/// The fields to store: no hop-by-hop ones, `Date` where the origin forgot it, our `Via`.
-fn kept_fields(
-    walk: &Walk,
-    fields: HeaderMap,
-    strip: &[http::HeaderName],
-    answer: &OriginAnswer,
-) -> HeaderMap {
-    let mut kept = without(fields, strip);
-    kept.remove(SURROGATE_CONTROL);
-    remove_ours(&mut kept);
-    if !kept.contains_key(header::DATE) {
-        let received = walk.edge.clock.wall().minus(walk.edge.clock.now().since(answer.received_at));
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(received.as_millis());
-        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(at)) {
-            kept.insert(header::DATE, date);
-        }
-    }
-    with_via(walk, kept)
-}
-
-/// The fields of an answer that goes around the cache.
-pub(super) fn fields_on(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if is_plain(&fields) {
-        return with_via(walk, fields);
-    }
-    let tags = take_tags(&mut fields);
-    sent_fields(walk, fields, &tags)
-}
-
-/// The fields of an answer that is not stored. A node gets what was meant for caches: it judges for itself.
-fn sent_fields(walk: &Walk, fields: HeaderMap, tags: &[Box<str>]) -> HeaderMap {
-    let mut sent = without(fields, &[]);
-    if walk.for_node() {
-        sent.remove(TIER);
-        if let Ok(tags) = HeaderValue::from_str(&tags.join(" "))
-            && !tags.is_empty()
-        {
-            sent.insert(SURROGATE_KEY, tags);
-        }
-    } else {
-        sent.remove(SURROGATE_CONTROL);
-        remove_ours(&mut sent);
-    }
-    with_via(walk, sent)
-}
-
-/// Whether no field is there that a cache takes out of an answer, or writes anew. Nearly all answers are so.
-fn is_plain(fields: &HeaderMap) -> bool {
-    !fields.keys().any(|name| {
-        name.as_str().starts_with(OURS)
-            || matches!(name.as_str(), "surrogate-control" | "cache-status")
-            || hop_by_hop(name)
-            || is_tag_field(name)
-    })
-}
-
-fn is_tag_field(name: &HeaderName) -> bool {
-    TAG_FIELDS.contains(&name.as_str())
-}
-
-/// Without hop-by-hop fields and those in `strip`, nor what is written anew with our member behind it; copied only where one
-/// of them is there.
-fn without(fields: HeaderMap, strip: &[http::HeaderName]) -> HeaderMap {
-    let goes = |name: &HeaderName| hop_by_hop(name) || *name == CACHE_STATUS || strip.contains(name);
-    if !fields.keys().any(goes) {
-        return fields;
-    }
-    let mut left = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in retained(&fields, strip) {
-        if *name != CACHE_STATUS {
-            left.append(name.clone(), value.clone());
-        }
-    }
-    left
-}
-
-/// With our member of `Via`, where it is not there yet.
-fn with_via(walk: &Walk, mut fields: HeaderMap) -> HeaderMap {
-    if let Some(ours) = &walk.edge.via
-        && !fields.get_all(header::VIA).iter().any(|via| via == ours)
-    {
-        fields.append(header::VIA, ours.clone());
-    }
-    fields
-}
-
-/// What a node of this name adds to the `Via` of a response.
-pub(crate) fn via(node: &str) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from([VIA_VERSION, node.as_bytes()].concat())).ok()
-}
-
-/// Takes the surrogate keys out of a head: they are for caches, not for clients.
-fn take_tags(fields: &mut HeaderMap) -> Box<[Box<str>]> {
-    if !fields.keys().any(is_tag_field) {
-        return Box::default();
-    }
-    let mut tags: Vec<Box<str>> = Vec::new();
-    for name in TAG_FIELDS {
-        for value in fields.get_all(name) {
-            let Ok(text) = value.to_str() else { continue };
-            for tag in text.split([' ', ',']).map(|tag| tag.trim_matches('"')) {
-                if !tag.is_empty() && tag.len() <= TAG_BYTES_MAX {
-                    tags.push(tag.into());
-                }
-            }
-        }
-        fields.remove(name);
-    }
-    tags.into()
-}
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
-/// What comes before our name in `Via` of a response: origins speak HTTP/1.1 to us.
-const VIA_VERSION: &[u8] = b"1.1 ";
-const TAG_FIELDS: [&str; 7] =
-    ["surrogate-key", "cache-tag", "xkey", "cache-groups", "cache-tags", "x-cache-tags", "x-magento-tags"];
 /// Tags of a response that is stored.
 const TAGS_MAX: usize = 512;
-/// Bytes of a tag; no purge names a longer one.
-const TAG_BYTES_MAX: usize = purge_api::limits::TAG_BYTES_MAX;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::arm::{Marking, mark};
 use super::{Edge, answer};
 use crate::config::RoutePolicy;
 use crate::listener::request::Request;
@@ -36,6 +37,14 @@ impl Finish {
 
     /// An answer that came by the walk.
     pub(super) fn answer(self, mut response: Response) -> Response {
+        self.put_on(&mut response, Tier::Memory);
+        response
+    }
+
+    /// The same of one with which a client may be told the mark that it is known by from now on.
+    #[inline]
+    pub(super) fn marked(self, mut response: Response, marking: Option<Box<Marking>>) -> Response {
+        mark(&mut response, marking);
         self.put_on(&mut response, Tier::Memory);
         response
     }

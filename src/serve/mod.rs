@@ -17,6 +17,7 @@
 //! Invariant: nothing is sent from the store but through `CacheStore::lookup` or a [`Follower`], which ask
 //! `rules::reuse`.
 
+mod about;
 mod answer;
 mod arm;
 mod child;
@@ -26,7 +27,9 @@ mod fetch;
 mod finish;
 mod guarded;
 mod inspected;
+mod kept;
 mod leading;
+mod led;
 mod mirror;
 mod nodes;
 mod pass;
@@ -38,7 +41,7 @@ mod upgrade;
 mod walk;
 
 pub use crawl::Crawlers;
-pub(crate) use fetch::via;
+pub(crate) use kept::via;
 pub use mirror::Mirrors;
 pub use purging::Purging;
 pub use refresh::Refreshes;
@@ -52,7 +55,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use cache_store::coalesce::{Fill, Followed, Follower};
+use cache_store::coalesce::{Followed, Follower};
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::lookup::{Hit, Lookup, Stale, Why};
@@ -88,9 +91,8 @@ use crate::respond::{self, AskOrigin, Occasion};
 use crate::route::access::Admission;
 use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
-use arm::marked;
-use fetch::Led;
 use finish::{Finish, Tier, from, tagged};
+use led::fetched;
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
@@ -287,9 +289,17 @@ impl Edge {
                 } else {
                     looked
                 };
-                Served::Later(Box::pin(async move {
-                    finish.answer(marked(walk_on(walk, looked, tier).await, marking))
-                }))
+                match looked {
+                    // Nearly all that comes here, with less to carry than the rest.
+                    Lookup::Miss(fill) if walk.may_fetch() => {
+                        Served::Later(Box::pin(
+                            async move { finish.marked(fetched(walk, fill).await, marking) },
+                        ))
+                    }
+                    looked => Served::Later(Box::pin(async move {
+                        finish.marked(walk_on(walk, looked, tier).await, marking)
+                    })),
+                }
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -332,9 +342,7 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
-                Served::Later(Box::pin(async move {
-                    finish.answer(marked(pass::pass(walk, reason).await, marking))
-                }))
+                Served::Later(Box::pin(async move { finish.marked(pass::pass(walk, reason).await, marking) }))
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -480,7 +488,7 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
             let refill = slices::refill(walk, &streaming);
             respond::streaming(
                 &streaming,
-                Occasion { refill: refill.as_ref(), ..walk.occasion(&head) },
+                Occasion { refill: refill.as_ref(), ..walk.occasion(&head, walk.edge.clock.now()) },
                 CacheStatus::Collapsed { ttl: Some(ttl) },
                 outcome,
             )
@@ -491,8 +499,13 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
         }
         Followed::Stored(hit) => {
             let head = walk.head();
-            respond::stored(hit, walk.occasion(&head), CacheOutcome::Collapsed, Vec::new())
-                .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
+            respond::stored(
+                hit,
+                walk.occasion(&head, walk.edge.clock.now()),
+                CacheOutcome::Collapsed,
+                Vec::new(),
+            )
+            .map_err(|AskOrigin| Parted::Alone(follower.stored, follower.why))
         }
         Followed::Failed(failure) => {
             if let Some(hit) = stale_if_error(walk, follower.stored.as_ref()) {
@@ -506,69 +519,18 @@ async fn follow(walk: &Walk, mut follower: Follower) -> Result<Response, Parted>
     }
 }
 
-/// Fetches, whether or not the client stays, and answers with what is found.
-async fn fetched(walk: Walk, fill: Fill) -> Response {
-    let stored = fill.stored.clone();
-    let why = fill.why;
-    let (led, leads) = tokio::sync::oneshot::channel();
-    let led = leading::lead(Box::pin(fetch::lead(walk.clone(), fill, Some(led))), leads).await;
-    answer_led(&walk, led, why, stored.as_ref()).await
-}
-
-/// The answer to the client that caused a fetch. `stored` may stand in if the origin failed.
-async fn answer_led(
-    walk: &Walk,
-    led: Result<Led, tokio::sync::oneshot::error::RecvError>,
-    why: Why,
-    stored: Option<&Arc<StoredResponse>>,
-) -> Response {
-    match led {
-        Ok(Led::Streaming { streaming, reader, told }) => {
-            let ttl = streaming.head.freshness.ttl(walk.edge.clock.now());
-            let status = CacheStatus::Forwarded {
-                fwd: why.fwd(),
-                fwd_status: Some(told.status),
-                stored: true,
-                ttl: Some(ttl),
-                detail: why.detail(),
-            };
-            let outcome = told.clone().outcome(CacheOutcome::Miss, why.detail(), Some(ttl));
-            let head = walk.head();
-            let refill = slices::refill(walk, &streaming);
-            let upstream = told.upstream.as_ref().map(HeaderValue::as_bytes);
-            let occasion = Occasion { refill: refill.as_ref(), upstream, ..walk.occasion(&head) };
-            let response = respond::streaming(&streaming, occasion, status, outcome);
-            drop(reader);
-            response.unwrap_or_else(|| walk.failed(Failure::new(StatusCode::BAD_GATEWAY, "body-gone")))
-        }
-        Ok(Led::Stored { hit, told, confirmed }) => {
-            let cache = if confirmed { CacheOutcome::Revalidated } else { CacheOutcome::Miss };
-            let mut response = if hit.stored.large().is_some() && !confirmed {
-                Box::pin(slices::answer(walk, hit, cache, Some(why))).await
-            } else {
-                Box::pin(from_store(walk, hit, cache, told.upstream.as_ref())).await
-            };
-            told.add_to(&mut response.outcome);
-            response
-        }
-        Ok(Led::Through(through)) => pass::through(walk, *through, why),
-        Ok(Led::Failed(failure)) => match stale_if_error(walk, stored) {
-            Some(hit) => Box::pin(from_store(walk, hit, CacheOutcome::Stale, None)).await,
-            None => walk.failed(failure),
-        },
-        // The task was lost: one request pays, the followers look up again.
-        Err(_) => walk.failed(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "fill-lost")),
-    }
-}
-
-async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&HeaderValue>) -> Response {
+async fn from_store(walk: &Walk, hit: Hit, cache: CacheOutcome, upstream: Option<&[u8]>) -> Response {
     if hit.stored.large().is_some() {
         return slices::answer(walk, hit, cache, None).await;
     }
     let answer = {
         let head = walk.head();
-        let upstream = upstream.map(HeaderValue::as_bytes);
-        respond::stored(hit, Occasion { upstream, ..walk.occasion(&head) }, cache, Vec::new())
+        respond::stored(
+            hit,
+            Occasion { upstream, ..walk.occasion(&head, walk.edge.clock.now()) },
+            cache,
+            Vec::new(),
+        )
     };
     match answer {
         Ok(response) => response,

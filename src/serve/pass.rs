@@ -12,16 +12,18 @@ use bytes::Bytes;
 use cache_store::lookup::Why;
 use cache_store::rules::ResponseHead;
 use cache_store::rules::invalidate::{invalidated, is_safe};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::Method;
 
 use super::crawl::Place;
-use super::fetch::{self, Through, Told, fields_on};
+use super::fetch;
+use super::kept::fields_on;
+use super::led::{Through, Told};
 use super::reads;
 use super::walk::Walk;
 use crate::listener::request::Scheme;
 use crate::listener::trailers::Trailers;
 use crate::origin::forward::Sent;
-use crate::origin::{Answer, OriginBody};
+use crate::origin::{Answer, OriginBody, ResponseFields};
 use crate::respond::failure::Failure;
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Cut, Response, Stream};
@@ -56,8 +58,8 @@ pub(super) async fn pass(mut walk: Walk, reason: &'static str) -> Response {
         }
     }
     let told = Told::of(&answer);
-    let fields = fields_on(&walk, std::mem::take(&mut answer.fields));
-    passed(&walk, Through { answer, told, fields, why_not: Some(reason) })
+    fields_on(&walk, &mut answer.fields);
+    passed(&walk, Through { answer, told, why_not: Some(reason) })
 }
 
 /// An answer that goes around the cache.
@@ -71,8 +73,8 @@ pub(super) fn through(walk: &Walk, through: Through, why: Why) -> Response {
 }
 
 fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
-    let Through { answer, told, mut fields, why_not } = through;
-    stick(walk, &answer, &mut fields);
+    let Through { mut answer, mut told, why_not } = through;
+    stick(walk, &mut answer);
     let status = CacheStatus::Forwarded {
         fwd,
         fwd_status: Some(told.status),
@@ -81,7 +83,7 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
         detail: why_not,
     };
     let cache = if fwd == "bypass" { CacheOutcome::Pass } else { CacheOutcome::Miss };
-    let upstream = told.upstream.clone();
+    let upstream = told.upstream.take();
     let outcome = told.outcome(cache, why_not, None);
     let length = answer.length;
     let stream = |body| Body::Stream { length, source: Box::pin(OriginStream(body, walk.place.clone())) };
@@ -92,31 +94,29 @@ fn through_with(walk: &Walk, through: Through, fwd: &'static str) -> Response {
         answer.body.into_whole().map_or_else(stream, Body::Bytes)
     };
     let head = walk.head();
-    let upstream = upstream.as_ref().map(HeaderValue::as_bytes);
-    let occasion = Occasion { upstream, ..walk.occasion(&head) };
-    respond::passed(answer.status, &fields, body, occasion, status, outcome)
+    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head, answer.received_at) };
+    respond::passed(answer.status, answer.fields, body, occasion, status, outcome)
 }
 
 /// Gives the client to the origin that answered it, where the pool keeps clients and nobody else may be shown this answer.
-fn stick(walk: &Walk, answer: &Answer, fields: &mut HeaderMap) {
+fn stick(walk: &Walk, answer: &mut Answer) {
     let Some(cookie) = answer.stick.as_ref().filter(|_| !walk.for_node()) else { return };
-    let shared = |value: &HeaderValue| {
-        let directives = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let shared = |value: &[u8]| {
+        let directives = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         directives.into_iter().any(|one| {
             let name = one.split(|byte| *byte == b'=').next().unwrap_or_default();
             name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
         })
     };
-    if fields.get_all(header::CACHE_CONTROL).iter().any(shared) {
+    if answer.fields.named("cache-control").any(shared) {
         return;
     }
     let secure = if walk.scheme == Scheme::Https { "; Secure" } else { "" };
-    if let Ok(cookie) = HeaderValue::try_from(format!("{cookie}; Path=/; HttpOnly; SameSite=Lax{secure}")) {
-        fields.append(header::SET_COOKIE, cookie);
-    }
+    let cookie = format!("{cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    answer.fields.push(b"set-cookie", cookie.as_bytes());
 }
 
-fn invalidate(walk: &Walk, fields: &HeaderMap, status: http::StatusCode) {
+fn invalidate(walk: &Walk, fields: &ResponseFields, status: http::StatusCode) {
     let head = walk.head();
     let response = ResponseHead { status, fields };
     for path in invalidated(&walk.method, &head.target, &response) {

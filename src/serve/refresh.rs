@@ -23,8 +23,8 @@ use cache_store::lookup::Lookup;
 use cache_store::timestamp::Timestamp;
 use parking_lot::Mutex;
 
-use super::fetch;
 use super::walk::Walk;
+use super::{fetch, leading};
 use crate::config::limits::REFRESHES_WAITING_MAX;
 
 /// What waits for a refresh.
@@ -114,7 +114,7 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
         if walk.is_uninspected() {
             tokio::spawn(inspected(walk, fill));
         } else {
-            tokio::spawn(fetch::lead(walk, fill, None));
+            tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
         }
         return;
     }
@@ -133,7 +133,7 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
                         }
                         // By now somebody else may have fetched it.
                         if let Lookup::Stale(_, Some(fill)) = walk.look_up() {
-                            tokio::spawn(fetch::lead(walk, fill, None));
+                            tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
                         }
                     }
                 }
@@ -145,7 +145,7 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
 /// Fetches, unless what asks for it is an attack: then the permit goes to the next. Meanwhile everybody is served the stale one.
 async fn inspected(mut walk: Walk, fill: Fill) {
     if walk.inspect().await.is_ok() {
-        fetch::lead(walk, fill, None).await;
+        leading::alone(Box::pin(fetch::lead(walk, fill))).await;
     }
 }
 

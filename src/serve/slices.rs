@@ -25,7 +25,7 @@ use cache_store::lookup::{Hit, Lookup, Why};
 use cache_store::rules::partial::Requested;
 use cache_store::rules::validator::strong_validator;
 use cache_store::rules::{RequestControl, ResponseHead, partial, stale};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::fetch::{judge, without_conditions};
 use super::walk::{Asker, Walk};
@@ -33,7 +33,7 @@ use super::{Tier, fetched, pass, walk_on};
 use crate::config::limits::{DISK_PATIENCE, STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldId;
 use crate::origin::forward::Sent;
-use crate::origin::{Answer, OriginBody};
+use crate::origin::{Answer, OriginBody, ResponseFields};
 use crate::respond::failure::Failure;
 use crate::respond::large::Begun;
 use crate::respond::response::{Body, CacheOutcome, Response};
@@ -56,7 +56,7 @@ pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Opti
     let refill: Arc<dyn Refill> = Arc::clone(&asks) as Arc<dyn Refill>;
     let answer = |cache, fwd| {
         let (stored, head) = (Arc::clone(&stored), walk.head());
-        let occasion = Occasion { refill: Some(&refill), fwd, ..walk.occasion(&head) };
+        let occasion = Occasion { refill: Some(&refill), fwd, ..walk.occasion(&head, walk.edge.clock.now()) };
         respond::stored(Hit { stored, stale }, occasion, cache, Vec::new())
     };
     let fwd = why.map(Why::fwd);
@@ -189,9 +189,9 @@ async fn lead(mut walk: Walk, slice: Slice) {
 }
 
 /// The head that the whole would have.
-fn without_range(fields: &HeaderMap) -> HeaderMap {
+fn without_range(fields: &ResponseFields) -> ResponseFields {
     let mut fields = fields.clone();
-    fields.remove(header::CONTENT_RANGE);
+    fields.retain(|name| name != header::CONTENT_RANGE.as_str().as_bytes());
     fields
 }
 
@@ -209,7 +209,9 @@ fn fitting(slice: &Slice, answer: &Answer) -> Fitting {
     if stale::is_error(answer.status) {
         return Fitting::Failure;
     }
-    let same = slice.validator().is_some() && strong_validator(&answer.fields) == slice.validator();
+    let fields = answer.fields.to_map();
+    let validator = strong_validator(&fields);
+    let same = validator.is_some() && validator == slice.validator();
     let whole = slice.large().length();
     match answer.status {
         StatusCode::PARTIAL_CONTENT if same => match partial::content_range(&answer.fields) {
@@ -227,7 +229,7 @@ fn fitting(slice: &Slice, answer: &Answer) -> Fitting {
         }
         // It shows another validator, or that there is nothing any more. Whatever else it says (401, 403, 429, a redirect) it may
         // say to this client only.
-        StatusCode::PARTIAL_CONTENT if strong_validator(&answer.fields).is_none() => Fitting::Failure,
+        StatusCode::PARTIAL_CONTENT if validator.is_none() => Fitting::Failure,
         StatusCode::OK
         | StatusCode::PARTIAL_CONTENT
         | StatusCode::NOT_FOUND

@@ -8,9 +8,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-
-use super::fetch::{Through, Told, fields_on};
+use super::kept::fields_on;
+use super::led::{Through, Told};
 use super::pass;
 use super::walk::Walk;
 use crate::config::limits::UPGRADE_BYTES_MAX;
@@ -46,10 +45,10 @@ pub(super) async fn upgrade(mut walk: Walk, offered: Box<[u8]>) -> Response {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),
     };
-    let told = Told::of(&answer);
-    let fields = fields_on(&walk, std::mem::take(&mut answer.fields));
+    let mut told = Told::of(&answer);
+    fields_on(&walk, &mut answer.fields);
     if answer.status != http::StatusCode::SWITCHING_PROTOCOLS {
-        return pass::passed(&walk, Through { answer, told, fields, why_not: Some(REASON) });
+        return pass::passed(&walk, Through { answer, told, why_not: Some(REASON) });
     }
     let Some(tunnel) = answer.body.into_tunnel() else {
         return walk.failed(Failure::new(http::StatusCode::BAD_GATEWAY, REASON));
@@ -61,12 +60,11 @@ pub(super) async fn upgrade(mut walk: Walk, offered: Box<[u8]>) -> Response {
         ttl: None,
         detail: Some(REASON),
     };
-    let upstream = told.upstream.clone();
+    let upstream = told.upstream.take();
     let outcome = told.outcome(CacheOutcome::Pass, Some(REASON), None);
     let head = walk.head();
-    let occasion =
-        Occasion { upstream: upstream.as_ref().map(HeaderValue::as_bytes), ..walk.occasion(&head) };
-    respond::passed(answer.status, &fields, Body::Tunnel(Box::new(tunnel)), occasion, status, outcome)
+    let occasion = Occasion { upstream: upstream.as_deref(), ..walk.occasion(&head, answer.received_at) };
+    respond::passed(answer.status, answer.fields, Body::Tunnel(Box::new(tunnel)), occasion, status, outcome)
 }
 
 /// In `Cache-Status`, log and metrics.

@@ -13,7 +13,8 @@ use cache_store::lookup::Lookup;
 use cache_store::purge::Resource;
 use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
-use http::{HeaderMap, HeaderValue, Method, header};
+use cache_store::timestamp::Timestamp;
+use http::Method;
 use http_body::Body as _;
 use parking_lot::Mutex;
 
@@ -27,10 +28,10 @@ use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBo
 use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
-use crate::origin::parent::proof::remove_ours;
-use crate::origin::parent::{Footing, Wanted};
+use crate::origin::parent::proof::{OURS, remove_ours};
+use crate::origin::parent::{Footing, Parents, Wanted};
 use crate::origin::steer::{Itinerary, Visitor};
-use crate::origin::{Answer, Ask, Failed, OriginError, Surplus};
+use crate::origin::{Answer, Answering, Ask, Failed, OriginError, ResponseFields, Surplus};
 use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
@@ -306,12 +307,12 @@ impl Walk {
     }
 
     /// Whether what it is answered with is of the kind that its route was chosen for.
-    pub(super) fn is_of_its_kind(&self, fields: &HeaderMap) -> bool {
+    pub(super) fn is_of_its_kind(&self, fields: &ResponseFields) -> bool {
         if !self.by_ending {
             return true;
         }
         let path = self.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        ending::fits(path, fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes))
+        ending::fits(path, fields.named("content-type").next())
     }
 
     /// Whether a node of the tier asks.
@@ -338,11 +339,15 @@ impl Walk {
         )
     }
 
-    /// What an answer to it is made with.
-    pub(super) fn occasion<'a>(&'a self, request: &'a RequestHead<'a, Fields>) -> Occasion<'a> {
+    /// What an answer to it is made with, `now`.
+    pub(super) fn occasion<'a>(
+        &'a self,
+        request: &'a RequestHead<'a, Fields>,
+        now: Timestamp,
+    ) -> Occasion<'a> {
         Occasion {
             request,
-            now: self.edge.clock.now(),
+            now,
             clock: &self.edge.clock,
             node: &self.edge.config.node,
             x_cache: self.policy.x_cache,
@@ -369,52 +374,71 @@ impl Walk {
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.
     pub(super) async fn ask(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
+        match self.parents_to_ask() {
+            // Boxed: few nodes have any.
+            Some(parents) => Box::pin(self.ask_parents(parents, fields)).await,
+            None => self.ask_origin(fields).await,
+        }
+    }
+
+    fn parents_to_ask(&self) -> Option<&Parents> {
         // A child that goes around this node's store must not be given a parent's.
         // Nor would one know which side of a split it is asked for.
-        if let Some(parents) = &self.edge.parents
-            && !self.policy.vary_by_country
-            && !self.policy.steer.splits()
-            && self.asker != (Asker::Node { around: true })
-            && !self.is_past_parents
-        {
-            let wanted = Wanted {
-                method: &self.method,
-                scheme: self.scheme,
-                authority: &self.authority,
-                target: &self.target,
-                key: self.key,
-                fields: &fields,
-                interim: self.interim.as_ref(),
-                surplus: self.surplus(),
-            };
-            // Boxed: few nodes have any.
-            if let Some(answer) = Box::pin(parents.ask(&wanted, self.edge.footing())).await {
-                return Ok(answer);
-            }
+        self.edge.parents.as_deref().filter(|_| {
+            !self.policy.vary_by_country
+                && !self.policy.steer.splits()
+                && self.asker != (Asker::Node { around: true })
+                && !self.is_past_parents
+        })
+    }
+
+    async fn ask_parents(&self, parents: &Parents, fields: Sent) -> Result<Box<Answer>, Failed> {
+        let wanted = Wanted {
+            method: &self.method,
+            scheme: self.scheme,
+            authority: &self.authority,
+            target: &self.target,
+            key: self.key,
+            fields: &fields,
+            interim: self.interim.as_ref(),
+            surplus: self.surplus(),
+        };
+        match parents.ask(&wanted, self.edge.footing()).await {
+            Some(answer) => Ok(answer),
+            None => self.ask_origin(fields).await,
         }
-        self.ask_origin(fields).await
     }
 
     /// Asks an origin of the route's pool, with these fields; of another pool where that one has nobody to ask, or failed and it
     /// is safe to ask again.
     pub(super) async fn ask_origin(&self, fields: Sent) -> Result<Box<Answer>, Failed> {
-        let fields = self.dressed_for_origin(fields);
-        self.mirror_miss(&fields);
-        let itinerary = self.itinerary().ok_or(OriginError::NoOrigin)?;
-        let body = self.take_body();
-        let mut answer = if itinerary.others.is_empty() || !body.is_empty() {
-            self.edge.origins.ask(self.asking(itinerary.first, fields, body)).await?
-        } else {
-            // Boxed: few routes have more than one pool.
-            Box::pin(self.ask_one_after_another(itinerary, fields)).await?
-        };
-        if answer.may_have_ours {
-            remove_ours(&mut answer.fields);
+        let mut answer = self.asked(fields).await?;
+        // Only a parent may say what is between nodes.
+        if answer.fields.has_special() {
+            answer.fields.retain(|name| !name.starts_with(OURS.as_bytes()));
         }
         Ok(answer)
     }
 
-    async fn ask_one_after_another(&self, itinerary: Itinerary, fields: Sent) -> Result<Box<Answer>, Failed> {
+    /// The answer to come. Not `async`: what is sent lies in one future alone.
+    fn asked(&self, fields: Sent) -> Answering<'_> {
+        let fields = self.dressed_for_origin(fields);
+        self.mirror_miss(&fields);
+        let body = self.take_body();
+        match self.itinerary() {
+            Some(itinerary) if itinerary.others.is_empty() || !body.is_empty() => {
+                self.edge.origins.ask(self.asking(itinerary.first, fields, body))
+            }
+            itinerary => Box::pin(self.ask_one_after_another(itinerary, fields)),
+        }
+    }
+
+    async fn ask_one_after_another(
+        &self,
+        itinerary: Option<Itinerary>,
+        fields: Sent,
+    ) -> Result<Box<Answer>, Failed> {
+        let itinerary = itinerary.ok_or(OriginError::NoOrigin)?;
         let mut pool = itinerary.first;
         let mut others = itinerary.others.into_iter();
         loop {

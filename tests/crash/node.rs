@@ -12,6 +12,8 @@ use std::time::Duration;
 pub(crate) struct Node {
     address: SocketAddr,
     admin: SocketAddr,
+    /// It does not know what was purged, so that all it had is stale.
+    is_doubtful: bool,
     process: Mutex<Child>,
     killed: AtomicBool,
 }
@@ -68,7 +70,8 @@ impl Node {
                 // What it says later is nobody's, and must not fill the pipe.
                 std::thread::spawn(move || said.for_each(drop));
                 let (process, killed) = (Mutex::new(process), AtomicBool::new(false));
-                return Ok(Self { address, admin, process, killed });
+                let is_doubtful = all.contains("the log of purges may lack some");
+                return Ok(Self { address, admin, is_doubtful, process, killed });
             }
         }
         let _ = process.wait();
@@ -92,6 +95,11 @@ impl Node {
         let answer = read(&mut stream).expect("it answers");
         assert_eq!(answer.status, 200, "trouble with a disk is no reason to take the node out");
         String::from_utf8_lossy(&answer.body).into_owned()
+    }
+
+    /// Whether it said that it may not know all that was purged.
+    pub(crate) const fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// kill -9.

@@ -45,6 +45,8 @@ pub struct Fill {
     pub class: u16,
     /// What it brings takes free room only: it pushes nothing out.
     pub modest: bool,
+    /// The flight is out of the table, and whoever follows it has been told.
+    pub(crate) is_ended: bool,
 }
 
 /// A response that is arriving: its head is published, its body is being written.
@@ -185,7 +187,8 @@ impl Fill {
     }
 
     /// The answer is for the one who asked only: frees the followers, and remembers that this key does not share.
-    pub fn uncacheable(self, now: Timestamp) {
+    pub fn uncacheable(mut self, now: Timestamp) {
+        self.is_ended = true;
         {
             let mut shard = self.store.flights().shard(self.primary);
             shard.end(&self.flight);
@@ -198,7 +201,8 @@ impl Fill {
     }
 
     /// The origin failed before its head was there.
-    pub fn fail(self, failure: Failure, now: Timestamp) {
+    pub fn fail(mut self, failure: Failure, now: Timestamp) {
+        self.is_ended = true;
         {
             let mut shard = self.store.flights().shard(self.primary);
             shard.end(&self.flight);
@@ -210,8 +214,10 @@ impl Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        self.store.flights().shard(self.primary).end(&self.flight);
-        self.flight.phase.abandon();
+        if !self.is_ended {
+            self.store.flights().shard(self.primary).end(&self.flight);
+            self.flight.phase.abandon();
+        }
     }
 }
 

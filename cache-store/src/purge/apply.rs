@@ -11,7 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::log::{Opened, PurgeLog, Source, new_id};
+use super::log::{Logged, Opened, PurgeLog, Source, new_id};
 use super::{Broad, Purge, Recent, Scope};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::Epoch;
@@ -33,6 +33,8 @@ pub(crate) struct Purges {
     settled: AtomicU64,
     /// The last record when it was looked at last.
     seen: AtomicU64,
+    /// What was stored at the start counted as softly purged, for the log may not say all that was purged.
+    pub(crate) is_doubtful: bool,
 }
 
 /// A purge that has been applied.
@@ -75,28 +77,30 @@ impl Purges {
             recent: Recent::new(),
             settled: AtomicU64::new(0),
             seen: AtomicU64::new(0),
+            is_doubtful: false,
         }
     }
 
-    /// Those that a directory tells of; `forget` is called with what purges by URL took that the disk may still have. `holds` whether
+    /// Those that a directory tells of; `tell` is called with what purges by URL took that the disk may still have. `holds` whether
     /// anything is stored there. A log that makes no sense is put aside, and everything counts as softly purged.
     pub(crate) fn open(
         files: &Arc<dyn Files>,
         now: Timestamp,
         holds: bool,
-        mut forget: impl FnMut(CacheKey, &Purge),
+        mut tell: impl FnMut(CacheKey, &Logged),
     ) -> io::Result<Self> {
         // The library asserts what a damaged file may deny.
-        let read = catch_unwind(AssertUnwindSafe(|| Self::read(files, now, &mut forget)));
+        let read = catch_unwind(AssertUnwindSafe(|| Self::read(files, now, &mut tell)));
         let read = match read.unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into())) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 PurgeLog::set_aside(files)?;
-                Self::read(files, now, &mut forget)
+                Self::read(files, now, &mut tell)
             }
             read => read,
         };
-        let (purges, is_whole, is_new) = read?;
-        if holds && !is_whole {
+        let (mut purges, is_whole, is_new) = read?;
+        purges.is_doubtful = holds && !is_whole;
+        if purges.is_doubtful {
             // A record, so that a second start knows it.
             let purge = Purge { id: new_id()?, at: now, soft: true, scopes: vec![Scope::Everything] };
             let apply = |purge: &Purge, epoch, _| {
@@ -115,7 +119,7 @@ impl Purges {
     fn read(
         files: &Arc<dyn Files>,
         now: Timestamp,
-        forget: &mut impl FnMut(CacheKey, &Purge),
+        tell: &mut impl FnMut(CacheKey, &Logged),
     ) -> io::Result<(Self, bool, bool)> {
         let Opened { log, is_new } = PurgeLog::open(Arc::clone(files), now)?;
         let purges = Self::of(log);
@@ -128,7 +132,7 @@ impl Purges {
             if logged.sequence > settled {
                 for scope in &logged.purge.scopes {
                     let Scope::Url { keys, .. } = scope else { continue };
-                    keys.iter().for_each(|key| forget(*key, &logged.purge));
+                    keys.iter().for_each(|key| tell(*key, &logged));
                 }
             }
         })?;

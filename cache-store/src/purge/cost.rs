@@ -52,7 +52,14 @@ impl Costs {
 
     /// A fill for the key begins.
     pub(crate) fn fetched(&self, key: CacheKey) {
-        let epoch = self.taken.lock().remove(&key.bits());
+        let epoch = {
+            let mut taken = self.taken.lock();
+            // Mostly: a hash of the key would be for nothing.
+            if taken.is_empty() {
+                return;
+            }
+            taken.remove(&key.bits())
+        };
         if let Some(epoch) = epoch {
             self.caused(epoch);
         }

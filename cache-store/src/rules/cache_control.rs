@@ -99,10 +99,10 @@ impl CacheControl {
     pub const NO_TRANSFORM: u16 = 1 << 8;
 
     /// Reads every `Cache-Control` line of a response.
-    pub fn of(fields: &http::HeaderMap) -> Self {
+    pub fn of<F: Fields>(fields: &F) -> Self {
         let mut control = Self::default();
-        for line in fields.get_all(header::CACHE_CONTROL) {
-            control.read(line.as_bytes());
+        for line in fields.values(&header::CACHE_CONTROL) {
+            control.read(line);
         }
         control
     }
@@ -373,8 +373,23 @@ impl<'a> Iterator for Directives<'a> {
     }
 }
 
-/// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
-pub(super) const fn is_token(byte: u8) -> bool {
+/// Whether `byte` may stand in a token (RFC 9110 §5.6.2): looked up, since every byte of every directive is.
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKENS.get(usize::from(byte)).is_some_and(|is| *is)
+}
+
+#[allow(clippy::cast_possible_truncation)] // below 256
+static TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
+    let mut byte = 0;
+    while byte < tokens.len() {
+        tokens[byte] = stands_in_token(byte as u8);
+        byte += 1;
+    }
+    tokens
+};
+
+const fn stands_in_token(byte: u8) -> bool {
     matches!(
         byte,
         b'!' | b'#'

@@ -14,6 +14,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::Fields;
 use super::preference::parse_weight;
 use super::retained::hop_by_hop;
 
@@ -208,11 +209,10 @@ fn member_of(member: &[u8]) -> Option<(&[u8], u16)> {
 
 /// What a response is encoded in: `None`, in nothing; `Some(None)`, in something that is not made here, or several times.
 #[allow(clippy::option_option)] // in nothing, in something, in this
-pub fn coding_of(fields: &HeaderMap) -> Option<Option<Coding>> {
+pub fn coding_of<F: Fields>(fields: &F) -> Option<Option<Coding>> {
     let mut codings = fields
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .values(&header::CONTENT_ENCODING)
+        .flat_map(|line| line.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         // Not to be sent, and sent nevertheless (RFC 9110 §8.4.1).
         .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
@@ -368,7 +368,7 @@ mod tests {
             ("in another", &["deflate"], Some(None)),
         ];
         for (claim, lines, expected) in rows {
-            let fields = lines
+            let fields: HeaderMap = lines
                 .iter()
                 .map(|line| (header::CONTENT_ENCODING, HeaderValue::from_str(line).expect("text")))
                 .collect();

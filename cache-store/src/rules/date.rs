@@ -5,8 +5,9 @@
 //! commas and hyphens. A date in another zone than GMT, or one that the calendar does not have, is none; what that
 //! means is the caller's to say (an unreadable `Expires` is in the past, an unreadable `Date` is not there).
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
+use super::Fields;
 use crate::timestamp::Timestamp;
 
 /// The moment an HTTP-date names; `None` when `value` is not one, or is before 1970. Whole seconds.
@@ -98,13 +99,13 @@ pub enum DateField {
 
 impl DateField {
     /// Reads the field called `name`. Equal repetitions count as one (RFC 9111 §4.2.1).
-    pub fn of(fields: &HeaderMap, name: &HeaderName) -> Self {
-        let mut lines = fields.get_all(name).iter();
+    pub fn of<F: Fields>(fields: &F, name: &HeaderName) -> Self {
+        let mut lines = fields.values(name);
         let Some(first) = lines.next() else { return Self::Absent };
         if lines.any(|line| line != first) {
             return Self::Unreadable;
         }
-        parse(first.as_bytes()).map_or(Self::Unreadable, Self::At)
+        parse(first).map_or(Self::Unreadable, Self::At)
     }
 
     /// The moment, where there is one.

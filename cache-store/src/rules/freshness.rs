@@ -13,8 +13,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
+use super::Fields;
 use super::cache_control::{CacheControl, DELTA_MAX, delta_seconds};
 use super::date::DateField;
 use super::policy::{Heuristic, Policy};
@@ -164,7 +165,7 @@ impl Lifetime {
     /// `s-maxage` beats `max-age` beats `Expires` − `Date`; a conflicting or unreadable value counts as zero.
     /// `targeted`: a targeted field governs, so `Expires` is not looked at (RFC 9213 §2.2).
     /// RFC 9111 §4.2.1.
-    pub fn named(control: &CacheControl, fields: &HeaderMap, targeted: bool, wall_now: Timestamp) -> Self {
+    pub fn named<F: Fields>(control: &CacheControl, fields: &F, targeted: bool, wall_now: Timestamp) -> Self {
         if let Some(seconds) = control.s_maxage.seconds().or_else(|| control.max_age.seconds()) {
             return Self::Named(seconds);
         }
@@ -183,7 +184,7 @@ impl Lifetime {
 
     /// A share of the time since the last modification, within the cap; unknown without a `Last-Modified` in the past.
     /// RFC 9111 §4.2.2.
-    pub fn guessed(fields: &HeaderMap, heuristic: Heuristic, wall_now: Timestamp) -> Self {
+    pub fn guessed<F: Fields>(fields: &F, heuristic: Heuristic, wall_now: Timestamp) -> Self {
         let DateField::At(modified) = DateField::of(fields, &header::LAST_MODIFIED) else {
             return Self::Unknown;
         };
@@ -202,8 +203,8 @@ pub fn heuristically_cacheable(status: StatusCode) -> bool {
 
 /// How old the response already was when it arrived: the larger of what `Date` shows and what `Age` says plus the
 /// time the request took. RFC 9111 §4.2.3, `corrected_initial_age`.
-pub fn initial_age(
-    fields: &HeaderMap,
+pub fn initial_age<F: Fields>(
+    fields: &F,
     requested_at: Timestamp,
     received_at: Timestamp,
     wall_now: Timestamp,
@@ -216,13 +217,13 @@ pub fn initial_age(
 }
 
 /// What `Age` says, in seconds; see the departure in the module's head.
-fn age_value(fields: &HeaderMap) -> u32 {
-    let mut lines = fields.get_all(header::AGE).iter();
+fn age_value<F: Fields>(fields: &F) -> u32 {
+    let mut lines = fields.values(&header::AGE);
     let Some(line) = lines.next() else { return 0 };
     if lines.next().is_some() {
         return DELTA_MAX;
     }
-    let value = line.as_bytes().trim_ascii();
+    let value = line.trim_ascii();
     let first = match value.iter().position(|byte| *byte == b',') {
         Some(comma) if value.get(comma + 1).is_none_or(|next| !next.is_ascii_whitespace()) => {
             value.get(..comma)

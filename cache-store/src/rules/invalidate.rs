@@ -6,15 +6,19 @@
 //!
 //! Invariant: no response invalidates anything on another scheme, host or port than the request's.
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 
-use super::{ResponseHead, Target};
+use super::{Fields, ResponseHead, Target};
 
 /// The paths (with query) a response invalidates, on the target's own origin; the target's own is the first.
 pub type Invalidated = Vec<String>;
 
 /// What the response to an unsafe request invalidates; nothing when the method is safe or the response an error.
-pub fn invalidated(method: &Method, target: &Target<'_>, response: &ResponseHead<'_>) -> Invalidated {
+pub fn invalidated<F: Fields>(
+    method: &Method,
+    target: &Target<'_>,
+    response: &ResponseHead<'_, F>,
+) -> Invalidated {
     if is_safe(method) || !succeeded(response.status) {
         return Vec::new();
     }
@@ -41,14 +45,15 @@ fn succeeded(status: StatusCode) -> bool {
 }
 
 /// Whether the response says that it is what its target URI stands for (RFC 9110 §8.7).
-pub fn content_location_is_target(target: &Target<'_>, fields: &HeaderMap) -> bool {
+pub fn content_location_is_target<F: Fields>(target: &Target<'_>, fields: &F) -> bool {
     named(target, fields, &header::CONTENT_LOCATION).is_some_and(|path| path == without_fragment(target.path))
 }
 
 /// The path the field called `name` names, if it is there once and on the target's origin.
-fn named(target: &Target<'_>, fields: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut lines = fields.get_all(name).iter();
-    let reference = lines.next()?.to_str().ok()?;
+fn named<F: Fields>(target: &Target<'_>, fields: &F, name: &HeaderName) -> Option<String> {
+    let mut lines = fields.values(name);
+    let reference = lines.next().filter(|value| value.is_ascii())?;
+    let reference = std::str::from_utf8(reference).ok()?;
     if lines.next().is_some() { None } else { resolve(target, reference.trim()) }
 }
 

@@ -47,7 +47,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 /// The field lines of a message, as the rules read them.
 ///
-/// Implemented for [`HeaderMap`] here, and by whoever keeps a request head in another form.
+/// Implemented for [`HeaderMap`] here, and by whoever keeps a head in another form.
 pub trait Fields {
     /// The values of every field line called `name`, in the order received; each without surrounding whitespace.
     fn values<'s>(&'s self, name: &'s HeaderName) -> impl Iterator<Item = &'s [u8]>;
@@ -107,10 +107,18 @@ impl<F: Fields> Clone for RequestHead<'_, F> {
 impl<F: Fields> Copy for RequestHead<'_, F> {}
 
 /// A response head, as the rules read it.
-#[derive(Clone, Copy, Debug)]
-pub struct ResponseHead<'a> {
+#[derive(Debug)]
+pub struct ResponseHead<'a, F: Fields = HeaderMap> {
     /// The status code.
     pub status: StatusCode,
     /// The field lines, as received.
-    pub fields: &'a HeaderMap,
+    pub fields: &'a F,
 }
+
+impl<F: Fields> Clone for ResponseHead<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Fields> Copy for ResponseHead<'_, F> {}

@@ -202,10 +202,10 @@ impl ContentRange {
 }
 
 /// The `Content-Range` of a 206 with one part; `None` when it is not there once, and readable.
-pub fn content_range(fields: &HeaderMap) -> Option<ContentRange> {
-    let mut lines = fields.get_all(header::CONTENT_RANGE).iter();
+pub fn content_range<F: Fields>(fields: &F) -> Option<ContentRange> {
+    let mut lines = fields.values(&header::CONTENT_RANGE);
     let line = lines.next()?;
-    if lines.next().is_some() { None } else { ContentRange::parse(line.as_bytes()) }
+    if lines.next().is_some() { None } else { ContentRange::parse(line) }
 }
 
 /// What one 206 brought.

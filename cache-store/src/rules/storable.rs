@@ -8,7 +8,7 @@
 //!
 //! Deliberately absent: whether there is room, and whether the content is complete. RFC 9111 §3.
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 
 use super::cache_control::{CacheControl, RequestControl};
 use super::freshness::{Freshness, Lifetime, capped, clamp_secs, heuristically_cacheable, initial_age};
@@ -102,9 +102,9 @@ impl NotStored {
 ///
 /// # Errors
 /// The first reason that forbids it; the origin's word is asked before the policy's.
-pub fn storable<F: Fields>(
+pub fn storable<F: Fields, G: Fields>(
     request: &RequestHead<'_, F>,
-    response: &ResponseHead<'_>,
+    response: &ResponseHead<'_, G>,
     policy: &Policy,
     requested_at: Timestamp,
     received_at: Timestamp,
@@ -146,7 +146,10 @@ fn allowed_by_request<F: Fields>(request: &RequestHead<'_, F>, policy: &Policy) 
     Ok(())
 }
 
-fn allowed_by_response(response: &ResponseHead<'_>, control: &CacheControl) -> Result<(), NotStored> {
+fn allowed_by_response<G: Fields>(
+    response: &ResponseHead<'_, G>,
+    control: &CacheControl,
+) -> Result<(), NotStored> {
     let status = response.status;
     if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         return Err(NotStored::Status);
@@ -198,8 +201,8 @@ impl Decided {
     const UNKNOWN: Self = Self { seconds: 0, explicit: false, unknown: true };
 }
 
-fn lifetime(
-    response: &ResponseHead<'_>,
+fn lifetime<G: Fields>(
+    response: &ResponseHead<'_, G>,
     control: &CacheControl,
     targeted: bool,
     policy: &Policy,
@@ -221,8 +224,8 @@ fn lifetime(
 }
 
 /// Errors live as the policy says; the origin is heard where that cannot be turned against others.
-fn error_lifetime(
-    response: &ResponseHead<'_>,
+fn error_lifetime<G: Fields>(
+    response: &ResponseHead<'_, G>,
     control: &CacheControl,
     named: Lifetime,
     policy: &Policy,
@@ -248,8 +251,8 @@ fn error_lifetime(
 }
 
 /// A lifetime for a response that names none (RFC 9111 §4.2.2).
-fn guess(
-    response: &ResponseHead<'_>,
+fn guess<G: Fields>(
+    response: &ResponseHead<'_, G>,
     control: &CacheControl,
     default_ttl: Option<std::time::Duration>,
     policy: &Policy,
@@ -272,18 +275,17 @@ fn guess(
 }
 
 /// `Pragma` means nothing in a response (RFC 9111 §5.4), but whoever writes it does not want a guess.
-fn says_pragma_no_cache(fields: &HeaderMap) -> bool {
+fn says_pragma_no_cache<G: Fields>(fields: &G) -> bool {
     fields
-        .get_all(header::PRAGMA)
-        .iter()
-        .flat_map(|line| super::cache_control::Directives::new(line.as_bytes()))
+        .values(&header::PRAGMA)
+        .flat_map(super::cache_control::Directives::new)
         .any(|directive| directive.name.eq_ignore_ascii_case(b"no-cache"))
 }
 
 /// The answer to a `POST` is one to a later `GET` when it names itself so and its lifetime (RFC 9110 §9.3.3).
-fn answers_get<F: Fields>(
+fn answers_get<F: Fields, G: Fields>(
     request: &RequestHead<'_, F>,
-    response: &ResponseHead<'_>,
+    response: &ResponseHead<'_, G>,
     lifetime: Decided,
 ) -> bool {
     lifetime.explicit
@@ -292,15 +294,14 @@ fn answers_get<F: Fields>(
 }
 
 /// The fields to leave out, or the refusal of a response that sets cookies.
-fn strip(
-    response: &ResponseHead<'_>,
+fn strip<G: Fields>(
+    response: &ResponseHead<'_, G>,
     control: &CacheControl,
     lifetime: Decided,
     policy: &Policy,
 ) -> Result<Vec<HeaderName>, NotStored> {
     let mut strip = control.fields_withheld.clone();
-    let cookies =
-        COOKIES.into_iter().any(|name| response.fields.contains_key(&name) && !strip.contains(&name));
+    let cookies = COOKIES.into_iter().any(|name| response.fields.has(&name) && !strip.contains(&name));
     if cookies {
         match policy.set_cookie {
             SetCookie::Strip => strip.extend(COOKIES),
@@ -329,8 +330,8 @@ fn flags(control: &CacheControl, lifetime: Decided, policy: &Policy) -> u8 {
 }
 
 /// Keeps out what could never be used: not fresh, not to be validated, not to be used stale.
-fn useful(
-    fields: &HeaderMap,
+fn useful<G: Fields>(
+    fields: &G,
     freshness: &Freshness,
     lifetime: Decided,
     policy: &Policy,

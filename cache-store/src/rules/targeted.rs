@@ -8,9 +8,10 @@
 //! Departure, RFC 9213 §2.1: a lifetime of the wrong type (`max-age="60"`) counts as zero and does not fall through to
 //! a field the origin meant for others.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use super::Fields;
 use super::cache_control::{Argument, CacheControl, DELTA_MAX, Delta, Directives};
 use super::policy::{Policy, SURROGATE_CONTROL};
 
@@ -25,7 +26,7 @@ pub struct Governing {
 
 impl Governing {
     /// Finds the field that governs a response with these `fields`.
-    pub fn of(fields: &HeaderMap, policy: &Policy) -> Self {
+    pub fn of<F: Fields>(fields: &F, policy: &Policy) -> Self {
         let targeted = policy.targets.iter().find_map(|name| {
             if *name == SURROGATE_CONTROL { surrogate(fields, policy) } else { structured(fields, name) }
         });
@@ -37,13 +38,13 @@ impl Governing {
 }
 
 /// A targeted field by RFC 9213; `None` when it is absent, empty or not a Dictionary.
-fn structured(fields: &HeaderMap, name: &HeaderName) -> Option<CacheControl> {
+fn structured<F: Fields>(fields: &F, name: &HeaderName) -> Option<CacheControl> {
     let mut text = Vec::new();
-    for line in fields.get_all(name) {
+    for line in fields.values(name) {
         if !text.is_empty() {
             text.extend_from_slice(b", ");
         }
-        text.extend_from_slice(line.as_bytes());
+        text.extend_from_slice(line);
     }
     if text.trim_ascii().is_empty() {
         return None;
@@ -88,11 +89,11 @@ fn clamp(number: i64) -> u32 {
 }
 
 /// `Surrogate-Control`; `None` when it is absent or nothing in it is for us.
-fn surrogate(fields: &HeaderMap, policy: &Policy) -> Option<CacheControl> {
+fn surrogate<F: Fields>(fields: &F, policy: &Policy) -> Option<CacheControl> {
     let mut control = CacheControl::default();
     let mut ours = false;
-    for line in fields.get_all(SURROGATE_CONTROL) {
-        for directive in Directives::with_parameters(line.as_bytes()) {
+    for line in fields.values(&SURROGATE_CONTROL) {
+        for directive in Directives::with_parameters(line) {
             let device = policy.surrogate_device.as_deref().unwrap_or_default().as_bytes();
             if !directive.parameters.is_empty() && directive.parameters != device {
                 continue;

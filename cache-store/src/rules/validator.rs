@@ -67,8 +67,8 @@ const fn is_etag_char(byte: u8) -> bool {
 }
 
 /// Whether the response has anything an origin could confirm it by.
-pub fn has_validator(fields: &HeaderMap) -> bool {
-    fields.get(header::ETAG).is_some_and(|tag| !tag.is_empty())
+pub fn has_validator<F: Fields>(fields: &F) -> bool {
+    fields.values(&header::ETAG).next().is_some_and(|tag| !tag.is_empty())
         || DateField::of(fields, &header::LAST_MODIFIED).moment().is_some()
 }
 

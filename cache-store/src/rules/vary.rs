@@ -13,7 +13,7 @@
 //! Where the policy allows, a response with one `Content-Language` also answers a request whose one best-liked language
 //! that is, whatever else its `Accept-Language` lists.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
 use super::Fields;
 use super::coding::{Accepted, Coding, Codings, coding_of};
@@ -50,10 +50,10 @@ pub enum Match {
 impl VarySpec {
     /// Reads a response's `Vary` and, from the request that fetched it, the fields it names and those that the policy adds. `None`: it has a `*`, or
     /// names something that is no field, or more than [`NAMES_MAX`]; it answers no other request.
-    pub fn of<F: Fields>(response: &HeaderMap, request: &F, policy: &Policy) -> Option<Self> {
+    pub fn of<F: Fields>(response: &impl Fields, request: &F, policy: &Policy) -> Option<Self> {
         let mut names = Vec::new();
-        for line in response.get_all(header::VARY) {
-            for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for line in response.values(&header::VARY) {
+            for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 if name.is_empty() {
                     continue;
                 }
@@ -336,9 +336,9 @@ fn likes_best<F: Fields>(request: &F, language: &[u8]) -> bool {
 }
 
 /// The language of a response in exactly one, lower case.
-fn only_language(response: &HeaderMap) -> Option<Box<[u8]>> {
-    let mut lines = response.get_all(header::CONTENT_LANGUAGE).iter();
-    let language = lines.next()?.as_bytes().trim_ascii();
+fn only_language<F: Fields>(response: &F) -> Option<Box<[u8]>> {
+    let mut lines = response.values(&header::CONTENT_LANGUAGE);
+    let language = lines.next()?.trim_ascii();
     let single = lines.next().is_none() && !language.is_empty() && !language.contains(&b',');
     single.then(|| language.to_ascii_lowercase().into())
 }

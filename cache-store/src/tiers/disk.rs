@@ -35,6 +35,7 @@ use super::files::{Directory, Files};
 use super::gate::{Answered, Gate};
 use super::objects::Slot;
 use super::record;
+use super::replay::Replay;
 use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
 use crate::entry::StoredResponse;
@@ -62,8 +63,8 @@ pub struct Disk {
 }
 
 /// The log and whether somebody writes it.
-struct Log {
-    segments: Segments,
+pub(super) struct Log {
+    pub(super) segments: Segments,
     flushing: AtomicBool,
     /// The last flush failed: only the next tick tries again.
     failing: AtomicBool,
@@ -154,13 +155,9 @@ impl Disk {
         let log = Arc::new(Log { segments, flushing, failing, full, full_bytes });
         log.measure();
         let holds = log.segments.usage().objects > 0;
-        let purges = Purges::open(files, now, holds, |key, purge| {
-            // As when they were ordered: the disk may not have heard of it.
-            let version = || next.fetch_add(1, Ordering::AcqRel);
-            let is_marked = purge.soft && log.mark(key, version(), purge.at).is_some();
-            if !is_marked && log.segments.locate(key.bits()).is_some() {
-                log.segments.forget(key.bits(), version());
-            }
+        let mut replay = Replay::over(&log, &next);
+        let purges = Purges::open(files, now, holds, |key, logged| {
+            replay.tell(key, &logged.purge, logged.epoch);
         })?;
         let objects = usize::try_from(bytes / OBJECT_BYTES_USUAL).unwrap_or(usize::MAX);
         let (seen, gate) = (Mutex::new(Seen::new(objects)), Gate::new(bytes, objects));
@@ -194,6 +191,12 @@ impl Disk {
     /// The secret under which the keys in it are hashed.
     pub const fn secret(&self) -> [u8; 32] {
         self.secret
+    }
+
+    /// Whether what was stored when it was opened counts as softly purged, for the log of purges may have lost some: the power
+    /// failed, or somebody took it away. For the operator.
+    pub fn is_doubtful(&self) -> bool {
+        self.purges.is_doubtful
     }
 
     /// What was purged, as the directory tells.
@@ -507,7 +510,7 @@ impl Log {
     }
 
     /// Appends a mark; whether it is time to flush, or `None` where it is refused.
-    fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
+    pub(super) fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
         match self.put(mark_of(primary), version, &at.as_millis().to_le_bytes()) {
             Appended::Kept { flush } => Some(flush),
             // A later one is there.

@@ -18,6 +18,7 @@ pub mod manifest;
 pub(crate) mod objects;
 pub mod promotion;
 pub(crate) mod record;
+mod replay;
 pub mod segments;
 pub(crate) mod shelf;
 pub mod sizing;

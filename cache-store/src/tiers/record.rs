@@ -26,7 +26,7 @@ use super::manifest::Manifest;
 use super::objects::Slot;
 use super::shelf::Shelf;
 use crate::cursor::Cursor;
-use crate::entry::{Packed, StoredResponse};
+use crate::entry::{Epoch, Packed, StoredResponse};
 use crate::key::CacheKey;
 use crate::large::Large;
 use crate::lookup::{Variant, Variants};
@@ -124,6 +124,16 @@ pub(crate) fn item(record: &Bytes) -> Option<Item> {
     let body_len = if kind == LARGE { Manifest::decode(body).ok()?.length()? } else { body.len() as u64 };
     let bytes = u64::from(lines_len).saturating_add(body_len);
     Some(Item { primary: key, address, tags, bytes, epoch })
+}
+
+/// The epoch of a response that was written down; `None` where the record is none.
+pub(crate) fn epoch(record: &Bytes) -> Option<Epoch> {
+    let mut from = Cursor::new(record);
+    if from.u8()? != FORMAT || !matches!(from.u8()?, RESPONSE | LARGE) {
+        return None;
+    }
+    skip_url(&mut from)?;
+    read_response(&mut from, record).map(|packed| packed.epoch)
 }
 
 fn skip_url(from: &mut Cursor<'_>) -> Option<()> {

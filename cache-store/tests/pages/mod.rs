@@ -66,14 +66,24 @@ pub(crate) fn text(found: &Lookup) -> Option<String> {
 }
 
 /// The origin answers with this body: fresh for a minute, and to be served stale for ten.
-pub(crate) fn end(fill: Fill, (_, _, tags): Page, text: &str) {
+pub(crate) fn end(fill: Fill, page: Page, text: &str) {
+    end_varied(fill, page, text, "");
+}
+
+/// The same, differing by a field that no visitor here sends.
+pub(crate) fn end_varied(fill: Fill, (_, _, tags): Page, text: &str, vary: &'static str) {
+    let mut fields = HeaderMap::new();
+    if !vary.is_empty() {
+        fields.insert(http::header::VARY, http::HeaderValue::from_static(vary));
+    }
+    let vary = VarySpec::of(&fields, &HeaderMap::new(), &Policy::default()).expect("no star");
     let windows = Windows { while_revalidate_secs: 600, if_error_secs: 600 };
     let head = FillHead {
         status: StatusCode::OK,
         fields: HeaderMap::new(),
         lines: Bytes::new(),
         freshness: Freshness::new(NOW, Duration::ZERO, 60, windows, Freshness::EXPLICIT),
-        vary: VarySpec::default(),
+        vary,
     };
     let tags = tags.iter().map(|tag| (*tag).into()).collect();
     let mut writing = fill.stream(head, None, tags, None, 1 << 20);

@@ -13,8 +13,9 @@
 //! more is parsed; a body that was not read is drained or the connection ends (FAULTS S3), whatever the answer was.
 //! RFC 9112 §9.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -221,17 +222,25 @@ where
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
         match self.unfinished.pop() {
-            Some(exchange) => Begun::Open(Box::new(Open { exchange, served, pump, keep_alive })),
+            Some(exchange) => {
+                let answer = Some(match served {
+                    Served::Now(response) => Answer::Here(Box::new(response)),
+                    Served::Later(future) => Answer::Later(future),
+                });
+                Begun::Open(Box::new(Open { exchange, answer, pump, keep_alive }))
+            }
             None => Begun::Answered(Next::Head),
         }
     }
 
     /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
-    async fn go_on(&mut self, open: Box<Open<'s, S>>) -> Result<Next, Stop> {
-        let Open { mut exchange, served, mut pump, keep_alive } = *open;
-        let response = match served {
-            Served::Now(response) => response,
-            Served::Later(future) => {
+    async fn go_on(&mut self, mut open: Box<Open<'s, S>>) -> Result<Next, Stop> {
+        // Left where they are, for they are large.
+        let Open { exchange, answer, pump, keep_alive } = &mut *open;
+        let response = match answer.take() {
+            None => return Ok(Next::Head),
+            Some(Answer::Here(response)) => *response,
+            Some(Answer::Later(future)) => {
                 self.flush().await?;
                 let interims = exchange.request.interims.asked();
                 match self.wait(future, pump.as_mut(), interims).await {
@@ -242,8 +251,9 @@ where
             }
         };
         let mut close =
-            self.ends_behind(&response, keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
-        close |= self.send(&mut exchange, response, close, pump.as_mut()).await?;
+            self.ends_behind(&response, *keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
+        close |= self.send(exchange, response, close, pump.as_mut()).await?;
+        let Open { exchange, pump, .. } = *open;
         self.unfinished.push(exchange);
         if self.socket.out.len() >= GATHER_BYTES_MAX {
             self.flush().await?;
@@ -517,9 +527,16 @@ enum Begun<'s, S: Service> {
 /// A request whose answer is not rendered yet.
 struct Open<'s, S: Service> {
     exchange: Exchange<'s, S>,
-    served: Served,
+    /// Until it is taken.
+    answer: Option<Answer>,
     pump: Option<Pump>,
     keep_alive: bool,
+}
+
+/// What the service said, small enough to be carried about.
+enum Answer {
+    Here(Box<Response>),
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 /// What comes after an exchange.

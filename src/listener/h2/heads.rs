@@ -54,7 +54,7 @@ impl Heads {
         hpack::status(out, response.status);
         let mut dated = match &response.lines {
             Lines::Stored(stored) => self.fields(out, stored),
-            Lines::Own(lines) => hpack::append_lines(out, lines, false),
+            lines => hpack::append_lines(out, lines.as_bytes(), false),
         };
         dated |= hpack::append_lines(out, &response.extra, false);
         if let Some(length) = announced(response.status, &response.body, to_head) {

@@ -12,10 +12,9 @@
 //! stream that is dropped before is reset.
 //! Absent: server push, connection coalescing, priorities, other protocols over a stream (RFC 8441).
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use ::h2::client::ResponseFuture;
 use ::h2::{Reason, RecvStream, SendStream};
@@ -26,6 +25,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::error::{Finding, OriginError};
 use super::framing::{Framing, Listen};
+use super::patience::Patience;
 use super::response::Received;
 use super::timer::Timer;
 use super::upload::{Piece, Upload};
@@ -99,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// A request goes out: its head. A refusal is told by [`Stream::exchange`].
+    /// A request goes out: its head. A refusal is told by [`Stream::poll_head`].
     pub(crate) fn begin(&mut self, head: &Head<'_>, has_body: bool) {
         self.to_head_request = head.method == http::Method::HEAD;
         let request = match head.to_request() {
@@ -150,35 +150,23 @@ impl Stream {
         matches!(self.state, State::Done)
     }
 
-    /// Sends the request begun at `asked_at` and waits for the head of its response within `limit`, which does not run while the client
-    /// is still to bring its body. Cancel by dropping.
+    /// Sends the request begun, and is ready when the head of its response is there. Cancel by dropping.
     ///
     /// # Errors
     /// Why there is no head.
-    pub(crate) async fn exchange(
+    pub(crate) fn poll_head(
         &mut self,
+        cx: &mut Context<'_>,
         upload: &mut Upload,
         received: &mut Received,
-        (asked_at, limit): (Timestamp, Duration),
+        patience: &mut Patience,
         clock: &Clock,
-    ) -> Result<(), OriginError> {
-        let mut due = asked_at.plus(limit);
-        let mut seen = upload.pieces();
-        poll_fn(|cx| {
-            loop {
-                self.send(cx, upload)?;
-                if self.poll_head(cx, received)?.is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                ready!(self.timer.poll(cx, clock, due));
-                if !upload.waits_for_client() && seen == upload.pieces() {
-                    return Poll::Ready(Err(OriginError::FirstByteTimeout));
-                }
-                seen = upload.pieces();
-                due = clock.now().plus(limit);
-            }
-        })
-        .await
+    ) -> Poll<Result<(), OriginError>> {
+        self.send(cx, upload)?;
+        if self.poll_answer(cx, received)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        patience.poll(cx, &mut self.timer, clock, upload).map(Err)
     }
 
     /// More of the body into `received`; false at its proven end.
@@ -222,7 +210,11 @@ impl Stream {
         self.timer.poll(cx, clock, due)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, received: &mut Received) -> Poll<Result<(), OriginError>> {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut Received,
+    ) -> Poll<Result<(), OriginError>> {
         let response = match &mut self.state {
             State::Waiting(response) => response,
             State::Failed(error) => return Poll::Ready(Err(*error)),

@@ -13,6 +13,7 @@
 use std::io;
 
 use aws_lc_rs::hmac;
+use cache_store::rules::Fields;
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, HeaderName, Method};
 use purge_api::bus::Position;
@@ -65,9 +66,9 @@ impl Word {
     }
 
     /// The one in a head.
-    pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
-        let value = fields.get(TIER)?;
-        Self::ALL.into_iter().find(|word| value.as_bytes() == word.as_str().as_bytes())
+    pub(crate) fn of(fields: &impl Fields) -> Option<Self> {
+        let is_said = |word: &Self| fields.values(&TIER).next() == Some(word.as_str().as_bytes());
+        Self::ALL.into_iter().find(is_said)
     }
 }
 

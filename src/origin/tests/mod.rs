@@ -256,4 +256,11 @@ pub(super) async fn fetch(pools: &OriginPools, ask: Ask) -> Result<(u16, String)
     Ok((answer.status.as_u16(), body))
 }
 
+impl ResponseFields {
+    /// The names, for as long as the test's process lives.
+    fn keys(&self) -> impl Iterator<Item = &'static http::HeaderName> {
+        Box::leak(Box::new(self.to_map())).keys()
+    }
+}
+
 pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
