@@ -186,8 +186,17 @@ pub(crate) fn own_cpu() -> u64 {
 
 /// What the whole machine has worked, and what its host took from it: `(busy, steal)`, ns.
 pub(crate) fn machine_cpu() -> (u64, u64) {
+    worked("cpu")
+}
+
+/// What a core has worked, for whomever, ns.
+pub(crate) fn core_cpu(core: &str) -> u64 {
+    worked(&format!("cpu{core}")).0
+}
+
+fn worked(name: &str) -> (u64, u64) {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default();
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap_or_default();
     let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let at = |index: usize| fields.get(index).copied().unwrap_or(0) * TICK;
     // user, nice, system and both interrupt times; 3 and 4 are idle and waiting.

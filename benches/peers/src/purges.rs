@@ -4,9 +4,10 @@
 //! them purges of each scope, one after another over one connection: the time from the call to the acknowledgement, durable. Who
 //! calls goes before the generator on its core, so that it does not measure its own waiting. Between any two purges it writes a
 //! block of a file of its own on the same disk, which has all its blocks, and syncs that: what the disk itself takes at that time,
-//! and what the purges are to be held against. Each scope is measured once a round, so that what drifts counts for all. Then four
-//! nodes and a broker on this machine: the time until the fleet's receipt, and whether any node served anything after it that was
-//! purged.
+//! and what the purges are to be held against. Each scope is measured once a round, so that what drifts counts for all. A node
+//! without priority waits for whatever else runs on its core, a tick of the scheduler (4 ms) at a time: how much of the core others
+//! had is told, and rounds in which that was more than a little do not count where there are others. Then four nodes and a broker
+//! on this machine: the time until the fleet's receipt, and whether any node served anything after it that was purged.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use crate::histogram::Histogram;
 use crate::load::{self, installed};
-use crate::process::{LOAD_CORE, Process, SERVER_CORE, ordinary, pinned};
+use crate::process::{LOAD_CORE, Process, SERVER_CORE, core_cpu, ordinary, pinned};
 use crate::reply::{Progress, Reply};
 use crate::servers::{Stage, wait_for};
 use crate::table::median;
@@ -45,7 +46,7 @@ fn one(stage: &Stage, calls: usize, rounds: usize) -> io::Result<String> {
     stage.as_proxy(&mut command, plain, admin, 512 << 20);
     command.arg("--disk").arg(folder.join("cache")).args(["--disk-size", "1GiB"]);
     command.stdout(fs::File::create(folder.join("out"))?).stderr(fs::File::create(folder.join("err"))?);
-    let _node = Process::start(&mut command)?;
+    let node = Process::start(&mut command)?;
     wait_for(plain)?;
     wait_for(admin)?;
     load::get(plain, "/1k/0")?;
@@ -60,36 +61,59 @@ fn one(stage: &Stage, calls: usize, rounds: usize) -> io::Result<String> {
         ("tag", "{\"tags\":[\"nothing\"]}".to_owned()),
         ("everything", "{\"everything\":true,\"soft\":true}".to_owned()),
     ];
-    let mut all: Vec<Vec<[f64; 4]>> = vec![Vec::new(); scopes.len()];
+    let mut all: Vec<Vec<Round>> = scopes.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for ((scope, body), rounds) in scopes.iter().zip(&mut all) {
-            let (line, figures) = measured(plain, admin, body, calls, &mut raw)?;
+            let (line, round) = measured(&node, (plain, admin), body, calls, &mut raw)?;
             let _ = writeln!(told, "{scope:<12} {line}");
-            rounds.push(figures);
+            rounds.push(round);
         }
     }
-    let _ = writeln!(told, "median of {rounds} rounds");
+    let _ = writeln!(
+        told,
+        "medians of the rounds in which others had at most {:.0} % of the node's core",
+        OTHERS_MAX * 100.0
+    );
     for ((scope, _), rounds) in scopes.iter().zip(&all) {
-        let [p50, p99, raw50, raw99] =
-            std::array::from_fn(|at| median(&rounds.iter().map(|figures| figures[at]).collect::<Vec<_>>()));
+        let quiet: Vec<_> = rounds.iter().filter(|round| round.others <= OTHERS_MAX).collect();
+        let (counted, told_of): (Vec<&Round>, String) = if quiet.is_empty() {
+            (rounds.iter().collect(), "none was so quiet, of all".to_owned())
+        } else {
+            let told_of = format!("{} of {}", quiet.len(), rounds.len());
+            (quiet, told_of)
+        };
+        let of = |figure: &dyn Fn(&Round) -> f64| {
+            median(&counted.iter().map(|round| figure(round)).collect::<Vec<_>>())
+        };
+        let [p50, p99] = [of(&|round| round.p50), of(&|round| round.p99)];
+        let [sync50, sync99] = [of(&|round| round.sync50), of(&|round| round.sync99)];
         let _ = writeln!(
             told,
-            "{scope:<12} p50 {p50:.0} p99 {p99:.0}  sync p50 {raw50:.0} p99 {raw99:.0}  ratio p50 {:.1} p99 {:.1}",
-            p50 / raw50,
-            p99 / raw99
+            "{scope:<12} p50 {p50:.0} p99 {p99:.0}  sync p50 {sync50:.0} p99 {sync99:.0}  ratio p50 {:.1} p99 {:.1}  ({told_of})",
+            p50 / sync50,
+            p99 / sync99
         );
     }
     Ok(told)
 }
 
-/// Purges of one scope beside load: a line, and p50 and p99 of the purges and of the syncs, microseconds.
+/// Of purges and of syncs, microseconds; and what others had of the node's core, as a share.
+struct Round {
+    p50: f64,
+    p99: f64,
+    sync50: f64,
+    sync99: f64,
+    others: f64,
+}
+
+/// Purges of one scope beside load, and a line about them.
 fn measured(
-    plain: SocketAddr,
-    admin: SocketAddr,
+    node: &Process,
+    (plain, admin): (SocketAddr, SocketAddr),
     body: &str,
     calls: usize,
     raw: &mut Raw,
-) -> io::Result<(String, [f64; 4])> {
+) -> io::Result<(String, Round)> {
     let secs = (calls as u64 * APART / SECOND).max(1);
     let mut generator = Stage::own(LOAD_CORE, "open")?;
     let requests = (secs * RATE).to_string();
@@ -99,7 +123,8 @@ fn measured(
     let mut caller = Caller::new(admin)?;
     let (mut times, mut raws) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
     urgent(true);
-    let mut next = now();
+    let (core, own, began) = (core_cpu(SERVER_CORE), node.cpu(), now());
+    let mut next = began;
     for _ in 0..calls {
         next += APART / 2;
         wait_until(next);
@@ -110,20 +135,30 @@ fn measured(
         caller.post(body)?;
         times.push(now() - began);
     }
+    let own = (node.cpu() - own) as f64;
+    let others = ((core_cpu(SERVER_CORE) - core) as f64 - own).max(0.0) / (now() - began) as f64;
     urgent(false);
     let line = String::from_utf8_lossy(&generator.wait_with_output()?.stdout).into_owned();
     let value = |name| load::value(&line, name);
     let told = format!(
-        "{}  sync {}  hits {:.0}/s, p50 {:.0} p99 {:.0}",
+        "{}  sync {}  hits {:.0}/s, p50 {:.0} p99 {:.0}  others {:.0} %",
         quantiles(&times),
         quantiles(&raws),
         value("rps"),
         value("p50"),
-        value("p99")
+        value("p99"),
+        others * 100.0
     );
     let (times, raws) = (Histogram::of(times), Histogram::of(raws));
     let micros = |of: &Histogram, share| of.percentile(share).max(1) as f64 / 1000.0;
-    Ok((told, [micros(&times, 0.5), micros(&times, 0.99), micros(&raws, 0.5), micros(&raws, 0.99)]))
+    let round = Round {
+        p50: micros(&times, 0.5),
+        p99: micros(&times, 0.99),
+        sync50: micros(&raws, 0.5),
+        sync99: micros(&raws, 0.99),
+        others,
+    };
+    Ok((told, round))
 }
 
 fn fleet(stage: &Stage, calls: usize) -> io::Result<String> {
@@ -294,6 +329,8 @@ fn wait_until(moment: u64) {
 
 /// Nanoseconds between purges.
 const APART: u64 = 5_000_000;
+/// Kernel threads and interrupts of the node's own work are among them.
+const OTHERS_MAX: f64 = 0.1;
 /// Hits a second meanwhile.
 const RATE: u64 = 10_000;
 const FLEET: u16 = 4;
