@@ -16,7 +16,6 @@ use http::StatusCode;
 use purge_api::compat::method;
 use serde_json::{Map, Value, json};
 
-use super::arm::marked;
 use super::walk::Walk;
 use super::{Edge, Finish, Tier, pass, upgrade, walk_on};
 use crate::listener::request::{Request, Upgrade};
@@ -118,7 +117,7 @@ impl Edge {
                     walk_on(walk, looked, Tier::Memory).await
                 }
             };
-            finish.answer(marked(answer, marking))
+            finish.marked(answer, marking)
         }))
     }
 }
