@@ -15,14 +15,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use bytes::Bytes;
 use geo::Code;
 use http::Method;
+use tidegate::config::ModSecurity;
 use tidegate::config::access::SignedQuery;
 use tidegate::config::check::{Surroundings, check};
 use tidegate::listener::fields::Fields;
-use tidegate::listener::request::Scheme;
+use tidegate::listener::request::{Protocol, Scheme};
 use tidegate::route::RouteTable;
-use tidegate::route::access::{Asking, signed};
+use tidegate::route::access::{Asking, Noted, Subject, no_modsecurity, signed};
 
 /// `ann:swordfish`, and its hash.
 const AUTHORIZATION: &str = "Basic YW5uOnN3b3JkZmlzaA==";
@@ -52,12 +54,10 @@ const NANOS_MAX: f64 = 1000.0;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Called by itself, under valgrind.
-    if let [flag, directory, rule, rounds] = &arguments[..]
+    if let [flag, directory, access, target, rounds] = &arguments[..]
         && flag == "--counted"
     {
-        let rule = rule.parse().ok().and_then(|rule: usize| RULES.get(rule)).expect("a rule's place");
-        let directory = Path::new(directory);
-        rounds_of(directory, *rule, &target(directory), rounds.parse().expect("a number"));
+        rounds_of(Path::new(directory), access, target, rounds.parse().expect("a number"));
         return;
     }
     let directory = std::env::temp_dir().join(format!("tidegate-access-bench-{}", std::process::id()));
@@ -74,19 +74,142 @@ fn main() {
     write("places.mmdb", "");
     let target = target(&directory);
     let (mut none_nanos, mut none_count) = (0.0, None);
-    for (at, rule) in RULES.into_iter().enumerate() {
-        let best = (0..5).map(|_| rounds_of(&directory, rule, &target, ROUNDS)).fold(f64::INFINITY, f64::min);
-        let count = counted(&directory, at);
-        if rule.0 == NONE {
+    for (name, access) in RULES {
+        let (best, count) = measured(&directory, access, &target);
+        if name == NONE {
             (none_nanos, none_count) = (best, count);
             println!("{NONE:<32} {best:>8.1} ns       {:>8} instructions", shown(count));
             continue;
         }
         let (nanos, more) = (best - none_nanos, count.zip(none_count).map(|(count, none)| count - none));
         let verdict = if nanos > NANOS_MAX { "  TOO MUCH" } else { "" };
-        println!("{:<32} {nanos:>8.1} ns more  {:>8} instructions more{verdict}", rule.0, shown(more));
+        println!("{name:<32} {nanos:>8.1} ns more  {:>8} instructions more{verdict}", shown(more));
     }
+    // Measured and told; what is looked into depends on what is sent.
+    for (name, target) in queries() {
+        let (none, none_count) = measured(&directory, "", &target);
+        let (best, count) = measured(&directory, INSPECT, &target);
+        let more = count.zip(none_count).map(|(count, none)| count - none);
+        println!("inspect: {name:<23} {:>8.1} ns more  {:>8} instructions more", best - none, shown(more));
+    }
+    bodies(&directory);
+    modsecurity(&directory);
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// What is asked for with `inspect`.
+fn queries() -> [(&'static str, String); 6] {
+    let filled = |with: &str| format!("/search?q={}", with.repeat(2040 / with.len()));
+    [
+        ("no query", "/index.html".to_owned()),
+        ("1 word", "/index.html?v=20261126".to_owned()),
+        ("3 parameters", "/search?q=high+tide&page=2&sort=date%20desc".to_owned()),
+        ("2 KiB of a text", filled("the+tide+comes+in+twice,+and+asks;+")),
+        ("2 KiB, worst for SQL", filled("'%2b''")),
+        ("2 KiB, worst for markup", filled("<a+onx1+")),
+    ]
+}
+
+/// Bodies, as they are looked into before an origin is asked; beyond 2 KiB the way to another thread and back is in it.
+fn bodies(directory: &Path) {
+    let table = table(directory, INSPECT);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let form =
+        |bytes: usize| format!("comment={}", "the+tide+comes+in+twice,+and+asks;+".repeat(bytes / 35 + 1));
+    let json = |bytes: usize| {
+        let one = r#"{"name":"Ann","text":"the tide comes in twice, and asks","at":1793611200},"#;
+        format!("[{}{{}}]", one.repeat(bytes / one.len() + 1))
+    };
+    for (name, kind, body) in [
+        ("a form of 200 bytes", FORM, form(200)),
+        ("a form of 2 KiB", FORM, form(2000)),
+        ("a form of 64 KiB", FORM, form(65_500)),
+        ("JSON of 1 KiB", "application/json", json(900)),
+        ("JSON of 64 KiB", "application/json", json(65_400)),
+        ("64 KiB, worst for markup", "text/plain", "<a onx1 ".repeat(8192)),
+    ] {
+        let nanos = rest(&table, &runtime, &asked("POST", "/form", Some(kind), &body), 2_000);
+        println!("inspect: {name:<23} {:>8.1} µs more", nanos / 1000.0);
+    }
+}
+
+/// The same by `ModSecurity`, where it and its rules are installed.
+fn modsecurity(directory: &Path) {
+    if let Some(why) = no_modsecurity(&ModSecurity::default()) {
+        println!("modsecurity: not measured: {why}");
+        return;
+    }
+    let began = Instant::now();
+    let access = "access = { inspect = { mode = \"detect\", engines = [\"modsecurity\"] } }\n";
+    let table = table_of(directory, access, "[modsecurity]\n");
+    println!("modsecurity: loaded in {:.0} ms", began.elapsed().as_secs_f64() * 1000.0);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let form = "name=Ann&comment=the+tide+comes+in+twice&page=2";
+    for (name, subject) in [
+        ("a plain GET", asked("GET", "/index.html", None, "")),
+        (
+            "a GET with 6 arguments",
+            asked("GET", "/search?q=high+tide&page=2&sort=date&lang=en&from=a&to=b", None, ""),
+        ),
+        ("a form", asked("POST", "/form", Some(FORM), form)),
+    ] {
+        let nanos = rest(&table, &runtime, &subject, 300);
+        println!("modsecurity: {name:<23} {:>8.1} µs", nanos / 1000.0);
+    }
+}
+
+/// Nanoseconds to look into a request before an origin is asked.
+fn rest(
+    table: &RouteTable,
+    runtime: &tokio::runtime::Runtime,
+    subject: &dyn Fn() -> Subject,
+    rounds: u32,
+) -> f64 {
+    let fields = Fields::default();
+    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let route = table.route_parts(&Method::GET, Scheme::Http, b"www.example.com", b"/", &fields, client);
+    let inspector =
+        route.expect("a route").guard.and_then(|guard| guard.inspector()).expect("it inspects").clone();
+    let once = || {
+        let subjects: Vec<_> = (0..rounds).map(|_| subject()).collect();
+        let began = Instant::now();
+        for subject in subjects {
+            let noted = Noted::default();
+            black_box(runtime.block_on(inspector.rest(subject, &[], &noted))).expect("it is only detected");
+        }
+        began.elapsed().as_nanos() as f64 / f64::from(rounds)
+    };
+    (0..5).map(|_| once()).fold(f64::INFINITY, f64::min)
+}
+
+/// Makes such a request.
+fn asked(
+    method: &'static str,
+    target: &'static str,
+    kind: Option<&'static str>,
+    body: &str,
+) -> Box<dyn Fn() -> Subject> {
+    let body = Bytes::from(body.to_owned());
+    Box::new(move || Subject {
+        method: Method::from_bytes(method.as_bytes()).expect("a method"),
+        target: Bytes::from_static(target.as_bytes()),
+        protocol: Protocol::Http11,
+        authority: None,
+        fields: fields(kind),
+        client: Some(([192, 0, 2, 7], 4711).into()),
+        body: if body.is_empty() { Vec::new() } else { vec![body.clone()] },
+        is_whole: true,
+    })
+}
+
+const INSPECT: &str = "access = { inspect = \"detect\" }\n";
+const FORM: &str = "application/x-www-form-urlencoded";
+const HEAD: &str = "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[geo]\ndatabase = \"places.mmdb\"\n";
+
+/// Nanoseconds, the best of five, and instructions.
+fn measured(directory: &Path, access: &str, target: &str) -> (f64, Option<f64>) {
+    let best = (0..5).map(|_| rounds_of(directory, access, target, ROUNDS)).fold(f64::INFINITY, f64::min);
+    (best, counted(directory, access, target))
 }
 
 fn target(directory: &Path) -> String {
@@ -101,13 +224,13 @@ fn shown(count: Option<f64>) -> String {
 }
 
 /// User instructions a round, by callgrind: the difference of two runs. None without valgrind.
-fn counted(directory: &Path, rule: usize) -> Option<f64> {
+fn counted(directory: &Path, access: &str, target: &str) -> Option<f64> {
     let run = |rounds: u32| -> Option<f64> {
         let out = directory.join("callgrind");
         let status = Command::new("valgrind")
             .args(["--quiet", "--tool=callgrind", &format!("--callgrind-out-file={}", out.display())])
             .arg(std::env::current_exe().ok()?)
-            .args(["--counted", directory.to_str()?, &rule.to_string(), &rounds.to_string()])
+            .args(["--counted", directory.to_str()?, access, target, &rounds.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -119,27 +242,36 @@ fn counted(directory: &Path, rule: usize) -> Option<f64> {
     Some((run(2 * COUNTED)? - run(COUNTED)?) / f64::from(COUNTED))
 }
 
-/// Nanoseconds for routing a request and asking the rules of its route.
-fn rounds_of(directory: &Path, (_, access): (&str, &str), target: &str, rounds: u32) -> f64 {
-    let text = format!(
-        "[[listener]]\naddress = \":80\"\n[pool.main]\norigins = \"http://a\"\n[geo]\ndatabase = \"places.mmdb\"\n[[site]]\nhosts = \"*\"\n{access}"
-    );
+fn table(directory: &Path, access: &str) -> RouteTable {
+    table_of(directory, access, "")
+}
+
+fn table_of(directory: &Path, access: &str, more: &str) -> RouteTable {
+    let text = format!("{HEAD}{more}[[site]]\nhosts = \"*\"\n{access}");
     // Where the client is has been looked up: once a connection.
-    let around = Surroundings { no_database: |_| None, ..Surroundings::here(directory) };
+    let around =
+        Surroundings { no_database: |_| None, no_modsecurity: |_| None, ..Surroundings::here(directory) };
     let config = check("bench", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let table = RouteTable::new(&config.sites).expect("the files are there");
-    let fields = Fields::pack(
-        [
-            (&b"host"[..], &b"www.example.com"[..]),
-            (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-            (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-            (b"accept-language", b"en-GB,en;q=0.5"),
-            (b"accept-encoding", b"gzip, deflate, br, zstd"),
-            (b"referer", b"https://www.example.com/page"),
-            (b"authorization", AUTHORIZATION.as_bytes()),
-        ]
-        .into_iter(),
-    );
+    RouteTable::new(&config.sites).expect("the files are there")
+}
+
+fn fields(kind: Option<&str>) -> Fields {
+    let lines = [
+        ("host", "www.example.com"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "en-GB,en;q=0.5"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("referer", "https://www.example.com/page"),
+        ("authorization", AUTHORIZATION),
+    ];
+    let lines = lines.into_iter().chain(kind.map(|kind| ("content-type", kind)));
+    Fields::pack(lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+}
+
+/// Nanoseconds for routing a request and asking the rules of its route.
+fn rounds_of(directory: &Path, access: &str, target: &str, rounds: u32) -> f64 {
+    let (table, fields) = (table(directory, access), fields(None));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let country = Code::new("DE");
     let began = Instant::now();

@@ -206,3 +206,13 @@ pub fn admits_page(value: &[u8]) -> bool {
 pub fn signature(target: &[u8]) -> &'static str {
     crate::route::access::fuzzed::signature(target)
 }
+
+/// Every value that is looked into of a body with this `Content-Type`, and whether there were more than are.
+pub fn inspected_values(content_type: Option<&[u8]>, body: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    crate::route::access::fuzzed::values(content_type, body)
+}
+
+/// What a value is taken for: `harmless`, `sql`, `script` or `unreadable`.
+pub fn inspected(value: &[u8]) -> &'static str {
+    crate::route::access::fuzzed::word(value)
+}

@@ -105,6 +105,8 @@ fn the_effective_settings_leave_nothing_out() {
         "proxy_protocol",
         "rotate",
         "streams_max",
+        "rules",
+        "library",
     ];
     for key in every.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
         assert!(
@@ -331,6 +333,12 @@ fn around() -> Surroundings {
         page: |path| {
             let is_there = !path.to_string_lossy().contains("missing");
             if is_there { Ok(b"a page".to_vec()) } else { Err("does not exist".to_owned()) }
+        },
+        no_modsecurity: |settings| {
+            settings
+                .library
+                .contains("broken")
+                .then(|| "cannot load `libbroken.so`: install the Debian package libmodsecurity3".to_owned())
         },
         no_database: |geo| {
             geo.database.to_string_lossy().contains("broken").then(|| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use geo::Code;
 
+use super::inspect::Inspect;
 use super::{HostPattern, Network};
 
 /// The rules of a route; at least one. A policy without rules has no [`Access`].
@@ -28,6 +29,8 @@ pub struct Access {
     pub signed: Option<Arc<Signed>>,
     /// By name and password.
     pub basic: Option<Arc<Basic>>,
+    /// By what is in it: attacks on what stands behind.
+    pub inspect: Option<Arc<Inspect>>,
 }
 
 impl Access {

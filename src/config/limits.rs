@@ -416,6 +416,32 @@ pub const ACCESS_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const ACCESS_NETWORKS_MAX: usize = 1_000_000;
 /// Rates of one route.
 pub const ACCESS_RATES_MAX: usize = 8;
+/// How much of a body is held until it has been looked into, where the settings do not say, bytes.
+pub const INSPECT_BODY_BYTES: u64 = 64 * KIB as u64;
+/// And what they may say.
+pub const INSPECT_BODY_RANGE: std::ops::RangeInclusive<u64> = 0..=MIB as u64;
+/// Bytes of bodies that are held for it at once, of all requests together; beyond it there is no room to look into one.
+pub const INSPECT_HELD_BYTES_MAX: usize = 64 * MIB;
+/// Parameters of a query or body that are looked into.
+pub const INSPECT_PARAMETERS_MAX: usize = 512;
+/// How often a value that is still encoded is decoded again.
+pub const INSPECT_DECODINGS_MAX: usize = 2;
+/// Longer queries, and bodies, are looked into on a thread of their own: a worker is never held up for longer than this many take.
+pub const INSPECT_AT_ONCE_BYTES_MAX: usize = 2 * KIB;
+/// Requests that the engine that is built in looks into at once on threads of their own.
+pub const INSPECTIONS_MAX: usize = 2;
+/// Requests that wait for that; further ones count as those that `[modsecurity] queue_max` leaves out.
+pub const INSPECTIONS_WAITING_MAX: usize = 256;
+/// Bytes of what is told of a finding in the access log.
+pub const INSPECT_TOLD_BYTES_MAX: usize = 200;
+/// Rules of which that tells.
+pub const INSPECT_RULES_TOLD_MAX: usize = 8;
+/// `concurrency` of `[modsecurity]` where the settings do not say.
+pub const MODSECURITY_CONCURRENCY: u32 = 4;
+/// `queue_max` of `[modsecurity]` where the settings do not say.
+pub const MODSECURITY_QUEUE_MAX: u32 = 256;
+/// Files of rules of `[modsecurity]`.
+pub const MODSECURITY_FILES_MAX: usize = 1024;
 /// Memory of a rate where the settings do not say, bytes.
 pub const ACCESS_RATE_MEMORY_BYTES: u64 = 8 * MIB as u64;
 /// What it may be.

@@ -14,6 +14,7 @@ pub mod encode;
 mod file;
 mod geo;
 mod headers;
+pub mod inspect;
 pub mod limits;
 pub mod load;
 pub mod log;
@@ -49,6 +50,7 @@ pub use crawlers::Crawlers;
 pub use encode::Encode;
 pub use geo::{Geo, GeoLayout, GeoPaths};
 pub use headers::HeaderRules;
+pub use inspect::ModSecurity;
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogTarget};
 pub use mirror::{Mirror, MirrorOf};
@@ -78,6 +80,8 @@ pub struct Config {
     pub geo: Option<Geo>,
     /// Crawlers, if they have a lane of their own.
     pub crawlers: Option<Crawlers>,
+    /// `ModSecurity`, if routes may name it.
+    pub modsecurity: Option<Arc<ModSecurity>>,
     /// Pools by name.
     pub pools: BTreeMap<Arc<str>, Pool>,
     /// Sites in the order written; hosts are unique over all.

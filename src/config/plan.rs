@@ -155,7 +155,7 @@ impl Change {
 /// Whether a running node takes a change of this up.
 fn is_live(table: &str, key: Option<&str>) -> bool {
     match table {
-        "log" | "geo" | "crawlers" => true,
+        "log" | "geo" | "crawlers" | "modsecurity" => true,
         "admin" => key == Some("tokens"),
         "purge" => matches!(key, Some("method_from" | "refresh_per_second")),
         _ => false,

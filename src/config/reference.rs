@@ -27,6 +27,7 @@ const MOD: &str = "src/config/mod.rs";
 const SITE: &str = "src/config/site.rs";
 const POOL: &str = "src/config/pool.rs";
 const ACCESS: &str = "src/config/access.rs";
+const INSPECT: &str = "src/config/inspect.rs";
 const ANSWER: &str = "src/config/answer.rs";
 const GEO: &str = "src/config/geo.rs";
 const PURGE: &str = "src/config/purge.rs";
@@ -54,6 +55,7 @@ const PARTS: &[Part] = &[
             ("purge", "table", MOD, "Config", "purge"),
             ("tier", "table", MOD, "Config", "tier"),
             ("crawlers", "table", MOD, "Config", "crawlers"),
+            ("modsecurity", "table", MOD, "Config", "modsecurity"),
             ("log", "table", MOD, "Config", "log"),
             ("trace", "table", LOG, "Log", "trace"),
             ("limits", "table", MOD, "Config", "limits"),
@@ -365,8 +367,9 @@ const PARTS: &[Part] = &[
             "`signed`",
             "this key",
             "`basic`",
+            "`inspect`",
         ],
-        about: "A route keeps of its site's rules what it does not name. `rate`, `concurrency`, `countries`, `referers`, `signed` and `basic` may each be `\"off\"`.",
+        about: "A route keeps of its site's rules what it does not name. `rate`, `concurrency`, `countries`, `referers`, `signed`, `basic` and `inspect` may each be `\"off\"`.",
         rows: &[
             ("allow", "networks; in `countries` two letters each", ACCESS, "Addresses", "allow"),
             ("deny", "networks; in `countries` two letters each", ACCESS, "Addresses", "deny"),
@@ -416,6 +419,17 @@ const PARTS: &[Part] = &[
             ("users", "path, in `basic`", ACCESS, "Basic", "users"),
             ("realm", "text, in `basic`", ACCESS, "Basic", "realm"),
             ("forward", "true or false, in `basic`", ACCESS, "Basic", "forward"),
+            (
+                "inspect",
+                "`\"detect\"`, `\"block\"`, or `{ mode, engines, body_max, over }`",
+                ACCESS,
+                "Access",
+                "inspect",
+            ),
+            ("mode", "`\"detect\"`, `\"block\"`, in `inspect`", INSPECT, "Inspect", "mode"),
+            ("engines", "`\"libinjection\"`, `\"modsecurity\"`, in `inspect`", INSPECT, "Inspect", "engines"),
+            ("body_max", "size up to 1 MiB, in `inspect`", INSPECT, "Inspect", "body_bytes_max"),
+            ("over", "`\"pass\"`, `\"refuse\"`, in `inspect`", INSPECT, "Inspect", "over"),
         ],
     },
     Part {
@@ -563,6 +577,17 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        title: "[modsecurity]",
+        asked_as: &["[modsecurity]"],
+        about: "The engine that routes name in `inspect`; the library and its rules are not part of Tidegate.",
+        rows: &[
+            ("rules", "paths, with `*` in file names", INSPECT, "ModSecurity", "rules"),
+            ("library", "name or path", INSPECT, "ModSecurity", "library"),
+            ("concurrency", "1 to 1024", INSPECT, "ModSecurity", "concurrency"),
+            ("queue_max", "0 to 100000", INSPECT, "ModSecurity", "queue_max"),
+        ],
+    },
+    Part {
         title: "[purge]",
         asked_as: &["[purge]", "`bus`"],
         about: "Forgetting what is stored.",
@@ -660,9 +685,6 @@ const PARTS: &[Part] = &[
     },
 ];
 
-/// Keys that are known and refused for now.
-const NOT_YET: [&str; 1] = ["inspect"];
-
 /// The documentation of `field` in `name` of a source file, as one paragraph.
 fn documented(file: &str, name: &str, field: &str) -> Option<String> {
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).ok()?;
@@ -753,6 +775,7 @@ fn around() -> Surroundings {
         unfit: |_, _| None,
         no_list: |_, _| None,
         no_database: |_| None,
+        no_modsecurity: |_| None,
     }
 }
 
@@ -810,7 +833,6 @@ fn every_key_that_is_asked_for_has_a_row() {
         let name = if name.starts_with("[pool.") { "[pool.NAME]".to_owned() } else { name };
         if name.starts_with("the page for")
             || ["[site]", "[listener]", "[site.route]"].contains(&name.as_str())
-            || NOT_YET.contains(&key)
         {
             met.insert(key);
             continue;

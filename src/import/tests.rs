@@ -33,6 +33,7 @@ fn around() -> Surroundings {
         unfit: |_, _| None,
         no_list: |_, _| None,
         no_database: |_| None,
+        no_modsecurity: |_| None,
     }
 }
 

@@ -33,6 +33,7 @@ pub mod fields;
 mod guard;
 pub mod h1;
 pub(crate) mod h2;
+pub(crate) mod peeked;
 pub(crate) mod proxied;
 mod proxy_protocol;
 pub mod request;

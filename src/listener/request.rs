@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fields::{FieldId, FieldIndex, Fields, Part};
 use super::h2::Upload;
+use super::peeked::Peeked;
 use super::trailers::Trailers;
 use crate::config::limits::INTERIM_MAX;
 use crate::config::log::Mask;
@@ -292,6 +293,8 @@ pub enum RequestBody {
     },
     /// An HTTP/2 stream.
     H2(Upload),
+    /// One whose beginning was looked at.
+    Peeked(Box<Peeked>),
     /// One of HTTP/1.1 that fields may follow.
     Trailing {
         /// The body itself.
@@ -378,6 +381,7 @@ impl http_body::Body for RequestBody {
                 }
                 Poll::Ready(frame)
             }
+            Self::Peeked(peeked) => peeked.poll_frame(cx),
             Self::Trailing { body, trailers } => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
                 None => Poll::Ready(trailers.lock().take().map(|trailers| Ok(behind(&trailers)))),
                 frame => Poll::Ready(frame),
@@ -390,6 +394,7 @@ impl http_body::Body for RequestBody {
             Self::Empty => true,
             Self::Channel { ended, .. } => *ended,
             Self::H2(upload) => upload.is_end_stream(),
+            Self::Peeked(peeked) => peeked.is_end_stream(),
             Self::Trailing { body, trailers } => body.is_end_stream() && trailers.lock().is_none(),
         }
     }
@@ -400,6 +405,7 @@ impl http_body::Body for RequestBody {
             Self::Channel { length: Some(left), .. } => http_body::SizeHint::with_exact(*left),
             Self::Channel { length: None, .. } => http_body::SizeHint::default(),
             Self::Trailing { body, .. } => body.size_hint(),
+            Self::Peeked(peeked) => peeked.size_hint(),
             Self::H2(upload) => {
                 upload.length().map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
             }

@@ -59,6 +59,7 @@ impl Node {
             cache: Cache { memory_bytes: 0, object_bytes_max: 0, ..Cache::default() },
             geo: None,
             crawlers: None,
+            modsecurity: None,
             pools: std::collections::BTreeMap::new(),
             sites: Vec::new(),
             purge: Purge::default(),

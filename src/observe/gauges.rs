@@ -10,6 +10,7 @@ use cache_store::tiers::sizing::Advice;
 use crate::listener::stats::ListenerStats;
 use crate::origin::OriginStats;
 use crate::places::PlacesUsage;
+use crate::route::access::Inspected;
 
 /// Numbers pulled at a scrape.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Gauges {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Purges applied.
     pub purges: Purges,
+    /// What was looked into for attacks.
+    pub inspections: Vec<Inspected>,
     /// What other sizes of the tiers would bring, by the place of a site.
     pub sizing: Vec<(u16, Vec<Advice>)>,
     /// Whatever else a room counts, by its full metric name.

@@ -77,8 +77,13 @@ impl Line<'_> {
         if let Some(reason) = outcome.reason {
             json_text(out, b",\"reason\":\"", reason.as_bytes());
         }
-        if let Some(would) = request.held.get().and_then(|held| held.would) {
-            json_text(out, b",\"would_refuse\":\"", would.as_str().as_bytes());
+        if let Some(held) = request.held.get() {
+            if let Some(would) = held.would() {
+                json_text(out, b",\"would_refuse\":\"", would.as_str().as_bytes());
+            }
+            if let Some(found) = held.found() {
+                json_text(out, b",\"inspection\":\"", found.as_bytes());
+            }
         }
         if let Some(ttl) = outcome.ttl {
             number(out, b",\"ttl\":", ttl);

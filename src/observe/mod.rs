@@ -133,7 +133,7 @@ impl Observer {
     #[inline]
     pub fn finished(&self, request: &Request, finished: &Finished<'_>) {
         self.metrics.finished(finished);
-        if let Some(would) = request.held.get().and_then(|held| held.would) {
+        if let Some(would) = request.held.get().and_then(|held| held.would()) {
             self.metrics.tried(would.as_tried());
         }
         let id = finished.outcome.id.or(request.id.get().copied()).unwrap_or_else(|| self.ids.draw());

@@ -27,6 +27,7 @@ impl Observe {
         store(&mut page, gauges);
         sizing(&mut page, &predictions(&totals.sites, &gauges.sizing));
         origins(&mut page, gauges);
+        inspections(&mut page, gauges);
         listeners(&mut page, gauges);
         page.single(
             "tidegate_log_dropped_lines_total",
@@ -262,6 +263,18 @@ fn origins(page: &mut Page, gauges: &Gauges) {
         for one in &gauges.origins {
             page.sample(name, &[("pool", &one.pool), ("origin", &one.origin)], value(one));
         }
+    }
+}
+
+fn inspections(page: &mut Page, gauges: &Gauges) {
+    page.family(
+        "tidegate_inspections_total",
+        "counter",
+        "Requests looked into for attacks, by engine and by what it came to.",
+    );
+    for one in &gauges.inspections {
+        let labels = [("engine", one.engine), ("verdict", one.verdict)];
+        page.sample("tidegate_inspections_total", &labels, one.count);
     }
 }
 

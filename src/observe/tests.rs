@@ -22,6 +22,7 @@ use crate::observe::id::RequestId;
 use crate::observe::line::Line;
 use crate::origin::{Counts, OriginStats, Stands};
 use crate::respond::response::{CacheOutcome, Outcome};
+use crate::route::access::Inspected;
 
 pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])]) -> Request {
     Request {
@@ -283,6 +284,7 @@ pub(super) fn busy() -> Observe {
 
 pub(super) fn gauges() -> Gauges {
     Gauges {
+        inspections: vec![Inspected { engine: "libinjection", verdict: "clean", count: 7 }],
         places: None,
         tiers: vec![Tier { tier: "memory", bytes: 10, bytes_max: 100, objects: 1, evictions: 2 }],
         origins: vec![OriginStats {

@@ -132,6 +132,11 @@ fn hint(status: u16, reason: &str) -> &'static str {
         (410, "signature-expired") => "This link has expired.",
         (403, "signature-missing" | "signature-wrong") => "This link is not signed, or has been changed.",
         (403, "country-denied") => "This is not shown in your country.",
+        (403, "sql-injection" | "cross-site-scripting" | "modsecurity" | "inspection-failed") => {
+            "The request looks like an attack."
+        }
+        (413, "inspection-limit") => "The request is too large to be looked into.",
+        (503, "inspection-busy") => "Too many requests are being looked into.",
         (429, _) => "There are too many requests from this address; try again later.",
         (401, _) => "A name and a password are asked for here.",
         (503, "credentials-busy") => "Too many passwords are being verified.",

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::access::{Guard, Guards, Made, SetupError, readings};
+use super::access::{Guard, Guards, Inspections, Made, SetupError, readings};
 use super::authority::Authority;
 use super::condition::{Facts, all_hold};
 use super::normal::{Target, normal_piece};
@@ -122,6 +122,11 @@ impl Sites {
         }
         all.made = guards.made();
         Ok(all)
+    }
+
+    /// What is looked into for attacks, counted.
+    pub(super) fn inspections(&self) -> &Arc<Inspections> {
+        self.made.inspections()
     }
 
     /// The site that answers for a host, which is in normal form and without port.

@@ -50,7 +50,7 @@ use crate::listener::request::{Request, Scheme};
 use crate::observe::id::RequestName;
 use crate::observe::metrics::Metrics;
 use crate::places::Places;
-use access::{Guard, SetupError};
+use access::{Guard, Inspections, SetupError};
 pub use condition::Caller;
 use condition::Facts;
 use matcher::{CompiledPath, Matched, Sites};
@@ -303,6 +303,11 @@ impl RouteTable {
             .ok()
             .and_then(|authority| self.sites.of_host(authority.host())?.shared(&authority));
         shared.map_or(Cow::Borrowed(authority), |shared| Cow::Owned(shared.into_vec()))
+    }
+
+    /// What is looked into for attacks, counted.
+    pub fn inspections(&self) -> &Arc<Inspections> {
+        self.sites.inspections()
     }
 
     /// Whether a site has this host, in normal form and without port.

@@ -186,8 +186,12 @@ impl Crawlers {
 }
 
 impl Walk {
-    /// Whether it may be sent to an origin now: it is no crawler's, or has a place, or there is a free one, which it gets.
+    /// Whether it may be sent to an origin now: there is nothing to be looked into first, and it is no crawler's, or has a place, or
+    /// there is a free one, which it gets.
     pub(super) fn may_fetch(&mut self) -> bool {
+        if self.is_uninspected() {
+            return false;
+        }
         let Some(class) = self.crawler else { return true };
         if self.place.is_some() {
             return true;
@@ -209,8 +213,9 @@ impl Walk {
     /// Waits until it may be sent to an origin. Nothing that others wait for may be held meanwhile.
     ///
     /// # Errors
-    /// Too many wait already, or it has waited for too long: 503.
+    /// It is refused for what is in it. Or too many wait already, or it has waited for too long: 503.
     pub(super) async fn wait_to_fetch(&mut self) -> Result<(), Failure> {
+        self.inspect().await?;
         if self.may_fetch() {
             return Ok(());
         }

@@ -17,13 +17,13 @@ use super::{Edge, guarded};
 use crate::admin::ExplainQuery;
 use crate::config::{KeyParts, RoutePolicy};
 use crate::listener::fields::Fields;
-use crate::listener::request::{Client, Scheme};
+use crate::listener::request::{Client, Protocol, Scheme};
 use crate::origin::Surplus;
 use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
-use crate::route::access::Asking;
+use crate::route::access::{Asking, Denied, Guard, Subject};
 use crate::route::{Asked, Caller, OwnAnswer, Route};
 
 impl Edge {
@@ -98,19 +98,7 @@ impl Edge {
         let own = self.routes.own_answer(&route, &asked);
         let mut denied = None;
         if let Some(guard) = route.guard {
-            let country = query.client.and_then(|client| self.place(client)?.country);
-            // Where it is not told, nothing that depends on it is.
-            let client = query.client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-            let asking = Asking {
-                client,
-                authority: route.authority(),
-                fields: &fields,
-                country,
-                target: target.as_bytes(),
-                now_micros: self.clock.micros(),
-                wall_secs: self.clock.wall().as_millis() / 1000,
-            };
-            (answer["access"], denied) = guarded::explain(guard, query.client, &asking);
+            (answer["access"], denied) = self.told_of_access(guard, query, &fields, &route);
             // Nothing is asked where nobody reads along.
             if route.policy.https_only && scheme == Scheme::Http && own.is_some() {
                 denied = None;
@@ -209,6 +197,40 @@ impl Edge {
             let class = crawlers.class_of(fields, client);
             answer["crawler"] = class.map_or(Value::Null, |class| json!(class.as_str()));
         }
+    }
+
+    /// What the rules of the route say, and what refuses the request, if something does.
+    fn told_of_access(
+        &self,
+        guard: &Guard,
+        query: &ExplainQuery,
+        fields: &Fields,
+        route: &Route<'_, '_>,
+    ) -> (Value, Option<Denied>) {
+        let country = query.client.and_then(|client| self.place(client)?.country);
+        let target = query.url.target();
+        // Where it is not told, nothing that depends on it is.
+        let client = query.client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let asking = Asking {
+            client,
+            authority: route.authority(),
+            fields,
+            country,
+            target: target.as_bytes(),
+            now_micros: self.clock.micros(),
+            wall_secs: self.clock.wall().as_millis() / 1000,
+        };
+        let subject = Subject {
+            method: query.method.clone(),
+            target: route.target_bytes(),
+            protocol: Protocol::Http11,
+            authority: Some(route.authority_bytes()),
+            fields: fields.clone(),
+            client: Some((client, 0).into()),
+            body: Vec::new(),
+            is_whole: true,
+        };
+        guarded::explain(guard, query.client, &asking, &subject)
     }
 
     /// The path of the route that decides, as the settings have it.

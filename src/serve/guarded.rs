@@ -3,11 +3,11 @@
 //! ```text
 //! guard ─┬─ given ─────► the walk, in the call itself
 //!        ├─ denied ────► its page
-//!        └─ unverified ► verify, elsewhere ─┬─ right ─► the walk
-//!                                           └─ wrong ─► its page
+//!        └─ later ─────► verify, and look into it, elsewhere ─┬─ good ─► the walk
+//!                                                             └─ bad ──► its page
 //! ```
 //!
-//! Invariant: behind a verification the store is asked anew, so what it says is as new as the answer.
+//! Invariant: behind that the store is asked anew, so what it says is as new as the answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::listener::request::{Request, Upgrade};
 use crate::listener::service::Served;
 use crate::respond::failure::Failure;
 use crate::respond::response::Response;
-use crate::route::access::{Admission, Asking, Denied, Guard, Held, Refusal, Verification};
+use crate::route::access::{Admission, Asking, Denied, Guard, Held, Refusal, Subject, Verification};
 use crate::route::{Bypass, Route};
 
 impl Edge {
@@ -60,45 +60,64 @@ impl Edge {
         told(guard, refusal.denied, page)
     }
 
-    /// Answers a request once what it shows is verified; by what the route answers itself, where it does.
-    pub(super) fn serve_verified(
+    /// Answers a request once what it shows is verified, and what is in it looked into; by what the route answers itself, where it
+    /// does.
+    pub(super) fn serve_guarded(
         self: &Arc<Self>,
         request: &mut Request,
-        route: &Route<'_, '_>,
-        (guard, verification): (&Arc<Guard>, Verification),
+        route: Route<'_, 'static>,
+        guard: &Arc<Guard>,
+        (verification, inspects_first): (Option<Verification>, bool),
         (finish, own): (Finish, Option<Response>),
     ) -> Served {
+        // A redirect or a page of the node's own reaches nobody who could be attacked.
+        if verification.is_none()
+            && let Some(own) = own
+        {
+            return Served::Now(finish.dressed(own));
+        }
         let bypass = route.bypass;
         let offered = match request.upgrade {
             Upgrade::No => None,
             Upgrade::Connection => upgrade::offered(&request.fields, &route.policy.upgrade),
         };
+        let marking = if offered.is_some() { None } else { self.marking(request, route.policy) };
+        let mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
+        let route = self.on_its_side(route, request, mark.as_deref());
         let walk = match bypass {
-            _ if offered.is_some() => Walk::pass(self, request, route),
+            _ if offered.is_some() => Walk::pass(self, request, &route),
             Some(Bypass::Trace) => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
-            Some(_) => Walk::pass(self, request, route),
-            None => Walk::fill(self, request, route, route.key(self.store.keyer())),
+            Some(_) => Walk::pass(self, request, &route),
+            None => Walk::fill(self, request, &route, route.key(self.store.keyer())),
         };
-        let walk = match walk {
+        let mut walk = match walk {
             Ok(walk) => walk,
             Err(failure) => return Served::Now(finish.answer(self.failed(request, failure))),
         };
+        walk.mark = mark;
         let guard = Arc::clone(guard);
         Served::Later(Box::pin(async move {
-            let verified = verification.run().await;
-            if let (Ok(()), Some(own)) = (&verified, own) {
+            if let Some(verification) = verification
+                && let Err(denied) = verification.run().await
+            {
+                return finish.answer(told(&guard, denied, walk.failed(denied.into())));
+            }
+            if let Some(own) = own {
                 return finish.dressed(own);
             }
-            let answer = match (verified, offered, bypass) {
-                (Err(denied), ..) => told(&guard, denied, walk.failed(denied.into())),
-                (Ok(()), Some(offered), _) => upgrade::upgrade(walk, offered).await,
-                (Ok(()), None, Some(reason)) => pass::pass(walk, reason.as_str()).await,
-                (Ok(()), None, None) => {
+            if inspects_first && let Err(failure) = walk.inspect().await {
+                return finish.answer(walk.failed(failure));
+            }
+            walk.mirror_request();
+            let answer = match (offered, bypass) {
+                (Some(offered), _) => upgrade::upgrade(walk, offered).await,
+                (None, Some(reason)) => pass::pass(walk, reason.as_str()).await,
+                (None, None) => {
                     let looked = walk.look_up();
                     walk_on(walk, looked, Tier::Memory).await
                 }
             };
-            finish.answer(answer)
+            finish.marked(answer, marking)
         }))
     }
 }
@@ -128,7 +147,12 @@ fn told(guard: &Guard, denied: Denied, mut page: Response) -> Response {
 }
 
 /// What each rule of `guard` would say to a request that is only imagined, and the first that refuses it.
-pub(super) fn explain(guard: &Guard, client: Option<IpAddr>, asking: &Asking<'_>) -> (Value, Option<Denied>) {
+pub(super) fn explain(
+    guard: &Guard,
+    client: Option<IpAddr>,
+    asking: &Asking<'_>,
+    subject: &Subject,
+) -> (Value, Option<Denied>) {
     let mut first = None;
     let told = guard.explain(asking, client).into_iter().map(|(rule, said)| {
         let word = match said {
@@ -136,6 +160,7 @@ pub(super) fn explain(guard: &Guard, client: Option<IpAddr>, asking: &Asking<'_>
             None if matches!(rule, "rates" | "concurrency") => "counts requests",
             None => "depends on the client",
             Some(Ok(())) => "admits",
+            Some(Err(denied)) if rule == "inspect" && !guard.refuses_attacks() => denied.as_tried(),
             Some(Err(denied)) => {
                 first.get_or_insert(denied);
                 denied.as_str()
@@ -143,6 +168,14 @@ pub(super) fn explain(guard: &Guard, client: Option<IpAddr>, asking: &Asking<'_>
         };
         (rule.to_owned(), json!(word))
     });
-    let told = told.collect::<Map<_, _>>();
+    let mut told = told.collect::<Map<_, _>>();
+    if let Some(said) = guard.explain_rules(subject) {
+        let found = said.err();
+        if let Some(finding) = found.as_ref().filter(|_| guard.refuses_attacks()) {
+            first.get_or_insert(finding.denied);
+        }
+        let word = found.as_ref().map_or("admits", |finding| &finding.told);
+        told.insert("modsecurity".to_owned(), json!(word));
+    }
     (Value::Object(told), first)
 }

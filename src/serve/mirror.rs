@@ -104,6 +104,18 @@ impl Edge {
 }
 
 impl Walk {
+    /// The same of one that had to wait for its route's rules.
+    pub(super) fn mirror_request(&self) {
+        if let Some(mirror) = self.policy.mirror.as_ref().filter(|mirror| mirror.of == MirrorOf::Requests)
+            && self.has_no_body()
+            && is_safe(&self.method)
+            && let Some(place) = self.edge.mirrors.place(mirror)
+        {
+            let fields = self.dressed_for_origin(Sent::with_conditions(Arc::clone(&self.forward)));
+            self.send_copy(mirror, fields, place);
+        }
+    }
+
     /// Copies a request that is about to be sent to an origin, where its turn has come; `fields` are as the origin gets them.
     pub(super) fn mirror_miss(&self, fields: &Sent) {
         if let Some(mirror) = self.policy.mirror.as_ref().filter(|mirror| mirror.of == MirrorOf::Misses)

@@ -26,6 +26,7 @@ mod explain;
 mod fetch;
 mod finish;
 mod guarded;
+mod inspected;
 mod kept;
 mod leading;
 mod led;
@@ -175,18 +176,22 @@ impl Edge {
                 }
             }
             match self.ask(guard, request, &route) {
-                Ok(Admission { after, held }) => {
+                Ok(Admission { after, inspects_first, held }) => {
                     if let Some(held) = held {
                         request.held.get_or_init(|| held);
                     }
-                    if let Some(verification) = after {
+                    if after.is_some() || inspects_first {
                         let finish = self.finish(&mut route, request);
                         let own = self.own_answer(&route, request, &finish);
                         let route = route.detached(&request.fields);
-                        return self.serve_verified(request, &route, (guard, verification), (finish, own));
+                        let later = (after, inspects_first);
+                        return self.serve_guarded(request, route, guard, later, (finish, own));
                     }
                 }
-                Err(refusal) => {
+                Err(mut refusal) => {
+                    if let Some(held) = refusal.held.take() {
+                        request.held.get_or_init(|| held);
+                    }
                     let denied = self.denied(request, guard, &refusal);
                     return Served::Now(self.finish(&mut route, request).answer(denied));
                 }

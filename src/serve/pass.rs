@@ -31,7 +31,7 @@ use crate::respond::{self, Occasion};
 
 /// Asks the origin and streams its answer.
 pub(super) async fn pass(mut walk: Walk, reason: &'static str) -> Response {
-    if walk.crawler.is_some()
+    if (walk.crawler.is_some() || walk.is_uninspected())
         && let Err(failure) = Box::pin(walk.wait_to_fetch()).await
     {
         return walk.failed(failure);

@@ -107,11 +107,15 @@ impl Refreshes {
 /// Fetches what a stale hit asks to be fetched: at once, or, where a soft purge made it stale, when its turn comes.
 pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
     // A crawler waits for its turn with what it causes to be fetched; where it need not be fetched now, it does not.
-    if walk.crawler.is_some() && (is_purged || !walk.may_fetch()) {
+    if walk.crawler.is_some() && (is_purged || walk.is_uninspected() || !walk.may_fetch()) {
         return;
     }
     if !is_purged {
-        tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
+        if walk.is_uninspected() {
+            tokio::spawn(inspected(walk, fill));
+        } else {
+            tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
+        }
         return;
     }
     // The permit goes back: whoever must have it sooner may fetch it.
@@ -122,7 +126,11 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
             while let Some(next) = edge.refreshes.next(edge.clock.now()) {
                 match next {
                     Err(wait) => edge.clock.sleep(wait).await,
-                    Ok(walk) => {
+                    Ok(mut walk) => {
+                        // Who asked for it is refused, if so: the next one who does lets it wait again.
+                        if walk.inspect().await.is_err() {
+                            continue;
+                        }
                         // By now somebody else may have fetched it.
                         if let Lookup::Stale(_, Some(fill)) = walk.look_up() {
                             tokio::spawn(leading::alone(Box::pin(fetch::lead(walk, fill))));
@@ -131,6 +139,13 @@ pub(super) fn begin(mut walk: Walk, fill: Fill, is_purged: bool) {
                 }
             }
         });
+    }
+}
+
+/// Fetches, unless what asks for it is an attack: then the permit goes to the next. Meanwhile everybody is served the stale one.
+async fn inspected(mut walk: Walk, fill: Fill) {
+    if walk.inspect().await.is_ok() {
+        leading::alone(Box::pin(fetch::lead(walk, fill))).await;
     }
 }
 

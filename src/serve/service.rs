@@ -35,6 +35,7 @@ use crate::places::PlacesUsage;
 use crate::respond::failure::{self, Failure};
 use crate::respond::headers::CacheStatus;
 use crate::respond::response::{Body, CacheOutcome, Lines, Outcome, Response};
+use crate::route::access::Inspections;
 use crate::shutdown::Phase;
 
 /// One worker's service. Belongs to its thread.
@@ -257,6 +258,7 @@ impl Node for Edge {
             places: self.places.as_ref().map(|places| places.usage(self.clock.wall())),
             listeners: self.listeners.get().cloned().unwrap_or_default(),
             sizing: self.store.sizing().advice(),
+            inspections: self.routes.inspections().figures(),
             purges: gauges::Purges {
                 sequence: usage.purge_sequence,
                 refetches: usage.purge_refetches,
@@ -296,6 +298,7 @@ impl Node for Edge {
                         usage.arriving_bytes,
                     ),
                 ])
+                .chain(inspection_figures(self.routes.inspections()))
                 .chain(self.mirrors.figures())
                 .chain(self.crawlers.iter().flat_map(|crawlers| crawlers.figures()))
                 .chain(encoding_figures(self.encoders.figures()))
@@ -339,6 +342,23 @@ fn joined<'v>(values: impl Iterator<Item = &'v [u8]>) -> Option<String> {
     let values: Option<Vec<&str>> =
         values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii())).collect();
     values.filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}
+
+/// What is told about requests that are looked into, beside what was found.
+fn inspection_figures(inspections: &Inspections) -> [gauges::Other; 2] {
+    let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
+    [
+        gauge(
+            "tidegate_inspection_waiting",
+            "Requests that wait for a thread to be looked into on.",
+            inspections.waiting(),
+        ),
+        gauge(
+            "tidegate_inspection_held_bytes",
+            "Bytes of request bodies that are held to be looked into.",
+            inspections.held_bytes(),
+        ),
+    ]
 }
 
 /// What is told about encoding.

@@ -42,6 +42,15 @@ use crate::respond::{self, Occasion, Refill};
 /// The answer from a stored response whose body lies on disk. `why` the origin was asked, if it was.
 pub(super) async fn answer(walk: &Walk, hit: Hit, cache: CacheOutcome, why: Option<Why>) -> Response {
     let Hit { stored, stale } = hit;
+    // What is missing is asked of an origin, by who wants it and for all who do.
+    let mut looked_into = None;
+    if walk.is_uninspected() && stored.large().is_some_and(|large| large.holding().missing > 0) {
+        let asker = looked_into.insert(walk.clone());
+        if let Err(failure) = asker.inspect().await {
+            return walk.failed(failure);
+        }
+    }
+    let walk = looked_into.as_ref().unwrap_or(walk);
     let control = RequestControl::of(&walk.fields, &walk.policy.rules);
     let asks = Asks::new(walk, control.only_if_cached);
     let refill: Arc<dyn Refill> = Arc::clone(&asks) as Arc<dyn Refill>;
@@ -147,7 +156,11 @@ impl Refill for Asks {
 }
 
 /// Asks the origin for a slice, and ends it on every path.
-async fn lead(walk: Walk, slice: Slice) {
+async fn lead(mut walk: Walk, slice: Slice) {
+    // Of what was here a moment ago.
+    if let Err(failure) = walk.inspect().await {
+        return slice.fail(told(failure));
+    }
     let answer = match walk.ask(fields_for(&walk, &slice)).await {
         Ok(answer) => answer,
         Err(error) => return slice.fail(told(Failure::from(error.cause))),

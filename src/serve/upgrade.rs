@@ -37,7 +37,10 @@ pub(super) fn offered(fields: &Fields, allowed: &[Box<str>]) -> Option<Box<[u8]>
 }
 
 /// Asks the origin to go over to one of the protocols in `offered`.
-pub(super) async fn upgrade(walk: Walk, offered: Box<[u8]>) -> Response {
+pub(super) async fn upgrade(mut walk: Walk, offered: Box<[u8]>) -> Response {
+    if let Err(failure) = walk.inspect().await {
+        return walk.failed(failure);
+    }
     let mut answer = match walk.ask_origin(Sent::upgrading(Arc::clone(&walk.forward), offered)).await {
         Ok(answer) => answer,
         Err(error) => return walk.failed(Failure::from(error.cause)),

@@ -15,14 +15,16 @@ use cache_store::rules::policy::ShortPart;
 use cache_store::rules::{Accepted, Purged, RequestControl, RequestHead, Target};
 use cache_store::timestamp::Timestamp;
 use http::Method;
+use http_body::Body as _;
 use parking_lot::Mutex;
 
 use super::crawl::{Class, Place};
+use super::inspected::Inspection;
 use super::{Edge, reads};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{Client, InterimSink, Request, RequestBody, Scheme};
+use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBody, Scheme};
 use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
@@ -84,6 +86,9 @@ pub(super) struct Way {
     pub(super) restarted: bool,
     /// The body, until it is taken, if there is one.
     body: Option<Arc<Mutex<RequestBody>>>,
+    /// What is to be looked into before an origin is asked, until it is.
+    pub(super) inspection: Option<Inspection>,
+    pub(super) protocol: Protocol,
 }
 
 impl Deref for Walk {
@@ -153,7 +158,10 @@ impl Walk {
             Some(_) => Conditions::Client,
             None => Conditions::Own { etag: None, last_modified: None, range: None },
         };
-        Self::new(edge, request, route, route.key(edge.store.keyer()), conditions, (RequestBody::Empty, None))
+        let key = route.key(edge.store.keyer());
+        let mut walk = Self::new(edge, request, route, key, conditions, (RequestBody::Empty, None))?;
+        walk.inspection = None;
+        Ok(walk)
     }
 
     fn new(
@@ -254,6 +262,8 @@ impl Walk {
             host_len,
             by_ending: route.by_ending,
             restarted: false,
+            inspection: Inspection::of(route, request, &body),
+            protocol: request.protocol,
             body: (!body.is_empty()).then(|| Arc::new(Mutex::new(body))),
         })))
     }
@@ -414,7 +424,7 @@ impl Walk {
     fn asked(&self, fields: Sent) -> Answering<'_> {
         let fields = self.dressed_for_origin(fields);
         self.mirror_miss(&fields);
-        let body = self.body.as_ref().map(|body| std::mem::take(&mut *body.lock())).unwrap_or_default();
+        let body = self.take_body();
         match self.itinerary() {
             Some(itinerary) if itinerary.others.is_empty() || !body.is_empty() => {
                 self.edge.origins.ask(self.asking(itinerary.first, fields, body))
@@ -492,6 +502,24 @@ impl Walk {
     /// Whether it has no body, or none any more.
     pub(super) fn has_no_body(&self) -> bool {
         self.body.as_ref().is_none_or(|body| body.lock().is_empty())
+    }
+
+    /// How long its body is, bytes, if that is known.
+    pub(super) fn body_length(&self) -> Option<usize> {
+        let length = self.body.as_ref()?.lock().size_hint().exact()?;
+        usize::try_from(length).ok()
+    }
+
+    /// Takes its body.
+    pub(super) fn take_body(&self) -> RequestBody {
+        self.body.as_ref().map(|body| std::mem::take(&mut *body.lock())).unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub(super) fn put_body(&self, body: RequestBody) {
+        if let Some(place) = &self.body {
+            *place.lock() = body;
+        }
     }
 
     /// The fields as the route's origins get them.

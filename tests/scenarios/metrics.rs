@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use tidegate::config::access::Access;
+use tidegate::config::inspect::{Inspect, InspectMode};
 use tidegate::config::{DiskAdmission, DiskCache, Geo, GeoLayout, GeoPaths};
 
 use crate::stage::directory::Directory;
@@ -93,7 +96,10 @@ async fn busy(directory: &Directory) -> String {
         bytes: 256 << 20,
         admission: DiskAdmission::default(),
     };
+    let inspect = Inspect::by_libinjection(InspectMode::Detect);
+    let access = Access { inspect: Some(Arc::new(inspect)), ..Access::default() };
     let stage = Stage::build()
+        .policy(move |site| site.access = Some(Arc::new(access)))
         .config(move |config, _| {
             config.cache.disk = Some(disk);
             config.geo = Some(Geo { database, layout: GeoLayout::Auto, paths: GeoPaths::default() });
@@ -106,6 +112,7 @@ async fn busy(directory: &Directory) -> String {
     stage.until(|count| count.stored == 1).await;
     stage.client().get("/x").await.expect(200, "x");
     stage.client().get("/gone").await.expect_status(404);
+    stage.client().get("/gone?page=2").await.expect_status(404);
     let purged = stage.operator().post("/v1/purge", r#"{"tags":["a"],"soft":true}"#).await;
     assert!(purged.status < 300, "{purged:?}");
     stage.operator().get("/metrics").await.text()

@@ -10,8 +10,9 @@ use super::super::access::{Access, Addresses, Basic, Countries, Referers, Signed
 use super::super::file::{Item, Section};
 use super::super::limits::{ACCESS_KEYS_MAX, ACCESS_REALM_BYTES_MAX};
 use super::super::mistake::Complaint;
-use super::super::{HostPattern, Network, RoutePolicy, value};
+use super::super::{HostPattern, ModSecurity, Network, RoutePolicy, value};
 use super::counts::{self, Counted};
+use super::inspect::inspect;
 use super::policy::Changes;
 use super::{Listed, NETWORKS_EXAMPLE, Places, Surroundings, file};
 use crate::route::access::signed;
@@ -22,6 +23,8 @@ pub(super) struct Ground<'a> {
     pub(super) around: &'a Surroundings,
     /// Whether there is a `[geo]`.
     pub(super) has_geo: bool,
+    /// `[modsecurity]`, if there is one.
+    pub(super) modsecurity: Option<&'a Arc<ModSecurity>>,
     /// What has been named so far.
     pub(super) counted: Counted,
 }
@@ -51,17 +54,15 @@ pub(super) fn access(section: &Section<'_>, place: &str, ground: &Ground<'_>) ->
     part(&mut changes, written, |access, part| access.signed = part);
     let written = section.item("basic").and_then(|item| basic(&item, ground.around));
     part(&mut changes, written, |access, part| access.basic = part);
-    section.not_yet(
-        "inspect",
-        "remove it; queries and bodies are not looked into by this version: put a web application firewall behind the cache",
-    );
+    let written = section.item("inspect").and_then(|item| inspect(&item, ground));
+    part(&mut changes, written, |access, part| access.inspect = part);
     section.close();
     changes
 }
 
 /// A part that is written, or "off".
 #[allow(clippy::option_option)] // not written or wrong, off, or a rule
-type Written<T> = Option<Option<Arc<T>>>;
+pub(super) type Written<T> = Option<Option<Arc<T>>>;
 
 fn part<T: 'static>(changes: &mut Changes, written: Written<T>, put: fn(&mut Access, Option<Arc<T>>)) {
     changes.note(written, move |policy: &mut RoutePolicy, part| {

@@ -16,6 +16,7 @@ mod crawlers;
 mod encode;
 mod geo;
 mod headers;
+mod inspect;
 mod limits;
 mod listener;
 mod log;
@@ -38,6 +39,7 @@ use toml::de::DeTable;
 
 pub(super) use geo::LAYOUTS;
 pub(crate) use headers::{Side, refused_field};
+pub(super) use inspect::{MODES, OVER};
 pub(super) use mirror::OF as MIRROR_OF;
 pub(super) use policy::VARY_BY;
 pub(super) use policy::{DIRECTIVES, SET_COOKIE, SHORT_PART};
@@ -48,8 +50,8 @@ use super::file::{Found, Item, Section};
 use super::limits::WORKERS_MAX;
 use super::mistake::{Complaint, Mistake, Mistakes};
 use super::{
-    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Geo, Log, MemoryAdmission, Purge, Tier,
-    Trace, value,
+    Admin, AdminAddress, Cache, Config, DiskAdmission, DiskCache, Geo, Log, MemoryAdmission, ModSecurity,
+    Purge, Tier, Trace, value,
 };
 use crate::places;
 
@@ -83,6 +85,8 @@ pub struct Surroundings {
     pub no_list: fn(&Path, Listed) -> Option<String>,
     /// Why a geo database that the settings name cannot be used, if it cannot.
     pub no_database: fn(&Geo) -> Option<String>,
+    /// Why `ModSecurity` cannot be used by these settings, if it cannot.
+    pub no_modsecurity: fn(&ModSecurity) -> Option<String>,
 }
 
 impl Surroundings {
@@ -105,6 +109,7 @@ impl Surroundings {
             page: answers::bytes_of,
             no_list: crate::route::access::mistake_in,
             no_database: |geo| places::Places::open(geo).err().map(|error| places::told(&error)),
+            no_modsecurity: crate::route::access::no_modsecurity,
         }
     }
 
@@ -154,7 +159,8 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         .section("cache")
         .map_or_else(|| (Cache::default(), policy::Changes::default()), |section| cache(section, around));
     let pools = pool::pools(&root, around);
-    let sites = site::sites(&root, &pools, &defaults, around);
+    let modsecurity = root.section("modsecurity").map(|section| inspect::modsecurity(section, around));
+    let sites = site::sites(&root, &pools, &defaults, (around, modsecurity.as_ref()));
     let purge = root.section("purge").map_or_else(Purge::default, |section| purge::purge(section, around));
     let log = root.section("log").map_or_else(Log::default, |section| log::log(section, around));
     let log = Log { trace: root.section("trace").map_or_else(Trace::default, log::trace), ..log };
@@ -171,6 +177,7 @@ fn walk(root: Section<'_>, around: &Surroundings) -> Config {
         cache,
         geo,
         crawlers,
+        modsecurity,
         pools: pools.by_name,
         sites,
         purge,

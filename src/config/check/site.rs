@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::file::{Item, Section};
 use super::super::mistake::Complaint;
-use super::super::{HostPattern, PathPattern, Preset, Route, Site, Steer, value};
+use super::super::{HostPattern, ModSecurity, PathPattern, Preset, Route, Site, Steer, value};
 use super::access::{self, Ground};
 use super::answers::redirects;
 use super::conditions::conditions;
@@ -20,10 +20,11 @@ pub(super) fn sites(
     root: &Section<'_>,
     pools: &Pools,
     defaults: &Changes,
-    around: &Surroundings,
+    (around, modsecurity): (&Surroundings, Option<&Arc<ModSecurity>>),
 ) -> Vec<Site> {
     // Asked for by `geo.rs`, and told of there.
-    let ground = Ground { around, has_geo: root.item("geo").is_some(), counted: Counted::default() };
+    let has_geo = root.item("geo").is_some();
+    let ground = Ground { around, has_geo, modsecurity, counted: Counted::default() };
     let sections = tables(root, "site", "site");
     if sections.is_empty() {
         root.tell(Complaint::new(

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use super::super::access::{Access, Basic, Concurrency, Countries, Rate, RateBy, Signed, SignedQuery};
-use super::{Page, quoted, size, strings, time};
+use super::super::check::{MODES, OVER};
+use super::super::inspect::{Inspect, ModSecurity};
+use super::{Page, named, quoted, size, strings, time};
 
 impl Page {
     pub(super) fn access(&mut self, access: Option<&Access>) {
         let Some(access) = access else { return self.line("access", &quoted("off")) };
-        let Access { addresses, rates, concurrency, countries, referers, signed, basic } = access;
+        let Access { addresses, rates, concurrency, countries, referers, signed, basic, inspect } = access;
         let mut parts = Vec::new();
         let addresses = addresses.as_deref().cloned().unwrap_or_default();
         parts.push(format!("allow = {}", strings(addresses.allow.iter())));
@@ -65,7 +67,17 @@ impl Page {
                 format!("basic = {{ users = {users}, realm = {realm}, forward = {forward} }}")
             }
         });
+        parts.push(inspect.as_deref().map_or_else(|| format!("inspect = {}", quoted("off")), self::inspect));
         self.line("access", &format!("{{ {} }}", parts.join(", ")));
+    }
+
+    pub(super) fn modsecurity(&mut self, settings: &ModSecurity) {
+        let ModSecurity { rules, library, concurrency, queue_max } = settings;
+        self.table("[modsecurity]");
+        self.line("rules", &strings(rules.iter().map(|file| file.display())));
+        self.line("library", &quoted(library));
+        self.line("concurrency", &concurrency.to_string());
+        self.line("queue_max", &queue_max.to_string());
     }
 }
 
@@ -81,4 +93,12 @@ fn rate(rate: &Rate) -> String {
         "{{ requests = {requests}, per = {per}, burst = {burst}, by = {by}, name = {name}, dry_run = {dry_run}, fields = {fields}, \
          memory = {memory} }}"
     )
+}
+
+fn inspect(inspect: &Inspect) -> String {
+    let Inspect { mode, engines, body_bytes_max, over } = inspect;
+    let engines = [(engines.libinjection, "libinjection"), (engines.modsecurity.is_some(), "modsecurity")];
+    let engines = strings(engines.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name));
+    let (mode, over, body) = (named(&MODES, mode), named(&OVER, over), size(*body_bytes_max));
+    format!("inspect = {{ mode = {mode}, engines = {engines}, body_max = {body}, over = {over} }}")
 }

@@ -47,6 +47,9 @@ pub fn effective(config: &Config) -> String {
     if let Some(crawlers) = &config.crawlers {
         out.crawlers(crawlers);
     }
+    if let Some(modsecurity) = &config.modsecurity {
+        out.modsecurity(modsecurity);
+    }
     out.limits(config);
     out.log(&config.log);
     out.trace(&config.log.trace);

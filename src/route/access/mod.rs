@@ -1,10 +1,12 @@
 //! Who gets an answer of a route at all: asked by `serve` once the route is known, before anything is looked up.
 //!
 //! ```text
-//! route ─► addresses ─► countries ─► rates ─► concurrency ─► referers ─► signature ─► basic ─┬─► look-up
-//!              │             │          │           │            │           │           │   └─► Verification ─► look-up, or Denied
-//!              └─────────────┴──────────┴───────────┴────────────┴───────────┴───────────┴──────► Denied: a page that says why
+//! route ─► addresses ─► countries ─► rates ─► concurrency ─► referers ─► signature ─► inspection ─► basic ─┬─► look-up
+//!              │             │          │           │            │           │            │           │   └─► Verification ─► look-up, or Denied
+//!              └─────────────┴──────────┴───────────┴────────────┴───────────┴────────────┴───────────┴──────► Denied: a page that says why
 //! ```
+//!
+//! What of an inspection takes longer is left to `serve`, before anything is looked up or before an origin is asked (`inspect/`).
 //!
 //! A [`Guard`] is a route's rules, compiled when the node starts; routes that rule the same share one. What a client is refused
 //! by, it is refused whatever lies in the cache: a hit, a stale answer, a part, a `304`, a fetch that is under way.
@@ -21,6 +23,8 @@ mod basic;
 mod clients;
 mod concurrency;
 mod countries;
+mod denied;
+pub(crate) mod inspect;
 mod rate;
 pub(super) mod readings;
 mod referers;
@@ -30,24 +34,27 @@ mod users;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use geo::Code;
-use http::StatusCode;
 use parking_lot::Mutex;
 
 pub use addresses::AddressTable;
 pub use basic::Verification;
 pub use concurrency::Permit;
+pub use denied::Denied;
+pub use inspect::{Attack, Finding, Inspected, Inspections, Inspector, Noted, Subject};
 
+use crate::config::ModSecurity;
 use crate::config::access::{Access, Basic, Concurrency, Rate};
 use crate::config::check::Listed;
 use crate::listener::fields::Fields;
-use crate::respond::failure::Failure;
 use crate::respond::headers::line;
 use basic::{BasicRule, Shown};
 use concurrency::{Entered, UnderWay};
 use countries::CountryRule;
+use inspect::modsecurity::{Engine, LoadError};
+use inspect::query_of;
 use rate::Limiter;
 use referers::RefererRule;
 use signed::SignedRule;
@@ -62,6 +69,7 @@ pub struct Guard {
     referers: Option<RefererRule>,
     signed: Option<SignedRule>,
     basic: Option<Arc<BasicRule>>,
+    inspector: Option<Arc<Inspector>>,
 }
 
 /// What is asked about.
@@ -88,6 +96,8 @@ pub struct Asking<'r> {
 pub struct Admission {
     /// What must be found out first.
     pub after: Option<Verification>,
+    /// Whether it is to be looked into before anything is looked up; see [`Inspector::rest`].
+    pub inspects_first: bool,
     /// What stays with it until its end.
     pub held: Option<Box<Held>>,
 }
@@ -100,10 +110,27 @@ pub struct Held {
     /// Field lines of its answer.
     pub lines: Vec<u8>,
     /// What would have refused it, were that rule not only tried.
-    pub would: Option<Denied>,
+    would: Option<Denied>,
+    /// What was found in it, once it is looked into.
+    noted: OnceLock<Arc<Noted>>,
 }
 
 impl Held {
+    /// What would have refused it, were that rule not only tried, or what is found not only told of.
+    pub fn would(&self) -> Option<Denied> {
+        self.would.or_else(|| self.noted.get()?.would())
+    }
+
+    /// Where what is found in it is noted.
+    pub(crate) fn noted(&self) -> &Arc<Noted> {
+        self.noted.get_or_init(Arc::default)
+    }
+
+    /// What was found in it, for the log.
+    pub fn found(&self) -> Option<&str> {
+        self.noted.get()?.told()
+    }
+
     /// It is no longer under way.
     pub fn release(&self) {
         drop(self.permit.lock().take());
@@ -117,42 +144,14 @@ pub struct Refusal {
     pub denied: Denied,
     /// Field lines of its page.
     pub lines: Vec<u8>,
+    /// What it carries to its end, if anything.
+    pub held: Option<Box<Held>>,
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        Self { denied, lines: Vec::new() }
+        Self { denied, lines: Vec::new(), held: None }
     }
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Denied {
-    /// The client's address.
-    Address,
-    /// The country that it is in.
-    Country,
-    /// It asks too often.
-    Rate {
-        /// Seconds until it may again.
-        retry_after: u32,
-    },
-    /// Too many of its requests are under way.
-    Concurrency,
-    /// The page that it comes from.
-    Referer,
-    /// The URL is not signed.
-    SignatureMissing,
-    /// It is signed by somebody else, or changed since.
-    SignatureWrong,
-    /// It was good once.
-    SignatureExpired,
-    /// It names nobody.
-    CredentialsMissing,
-    /// Whom it names is not there, or the password is another.
-    CredentialsWrong,
-    /// Too many passwords wait to be verified.
-    CredentialsBusy,
 }
 
 /// Why the rules cannot be kept.
@@ -179,6 +178,9 @@ pub enum SetupError {
     /// The system has no random bytes.
     #[error("the system gives no random bytes")]
     Randomness,
+    /// `ModSecurity`.
+    #[error("ModSecurity cannot be used")]
+    ModSecurity(#[from] LoadError),
 }
 
 /// Builds guards, and gives the same to whoever rules the same.
@@ -196,12 +198,16 @@ pub(super) struct Made {
     basic: Vec<(Arc<Basic>, Arc<BasicRule>)>,
     rates: Vec<(Arc<Rate>, Arc<Limiter>)>,
     under_way: Vec<(Arc<Concurrency>, Arc<UnderWay>)>,
+    /// Of these settings alone: rules are read again at each reload.
+    engines: Vec<(Arc<ModSecurity>, Arc<Engine>)>,
+    inspections: Arc<Inspections>,
 }
 
 impl Guards {
     /// Guards that go on with what was made for the settings before.
     pub(super) fn after(before: Made) -> Self {
-        Self { before, ..Self::default() }
+        let made = Made { inspections: Arc::clone(&before.inspections), ..Made::default() };
+        Self { made, before, ..Self::default() }
     }
 
     /// What was made for them.
@@ -237,6 +243,21 @@ impl Made {
         })
     }
 
+    /// An engine and its rules.
+    fn modsecurity(&mut self, settings: &Arc<ModSecurity>) -> Result<Arc<Engine>, SetupError> {
+        let inspections = Arc::clone(&self.inspections);
+        shared(&mut self.engines, settings, |settings| {
+            let engine = inspections.load(settings)?;
+            tracing::info!(rules = engine.count(), library = settings.library, "ModSecurity is loaded");
+            Ok(Arc::new(engine))
+        })
+    }
+
+    /// What all that is looked into has in common.
+    pub(super) fn inspections(&self) -> &Arc<Inspections> {
+        &self.inspections
+    }
+
     /// Who has how much under way, in the same way.
     fn under_way(&mut self, rule: &Arc<Concurrency>, before: &Self) -> Result<Arc<UnderWay>, SetupError> {
         shared(&mut self.under_way, rule, |rule| {
@@ -267,7 +288,7 @@ fn known<R: PartialEq, T>(made: &[(Arc<R>, Arc<T>)], rule: &Arc<R>) -> Option<Ar
 
 impl Guard {
     fn new(access: &Access, made: &mut Made, before: &Made) -> Result<Arc<Self>, SetupError> {
-        let Access { addresses, countries, rates, concurrency, referers, signed, basic } = access;
+        let Access { addresses, countries, rates, concurrency, referers, signed, basic, inspect } = access;
         let rates = rates.iter().flat_map(|rates| rates.iter());
         let rates = rates.map(|rule| made.rate(rule, before)).collect::<Result<_, _>>()?;
         let under_way = concurrency.as_ref().map(|rule| made.under_way(rule, before)).transpose()?;
@@ -279,6 +300,7 @@ impl Guard {
             referers: referers.as_deref().map(RefererRule::of),
             signed: signed.as_deref().map(SignedRule::of).transpose()?,
             basic: basic.as_ref().map(|basic| made.basic(basic, before)).transpose()?,
+            inspector: inspect.as_ref().map(|rule| Inspector::of(rule, made)).transpose()?,
         }))
     }
 
@@ -301,6 +323,11 @@ impl Guard {
         if let Some(rule) = &self.signed {
             rule.ask(asking.authority, asking.target, asking.wall_secs)?;
         }
+        if let Some(inspector) = &self.inspector
+            && let Some(query) = query_of(asking.target)
+        {
+            self.ask_inspector(inspector, query, &mut admission)?;
+        }
         match self.basic.as_ref().map(|rule| rule.look(asking.fields)) {
             None | Some(Shown::Known(Ok(()))) => {}
             Some(Shown::Known(Err(denied))) => return Err(denied.into()),
@@ -309,12 +336,42 @@ impl Guard {
         Ok(admission)
     }
 
+    fn ask_inspector(
+        &self,
+        inspector: &Inspector,
+        query: &[u8],
+        admission: &mut Admission,
+    ) -> Result<(), Refusal> {
+        admission.inspects_first = inspector.asks_first(Some(query));
+        let (finding, is_refused) = match inspector.query(query, self.own_parameters()) {
+            Ok(None) => return Ok(()),
+            Ok(Some(finding)) => (finding, false),
+            Err(finding) => (finding, true),
+        };
+        let denied = finding.denied;
+        let held = admission.held.get_or_insert_default();
+        held.noted().note(finding, is_refused);
+        if !is_refused {
+            return Ok(());
+        }
+        // No longer under way, and its lines go with the page.
+        held.release();
+        let lines = std::mem::take(&mut held.lines);
+        Err(Refusal { denied, lines, held: admission.held.take() })
+    }
+
+    /// What looks into its requests.
+    #[inline]
+    pub fn inspector(&self) -> Option<&Arc<Inspector>> {
+        self.inspector.as_ref()
+    }
+
     fn ask_counts(&self, asking: &Asking<'_>) -> Result<Option<Box<Held>>, Refusal> {
         let mut held = Held::default();
         for limiter in &self.rates {
             match limiter.ask(asking, &mut held.lines) {
                 Err(denied) if limiter.is_dry() => held.would = Some(denied),
-                Err(denied) => return Err(Refusal { denied, lines: held.lines }),
+                Err(denied) => return Err(Refusal { denied, lines: held.lines, held: None }),
                 Ok(()) => {}
             }
         }
@@ -416,7 +473,22 @@ impl Guard {
                 },
             ));
         }
+        if let Some(inspector) = &self.inspector {
+            let query = query_of(asking.target).unwrap_or_default();
+            let found = inspector.imagined(query, self.own_parameters());
+            told.push(("inspect", Some(found.map_or(Ok(()), |finding| Err(finding.denied)))));
+        }
         told
+    }
+
+    /// Whether what is found in a request is refused; where nothing is looked into, it does not matter.
+    pub fn refuses_attacks(&self) -> bool {
+        self.inspector.as_ref().is_some_and(|inspector| inspector.blocks())
+    }
+
+    /// What `ModSecurity` would say, if it is asked. Blocks for about a millisecond.
+    pub fn explain_rules(&self, subject: &Subject) -> Option<Result<(), Finding>> {
+        self.inspector.as_ref()?.imagined_by_rules(subject)
     }
 }
 
@@ -433,54 +505,9 @@ pub fn mistake_in(path: &Path, what: Listed) -> Option<String> {
     read.err().map(|error| error.to_string())
 }
 
-impl Denied {
-    /// The same of a rule that is only tried.
-    pub const fn as_tried(self) -> &'static str {
-        match self {
-            Self::Rate { .. } => "rate-limited-dry-run",
-            _ => "concurrency-limited-dry-run",
-        }
-    }
-
-    /// A stable word for `Cache-Status`, log and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Address => "address-denied",
-            Self::Country => "country-denied",
-            Self::Rate { .. } => "rate-limited",
-            Self::Concurrency => "concurrency-limited",
-            Self::Referer => "referer-denied",
-            Self::SignatureMissing => "signature-missing",
-            Self::SignatureWrong => "signature-wrong",
-            Self::SignatureExpired => "signature-expired",
-            Self::CredentialsMissing => "credentials-missing",
-            Self::CredentialsWrong => "credentials-wrong",
-            Self::CredentialsBusy => "credentials-busy",
-        }
-    }
-}
-
-impl From<Denied> for Failure {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::SignatureExpired => Self::new(StatusCode::GONE, denied.as_str()),
-            Denied::Address
-            | Denied::Country
-            | Denied::Referer
-            | Denied::SignatureMissing
-            | Denied::SignatureWrong => Self::new(StatusCode::FORBIDDEN, denied.as_str()),
-            Denied::Rate { retry_after } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, denied.as_str()).retry_after(retry_after)
-            }
-            Denied::Concurrency => Self::new(StatusCode::TOO_MANY_REQUESTS, denied.as_str()).retry_after(1),
-            Denied::CredentialsMissing | Denied::CredentialsWrong => {
-                Self::new(StatusCode::UNAUTHORIZED, denied.as_str())
-            }
-            Denied::CredentialsBusy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, denied.as_str()).retry_after(1)
-            }
-        }
-    }
+/// Why `ModSecurity` cannot be used by these settings, if it cannot.
+pub fn no_modsecurity(settings: &ModSecurity) -> Option<String> {
+    Inspections::default().load(settings).err().map(|error| error.to_string())
 }
 
 /// What `tests/fuzz` asks of the parsers here.
@@ -509,6 +536,8 @@ pub(crate) mod fuzzed {
         let rule = referers::RefererRule::of(&Referers { hosts, none: false });
         rule.admits(&Fields::pack([(&b"referer"[..], value)].into_iter()), b"own.test")
     }
+
+    pub(crate) use super::inspect::fuzzed::{values, word};
 
     pub(crate) fn signature(target: &[u8]) -> &'static str {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"a key that nobody has");

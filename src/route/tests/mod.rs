@@ -94,6 +94,7 @@ fn checked(sites: &str) -> config::Config {
         no_list: |_, _| None,
         unfit: |_, _| None,
         no_database: |_| None,
+        no_modsecurity: |_| None,
     };
     let pools = ["main", "a", "b"].map(|name| format!("[pool.{name}]\norigins = \"http://{name}.test\"\n"));
     let text = format!("[[listener]]\naddress = \":80\"\n{}{sites}", pools.concat());

@@ -27,6 +27,7 @@ pub(crate) fn config(origins: &[SocketAddr], policy: RoutePolicy) -> Config {
         cache: Cache { memory_bytes: 64 << 20, object_bytes_max: 16 << 20, ..Cache::default() },
         geo: None,
         crawlers: None,
+        modsecurity: None,
         pools: BTreeMap::from([(Arc::clone(&pool.name), pool)]),
         sites: vec![Site {
             name: HOST.into(),

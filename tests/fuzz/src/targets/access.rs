@@ -1,7 +1,9 @@
 //! What access rules read of clients and of files: `route/access/`.
 
 use tidegate::config::value;
-use tidegate::fuzzing::{admits_page, credentials, listed_network, signature, users};
+use tidegate::fuzzing::{
+    admits_page, credentials, inspected, inspected_values, listed_network, signature, users,
+};
 
 use super::lines;
 use crate::reached;
@@ -58,6 +60,78 @@ pub fn access_files(data: &[u8]) {
         }
     }
 }
+
+/// A body's first line is its type. No value breaks the engine; what is told of JSON is what another reader finds in it; and no reading has more
+/// than the body has.
+pub fn inspected_bodies(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (kind, body) = data.split_at(end);
+    let body = body.get(1..).unwrap_or_default();
+    let kind = (!kind.is_empty()).then(|| kind.trim_ascii());
+    let (values, is_over) = inspected_values(kind, body);
+    for value in &values {
+        // An escape of six bytes is at most three.
+        assert!(value.len() <= body.len(), "{} of {} bytes", value.len(), body.len());
+        let said = inspected(value);
+        assert_ne!(said, "unreadable", "{}", value.escape_ascii());
+        reached((values.len().min(4), said));
+    }
+    reached((values.len().min(8), is_over));
+    let is_json = kind.is_some_and(|kind| kind == b"application/json");
+    if let Ok(read) = serde_json::from_slice::<serde_json::Value>(body)
+        && is_json
+        && !is_over
+    {
+        let mut strings = Vec::new();
+        strings_in(&read, &mut strings);
+        for text in strings {
+            assert!(values.contains(&text.into_bytes()), "a string of it is not looked into");
+        }
+        reached("json");
+    }
+}
+
+fn strings_in(read: &serde_json::Value, strings: &mut Vec<String>) {
+    match read {
+        serde_json::Value::String(text) => strings.push(text.clone()),
+        serde_json::Value::Array(all) => all.iter().for_each(|one| strings_in(one, strings)),
+        serde_json::Value::Object(all) => {
+            for (name, one) in all {
+                strings.push(name.clone());
+                strings_in(one, strings);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Words of such bodies.
+pub const BODY_WORDS: &[&str] = &[
+    "application/json\n",
+    "application/x-www-form-urlencoded\n",
+    "multipart/form-data; boundary=b\n",
+    "text/plain\n",
+    "--b\r\nContent-Disposition: form-data; name=\"q\"\r\n\r\n",
+    "\r\n--b--\r\n",
+    "\\u0027",
+    "\\ud83c\\udf0a",
+    "\":\"",
+    "%27",
+    "%25",
+    "1' OR '1'='1",
+    "/*!50000UNION*/ SELECT ",
+    "@@version",
+    "$tag$",
+    "0x1F",
+    "<script>",
+    "<!--[if",
+    " onerror=",
+    "javascript&colon;",
+    "&#x6a;",
+    "<![CDATA[",
+    "<?import",
+    "xmlns:",
+];
 
 /// Words of such requests.
 pub const WORDS: &[&str] = &[

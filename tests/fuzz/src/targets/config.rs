@@ -20,6 +20,7 @@ pub fn config_text(data: &[u8]) {
         unreadable: |path| path.to_string_lossy().contains("missing").then(|| "does not exist".to_owned()),
         page: |_| Ok(Vec::new()),
         no_database: |_| None,
+        no_modsecurity: |_| None,
     };
     match check("fuzz.toml", text, &around) {
         Err(mistakes) => {

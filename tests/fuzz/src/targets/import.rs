@@ -41,6 +41,7 @@ fn translated(dialect: Dialect, data: &[u8]) {
                 unreadable: |_| None,
                 page: |_| Ok(Vec::new()),
                 no_database: |_| None,
+                no_modsecurity: |_| None,
             };
             let mistakes = check("imported", &imported.settings, &around).err();
             let codes: Vec<_> = mistakes

@@ -73,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     target("stored_answer", respond::stored_answer, rules::WORDS, 30_000, 90),
     target("ranges_held", rules::ranges_held, rules::WORDS, 30_000, 12),
     target("access_requests", access::access_requests, access::WORDS, 30_000, 4),
+    target("inspected_bodies", access::inspected_bodies, access::BODY_WORDS, 60_000, 20),
     target("access_files", access::access_files, access::FILE_WORDS, 20_000, 4),
     target("proxied_client", proxied::proxied_client, proxied::WORDS, 30_000, 4),
     target("purge_call", admin::purge_call, admin::PURGE_WORDS, 30_000, 10),

@@ -114,6 +114,7 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
                 unreadable: |_| None,
                 page: |_| Ok(Vec::new()),
         no_database: |_| None,
+        no_modsecurity: |_| None,
             };
             let config = check("fuzz", &text, &around).unwrap_or_else(|mistakes| panic!("{mistakes}"));
             RouteTable::new(&config.sites).expect("no files to read")
