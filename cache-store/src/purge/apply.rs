@@ -140,7 +140,9 @@ impl Purges {
                 }
             }
         })?;
-        unsettled.into_iter().for_each(|(key, last)| tell(key, last));
+        for (key, last) in unsettled {
+            tell(key, last);
+        }
         purges.settled.store(settled, Ordering::Release);
         Ok((purges, is_whole && !is_new, is_new))
     }
