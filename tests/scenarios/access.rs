@@ -295,8 +295,11 @@ async fn a_reload_gives_nobody_more() {
     let gate = Gate::shut();
     stage.origin("a").on("/slow", [reply(200).cache_control("no-store").body("slow").head_after(&gate)]);
     stage.origin("a").answers("/x", |_| reply(200).cache_control("max-age=600").body("page"));
-    stage.client().get("/x").await.expect(200, "page");
-    let slow = stage.client().get("/slow");
+    // On one connection: the second is read once the first has given its place back.
+    let mut one = stage.client().connect().await;
+    one.write(&stage.client().bytes("GET", "/x", b"")).await;
+    one.answer("GET").await.expect(200, "page");
+    one.write(&stage.client().bytes("GET", "/slow", b"")).await;
     stage.until(|count| count.requests == 2).await;
     // Said again, beside something else.
     let again = |config: &mut tidegate::config::Config| {
@@ -312,8 +315,9 @@ async fn a_reload_gives_nobody_more() {
     stage.reload(again).await.expect("there is nothing wrong");
     stage.client().get("/x").await.expect_status(429).cache_status_has("detail=concurrency-limited");
     gate.open();
-    slow.await.expect(200, "slow");
-    stage.client().get("/x").await.expect_status(429).cache_status_has("detail=rate-limited");
+    one.answer("GET").await.expect(200, "slow");
+    one.write(&stage.client().bytes("GET", "/x", b"")).await;
+    one.answer("GET").await.expect_status(429).cache_status_has("detail=rate-limited");
     let other = |config: &mut tidegate::config::Config| {
         let site = Arc::make_mut(&mut config.sites[0].defaults);
         site.access = Some(Arc::new(rates(&[rate(1, 2)])));
