@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::Cache;
 use bytes::Bytes;
 use cache_store::key::{CacheKey, KeyMap};
-use cache_store::tiers::disk::ChunksUsage;
+use cache_store::tiers::disk::{ChunksUsage, DiskUsage};
 use http::StatusCode;
 use parking_lot::Mutex;
 use purge_api::auth::Bearer;
@@ -222,34 +222,7 @@ impl Node for Edge {
                 objects: disk.objects,
                 evictions: disk.evictions,
             });
-            on_disk = vec![
-                counter(
-                    "tidegate_disk_promoted_total",
-                    "Responses brought from disk to memory.",
-                    usage.promoted,
-                ),
-                counter(
-                    "tidegate_disk_written_bytes_total",
-                    "Bytes written to the disk.",
-                    disk.written_bytes,
-                ),
-                counter(
-                    "tidegate_disk_dropped_total",
-                    "Writes dropped by a slow or failing disk.",
-                    disk.dropped,
-                ),
-                counter(
-                    "tidegate_disk_damaged_total",
-                    "Records whose checksum failed; each a miss.",
-                    disk.damaged,
-                ),
-                counter("tidegate_disk_errors_total", "Reads and writes that the disk refused.", disk.failed),
-                gauge(
-                    "tidegate_disk_ok",
-                    "Whether the last write to the disk succeeded.",
-                    disk.trouble.is_none().into(),
-                ),
-            ];
+            on_disk = disk_figures(&disk, usage.promoted);
             on_disk.extend(disk.chunks.into_iter().flat_map(chunk_figures));
         }
         Gauges {
@@ -429,6 +402,24 @@ fn place_figures(usage: PlacesUsage) -> [gauges::Other; 3] {
         },
         counter("tidegate_geo_reloads_total", "New geo databases taken into use.", reloads),
         counter("tidegate_geo_refused_total", "New geo databases that could not be used.", refused),
+    ]
+}
+
+/// What the disk tier counts; so many responses were `promoted`.
+fn disk_figures(disk: &DiskUsage, promoted: u64) -> Vec<gauges::Other> {
+    let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
+    let gauge = |name, help, value| gauges::Other { name, help, counter: false, value };
+    vec![
+        counter("tidegate_disk_promoted_total", "Responses brought from disk to memory.", promoted),
+        counter("tidegate_disk_written_bytes_total", "Bytes written to the disk.", disk.written_bytes),
+        counter("tidegate_disk_dropped_total", "Writes dropped by a slow or failing disk.", disk.dropped),
+        counter("tidegate_disk_damaged_total", "Records whose checksum failed; each a miss.", disk.damaged),
+        counter("tidegate_disk_errors_total", "Reads and writes that the disk refused.", disk.failed),
+        gauge(
+            "tidegate_disk_ok",
+            "Whether the last write to the disk succeeded.",
+            disk.trouble.is_none().into(),
+        ),
     ]
 }
 
