@@ -48,6 +48,7 @@ ask /guarded/form -d 'name=Ann&comment=the tide comes in twice'
 same "a harmless form goes on to where there is nothing" "404 2" "$told"
 ask /index.html -A Nikto
 same "the rest of the site is not looked into" "200 2" "$told"
+await 5 grep -q '"reason":"modsecurity"' "$work/access.log"
 like "the log names the rules" '"reason":"modsecurity","inspection":"modsecurity[^"]* 942[0-9]{3}' "$(grep guarded "$work/access.log")"
 like "explain tells them" 'modsecurity.*942' "$("$tidegate" explain --admin "127.0.0.1:$admin_port" --json "https://site.test:$edge_port/guarded/page.html?id=1%27%20OR%20%271%27%3D%271")"
 
