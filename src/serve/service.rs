@@ -17,7 +17,7 @@ use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
-use super::guarded::beside;
+use super::guarded::put_beside;
 use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
@@ -74,7 +74,7 @@ impl Service for WalkService {
     fn serve(&self, request: &mut Request) -> Served {
         let mut served = self.with(|edge| edge.serve(request));
         if let Some(held) = request.held.get() {
-            served = beside(held, served);
+            put_beside(held, &mut served);
         }
         served
     }
