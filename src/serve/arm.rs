@@ -93,7 +93,7 @@ impl Edge {
         };
         walk.mark = mark;
         debug_assert!(walk.asker == Asker::Client);
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             let mut response = if let Some(reason) = bypass {
                 pass::pass(walk, reason.as_str()).await
             } else {
@@ -102,7 +102,7 @@ impl Edge {
             };
             finish.put_on_marked(&mut response, marking);
             response
-        }))
+        })
     }
 }
 

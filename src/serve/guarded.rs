@@ -96,7 +96,7 @@ impl Edge {
         };
         walk.mark = mark;
         let guard = Arc::clone(guard);
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             if let Some(verification) = verification
                 && let Err(denied) = verification.run().await
             {
@@ -119,7 +119,7 @@ impl Edge {
             };
             finish.put_on_marked(&mut answer, marking);
             answer
-        }))
+        })
     }
 }
 

@@ -79,15 +79,15 @@ impl Told {
 
 /// Fetches, whether or not the client stays, and answers with what is found.
 // Not `async`: the fill lies in the future that leads it alone.
-pub(super) fn fetched(walk: Walk, fill: Fill) -> impl Future<Output = Response> + Send {
+pub(super) fn fetched(walk: Walk, fill: Fill) -> impl Future<Output = Box<Response>> + Send {
     let stored = fill.stored.clone();
     let why = fill.why;
     let fetch = Box::pin(fetch::lead(walk.clone(), fill));
     async move {
         match leading::lead(fetch).await {
-            Led::Through(through) => pass::through(&walk, through, why),
+            Led::Through(through) => Box::new(pass::through(&walk, through, why)),
             // Boxed: what is passed on does not make room for it.
-            led => Box::pin(answer_led(&walk, led, why, stored.as_ref())).await,
+            led => Box::new(Box::pin(answer_led(&walk, led, why, stored.as_ref())).await),
         }
     }
 }

@@ -300,11 +300,11 @@ impl Edge {
                             response
                         }))
                     }
-                    looked => Served::Later(Box::pin(async move {
+                    looked => Served::later(async move {
                         let mut response = walk_on(walk, looked, tier).await;
                         finish.put_on_marked(&mut response, marking);
                         response
-                    })),
+                    }),
                 }
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
@@ -348,11 +348,11 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
-                Served::Later(Box::pin(async move {
+                Served::later(async move {
                     let mut response = pass::pass(walk, reason).await;
                     finish.put_on_marked(&mut response, marking);
                     response
-                }))
+                })
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -367,9 +367,7 @@ impl Edge {
         finish: Finish,
     ) -> Served {
         match Walk::pass(self, request, route) {
-            Ok(walk) => {
-                Served::Later(Box::pin(async move { finish.answer(upgrade::upgrade(walk, offered).await) }))
-            }
+            Ok(walk) => Served::later(async move { finish.answer(upgrade::upgrade(walk, offered).await) }),
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
@@ -440,12 +438,12 @@ async fn walk_on(mut walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response
                     return walk.failed(failure);
                 }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
-                return fetched(walk, fill).await;
+                return *fetched(walk, fill).await;
             }
             Lookup::OnlyIfCached => {
                 return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
             }
-            Lookup::Miss(fill) if walk.may_fetch() => return fetched(walk, fill).await,
+            Lookup::Miss(fill) if walk.may_fetch() => return *fetched(walk, fill).await,
             Lookup::Miss(fill) => {
                 // Who comes meanwhile, and may fetch at once, does.
                 drop(fill);
@@ -464,7 +462,7 @@ async fn walk_on(mut walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response
                     return walk.failed(failure);
                 }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), stored, why);
-                return fetched(walk, fill).await;
+                return *fetched(walk, fill).await;
             }
             Err(Parted::Again) if turns < TURNS_MAX => turns += 1,
             Err(Parted::Again) => {

@@ -160,12 +160,12 @@ impl Edge {
         };
         let Some(disk) = self.store.disk() else { return Served::Now(purge()) };
         let (edge, purging) = (Arc::clone(self), disk.pool().spawn_blocking(purge));
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             purging.await.unwrap_or_else(|_| {
                 let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost");
                 tagged(site, failure::response(failure, &edge.config.node, None, &edge.ids.draw().into()))
             })
-        }))
+        })
     }
 
     fn purge_reply(&self, reply: &Reply) -> Response {

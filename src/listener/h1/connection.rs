@@ -13,9 +13,8 @@
 //! more is parsed; a body that was not read is drained or the connection ends (FAULTS S3), whatever the answer was.
 //! RFC 9112 §9.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -39,7 +38,7 @@ use crate::config::limits::{
 use crate::listener::deadline::Phase;
 use crate::listener::fields::FieldIndex;
 use crate::listener::request::{Interims, Protocol, Request, RequestBody, Upgrade};
-use crate::listener::service::{Served, Service};
+use crate::listener::service::{Answering, Served, Service};
 use crate::listener::trailers::Trailers;
 use crate::respond::response::{Body, Lines, Response};
 
@@ -538,7 +537,7 @@ struct Open<'s, S: Service> {
 /// What the service said, small enough to be carried about.
 enum Answer {
     Here(Box<Response>),
-    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+    Later(Answering),
 }
 
 /// What comes after an exchange.

@@ -277,7 +277,8 @@ impl<S: Service> Connection<'_, S> {
 /// An error if it panicked.
 fn poll(future: &mut Answering, waker: &StreamWaker) -> Result<Poll<Response>, ()> {
     let mut cx = Context::from_waker(waker.arm());
-    catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))).map_err(drop)
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+    polled.map(|polled| polled.map(|response| *response)).map_err(drop)
 }
 
 fn fits(length: u64, room: i64) -> bool {
