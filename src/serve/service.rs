@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::Cache;
 use bytes::Bytes;
 use cache_store::key::CacheKey;
 use cache_store::tiers::disk::{ChunksUsage, DiskUsage};
 use http::StatusCode;
-use parking_lot::Mutex;
 use purge_api::auth::Bearer;
 use purge_api::compat::method;
 use purge_api::ledger::Ledger;
@@ -96,34 +96,50 @@ impl Service for WalkService {
     }
 }
 
-/// Why keys were not stored last time, for `explain`. Each key has one place, and its neighbours there the same: the last one is
-/// known. So nothing is searched, moved or made room for, whatever passes by.
+/// Why keys were not stored last time, for `explain`: each key has one place, in which the last of those that share it stands.
+///
+/// Every miss that is not stored writes it. So a place is one number, of bits of the key and the turn of the reason: the whole stays in a
+/// processor's own cache, and nobody waits for anybody.
 #[derive(Debug)]
-pub struct NotStoredMemory(Box<[Mutex<Option<NotStored>>]>);
-
-type NotStored = (CacheKey, &'static str);
+pub struct NotStoredMemory {
+    places: Box<[AtomicU64]>,
+    /// In the order in which they came up.
+    reasons: Box<[OnceLock<&'static str>]>,
+}
 
 impl Default for NotStoredMemory {
     fn default() -> Self {
-        Self(std::iter::repeat_with(Mutex::default).take(NOT_STORED_REMEMBERED_MAX).collect())
+        Self {
+            places: std::iter::repeat_with(AtomicU64::default).take(NOT_STORED_REMEMBERED_MAX).collect(),
+            reasons: std::iter::repeat_with(OnceLock::new).take(REASONS_MAX).collect(),
+        }
     }
 }
 
 impl NotStoredMemory {
     pub(super) fn remember(&self, key: CacheKey, why: &'static str) {
-        if let Some(place) = self.place(key) {
-            *place.lock() = Some((key, why));
+        // All of them are words of ours, far fewer than there are turns.
+        let known = self.reasons.iter().position(|reason| *reason.get_or_init(|| why) == why);
+        let turn = known.and_then(|at| u64::try_from(at + 1).ok());
+        if let (Some(turn), (Some(place), mark)) = (turn, self.place(key)) {
+            place.store(mark | turn, Ordering::Relaxed);
         }
     }
 
     pub(super) fn of(&self, key: CacheKey) -> Option<&'static str> {
-        self.place(key)?.lock().filter(|(known, _)| *known == key).map(|(_, why)| why)
+        let (place, mark) = self.place(key);
+        let turn = place?.load(Ordering::Relaxed) ^ mark;
+        // Beyond all turns where it is another key's.
+        let at = usize::try_from(turn).ok()?.checked_sub(1)?;
+        self.reasons.get(at)?.get().copied()
     }
 
-    fn place(&self, key: CacheKey) -> Option<&Mutex<Option<NotStored>>> {
-        // Bits of a keyed hash: nobody can aim.
-        let bits = u64::try_from(key.bits() >> 64).unwrap_or_default();
-        self.0.get(usize::try_from(bits % NOT_STORED_REMEMBERED_MAX as u64).unwrap_or_default())
+    /// Where it stands, and what stands there beside the turn. Both are bits of a keyed hash: nobody can aim.
+    fn place(&self, key: CacheKey) -> (Option<&AtomicU64>, u64) {
+        let [high, low] = [key.bits() >> 64, key.bits() & u128::from(u64::MAX)]
+            .map(|bits| u64::try_from(bits).unwrap_or(0));
+        let at = usize::try_from(high % NOT_STORED_REMEMBERED_MAX as u64).unwrap_or(0);
+        (self.places.get(at), (high.rotate_left(32) ^ low.rotate_left(16)) & !TURN_BITS)
     }
 }
 
@@ -460,6 +476,11 @@ fn chunk_figures(chunks: ChunksUsage) -> [gauges::Other; 8] {
         counter("tidegate_chunks_unread_total", "Chunks that the disk would not read.", health.read_errors),
     ]
 }
+
+/// The bits of a place that tell the turn.
+const TURN_BITS: u64 = 0xff;
+/// More reasons than there are; all of them have a turn.
+const REASONS_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
