@@ -33,6 +33,7 @@ use super::arena::Arena;
 use super::chunks;
 use super::files::{Directory, Files};
 use super::gate::{Answered, Gate};
+use super::late::Late;
 use super::objects::Slot;
 use super::record;
 use super::replay::Replay;
@@ -60,6 +61,8 @@ pub struct Disk {
     seen: Mutex<Seen>,
     /// Whether a second request is waited for before a full log takes something.
     gate: Gate,
+    /// What the log refused because the disk was behind.
+    late: Late,
 }
 
 /// The log and whether somebody writes it.
@@ -84,7 +87,9 @@ pub struct DiskUsage {
     pub objects: u64,
     /// Those pushed out of it.
     pub evictions: u64,
-    /// Writes that were refused because the disk was too slow or failed.
+    /// Writes that had to wait in memory, for the disk was behind.
+    pub late: u64,
+    /// Of them, those that memory let go of before the disk had caught up; and what a disk that failed has lost.
     pub dropped: u64,
     /// Records whose checksum failed.
     pub damaged: u64,
@@ -171,6 +176,7 @@ impl Disk {
             admission,
             seen,
             gate,
+            late: Late::default(),
         })
     }
 
@@ -183,6 +189,9 @@ impl Disk {
     /// The same beneath a memory of so many bytes.
     pub(crate) fn beneath(mut self, memory_bytes: u64) -> Self {
         self.gate.beneath(memory_bytes);
+        self.log
+            .segments
+            .let_wait((memory_bytes / WAITING_SHARE).clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX));
         self
     }
 
@@ -256,6 +265,7 @@ impl Disk {
     /// Figures for metrics and `stat`.
     pub fn usage(&self) -> DiskUsage {
         let usage = self.log.segments.usage();
+        let (late, given_up) = self.late.counted();
         let chunks = self.shelf.as_ref().map(|shelf| (shelf.chunks.usage(), shelf.chunks.health()));
         DiskUsage {
             chunks: chunks.map(|(usage, health)| ChunksUsage { usage, health }),
@@ -263,7 +273,8 @@ impl Disk {
             bytes_max: self.bytes_max,
             objects: usage.objects,
             evictions: usage.evicted,
-            dropped: usage.dropped,
+            late,
+            dropped: usage.dropped.saturating_add(given_up),
             damaged: usage.damaged,
             failed: usage.reads_failed.saturating_add(usage.writes_failed),
             written_bytes: usage.written_bytes,
@@ -348,14 +359,16 @@ impl Disk {
         }
     }
 
-    /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
-    pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) {
+    /// Writes a slot down, in place of what was there. One that is too large is forgotten instead. `false` where the disk is behind:
+    /// then nothing is there, and it is to be tried again.
+    pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) -> bool {
         if !Self::takes(slot) {
-            return self.forget(key);
+            self.forget(key);
+            return true;
         }
         let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
         record::encode(resource, slot, &mut bytes);
-        self.append(key.bits(), &bytes);
+        self.append(key.bits(), &bytes)
     }
 
     /// Writes a slot that is not there; under the lock of its key's shard, so it does not wait for room.
@@ -372,7 +385,18 @@ impl Disk {
     pub(crate) fn write_out(&self) -> io::Result<()> {
         let written = self.log.segments.flush();
         self.log.measure();
+        self.log.failing.store(written.is_err(), Ordering::Release);
         written
+    }
+
+    /// What it was behind with.
+    pub(crate) const fn late(&self) -> &Late {
+        &self.late
+    }
+
+    /// The last write failed: it is left alone until the next tick.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.log.failing.load(Ordering::Acquire)
     }
 
     /// About how many bytes a slot takes.
@@ -489,11 +513,13 @@ impl Disk {
         Loaded::Found(slot, found.version, purged)
     }
 
-    /// What the log refuses it forgets as well, so an older version never stands in.
-    fn append(&self, key: u128, payload: &[u8]) {
-        if self.log.append(key, self.next_version(), payload) {
+    /// What the log refuses it forgets as well, so an older version never stands in; `false` where it refuses for want of buffers.
+    fn append(&self, key: u128, payload: &[u8]) -> bool {
+        let appended = self.log.put(key, self.next_version(), payload);
+        if matches!(appended, Appended::Kept { flush: true } | Appended::Full) {
             self.flush();
         }
+        appended != Appended::Full
     }
 
     fn next_version(&self) -> u64 {
@@ -502,11 +528,6 @@ impl Disk {
 }
 
 impl Log {
-    /// Appends a record; `true` where it is time to flush.
-    fn append(&self, key: u128, version: u64, payload: &[u8]) -> bool {
-        matches!(self.put(key, version, payload), Appended::Kept { flush: true } | Appended::Full)
-    }
-
     /// Appends a mark; whether it is time to flush, or `None` where it is refused.
     pub(super) fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
         match self.put(mark_of(primary), version, &at.as_millis().to_le_bytes()) {
@@ -558,6 +579,11 @@ const SECRET_NEW: &str = "secret.new";
 const CHUNKS: &str = "chunks";
 /// What a response takes on disk beside its body, about.
 const RESPONSE_BYTES_BESIDE: u64 = 512;
+/// Of memory, what may wait for the disk beside it takes this part…
+const WAITING_SHARE: u64 = 8;
+/// …but no less than this, or a sync that takes long would be felt, and no more.
+const WAITING_BYTES_MIN: u64 = 16 << 20;
+const WAITING_BYTES_MAX: u64 = 64 << 20;
 /// Of an object, to guess how many the disk holds: as many keys are remembered that it does not.
 const OBJECT_BYTES_USUAL: u64 = 16 * 1024;
 /// A disk is full when it has room for fewer segments than this: the one that is written and the one that is free are
