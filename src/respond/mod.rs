@@ -210,7 +210,7 @@ pub fn passed(
         Body::Stream { length, .. } if *occasion.request.method == Method::HEAD => Body::Omitted(length),
         body => body_for(status, body),
     };
-    Response { status, extra, lines: Lines::Passed(Box::new(fields)), body, outcome, close: false }
+    Response { status, extra, lines: Lines::Passed(fields), body, outcome, close: false }
 }
 
 /// Statuses that never have a body (RFC 9110 §6.4.1).

@@ -245,11 +245,12 @@ impl Edge {
                 Lookup::Fresh(hit) => {
                     self.store.count_hit(&route.resource(key), &hit.stored, route.site, now);
                     let occasion = self.occasion(&head, &route, key, tier, now);
-                    match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
-                        Ok(mut response) => {
-                            finish.put_on(&mut response, tier);
-                            return Served::Now(response);
-                        }
+                    let mut answer = respond::stored(hit, occasion, CacheOutcome::Hit, spare);
+                    if let Ok(response) = &mut answer {
+                        finish.put_on(response, tier);
+                    }
+                    match answer {
+                        Ok(response) => return Served::Now(response),
                         Err(AskOrigin) => None,
                     }
                 }
@@ -292,12 +293,17 @@ impl Edge {
                 match looked {
                     // Nearly all that comes here, with less to carry than the rest.
                     Lookup::Miss(fill) if walk.may_fetch() => {
-                        Served::Later(Box::pin(
-                            async move { finish.marked(fetched(walk, fill).await, marking) },
-                        ))
+                        let fetched = fetched(walk, fill);
+                        Served::Later(Box::pin(async move {
+                            let mut response = fetched.await;
+                            finish.put_on_marked(&mut response, marking);
+                            response
+                        }))
                     }
                     looked => Served::Later(Box::pin(async move {
-                        finish.marked(walk_on(walk, looked, tier).await, marking)
+                        let mut response = walk_on(walk, looked, tier).await;
+                        finish.put_on_marked(&mut response, marking);
+                        response
                     })),
                 }
             }
@@ -342,7 +348,11 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
-                Served::Later(Box::pin(async move { finish.marked(pass::pass(walk, reason).await, marking) }))
+                Served::Later(Box::pin(async move {
+                    let mut response = pass::pass(walk, reason).await;
+                    finish.put_on_marked(&mut response, marking);
+                    response
+                }))
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }

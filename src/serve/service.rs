@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::Cache;
 use bytes::Bytes;
-use cache_store::key::{CacheKey, KeyMap};
+use cache_store::key::CacheKey;
 use cache_store::tiers::disk::{ChunksUsage, DiskUsage};
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
-use super::guarded::beside;
+use super::guarded::put_beside;
 use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
@@ -74,7 +74,7 @@ impl Service for WalkService {
     fn serve(&self, request: &mut Request) -> Served {
         let mut served = self.with(|edge| edge.serve(request));
         if let Some(held) = request.held.get() {
-            served = beside(held, served);
+            put_beside(held, &mut served);
         }
         served
     }
@@ -96,25 +96,34 @@ impl Service for WalkService {
     }
 }
 
-/// Why keys were not stored last time, for `explain`; bounded, the oldest half goes.
-#[derive(Debug, Default)]
-pub struct NotStoredMemory(Mutex<KeyMap<&'static str>>);
+/// Why keys were not stored last time, for `explain`. Each key has one place, and its neighbours there the same: the last one is
+/// known. So nothing is searched, moved or made room for, whatever passes by.
+#[derive(Debug)]
+pub struct NotStoredMemory(Box<[Mutex<Option<NotStored>>]>);
+
+type NotStored = (CacheKey, &'static str);
+
+impl Default for NotStoredMemory {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(Mutex::default).take(NOT_STORED_REMEMBERED_MAX).collect())
+    }
+}
 
 impl NotStoredMemory {
     pub(super) fn remember(&self, key: CacheKey, why: &'static str) {
-        let mut known = self.0.lock();
-        if known.len() >= NOT_STORED_REMEMBERED_MAX {
-            let mut keep = false;
-            known.retain(|_, _| {
-                keep = !keep;
-                keep
-            });
+        if let Some(place) = self.place(key) {
+            *place.lock() = Some((key, why));
         }
-        known.insert(key, why);
     }
 
     pub(super) fn of(&self, key: CacheKey) -> Option<&'static str> {
-        self.0.lock().get(&key).copied()
+        self.place(key)?.lock().filter(|(known, _)| *known == key).map(|(_, why)| why)
+    }
+
+    fn place(&self, key: CacheKey) -> Option<&Mutex<Option<NotStored>>> {
+        // Bits of a keyed hash: nobody can aim.
+        let bits = u64::try_from(key.bits() >> 64).unwrap_or_default();
+        self.0.get(usize::try_from(bits % NOT_STORED_REMEMBERED_MAX as u64).unwrap_or_default())
     }
 }
 
@@ -450,4 +459,25 @@ fn chunk_figures(chunks: ChunksUsage) -> [gauges::Other; 8] {
         ),
         counter("tidegate_chunks_unread_total", "Chunks that the disk would not read.", health.read_errors),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_reason_is_known_by_its_key_until_a_neighbour_takes_its_place() {
+        let memory = NotStoredMemory::default();
+        let key = |high: u64, low: u64| CacheKey::from_bits(u128::from(high) << 64 | u128::from(low));
+        let places = NOT_STORED_REMEMBERED_MAX as u64;
+        for high in 0..places {
+            memory.remember(key(high, 1), "no-store");
+        }
+        memory.remember(key(7, 1), "private");
+        assert_eq!(memory.of(key(7, 1)), Some("private"));
+        assert_eq!(memory.of(key(8, 1)), Some("no-store"));
+        assert_eq!(memory.of(key(8, 2)), None, "another key with the same place");
+        memory.remember(key(places + 8, 1), "too-large");
+        assert_eq!((memory.of(key(8, 1)), memory.of(key(places + 8, 1))), (None, Some("too-large")));
+    }
 }

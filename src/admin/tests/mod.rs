@@ -164,7 +164,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
-        id: std::sync::OnceLock::new(),
+        id: std::cell::OnceCell::new(),
     }
 }
 

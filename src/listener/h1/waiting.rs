@@ -29,10 +29,9 @@ use crate::listener::service::Service;
 use crate::respond::response::Response;
 
 /// How the wait for an answer ended.
-// Moved once; a box would cost more.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum Waited {
-    Answer(Response),
+    /// Boxed: it goes on through futures that would make room for it, each once more.
+    Answer(Box<Response>),
     /// The body broke first, or was too slow.
     Broken(Refusal),
     /// The client left, or the time was up.
@@ -70,7 +69,7 @@ where
                 }
             }
             if let Poll::Ready(response) = answered {
-                return Poll::Ready(Waited::Answer(response));
+                return Poll::Ready(Waited::Answer(Box::new(response)));
             }
             if let Some(pump) = pump.as_deref_mut()
                 && let Poll::Ready(broken) = pump.poll(cx, socket)

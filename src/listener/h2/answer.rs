@@ -93,7 +93,7 @@ impl<S: Service> Connection<'_, S> {
             upgrade: Upgrade::No,
             spare: std::mem::take(&mut self.kit.spare),
             held: std::sync::OnceLock::new(),
-            id: std::sync::OnceLock::new(),
+            id: std::cell::OnceCell::new(),
         };
         // A panic costs the request that caused it, not the others on the connection.
         let served =
