@@ -437,6 +437,11 @@ fn disk_figures(disk: &DiskUsage, promoted: u64) -> Vec<gauges::Other> {
     vec![
         counter("tidegate_disk_promoted_total", "Responses brought from disk to memory.", promoted),
         counter("tidegate_disk_written_bytes_total", "Bytes written to the disk.", disk.written_bytes),
+        counter(
+            "tidegate_disk_late_total",
+            "Writes that waited in memory, for the disk was behind.",
+            disk.late,
+        ),
         counter("tidegate_disk_dropped_total", "Writes dropped by a slow or failing disk.", disk.dropped),
         counter("tidegate_disk_damaged_total", "Records whose checksum failed; each a miss.", disk.damaged),
         counter("tidegate_disk_errors_total", "Reads and writes that the disk refused.", disk.failed),
