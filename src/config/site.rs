@@ -104,8 +104,9 @@ pub struct RoutePolicy {
     pub forward: Forward,
     /// Which request cookies reach the origin.
     pub cookies: Cookies,
-    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests. None: what
-    /// the origin sends is what clients get. What is encoded already, says `no-transform` or is above 8 MiB is left as it is.
+    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests; what is not
+    /// stored is encoded as it goes (`unstored`). None: what the origin sends is what clients get. What is encoded already or says
+    /// `no-transform` is left as it is, and so is what is stored above 8 MiB.
     pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,

@@ -386,6 +386,7 @@ impl Edge {
                 // What comes from disk may not be in memory, where forms hang; if it is, its next hit asks.
                 encoders: (tier == Tier::Memory).then_some(&self.encoders),
                 key,
+                streams: false,
             }),
             for_node: false,
         }
