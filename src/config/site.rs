@@ -131,7 +131,8 @@ pub struct RoutePolicy {
     /// Pages in place of errors.
     pub error_pages: ErrorPages,
     /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
-    /// itself: `h2c` would carry requests past this node.
+    /// itself: `h2c` would carry requests past this node. Over HTTP/2 (extended CONNECT, RFC 8441) only `websocket`; the origin is
+    /// asked over HTTP/1.1.
     pub upgrade: Arc<[Box<str>]>,
     /// A share of the requests is copied to another pool, whose answers are dropped.
     pub mirror: Option<Arc<Mirror>>,

@@ -88,7 +88,7 @@ pub enum Body {
         /// Where they come from.
         source: Pin<Box<dyn Stream>>,
     },
-    /// A 101: the connection is the other protocol's from here on, and goes on in this. HTTP/1.1 only.
+    /// A 101: the connection is the other protocol's from here on, and goes on in this. Over HTTP/2 a 200, and its stream is.
     Tunnel(Box<Tunnel>),
 }
 

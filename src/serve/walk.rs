@@ -24,7 +24,7 @@ use super::{Edge, reads};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBody, Scheme};
+use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBody, Scheme, Upgrade};
 use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
@@ -193,6 +193,10 @@ impl Walk {
         let is_kept = Cell::new(false);
         let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
             if route.policy.vary_by_country && line.name.eq_ignore_ascii_case(COUNTRY.as_bytes()) {
+                return false;
+            }
+            // A stream of HTTP/2 needs none, and what it says of one is not what the origin is asked with.
+            if request.upgrade == Upgrade::Stream && line.name.eq_ignore_ascii_case(b"sec-websocket-key") {
                 return false;
             }
             if is_whole && matches!(line.id, FieldId::Range | FieldId::IfRange) {

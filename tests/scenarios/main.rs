@@ -55,3 +55,4 @@ mod unstored;
 mod upgrades;
 mod validation;
 mod variants;
+mod websockets;
