@@ -166,9 +166,7 @@ async fn tend(current: Arc<Current>) {
         clock.sleep(STORE_TICK).await;
         // The store is always the same; an edge held on to would keep the pools of its settings.
         let edge = current.load_full();
-        if let Some(disk) = edge.store.disk() {
-            disk.tend();
-        }
+        edge.store.tend_disk();
         let tended = Arc::clone(&edge);
         let tending = tokio::task::spawn_blocking(move || {
             tended.store.tend_purges(tended.clock.wall().minus(PURGE_RECORDS_KEPT))

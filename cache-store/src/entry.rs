@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::form::{Form, Forms};
 use crate::large::Large;
+use crate::purge::TagSketch;
 use crate::rules::coding::Coding;
 use crate::rules::partial::Held;
 use crate::rules::reuse::Purged;
@@ -58,6 +59,8 @@ pub struct StoredResponse {
     settled: AtomicU32,
     /// Whether a line is its `Date`.
     has_date: bool,
+    /// Of its tags, which lie farther away.
+    tag_sketch: TagSketch,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +167,7 @@ impl StoredResponse {
             // A head of its own: the record's memory goes.
             (Bytes::copy_from_slice(blob.get(..end)?), StoredBody::Chunks(Arc::new(chunks)))
         };
+        let tag_sketch = TagSketch::of(&tags);
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         let mut lines = blob.get(..lines_len as usize)?.split(|byte| *byte == b'\n');
@@ -171,6 +175,7 @@ impl StoredResponse {
             lines.any(|line| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:")));
         Some(Self {
             has_date,
+            tag_sketch,
             blob,
             lines_len,
             status,
@@ -238,10 +243,12 @@ impl StoredResponse {
             let chunks = Chunks { pieces, len: body_len as u64, large, arena: arena.cloned() };
             StoredBody::Chunks(Arc::new(chunks))
         };
+        let tag_sketch = TagSketch::of(&tags);
         let rare = (!vary.is_empty() || !tags.is_empty() || held.is_some())
             .then(|| Box::new(Rare { vary, tags, held, ..Rare::default() }));
         Self {
             has_date,
+            tag_sketch,
             blob: Bytes::from(blob),
             lines_len,
             status,
@@ -269,6 +276,7 @@ impl StoredResponse {
         };
         Self {
             has_date: self.has_date,
+            tag_sketch: self.tag_sketch,
             blob: self.blob.clone(),
             lines_len: self.lines_len,
             status: self.status,
@@ -472,6 +480,12 @@ impl StoredResponse {
     #[inline]
     pub fn varies(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.vary.is_empty())
+    }
+
+    /// What can be said of its surrogate keys without a look at them.
+    #[inline]
+    pub(crate) const fn tag_sketch(&self) -> TagSketch {
+        self.tag_sketch
     }
 
     /// Its surrogate keys.

@@ -4,10 +4,12 @@
 //! than it writes. Memory answers for all of that, and would take it along.
 //!
 //! ```text
+//! refused for want of buffers ──► late ──► as soon as the disk has caught up ──► log
 //! memory ── not on disk, not purged, fresh yet ──► hottest first ──► log ── what it pushed out that memory has ──► again
 //! ```
 //!
-//! Called once the clients have left, or before the directory is left to another process; purges and late fills may still come.
+//! The first while the node serves, on the disk's pool. The second once the clients have left, or before the directory is left to
+//! another process; purges and late fills may still come.
 //!
 //! Invariant: each response is looked at and written under the lock of its key's shard, so neither a purge nor a newer one is
 //! overtaken. Nothing is held while the disk is waited for.
@@ -23,6 +25,7 @@ use crate::purge::Resource;
 use crate::rules::Purged;
 use crate::store::CacheStore;
 use crate::tiers::disk::Disk;
+use crate::tiers::late::LateKey;
 use crate::tiers::objects::Slot;
 use crate::tiers::segments::Appended;
 use crate::timestamp::Timestamp;
@@ -73,6 +76,48 @@ impl CacheStore {
         Ok(owed)
     }
 
+    /// Has the disk write what waits, and what it was behind with; tries again what failed before. For a tick.
+    pub fn tend_disk(self: &Arc<Self>) {
+        if let Some(disk) = self.disk() {
+            disk.tend();
+            self.catch_up();
+        }
+    }
+
+    /// Has what the disk was behind with written from memory, on the pool, unless somebody is at it or the disk fails.
+    pub(crate) fn catch_up(self: &Arc<Self>) {
+        let Some(disk) = self.disk() else { return };
+        if disk.is_failing() || disk.late().is_empty() || !disk.late().begin() {
+            return;
+        }
+        let (store, disk) = (Arc::clone(self), Arc::clone(disk));
+        disk.pool().clone().spawn_blocking(move || store.write_late(&disk));
+    }
+
+    fn write_late(&self, disk: &Disk) {
+        let keys = disk.late();
+        loop {
+            while let Some(late) = keys.next() {
+                let LateKey { key, primary } = late;
+                match self.write_missing(disk, key, primary, Timestamp::from_secs(0), u64::MAX) {
+                    Ok(Some(_)) => {}
+                    Ok(None) if disk.holds(key) => {}
+                    Ok(None) => keys.gave_up(),
+                    // The next tick tries again.
+                    Err(_) => {
+                        keys.put_back(late);
+                        return keys.end();
+                    }
+                }
+            }
+            keys.end();
+            // One may have come between the last look and the end.
+            if keys.is_empty() || !keys.begin() {
+                return;
+            }
+        }
+    }
+
     /// Keys of what the disk has not, what was used last first; and the resources of those that are variants.
     fn missing(&self, disk: &Disk, now: Timestamp) -> (Vec<CacheKey>, KeyMap<CacheKey>) {
         let mut lists = KeyMap::default();
@@ -94,7 +139,7 @@ impl CacheStore {
         now: Timestamp,
         room: u64,
     ) -> io::Result<Option<u64>> {
-        for _ in 0..2 {
+        for _ in 0..TRIES_MAX {
             let appended = {
                 let _shard = self.flights().shard(primary);
                 let Some(slot) = self.objects().peek(key).filter(|slot| is_worth_it(slot, now)) else {
@@ -145,5 +190,7 @@ fn is_worth_it(slot: &Slot, now: Timestamp) -> bool {
     }
 }
 
+/// Others take the buffers that were just made free.
+const TRIES_MAX: usize = 8;
 /// Each round writes what the one before has pushed out of what memory has: ever less.
 const ROUNDS_MAX: usize = 4;

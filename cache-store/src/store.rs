@@ -27,6 +27,7 @@ use crate::stock::{Address, Item, Stock};
 use crate::tiers::admit::Recency;
 use crate::tiers::disk::Disk;
 use crate::tiers::gate::Answered;
+use crate::tiers::late::LateKey;
 pub use crate::tiers::objects::MemoryAdmission;
 use crate::tiers::objects::{Goal, Inserted, Objects, Slot};
 use crate::tiers::promotion::{Glance, Promotion};
@@ -465,7 +466,7 @@ impl CacheStore {
 
     /// Keeps a slot in memory, on disk, or in both, as each takes it; `false` if none does, and then none has anything. The shard
     /// is locked. What is `modest` takes free room alone, unless it replaces what is there.
-    fn keep(&self, resource: &Resource<'_>, key: CacheKey, slot: Slot, modest: bool) -> bool {
+    fn keep(self: &Arc<Self>, resource: &Resource<'_>, key: CacheKey, slot: Slot, modest: bool) -> bool {
         let modest = modest && self.objects.peek(key).is_none();
         let put = |slot: Slot| {
             if modest && self.objects.is_full() { Inserted::Unworthy } else { self.objects.insert(key, slot) }
@@ -482,7 +483,7 @@ impl CacheStore {
         let is_large = matches!(&slot, Slot::Response(stored) if stored.on_disk().is_some());
         let is_barred = modest && !is_large && disk.is_full() && !disk.holds(key);
         if kept != Inserted::TooHeavy && !is_barred && (is_large || disk.wants(key)) {
-            disk.write(resource, key, &slot);
+            self.write_down(disk, resource, key, &slot);
             return true;
         }
         disk.forget(key);
@@ -500,7 +501,13 @@ impl CacheStore {
 
     /// A hit in memory is one on disk as well: what it owes there is paid, and what lies there is spared.
     #[inline]
-    fn spare(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>, now: Timestamp) {
+    fn spare(
+        self: &Arc<Self>,
+        disk: &Arc<Disk>,
+        resource: &Resource<'_>,
+        stored: &Arc<StoredResponse>,
+        now: Timestamp,
+    ) {
         let primary = resource.key;
         disk.asked(primary, stored, Answered::Memory);
         if stored.owed_since().is_some() {
@@ -519,7 +526,7 @@ impl CacheStore {
 
     /// Writes what memory holds to disk: it was asked for a second time.
     #[cold]
-    fn pay(&self, disk: &Disk, resource: &Resource<'_>, stored: &Arc<StoredResponse>) {
+    fn pay(self: &Arc<Self>, disk: &Arc<Disk>, resource: &Resource<'_>, stored: &Arc<StoredResponse>) {
         let _shard = self.flights.shard(resource.key);
         let key = self.own_key(resource.key, stored);
         // Under the lock it is known whether it still stands, so that neither a purge nor a newer one is overtaken.
@@ -527,17 +534,37 @@ impl CacheStore {
             && stored.purged() != Purged::Hard
             && matches!(self.objects.find(key), Some(Slot::Response(now)) if now.is_same(stored))
         {
-            disk.write(resource, key, &Slot::Response(Arc::clone(stored)));
+            self.write_down(disk, resource, key, &Slot::Response(Arc::clone(stored)));
         }
     }
 
+    /// Writes a slot down, at once or, where the disk is behind, as soon as it is not. The shard is locked.
+    pub(crate) fn write_down(
+        self: &Arc<Self>,
+        disk: &Arc<Disk>,
+        resource: &Resource<'_>,
+        key: CacheKey,
+        slot: &Slot,
+    ) {
+        // What another process has the directory of is not waited for.
+        if disk.write(resource, key, slot) || !self.purges.log.is_ours() {
+            return;
+        }
+        if let Slot::Response(stored) = slot {
+            // If even that fails, a later request for it pays.
+            stored.owe(self.recency.fetched(0));
+        }
+        disk.late().note(LateKey { key, primary: resource.key });
+        self.catch_up();
+    }
+
     /// Keeps the list of a resource's variants: without it none of them is found, so it is never refused but for its weight.
-    fn keep_variants(&self, resource: &Resource<'_>, variants: Variants) -> bool {
+    fn keep_variants(self: &Arc<Self>, resource: &Resource<'_>, variants: Variants) -> bool {
         let primary = resource.key;
         let slot = Slot::Variants(Arc::new(variants));
         let kept = self.objects.admit(primary, slot.clone());
         match &self.disk {
-            Some(disk) if kept => disk.write(resource, primary, &slot),
+            Some(disk) if kept => self.write_down(disk, resource, primary, &slot),
             Some(disk) => disk.forget(primary),
             None => {}
         }
@@ -546,7 +573,7 @@ impl CacheStore {
 
     /// An answer to HEAD describes what a GET would bring: updates or outdates what is stored (RFC 9111 §4.3.5).
     pub fn head_answered(
-        &self,
+        self: &Arc<Self>,
         resource: &Resource<'_>,
         stored: &Arc<StoredResponse>,
         head: &ResponseHead<'_>,
@@ -622,7 +649,7 @@ impl CacheStore {
 
     /// Ends a fill with a complete response; `base` is the stored one that it was made from, if it was.
     pub(crate) fn insert(
-        &self,
+        self: &Arc<Self>,
         fill: &Fill,
         stored: StoredResponse,
         base: Option<&Arc<StoredResponse>>,
@@ -631,7 +658,7 @@ impl CacheStore {
     }
 
     pub(crate) fn insert_response(
-        &self,
+        self: &Arc<Self>,
         flight: &Arc<Flight>,
         resource: &Resource<'_>,
         mut stored: StoredResponse,
@@ -700,7 +727,7 @@ impl CacheStore {
 
     /// Puts a variant under its own key and at the head of the resource's list. The shard is locked.
     fn insert_variant(
-        &self,
+        self: &Arc<Self>,
         resource: &Resource<'_>,
         key: CacheKey,
         stored: &Arc<StoredResponse>,

@@ -13,7 +13,8 @@ use cache_store::rules::freshness::Windows;
 use cache_store::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
 use cache_store::store::{CacheStore, MemoryAdmission, Settings};
 use cache_store::tiers::admit::DiskAdmission;
-use cache_store::tiers::disk::Disk;
+use cache_store::tiers::disk::{Disk, DiskUsage};
+use cache_store::tiers::files::torn::Faults;
 use cache_store::tiers::files::{Files, Torn};
 use cache_store::timestamp::Timestamp;
 use http::{HeaderMap, Method, StatusCode};
@@ -29,6 +30,7 @@ enum From {
 
 /// A store whose memory holds some fifty pages and whose disk some five hundred.
 struct Stage {
+    torn: Torn,
     files: Arc<dyn Files>,
     store: Arc<CacheStore>,
     now: Timestamp,
@@ -37,9 +39,10 @@ struct Stage {
 
 impl Stage {
     fn new(admission: DiskAdmission) -> Self {
-        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
+        let torn = Torn::new(1);
+        let files: Arc<dyn Files> = Arc::new(torn.clone());
         let store = Self::open(&files, admission);
-        Self { files, store, now: NOW, others: 0 }
+        Self { torn, files, store, now: NOW, others: 0 }
     }
 
     fn open(files: &Arc<dyn Files>, admission: DiskAdmission) -> Arc<CacheStore> {
@@ -130,7 +133,44 @@ impl Stage {
     }
 
     fn written_bytes(&self) -> u64 {
-        self.store.disk().expect("it has one").usage().written_bytes
+        self.usage().written_bytes
+    }
+
+    fn usage(&self) -> DiskUsage {
+        self.store.disk().expect("it has one").usage()
+    }
+
+    /// More is fetched than the buffers take, these last of all, while nothing can be written.
+    async fn lag_behind(&mut self, last: &[&str]) {
+        self.torn.faults(Faults { per_mille: 1000, ..Faults::default() });
+        let others = (0..600).map(|number| format!("burst {number}"));
+        for name in others.chain(last.iter().map(|name| (*name).to_owned())) {
+            assert_eq!(self.ask(&name, "1").await, From::Origin);
+        }
+    }
+
+    /// The disk is well again, and all that was late is written or given up.
+    fn catch_up(&mut self) {
+        let behind = self.usage();
+        self.torn.faults(Faults::default());
+        let is_done = || {
+            let DiskUsage { objects, dropped, .. } = self.usage();
+            objects - behind.objects + dropped - behind.dropped >= behind.late - behind.dropped
+        };
+        let caught_up = (0..ROUNDS_MAX).any(|_| {
+            self.store.tend_disk();
+            std::thread::yield_now();
+            is_done()
+        });
+        assert!(caught_up, "{behind:?}, then {:?}", self.usage());
+        self.store.disk().expect("it has one").settle().expect("the disk is well");
+    }
+
+    /// Ends at once, and begins again with what lies on disk.
+    fn kill(&mut self) {
+        self.torn.kill();
+        self.files = Arc::new(self.torn.clone());
+        self.store = Self::open(&self.files, DiskAdmission::SecondRequest);
     }
 }
 
@@ -235,6 +275,32 @@ async fn what_the_log_has_let_go_of_while_memory_had_it_is_written_again() {
     assert_eq!(stage.ask("a", "1").await, From::Disk);
 }
 
+/// The buffers are full, and what comes is refused; memory keeps the last of it.
+#[tokio::test]
+async fn what_a_disk_that_lags_behind_refuses_is_written_once_it_has_caught_up() {
+    let mut stage = Stage::new(DiskAdmission::SecondRequest);
+    stage.lag_behind(&["a"]).await;
+    let behind = stage.usage();
+    assert!(behind.late > 100, "{behind:?}");
+    stage.catch_up();
+    // What memory had let go of by then is counted.
+    let caught_up = stage.usage();
+    assert!(caught_up.dropped > 100 && caught_up.dropped < caught_up.late - 30, "{caught_up:?}");
+    stage.kill();
+    assert_eq!(stage.ask("a", "1").await, From::Disk);
+}
+
+#[tokio::test]
+async fn what_is_purged_while_the_disk_lags_behind_is_not_written_afterwards() {
+    let mut stage = Stage::new(DiskAdmission::SecondRequest);
+    stage.lag_behind(&["a", "b"]).await;
+    stage.store.invalidate(&[stage.key("a")], NOW);
+    stage.catch_up();
+    stage.kill();
+    assert_eq!(stage.ask("b", "1").await, From::Disk);
+    assert_eq!(stage.ask("a", "2").await, From::Origin);
+}
+
 #[tokio::test]
 async fn nothing_is_written_at_the_end_once_its_time_is_up() {
     let mut stage = Stage::full(DiskAdmission::SecondRequest);
@@ -268,4 +334,6 @@ async fn a_full_disk_never_keeps_the_older_of_two() {
     assert_eq!(stage.ask("a", "2").await, From::Disk);
 }
 
+/// Looks at what threads of the pool do: it takes them microseconds.
+const ROUNDS_MAX: u32 = 1_000_000;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);

@@ -278,3 +278,28 @@ async fn a_head_does_not_undo_a_purge_that_came_while_it_was_answered() {
         assert!(!matches!(found, Lookup::Fresh(_)), "soft: {soft}: {found:?}");
     }
 }
+
+/// A body that memory is too small for is never stored, and yet larger ones would answer with it.
+#[tokio::test]
+async fn what_is_too_long_for_memory_counts_for_larger_ones() {
+    for (claim, is_told) in [("its length is known", true), ("it ends when it ends", false)] {
+        // An entry may take a quarter: of twice the memory this one is less than that.
+        let store = store(4 << 20);
+        let (key, body) = (CacheKey::from_bits(1), Bytes::from(vec![b'x'; 3 << 19]));
+        for _ in 0..10 {
+            let Lookup::Miss(fill) = look(&store, key, &HeaderMap::new(), NOW) else {
+                panic!("it is never kept")
+            };
+            let length = is_told.then_some(body.len() as u64);
+            let mut writing =
+                fill.stream(head(FRESH, &HeaderMap::new()), length, Box::default(), None, 1 << 30);
+            writing.write(&body);
+            writing.complete();
+            assert!(writing.finish().is_none());
+        }
+        let advice = store.sizing().advice();
+        let gains: Vec<_> =
+            advice.iter().flat_map(|(_, advice)| advice).map(|one| one.gain.requests).collect();
+        assert_eq!(gains, [0.0, 9.0, 9.0], "{claim}");
+    }
+}

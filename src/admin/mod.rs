@@ -200,9 +200,7 @@ impl Service for AdminService {
         let head = request.method == Method::HEAD;
         match self.0.begin(request, id) {
             Ok(Answering::Now(reply)) => Served::Now(respond(reply, head, id)),
-            Ok(Answering::Later(reply)) => {
-                Served::Later(Box::pin(async move { respond(reply.await, head, id) }))
-            }
+            Ok(Answering::Later(reply)) => Served::later(async move { respond(reply.await, head, id) }),
             Ok(Answering::Live(events)) => {
                 let reply = Reply { content_type: "text/event-stream", ..text("", "") };
                 let mut response = respond(reply, head, id);

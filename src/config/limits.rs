@@ -537,7 +537,7 @@ pub const TURNED_AWAY_BYTES_MAX: u64 = 64 * KIB as u64;
 pub const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often idle connections to origins are looked over.
 pub const ORIGIN_SWEEP: Duration = Duration::from_secs(1);
-/// Keys whose last response was not stored that `explain` remembers.
+/// Keys whose last response was not stored that `explain` remembers, at most.
 pub const NOT_STORED_REMEMBERED_MAX: usize = 8192;
 /// Window of an HTTP/2 request body, bytes; and of all bodies of a connection together.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;

@@ -4,6 +4,7 @@
 //! protocol's own checks (framing, field syntax, one authority); it has *not* been normalised, which is `route/`'s
 //! work, nor are its fields safe to forward, which is `origin/forward.rs`'s.
 
+use std::cell::OnceCell;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -57,7 +58,7 @@ pub struct Request {
     /// What the access rules of its route leave with it until its end; most have none.
     pub held: OnceLock<Box<Held>>,
     /// Its id, where it had to be drawn before its end.
-    pub id: OnceLock<RequestId>,
+    pub id: OnceCell<RequestId>,
 }
 
 impl Request {

@@ -68,7 +68,17 @@ pub enum Served {
     /// It is here.
     Now(Response),
     /// It takes a while. Dropping the future leaves a fill that others may wait for running.
-    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+    Later(Answering),
+}
+
+/// An answer to come. Boxed itself: it is passed on through futures that would each make room for it.
+pub type Answering = Pin<Box<dyn Future<Output = Box<Response>> + Send>>;
+
+impl Served {
+    /// The promise of what `answer` comes to.
+    pub fn later(answer: impl Future<Output = Response> + Send + 'static) -> Self {
+        Self::Later(Box::pin(async move { Box::new(answer.await) }))
+    }
 }
 
 /// How a request ended.

@@ -29,7 +29,7 @@ struct Says(usize);
 impl Service for Says {
     fn serve(&self, request: &mut Request) -> Served {
         if request.target() == b"/wait" {
-            return Served::Later(Box::pin(std::future::pending()));
+            return Served::later(std::future::pending());
         }
         Served::Now(Response {
             status: StatusCode::OK,

@@ -43,7 +43,7 @@ pub(super) fn request(authority: &[u8], target: &[u8], lines: &[(&[u8], &[u8])])
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
-        id: std::sync::OnceLock::new(),
+        id: std::cell::OnceCell::new(),
     }
 }
 

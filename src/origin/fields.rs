@@ -33,9 +33,8 @@ struct Line {
 impl ResponseFields {
     /// Adds a line behind the others.
     pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
-        if self.index.is_empty() {
-            self.lines.reserve(BYTES_USUAL);
-            self.index.reserve(FIELDS_USUAL);
+        if self.index.capacity() == 0 {
+            (self.lines, self.index) = (Vec::with_capacity(BYTES_USUAL), Vec::with_capacity(FIELDS_USUAL));
         }
         // A head is bounded far below four gigabytes.
         let (Ok(at), Ok(name_len), Ok(value_len)) =
@@ -45,7 +44,16 @@ impl ResponseFields {
         };
         let line = Line { at, name_len, value_len };
         self.lines.reserve(name.len() + value.len() + BETWEEN.len() + END.len());
-        self.lines.extend(name.iter().map(u8::to_ascii_lowercase));
+        let mut lower = [0; NAME_BYTES_USUAL];
+        match lower.get_mut(..name.len()) {
+            Some(room) => {
+                room.copy_from_slice(name);
+                // All of it: so many bytes, and no other number, are a few instructions.
+                lower.make_ascii_lowercase();
+                self.lines.extend_from_slice(lower.get(..name.len()).unwrap_or_default());
+            }
+            None => self.lines.extend(name.iter().map(u8::to_ascii_lowercase)),
+        }
         for part in [BETWEEN, value, END] {
             self.lines.extend_from_slice(part);
         }
@@ -175,6 +183,8 @@ const END: &[u8] = b"\r\n";
 const FIELDS_USUAL: usize = 16;
 /// Bytes that their lines take, about, with what is added on the way.
 const BYTES_USUAL: usize = 512;
+/// Nearly all names are no longer.
+const NAME_BYTES_USUAL: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -119,7 +119,12 @@ impl Forwarded {
 
     /// The same of a value in parts.
     pub(crate) fn push_parts(&mut self, name: &str, value: &[&[u8]]) {
-        let conditions = self.lines.split_off(self.conditions_at);
+        // Nearly none has any.
+        let conditions = if self.conditions_at < self.lines.len() {
+            self.lines.split_off(self.conditions_at)
+        } else {
+            Vec::new()
+        };
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         for part in value {
@@ -269,7 +274,11 @@ pub fn fields(
     keep: impl Fn(&FieldLine<'_>) -> bool,
 ) -> Result<Forwarded, OriginError> {
     refuse_loop(received, hop.node)?;
-    let nominated: Vec<&[u8]> = received.all(FieldId::Connection).flat_map(members).collect();
+    let nominated: Vec<&[u8]> = if received.has(FieldId::Connection) {
+        received.all(FieldId::Connection).flat_map(members).collect()
+    } else {
+        Vec::new()
+    };
     let mut lines = Vec::with_capacity(received.text_bytes().saturating_add(HOP_BYTES));
     let mut conditional = Vec::new();
     for field in received.lines() {
@@ -388,6 +397,9 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
 
 /// RFC 8586 §2: our own name in the chain, or a chain that is too long.
 fn refuse_loop(received: &Fields, node: &str) -> Result<(), OriginError> {
+    if !received.has_any(&[FieldId::CdnLoop, FieldId::Via]) {
+        return Ok(());
+    }
     let node = node.as_bytes();
     let mut loops = 0_usize;
     for member in received.all(FieldId::CdnLoop).flat_map(members) {

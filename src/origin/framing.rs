@@ -411,23 +411,25 @@ fn split(bytes: &[u8], count: u64) -> (&[u8], &[u8]) {
 
 /// Whether all are visible characters, SP, HTAB or obs-text: what may stand in a line. So no NUL and no bare CR.
 pub(crate) fn is_text(line: &[u8]) -> bool {
-    let (words, rest) = line.as_chunks();
-    // Eight at once, and one by one only where something is there that most lines have not.
-    let mut last = [b' '; 8];
-    last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
-    words.iter().chain([&last]).all(|word| is_printable(*word) || word.iter().all(|byte| is_text_byte(*byte)))
+    let Some(last) = line.last_chunk() else { return line.iter().all(|byte| is_text_byte(*byte)) };
+    // Eight at once, those at the end counted from there, and one by one only where something is there that most lines have not.
+    let (words, _) = line.as_chunks();
+    words
+        .iter()
+        .chain([last])
+        .all(|word| unprintable(*word) == 0 || word.iter().all(|byte| is_text_byte(*byte)))
 }
 
-/// Whether there is neither a control character among them nor DEL.
-fn is_printable(word: [u8; 8]) -> bool {
+/// Zero if there is neither a control character among them nor DEL; else the lowest bit set is the high one of the first such.
+fn unprintable(word: [u8; 8]) -> u64 {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = EACH * 0x80;
-    let word = u64::from_ne_bytes(word);
+    let word = u64::from_le_bytes(word);
     // A byte's high bit is set where it was below what is subtracted, and only above such a one where it was not.
     let low = word.wrapping_sub(EACH * 0x20) & !word;
     let dels = word ^ (EACH * 0x7f);
     let del = dels.wrapping_sub(EACH) & !dels;
-    (low | del) & HIGH == 0
+    (low | del) & HIGH
 }
 
 const fn is_text_byte(byte: u8) -> bool {
@@ -466,10 +468,22 @@ fn whole_field(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 /// How many bytes from the start on may stand in a line.
 fn text_len(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks();
-    let at = words.iter().take_while(|word| is_printable(**word)).count().saturating_mul(8);
-    let rest = bytes.get(at..).unwrap_or_default();
-    at.saturating_add(rest.iter().take_while(|byte| is_text_byte(**byte)).count())
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        rest = match unprintable(*word).trailing_zeros() / 8 {
+            // None of eight.
+            8.. => behind,
+            at => {
+                let odd = rest.get(at as usize..).unwrap_or_default();
+                match odd.strip_prefix(b"\t") {
+                    Some(behind) => behind,
+                    None => return bytes.len().saturating_sub(odd.len()),
+                }
+            }
+        };
+    }
+    let last = rest.iter().take_while(|byte| is_text_byte(**byte)).count();
+    bytes.len().saturating_sub(rest.len()).saturating_add(last)
 }
 
 /// `Name: value` → name and trimmed value. No space before the colon, no folded line (RFC 9112 §5.1, §5.2).

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
 use super::body::Switched;
 use super::choose::{Key, key_of_client, key_of_resource};
 use super::error::{Finding, OriginError};
 use super::forward::Sent;
+use super::framing::is_text;
 use super::h2;
 use super::line::Line;
 use super::response::Received;
@@ -31,7 +31,7 @@ use crate::listener::request::InterimSink;
 pub(super) struct Outgoing {
     method: Method,
     target: Bytes,
-    host: HeaderValue,
+    host: Bytes,
     pub(super) fields: Sent,
     pub(super) upload: Upload,
     pub(super) interim: Option<InterimSink>,
@@ -53,7 +53,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`OriginError::Target`]: it cannot.
-    pub(super) fn new(ask: Ask, settings: &config::Pool) -> Result<Self, OriginError> {
+    pub(super) fn new(ask: Ask, settings: &config::Pool) -> Result<Box<Self>, OriginError> {
         if ask.method == Method::CONNECT {
             // It asks for a tunnel, which no origin is to open through us.
             return Err(OriginError::Target);
@@ -65,13 +65,17 @@ impl Outgoing {
             _ => None,
         };
         let host = match &settings.host {
-            Some(host) => HeaderValue::from_str(host),
-            None => HeaderValue::from_maybe_shared(ask.authority),
+            Some(host) => Bytes::copy_from_slice(host.as_bytes()),
+            None => ask.authority,
         };
-        Ok(Self {
+        if !is_text(&host) {
+            return Err(OriginError::Target);
+        }
+        let target = checked(ask.target)?;
+        Ok(Box::new(Self {
             method: ask.method,
-            target: checked(ask.target)?,
-            host: host.map_err(|_| OriginError::Target)?,
+            target,
+            host,
             fields: ask.fields,
             upload: Upload::new(ask.body),
             interim: ask.interim,
@@ -81,12 +85,12 @@ impl Outgoing {
             is_on_top: false,
             server_name: settings.server_name.clone(),
             place: None,
-        })
+        }))
     }
 
     /// The name to ask the origin's certificate for.
     pub(super) fn server_name(&self) -> Result<Arc<str>, OriginError> {
-        let host = self.host.to_str().map_err(|_| OriginError::Target)?;
+        let host = std::str::from_utf8(&self.host).map_err(|_| OriginError::Target)?;
         Ok(self.server_name.clone().unwrap_or_else(|| without_port(host).into()))
     }
 
@@ -98,7 +102,7 @@ impl Outgoing {
                 let head = h2::Head {
                     method: &self.method,
                     tls,
-                    authority: self.host.as_bytes(),
+                    authority: &self.host,
                     target: &self.target,
                     lines: self.fields.lines(),
                     trailers: self.fields.asks_for_trailers(),
@@ -121,13 +125,8 @@ impl Outgoing {
 
     /// The head as it is sent. RFC 9112 §3, §5.
     fn render(&self, out: &mut Vec<u8>) {
-        let start: [&[u8]; 5] = [
-            self.method.as_str().as_bytes(),
-            b" ",
-            &self.target,
-            b" HTTP/1.1\r\nhost: ",
-            self.host.as_bytes(),
-        ];
+        let start: [&[u8]; 5] =
+            [self.method.as_str().as_bytes(), b" ", &self.target, b" HTTP/1.1\r\nhost: ", &self.host];
         for part in start {
             out.extend_from_slice(part);
         }
@@ -210,7 +209,8 @@ impl Outgoing {
 /// is read.
 fn checked(target: Bytes) -> Result<Bytes, OriginError> {
     let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|is| *is);
-    if target.first() == Some(&b'/') && target.iter().all(is_plain) {
+    // No early end: nearly all are plain to their end.
+    if target.first() == Some(&b'/') && target.iter().fold(true, |plain, byte| plain & is_plain(byte)) {
         return Ok(target);
     }
     let read = PathAndQuery::from_maybe_shared(target).map_err(|_| OriginError::Target)?;

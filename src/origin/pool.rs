@@ -140,7 +140,7 @@ impl Pool {
     /// Sends the request to one origin after the other until one answers or none may.
     pub(super) fn ask(self: &Arc<Self>, ask: Ask) -> Answering<'_> {
         // Not `async`: a future holds what it was given twice.
-        let outgoing = Outgoing::new(ask, &self.settings).map(Box::new);
+        let outgoing = Outgoing::new(ask, &self.settings);
         Box::pin(async move {
             let mut outgoing = outgoing?;
             self.budget.deposit();

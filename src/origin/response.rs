@@ -117,7 +117,11 @@ impl Listen for Received {
     }
 
     fn data(&mut self, bytes: &[u8]) {
-        self.data.extend_from_slice(bytes);
+        if self.data.is_empty() {
+            self.data = bytes.to_vec();
+        } else {
+            self.data.extend_from_slice(bytes);
+        }
     }
 
     fn trailer(&mut self, name: &[u8], value: &[u8]) {

@@ -219,7 +219,7 @@ pub fn passed(
             negotiation.pass(occasion.request, around, body)
         }
     };
-    Response { status, extra, lines: Lines::Passed(Box::new(fields)), body, outcome, close: false }
+    Response { status, extra, lines: Lines::Passed(fields), body, outcome, close: false }
 }
 
 /// Statuses that never have a body (RFC 9110 §6.4.1).

@@ -40,8 +40,8 @@ pub enum Lines {
     Stored(Arc<StoredResponse>),
     /// Rendered for this answer.
     Own(Bytes),
-    /// As the origin sent them. Boxed: every answer is moved with room for it.
-    Passed(Box<ResponseFields>),
+    /// As the origin sent them.
+    Passed(ResponseFields),
 }
 
 impl Lines {

@@ -404,7 +404,12 @@ impl<'t> Route<'t, '_> {
 
     /// What stands in the request line towards the origin.
     pub fn forward_target(&self) -> Bytes {
-        self.rewritten.as_deref().map_or_else(|| self.target.to_bytes(), Bytes::copy_from_slice)
+        self.rewritten_target().unwrap_or_else(|| self.target.to_bytes())
+    }
+
+    /// The same, where it is not [`Route::public_target`].
+    pub fn rewritten_target(&self) -> Option<Bytes> {
+        self.rewritten.as_deref().map(Bytes::copy_from_slice)
     }
 
     /// The `Cookie` of a fill, where not all cookies are forwarded.
@@ -558,7 +563,12 @@ fn in_lane(keyer: &Keyer, key: CacheKey, lane: Option<&[u8]>) -> CacheKey {
 }
 
 /// Refuses a request whose `Connection` takes a field out of the message that others rely on (FAULTS S12).
+#[inline]
 fn refuse_nominations(fields: &Fields) -> Result<(), RouteRefusal> {
+    if fields.has(FieldId::Connection) { refuse_what_it_nominates(fields) } else { Ok(()) }
+}
+
+fn refuse_what_it_nominates(fields: &Fields) -> Result<(), RouteRefusal> {
     let names = fields
         .all(FieldId::Connection)
         .flat_map(|line| line.split(|byte| *byte == b','))

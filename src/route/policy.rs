@@ -16,7 +16,7 @@ use http::Method;
 use super::condition::{self, Facts, one_holds};
 use super::matcher::Matched;
 use super::normal::{Target, decode};
-use super::unkeyed::is_barred;
+use super::unkeyed::{is_barred, may_be_barred};
 use crate::config::{Cookies, Forward, RoutePolicy};
 use crate::listener::fields::{FieldId, FieldLine, Fields};
 
@@ -95,7 +95,7 @@ pub(super) fn keeps(line: &FieldLine<'_>, policy: &RoutePolicy, purpose: Purpose
     // Cookies in the key are written anew by themselves.
     let is_keyed =
         || policy.key.headers.iter().any(|name| line.name.eq_ignore_ascii_case(name.as_str().as_bytes()));
-    if is_barred(line.name, purpose) {
+    if may_be_barred(line.id) && is_barred(line.name, purpose) {
         // What is in the key may change the answer.
         return purpose == Purpose::Fill && !is_barred(line.name, Purpose::Pass) && is_keyed();
     }

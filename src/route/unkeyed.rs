@@ -7,6 +7,7 @@
 //! Invariant: no field of this table reaches an origin on a route that may be cached, whatever its pass list says.
 
 use super::policy::Purpose;
+use crate::listener::fields::FieldId;
 
 /// How far a field of the table is kept from the origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,14 @@ enum Barred {
     Always,
     /// From requests whose answer may be stored; around the cache it is the origin's own business.
     FromFills,
+}
+
+/// Whether a field with this id may be kept from the origin. Nearly all that browsers send has a name that is well known, spelt as
+/// it should be, and not in the table.
+#[inline]
+pub(super) const fn may_be_barred(id: FieldId) -> bool {
+    use FieldId::{Forwarded, Other, XForwardedFor, XForwardedHost, XForwardedProto};
+    matches!(id, Other | Forwarded | XForwardedFor | XForwardedHost | XForwardedProto)
 }
 
 /// Whether a field is kept from the origin.
@@ -204,6 +213,7 @@ mod tests {
                 [(*name).to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replace('-', ".")]
             {
                 assert!(is_barred(spelling.as_bytes(), Purpose::Fill), "{spelling}");
+                assert!(may_be_barred(FieldId::of(spelling.as_bytes())), "{spelling}");
             }
         }
     }

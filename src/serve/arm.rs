@@ -93,15 +93,16 @@ impl Edge {
         };
         walk.mark = mark;
         debug_assert!(walk.asker == Asker::Client);
-        Served::Later(Box::pin(async move {
-            let response = if let Some(reason) = bypass {
+        Served::later(async move {
+            let mut response = if let Some(reason) = bypass {
                 pass::pass(walk, reason.as_str()).await
             } else {
                 let looked = walk.look_up();
                 walk_on(walk, looked, Tier::Memory).await
             };
-            finish.marked(response, marking)
-        }))
+            finish.put_on_marked(&mut response, marking);
+            response
+        })
     }
 }
 

@@ -74,13 +74,13 @@ impl Edge {
         // It has a lane for them itself.
         walk.crawler = None;
         let bypass = route.bypass;
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             let answer = match bypass {
                 Some(reason) => living(&walk, pass::pass(walk.clone(), reason.as_str())).await,
                 None => stored_or_fetched(walk, child.purged).await,
             };
             marked(tagged(site, answer))
-        }))
+        })
     }
 
     /// Whether everything up to `wanted` has been applied here, now or in a moment.
@@ -110,7 +110,7 @@ async fn stored_or_fetched(mut walk: Walk, wanted: Option<Position>) -> Response
         walk.asker = Asker::Node { around: true };
         // Nothing that is stored, and nobody's fetch that began before.
         let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Behind);
-        return living(&walk, fetched(walk.clone(), fill)).await;
+        return living(&walk, async { *fetched(walk.clone(), fill).await }).await;
     }
     match walk.look_up() {
         looked @ Lookup::Fresh(_) => walk_on(walk, looked, Tier::Memory).await,

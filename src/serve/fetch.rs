@@ -267,9 +267,6 @@ fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option
     }
     let head = ResponseHead { status: answer.status, fields: &answer.fields };
     let judged = judge(walk, &head, &answer).map_err(NotStored::as_str).and_then(|storable| {
-        if answer.length.is_some_and(|length| length > walk.edge.store.stored_bytes_max()) {
-            return Err("too-large");
-        }
         // An error is told as a page, and has a lifetime of its own.
         if answer.status.is_success() && !walk.is_of_its_kind(&answer.fields) {
             return Err("ending");
@@ -278,6 +275,12 @@ fn begin(walk: &Walk, fill: Fill, mut answer: Box<OriginAnswer>) -> (Led, Option
         // A purge by one that is not kept would miss it.
         if tags.len() > TAGS_MAX {
             return Err("too-many-tags");
+        }
+        if let Some(length) = answer.length.filter(|length| *length > walk.edge.store.stored_bytes_max()) {
+            if answer.status != StatusCode::PARTIAL_CONTENT {
+                fill.too_long(length, 0, storable.freshness, &tags);
+            }
+            return Err("too-large");
         }
         Ok((storable, tags))
     });

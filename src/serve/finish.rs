@@ -41,12 +41,11 @@ impl Finish {
         response
     }
 
-    /// The same of one with which a client may be told the mark that it is known by from now on.
+    /// The same, where it lies, of one with which a client may be told the mark that it is known by from now on.
     #[inline]
-    pub(super) fn marked(self, mut response: Response, marking: Option<Box<Marking>>) -> Response {
-        mark(&mut response, marking);
-        self.put_on(&mut response, Tier::Memory);
-        response
+    pub(super) fn put_on_marked(&self, response: &mut Response, marking: Option<Box<Marking>>) {
+        mark(response, marking);
+        self.put_on(response, Tier::Memory);
     }
 
     /// The same where it lies, of one from the store: a hit would feel its copies.

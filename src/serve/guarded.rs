@@ -96,7 +96,7 @@ impl Edge {
         };
         walk.mark = mark;
         let guard = Arc::clone(guard);
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             if let Some(verification) = verification
                 && let Err(denied) = verification.run().await
             {
@@ -109,7 +109,7 @@ impl Edge {
                 return finish.answer(walk.failed(failure));
             }
             walk.mirror_request();
-            let answer = match (offer, bypass) {
+            let mut answer = match (offer, bypass) {
                 (Some(offer), _) => upgrade::upgrade(walk, offer).await,
                 (None, Some(reason)) => pass::pass(walk, reason.as_str()).await,
                 (None, None) => {
@@ -117,27 +117,28 @@ impl Edge {
                     walk_on(walk, looked, Tier::Memory).await
                 }
             };
-            finish.marked(answer, marking)
-        }))
+            finish.put_on_marked(&mut answer, marking);
+            answer
+        })
     }
 }
 
-/// The answer with what the rules have to say beside it.
-pub(super) fn beside(held: &Held, served: Served) -> Served {
+/// Puts what the rules have to say beside the answer, where it lies: a hit would feel its copies.
+pub(super) fn put_beside(held: &Held, served: &mut Served) {
     if held.lines.is_empty() {
-        return served;
+        return;
     }
-    let lines = held.lines.clone();
     match served {
-        Served::Now(mut response) => {
-            response.extra.extend_from_slice(&lines);
-            Served::Now(response)
+        Served::Now(response) => response.extra.extend_from_slice(&held.lines),
+        Served::Later(answering) => {
+            let lines = held.lines.clone();
+            let bare = std::mem::replace(answering, Box::pin(std::future::pending()));
+            *answering = Box::pin(async move {
+                let mut response = bare.await;
+                response.extra.extend_from_slice(&lines);
+                response
+            });
         }
-        Served::Later(answering) => Served::Later(Box::pin(async move {
-            let mut response = answering.await;
-            response.extra.extend_from_slice(&lines);
-            response
-        })),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the leader of a fill found: what its client is answered with, and what the log tells of it.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use cache_store::body::Reader;
@@ -77,13 +78,17 @@ impl Told {
 }
 
 /// Fetches, whether or not the client stays, and answers with what is found.
-pub(super) async fn fetched(walk: Walk, fill: Fill) -> Response {
+// Not `async`: the fill lies in the future that leads it alone.
+pub(super) fn fetched(walk: Walk, fill: Fill) -> impl Future<Output = Box<Response>> + Send {
     let stored = fill.stored.clone();
     let why = fill.why;
-    match leading::lead(Box::pin(fetch::lead(walk.clone(), fill))).await {
-        Led::Through(through) => pass::through(&walk, through, why),
-        // Boxed: what is passed on does not make room for it.
-        led => Box::pin(answer_led(&walk, led, why, stored.as_ref())).await,
+    let fetch = Box::pin(fetch::lead(walk.clone(), fill));
+    async move {
+        match leading::lead(fetch).await {
+            Led::Through(through) => Box::new(pass::through(&walk, through, why)),
+            // Boxed: what is passed on does not make room for it.
+            led => Box::new(Box::pin(answer_led(&walk, led, why, stored.as_ref())).await),
+        }
     }
 }
 

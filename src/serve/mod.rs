@@ -250,11 +250,12 @@ impl Edge {
                 Lookup::Fresh(hit) => {
                     self.store.count_hit(&route.resource(key), &hit.stored, route.site, now);
                     let occasion = self.occasion(&head, &route, key, tier, now);
-                    match respond::stored(hit, occasion, CacheOutcome::Hit, spare) {
-                        Ok(mut response) => {
-                            finish.put_on(&mut response, tier);
-                            return Served::Now(response);
-                        }
+                    let mut answer = respond::stored(hit, occasion, CacheOutcome::Hit, spare);
+                    if let Ok(response) = &mut answer {
+                        finish.put_on(response, tier);
+                    }
+                    match answer {
+                        Ok(response) => return Served::Now(response),
                         Err(AskOrigin) => None,
                     }
                 }
@@ -297,13 +298,18 @@ impl Edge {
                 match looked {
                     // Nearly all that comes here, with less to carry than the rest.
                     Lookup::Miss(fill) if walk.may_fetch() => {
-                        Served::Later(Box::pin(
-                            async move { finish.marked(fetched(walk, fill).await, marking) },
-                        ))
+                        let fetched = fetched(walk, fill);
+                        Served::Later(Box::pin(async move {
+                            let mut response = fetched.await;
+                            finish.put_on_marked(&mut response, marking);
+                            response
+                        }))
                     }
-                    looked => Served::Later(Box::pin(async move {
-                        finish.marked(walk_on(walk, looked, tier).await, marking)
-                    })),
+                    looked => Served::later(async move {
+                        let mut response = walk_on(walk, looked, tier).await;
+                        finish.put_on_marked(&mut response, marking);
+                        response
+                    }),
                 }
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
@@ -347,7 +353,11 @@ impl Edge {
             Ok(mut walk) => {
                 let marking = self.marking(request, route.policy);
                 walk.mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
-                Served::Later(Box::pin(async move { finish.marked(pass::pass(walk, reason).await, marking) }))
+                Served::later(async move {
+                    let mut response = pass::pass(walk, reason).await;
+                    finish.put_on_marked(&mut response, marking);
+                    response
+                })
             }
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
@@ -362,9 +372,7 @@ impl Edge {
         finish: Finish,
     ) -> Served {
         match Walk::pass(self, request, route) {
-            Ok(walk) => {
-                Served::Later(Box::pin(async move { finish.answer(upgrade::upgrade(walk, offer).await) }))
-            }
+            Ok(walk) => Served::later(async move { finish.answer(upgrade::upgrade(walk, offer).await) }),
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
@@ -436,12 +444,12 @@ async fn walk_on(mut walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response
                     return walk.failed(failure);
                 }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::UriMiss);
-                return fetched(walk, fill).await;
+                return *fetched(walk, fill).await;
             }
             Lookup::OnlyIfCached => {
                 return walk.failed(Failure::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached"));
             }
-            Lookup::Miss(fill) if walk.may_fetch() => return fetched(walk, fill).await,
+            Lookup::Miss(fill) if walk.may_fetch() => return *fetched(walk, fill).await,
             Lookup::Miss(fill) => {
                 // Who comes meanwhile, and may fetch at once, does.
                 drop(fill);
@@ -460,7 +468,7 @@ async fn walk_on(mut walk: Walk, mut looked: Lookup, mut tier: Tier) -> Response
                     return walk.failed(failure);
                 }
                 let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), stored, why);
-                return fetched(walk, fill).await;
+                return *fetched(walk, fill).await;
             }
             Err(Parted::Again) if turns < TURNS_MAX => turns += 1,
             Err(Parted::Again) => {

@@ -30,7 +30,7 @@ impl Edge {
         let edge = Arc::clone(self);
         let failed = self.failed(request, Failure::new(StatusCode::BAD_REQUEST, "tier-call"));
         let (method, body) = (request.method.clone(), std::mem::take(&mut request.body));
-        Some(Served::Later(Box::pin(async move {
+        Some(Served::later(async move {
             let answer = if method == Method::POST {
                 edge.take_records(&query, body).await
             } else if let Some(asked) = ReceiptQuery::parse(&query) {
@@ -39,7 +39,7 @@ impl Edge {
                 edge.read_log(&query).await
             };
             answer.map_or(failed, told)
-        })))
+        }))
     }
 
     async fn read_log(self: &Arc<Self>, query: &str) -> Option<Vec<u8>> {

@@ -3,21 +3,21 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::Cache;
 use bytes::Bytes;
-use cache_store::key::{CacheKey, KeyMap};
+use cache_store::key::CacheKey;
 use cache_store::tiers::disk::{ChunksUsage, DiskUsage};
 use http::StatusCode;
-use parking_lot::Mutex;
 use purge_api::auth::Bearer;
 use purge_api::compat::method;
 use purge_api::ledger::Ledger;
 use purge_api::{Problem, Purger, Reply, ResourceUrl};
 use serde_json::Value;
 
-use super::guarded::beside;
+use super::guarded::put_beside;
 use super::{Current, Edge, tagged};
 use crate::admin::purge::{By, carry_out, normal};
 use crate::admin::{ExplainQuery, Node};
@@ -74,7 +74,7 @@ impl Service for WalkService {
     fn serve(&self, request: &mut Request) -> Served {
         let mut served = self.with(|edge| edge.serve(request));
         if let Some(held) = request.held.get() {
-            served = beside(held, served);
+            put_beside(held, &mut served);
         }
         served
     }
@@ -96,25 +96,50 @@ impl Service for WalkService {
     }
 }
 
-/// Why keys were not stored last time, for `explain`; bounded, the oldest half goes.
-#[derive(Debug, Default)]
-pub struct NotStoredMemory(Mutex<KeyMap<&'static str>>);
+/// Why keys were not stored last time, for `explain`: each key has one place, in which the last of those that share it stands.
+///
+/// Every miss that is not stored writes it. So a place is one number, of bits of the key and the turn of the reason: the whole stays in a
+/// processor's own cache, and nobody waits for anybody.
+#[derive(Debug)]
+pub struct NotStoredMemory {
+    places: Box<[AtomicU64]>,
+    /// In the order in which they came up.
+    reasons: Box<[OnceLock<&'static str>]>,
+}
+
+impl Default for NotStoredMemory {
+    fn default() -> Self {
+        Self {
+            places: std::iter::repeat_with(AtomicU64::default).take(NOT_STORED_REMEMBERED_MAX).collect(),
+            reasons: std::iter::repeat_with(OnceLock::new).take(REASONS_MAX).collect(),
+        }
+    }
+}
 
 impl NotStoredMemory {
     pub(super) fn remember(&self, key: CacheKey, why: &'static str) {
-        let mut known = self.0.lock();
-        if known.len() >= NOT_STORED_REMEMBERED_MAX {
-            let mut keep = false;
-            known.retain(|_, _| {
-                keep = !keep;
-                keep
-            });
+        // All of them are words of ours, far fewer than there are turns.
+        let known = self.reasons.iter().position(|reason| *reason.get_or_init(|| why) == why);
+        let turn = known.and_then(|at| u64::try_from(at + 1).ok());
+        if let (Some(turn), (Some(place), mark)) = (turn, self.place(key)) {
+            place.store(mark | turn, Ordering::Relaxed);
         }
-        known.insert(key, why);
     }
 
     pub(super) fn of(&self, key: CacheKey) -> Option<&'static str> {
-        self.0.lock().get(&key).copied()
+        let (place, mark) = self.place(key);
+        let turn = place?.load(Ordering::Relaxed) ^ mark;
+        // Beyond all turns where it is another key's.
+        let at = usize::try_from(turn).ok()?.checked_sub(1)?;
+        self.reasons.get(at)?.get().copied()
+    }
+
+    /// Where it stands, and what stands there beside the turn. Both are bits of a keyed hash: nobody can aim.
+    fn place(&self, key: CacheKey) -> (Option<&AtomicU64>, u64) {
+        let [high, low] = [key.bits() >> 64, key.bits() & u128::from(u64::MAX)]
+            .map(|bits| u64::try_from(bits).unwrap_or(0));
+        let at = usize::try_from(high % NOT_STORED_REMEMBERED_MAX as u64).unwrap_or(0);
+        (self.places.get(at), (high.rotate_left(32) ^ low.rotate_left(16)) & !TURN_BITS)
     }
 }
 
@@ -151,12 +176,12 @@ impl Edge {
         };
         let Some(disk) = self.store.disk() else { return Served::Now(purge()) };
         let (edge, purging) = (Arc::clone(self), disk.pool().spawn_blocking(purge));
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             purging.await.unwrap_or_else(|_| {
                 let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "purge-lost");
                 tagged(site, failure::response(failure, &edge.config.node, None, &edge.ids.draw().into()))
             })
-        }))
+        })
     }
 
     fn purge_reply(&self, reply: &Reply) -> Response {
@@ -433,6 +458,11 @@ fn disk_figures(disk: &DiskUsage, promoted: u64) -> Vec<gauges::Other> {
     vec![
         counter("tidegate_disk_promoted_total", "Responses brought from disk to memory.", promoted),
         counter("tidegate_disk_written_bytes_total", "Bytes written to the disk.", disk.written_bytes),
+        counter(
+            "tidegate_disk_late_total",
+            "Writes that waited in memory, for the disk was behind.",
+            disk.late,
+        ),
         counter("tidegate_disk_dropped_total", "Writes dropped by a slow or failing disk.", disk.dropped),
         counter("tidegate_disk_damaged_total", "Records whose checksum failed; each a miss.", disk.damaged),
         counter("tidegate_disk_errors_total", "Reads and writes that the disk refused.", disk.failed),
@@ -471,4 +501,30 @@ fn chunk_figures(chunks: ChunksUsage) -> [gauges::Other; 8] {
         ),
         counter("tidegate_chunks_unread_total", "Chunks that the disk would not read.", health.read_errors),
     ]
+}
+
+/// The bits of a place that tell the turn.
+const TURN_BITS: u64 = 0xff;
+/// More reasons than there are; all of them have a turn.
+const REASONS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_reason_is_known_by_its_key_until_a_neighbour_takes_its_place() {
+        let memory = NotStoredMemory::default();
+        let key = |high: u64, low: u64| CacheKey::from_bits(u128::from(high) << 64 | u128::from(low));
+        let places = NOT_STORED_REMEMBERED_MAX as u64;
+        for high in 0..places {
+            memory.remember(key(high, 1), "no-store");
+        }
+        memory.remember(key(7, 1), "private");
+        assert_eq!(memory.of(key(7, 1)), Some("private"));
+        assert_eq!(memory.of(key(8, 1)), Some("no-store"));
+        assert_eq!(memory.of(key(8, 2)), None, "another key with the same place");
+        memory.remember(key(places + 8, 1), "too-large");
+        assert_eq!((memory.of(key(8, 1)), memory.of(key(places + 8, 1))), (None, Some("too-large")));
+    }
 }

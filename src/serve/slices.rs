@@ -97,7 +97,7 @@ async fn failed(walk: &Walk, stored: &Arc<StoredResponse>, asks: &Asks) -> Respo
     walk.edge.store.drop_large(walk.key, large);
     if walk.restarted || walk.asker == (Asker::Node { around: true }) {
         let fill = walk.edge.store.fill_alone(walk.resource(), &walk.head(), None, Why::Partial);
-        return Box::pin(fetched(walk.clone(), fill)).await;
+        return *Box::pin(fetched(walk.clone(), fill)).await;
     }
     let mut again = walk.clone();
     again.restarted = true;

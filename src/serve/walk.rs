@@ -51,12 +51,12 @@ pub(super) struct Way {
     pub(super) scheme: Scheme,
     /// Normalised host and port, as an origin is asked.
     pub(super) authority: Bytes,
-    /// The same, as answers are kept.
-    kept_as: Bytes,
+    /// The same, as answers are kept, where that differs.
+    kept_as: Option<Bytes>,
     /// Path and query in normal form, as clients see them.
     pub(super) target: Bytes,
-    /// As an origin is asked.
-    forwarded: Bytes,
+    /// As an origin is asked, where that differs.
+    forwarded: Option<Bytes>,
     /// The fields as received.
     pub(super) fields: Fields,
     /// The fields to forward; shared, for they may be many and a client can make hundreds of requests wait.
@@ -250,10 +250,10 @@ impl Walk {
             edge: Arc::clone(edge),
             method: request.method.clone(),
             scheme: request.scheme,
-            kept_as: if kept_as == asked_as { authority.clone() } else { Bytes::copy_from_slice(kept_as) },
+            kept_as: (kept_as != asked_as).then(|| Bytes::copy_from_slice(kept_as)),
             authority,
             target: route.target_bytes(),
-            forwarded: route.forward_target(),
+            forwarded: route.rewritten_target(),
             fields: request.fields.clone(),
             forward: Arc::new(forward.of_client(request.client.address)),
             policy: Arc::clone(route.policy),
@@ -332,7 +332,8 @@ impl Walk {
 
     /// What it is about, as the store finds it.
     pub(super) fn resource(&self) -> Resource<'_> {
-        Resource { key: self.key, authority: &self.kept_as, target: &self.target }
+        let authority = self.kept_as.as_ref().unwrap_or(&self.authority);
+        Resource { key: self.key, authority, target: &self.target }
     }
 
     /// The request as the rules read it. Of one that only reads they never ask where it goes.
@@ -494,7 +495,7 @@ impl Walk {
             pool,
             method: self.method.clone(),
             authority: self.authority.clone(),
-            target: self.forwarded.clone(),
+            target: self.forwarded.as_ref().unwrap_or(&self.target).clone(),
             fields,
             body,
             // Only a parent may say what is between nodes.

@@ -130,10 +130,8 @@ fn recovers(model: &Model, node: &Node) {
         model.purge(node, number, false).expect("a purge is taken");
         model.ask(node, number).expect("the node serves");
     }
-    assert!(
-        (0..PAGES).any(|number| model.ask(node, number).expect("the node serves")),
-        "nothing is kept any more"
-    );
+    // Something is kept again: memory holds less than a round, and what the disk was slow to begin may still hold its writer up.
+    until(|| (0..PAGES).any(|number| model.ask(node, number).expect("the node serves")));
     node.kill();
 }
 

@@ -184,7 +184,7 @@ impl Service for Reads {
     fn serve(&self, request: &mut Request) -> Served {
         self.0.borrow_mut().push(String::from_utf8_lossy(request.target()).into_owned());
         let mut body = std::mem::take(&mut request.body);
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             let mut status = StatusCode::OK;
             while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 if frame.is_err() {
@@ -199,7 +199,7 @@ impl Service for Reads {
                 outcome: Outcome::default(),
                 close: false,
             }
-        }))
+        })
     }
 
     fn finished(&self, _: &Request, _: &Finished<'_>) {}

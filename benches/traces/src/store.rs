@@ -160,7 +160,7 @@ impl Driver {
                 if let Some(disk) = self.store.disk() {
                     disk.settle().expect("the folder can be written to");
                     // As a node does every second: chunks get the room that the log leaves.
-                    disk.tend();
+                    self.store.tend_disk();
                 }
                 unsettled = 0;
             }

@@ -18,11 +18,13 @@ use crate::key::CacheKey;
 use crate::large::{self, SPILL_BYTES, Slice, Spill};
 use crate::lookup::Why;
 use crate::purge::Resource;
+use crate::rules::Freshness;
 use crate::rules::partial::Held;
 use crate::rules::validator::strong_validator;
 use crate::stock::Address;
 use crate::store::{CacheStore, Reservation};
 use crate::tiers::shelf::LARGE_BYTES_MIN;
+use crate::tiers::sizing::TooLong;
 use crate::timestamp::Timestamp;
 
 /// The permit to fetch.
@@ -119,6 +121,9 @@ impl Fill {
         } else {
             self.store.large(length, strong_validator(&head.fields).cloned())
         };
+        if large.is_none() && part.is_none() && length.is_some_and(|length| length > room) {
+            self.too_long(length.unwrap_or(0), head.lines.len(), head.freshness, &tags);
+        }
         let spilled = large.as_ref().and_then(|_| Reservation::take(&self.store, SPILL_BYTES));
         let large = large.filter(|_| length.is_none() || spilled.is_some());
         let spills = large.is_some() && length.is_some();
@@ -184,6 +189,12 @@ impl Fill {
         self.store.count_fill(&self, &stored);
         self.flight.phase.tell(Phase::Settled(Arc::clone(&stored)));
         stored
+    }
+
+    /// The response might be kept but for its length: larger tiers could. So many bytes are its body, and its head's lines.
+    pub fn too_long(&self, body_bytes: u64, line_bytes: usize, freshness: Freshness, tags: &[Box<str>]) {
+        let beside_bytes = line_bytes as u64 + HEAD_SLACK_BYTES;
+        self.store.count_too_long(self, &TooLong { body_bytes, beside_bytes, freshness, tags });
     }
 
     /// The answer is for the one who asked only: frees the followers, and remembers that this key does not share.
@@ -333,14 +344,20 @@ impl Writing {
 
     /// Stores the response, as far as memory or disk have kept it whole.
     pub fn finish(self) -> Option<Arc<StoredResponse>> {
-        let Self { fill, writer, streaming, held, keep, disk, whole, .. } = self;
+        let Self { fill, writer, streaming, held, keep, disk, whole, keep_bytes_max, .. } = self;
         let store = Arc::clone(&fill.store);
+        let written = writer.written();
         let body = writer.finish().filter(|_| keep.is_some());
         let large = match &disk {
             ToDisk::Yes(spill) => Some(Arc::clone(spill.large())).filter(|large| large.is_whole()),
             ToDisk::No | ToDisk::Perhaps => None,
         };
         if body.is_none() && large.is_none() {
+            let is_told = held.is_some() || streaming.length.is_some();
+            if !is_told && written > keep_bytes_max {
+                let head = &streaming.head;
+                fill.too_long(written, head.lines.len(), head.freshness, &streaming.tags);
+            }
             return None;
         }
         if let (Some(large), Some(whole)) = (&large, &whole) {

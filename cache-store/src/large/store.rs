@@ -41,7 +41,7 @@ impl CacheStore {
     }
 
     /// Ends a fill with the head of a large response, over the body that stands there already if it is the same one.
-    pub(crate) fn adopt(&self, fill: &Fill, mut parts: Parts) -> Arc<StoredResponse> {
+    pub(crate) fn adopt(self: &Arc<Self>, fill: &Fill, mut parts: Parts) -> Arc<StoredResponse> {
         let known = {
             let _shard = self.flights().shard(fill.primary);
             self.objects().find(self.key_of(fill.primary, &parts.vary))
@@ -59,13 +59,13 @@ impl CacheStore {
     }
 
     /// A large body has more chunks than when it was written down: writes its list of them anew.
-    pub fn note_chunks(&self, resource: &Resource<'_>, large: &Arc<Large>) {
+    pub fn note_chunks(self: &Arc<Self>, resource: &Resource<'_>, large: &Arc<Large>) {
         let Some(disk) = self.disk() else { return };
         let primary = resource.key;
         let _shard = self.flights().shard(primary);
         for (key, stored) in self.of_body(primary, large) {
             if stored.purged() != Purged::Hard {
-                disk.write(resource, key, &Slot::Response(stored));
+                self.write_down(disk, resource, key, &Slot::Response(stored));
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! [`Broad`] holds, for each prefix, host and tag that was ever purged, and for everything, the epochs of its last purges.
 //! A hit asks it only when the epoch of the last broad purge is above the one at which the response was last checked; the
-//! answer is marked on the response, so each response pays once a purge. What is asked for costs a look-up in a table each for
-//! its host, its tags and the prefixes that its path has; nothing depends on how much is stored.
+//! answer is marked on the response, so each response pays once a purge. What was looked at a few purges ago is held against those
+//! (`latest.rs`); other responses cost a look-up in a table each for their host, their tags and the prefixes that their path has.
+//! Nothing depends on how much is stored.
 //!
 //! The table is bounded: beyond [`SCOPES_MAX`] the oldest go and the *floor* rises above them. A response that nobody has
 //! checked since the floor counts as purged: it may have been.
@@ -15,6 +16,7 @@ use std::ops::Bound;
 
 use parking_lot::RwLock;
 
+use super::latest::{Latest, TagSketch};
 use super::{Costs, Last, Purge, Resource, Scope};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::entry::{Epoch, StoredResponse};
@@ -38,6 +40,7 @@ struct Scopes {
     tags: HashMap<Box<str>, Last>,
     /// By authority.
     prefixes: HashMap<Box<[u8]>, Paths>,
+    latest: Latest,
     /// The newest of each table: one that has not moved is not looked into.
     newest: Newest,
     /// The newest of all.
@@ -115,7 +118,7 @@ impl Broad {
     fn check_against(&self, stored: &StoredResponse, resource: &Resource<'_>) -> Purged {
         let scopes = self.scopes.read();
         if stored.epoch() < scopes.last {
-            let last = scopes.last_of(resource, stored.tags(), stored.epoch());
+            let last = scopes.last_of(resource, stored.tag_sketch(), || stored.tags(), stored.epoch());
             if stored.purge(last.since(stored.epoch())) {
                 // Whoever asked causes a fetch: now, or of what is stale a little later.
                 self.costs.caused(last.taker(stored.epoch()));
@@ -152,6 +155,9 @@ impl Broad {
 
 impl Scopes {
     fn take_in(&mut self, scope: &Scope, last: Last) {
+        if scope.is_broad() {
+            self.latest.take_in(scope, last);
+        }
         let epoch = last.newest();
         let entry = match scope {
             Scope::Url { .. } => return,
@@ -184,14 +190,26 @@ impl Scopes {
 
     /// What became of a response that was whole at `epoch`.
     fn since(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Purged {
-        self.last_of(resource, tags, epoch).since(epoch)
+        self.last_of(resource, TagSketch::of(tags), || tags, epoch).since(epoch)
     }
 
     /// The last purges of a response, as far as they came after `epoch`.
-    fn last_of(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Last {
+    fn last_of<'tags>(
+        &self,
+        resource: &Resource<'_>,
+        sketch: TagSketch,
+        tags: impl Fn() -> &'tags [Box<str>],
+        epoch: Epoch,
+    ) -> Last {
         if epoch < self.floor {
             return Last { hard: self.floor, soft: 0, soft_at: 0 };
         }
+        self.latest
+            .last_of(resource, sketch, &tags, epoch)
+            .unwrap_or_else(|| self.of_tables(resource, tags(), epoch))
+    }
+
+    fn of_tables(&self, resource: &Resource<'_>, tags: &[Box<str>], epoch: Epoch) -> Last {
         let mut last = self.everything;
         if self.newest.hosts > epoch
             && let Some(of_host) = self.hosts.get(resource.host())
@@ -279,6 +297,10 @@ mod tests {
 
     fn page<'a>(authority: &'a str, target: &'a str) -> Resource<'a> {
         Resource { key: CacheKey::from_bits(1), authority: authority.as_bytes(), target: target.as_bytes() }
+    }
+
+    fn host_of(name: &str) -> Scope {
+        Scope::Host(name.into())
     }
 
     fn prefix(authority: &str, path: &str) -> Scope {
@@ -386,6 +408,33 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_latest_say_what_the_tables_say(
+            ordered in proptest::collection::vec((0..5_u8, "[ab]{1,2}", any::<bool>(), 0..2_u64), 1..24),
+            host in "[ab]{1,2}",
+            target in "[ab]{0,3}",
+            tags in proptest::collection::vec("[ab]{1,2}", 0..3),
+            epoch in 0..24_u64,
+        ) {
+            let mut scopes = Scopes::default();
+            let mut now = 1;
+            for (kind, name, soft, later) in ordered {
+                now += later;
+                let scope = match kind {
+                    0 => host_of(&name),
+                    1 => Scope::Tag(name.into()),
+                    2 => prefix(&name, ""),
+                    3 => prefix("a", &name),
+                    _ => Scope::Everything,
+                };
+                scopes.take_in(&scope, Last::of(now, soft, Timestamp::from_secs(now)));
+            }
+            let tags: Vec<Box<str>> = tags.into_iter().map(String::into_boxed_str).collect();
+            let resource = page(&host, &target);
+            let by_tables = scopes.of_tables(&resource, &tags, epoch).since(epoch);
+            prop_assert_eq!(scopes.since(&resource, &tags, epoch), by_tables);
+        }
+
         #[test]
         fn prefixes_are_found_as_a_slow_search_finds_them(
             keys in proptest::collection::btree_set("[ab/]{0,6}", 0..20),

@@ -23,6 +23,7 @@ mod cost;
 mod epoch;
 mod file;
 mod journal;
+mod latest;
 mod log;
 mod owner;
 mod recent;
@@ -40,6 +41,7 @@ pub(crate) use apply::Purges;
 pub use apply::{Applied, GAP, Matched, PurgeFailed};
 pub(crate) use cost::Costs;
 pub(crate) use epoch::Broad;
+pub(crate) use latest::TagSketch;
 pub use log::{Logged, PurgeLog, Source, new_id};
 pub(crate) use recent::Recent;
 

@@ -14,6 +14,7 @@ pub mod chunks;
 pub mod disk;
 pub mod files;
 pub(crate) mod gate;
+pub(crate) mod late;
 pub mod manifest;
 pub(crate) mod objects;
 pub mod promotion;

@@ -363,11 +363,9 @@ mod tests {
         let (key, disk) = (CacheKey::from_bits(7), store.disk().expect("it has one"));
         disk.write(&here(key), key, &page("body"));
         for bytes in [1 << 16, 1 << 8, 1] {
-            let dropped = disk.usage().dropped;
-            let others = (1..).map(|number: u128| CacheKey::from_bits(number << 96 | bytes as u128));
-            for other in others.take_while(|_| disk.usage().dropped == dropped) {
-                disk.write(&here(other), other, &page(vec![b'x'; bytes]));
-            }
+            let mut others = (1..).map(|number: u128| CacheKey::from_bits(number << 96 | bytes as u128));
+            let refused = |other: &CacheKey| !disk.write(&here(*other), *other, &page(vec![b'x'; bytes]));
+            assert!(others.any(|other| refused(&other)), "the buffers are taken");
         }
         let scopes = vec![Scope::Url { url: "http://a/".into(), keys: [key].into() }];
         let order = Purge { id: new_id().expect("randomness"), at: NOW, soft: true, scopes };

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Little endian, every list preceded by its length. The tail of a response is what memory keeps of it, so reading one
-//! back copies nothing: the lines and the body are slices of the record. Called by `disk.rs`, which checks a record's
+//! back copies nothing: the lines and the body are slices of the record. Called by `disk/`, which checks a record's
 //! checksum before it comes here.
 //!
 //! Invariant: any bytes decode or do not; none panics, none makes a response that could not have been stored. What an

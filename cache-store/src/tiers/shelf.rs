@@ -9,7 +9,7 @@
 //!            ◄── chunks, while the log is small ──┘
 //! ```
 //!
-//! Called by `disk.rs` once a second ([`Shelf::tend`]): a bounded step of the walk through what earlier lives left, and of
+//! Called by `disk/` once a second ([`Shelf::tend`]): a bounded step of the walk through what earlier lives left, and of
 //! eviction where usage is high. Absent: which body a chunk belongs to (`large/`), and how chunks are kept (`chunks/`).
 
 use std::io;

@@ -89,7 +89,7 @@ fn a_full_disk_makes_the_log_shorter() {
 }
 
 #[test]
-fn a_disk_without_any_room_drops_and_counts_and_an_older_version_does_not_come_back() {
+fn a_disk_without_any_room_refuses_and_counts_and_an_older_version_does_not_come_back() {
     let mut walk = Walk::new(6, 9);
     for key in 0..KEYS {
         walk.step(Op::Append { key, bytes: 900 });
@@ -106,7 +106,7 @@ fn a_disk_without_any_room_drops_and_counts_and_an_older_version_does_not_come_b
     }
     let trouble = walk.log().health().expect("a full disk");
     assert_eq!(trouble.kind, io::ErrorKind::StorageFull);
-    assert!(walk.log().usage().dropped > 0);
+    assert!(walk.log().usage().refused > 0);
     walk.disk.faults(Faults::default());
     walk.step(Op::Sync);
     assert_eq!(walk.log().health(), None);

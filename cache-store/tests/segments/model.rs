@@ -244,7 +244,8 @@ impl Walk {
             }
         }
         let usage = self.log().usage();
-        self.forgetful |= usage.evicted + usage.dropped + usage.damaged + usage.reads_failed > 0;
+        self.forgetful |=
+            usage.evicted + usage.refused + usage.dropped + usage.damaged + usage.reads_failed > 0;
         let failed = self.disk.calls().1 > 0;
         // What a start finds may be more, until the first flush.
         if !failed && matches!(op, Op::Flush | Op::Sync) {

@@ -126,7 +126,7 @@ impl Stage {
     async fn send(&self, mut request: Request) -> Got {
         let response = match self.service.serve(&mut request) {
             Served::Now(response) => response,
-            Served::Later(future) => future.await,
+            Served::Later(future) => *future.await,
         };
         let body = match response.body {
             Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -164,7 +164,7 @@ fn request(method: &str, target: &str, lines: &[(&str, &str)]) -> Request {
         upgrade: crate::listener::request::Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
-        id: std::sync::OnceLock::new(),
+        id: std::cell::OnceCell::new(),
     }
 }
 

@@ -13,9 +13,8 @@
 //! more is parsed; a body that was not read is drained or the connection ends (FAULTS S3), whatever the answer was.
 //! RFC 9112 §9.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -39,7 +38,7 @@ use crate::config::limits::{
 use crate::listener::deadline::Phase;
 use crate::listener::fields::FieldIndex;
 use crate::listener::request::{Interims, Protocol, Request, RequestBody, Upgrade};
-use crate::listener::service::{Served, Service};
+use crate::listener::service::{Answering, Served, Service};
 use crate::listener::trailers::Trailers;
 use crate::respond::response::{Body, Lines, Response};
 
@@ -183,7 +182,7 @@ where
                 let ConnectionContext { clock, limits, .. } = &self.context;
                 let trailers = Trailers::wanted(&head.fields);
                 let (pump, body) = Pump::new(framed, (head.expects_continue, trailers), clock, limits);
-                (body, Some(pump))
+                (body, Some(Box::new(pump)))
             }
         };
         let received_micros = self.context.clock.micros();
@@ -210,7 +209,7 @@ where
                 upgrade: if head.upgrade { Upgrade::Connection } else { Upgrade::No },
                 spare: std::mem::take(&mut self.spare),
                 held: std::sync::OnceLock::new(),
-                id: std::sync::OnceLock::new(),
+                id: std::cell::OnceCell::new(),
             },
         ));
         let Some(exchange) = self.unfinished.last_mut() else { return Begun::Answered(Next::Head) };
@@ -221,44 +220,46 @@ where
             self.keep_spare(std::mem::take(&mut response.extra));
             return Begun::Answered(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head });
         }
-        match self.unfinished.pop() {
-            Some(exchange) => {
-                let answer = Some(match served {
-                    Served::Now(response) => Answer::Here(Box::new(response)),
-                    Served::Later(future) => Answer::Later(future),
-                });
-                Begun::Open(Box::new(Open { exchange, answer, pump, keep_alive }))
-            }
-            None => Begun::Answered(Next::Head),
-        }
+        let answer = match served {
+            Served::Now(response) => Answer::Here(Box::new(response)),
+            Served::Later(future) => Answer::Later(future),
+        };
+        // With the memory that it lies in, unless answers before it share that.
+        let exchange = match self.unfinished.len() {
+            0 | 1 => std::mem::take(&mut self.unfinished),
+            gathered => self.unfinished.split_off(gathered - 1),
+        };
+        Begun::Open(Open { exchange, answer, pump, keep_alive })
     }
 
     /// Has a request answered and its answer rendered, and written unless a further head may be waiting.
-    async fn go_on(&mut self, mut open: Box<Open<'s, S>>) -> Result<Next, Stop> {
-        // Left where they are, for they are large.
-        let Open { exchange, answer, pump, keep_alive } = &mut *open;
-        let response = match answer.take() {
-            None => return Ok(Next::Head),
-            Some(Answer::Here(response)) => *response,
-            Some(Answer::Later(future)) => {
+    async fn go_on(&mut self, open: Open<'s, S>) -> Result<Next, Stop> {
+        let Open { exchange: mut its, answer, mut pump, keep_alive } = open;
+        let Some(exchange) = its.first_mut() else { return Ok(Next::Head) };
+        let response = match answer {
+            Answer::Here(response) => response,
+            Answer::Later(future) => {
                 self.flush().await?;
                 let interims = exchange.request.interims.asked();
-                match self.wait(future, pump.as_mut(), interims).await {
+                match self.wait(future, pump.as_deref_mut(), interims).await {
                     Waited::Answer(response) => response,
-                    Waited::Broken(refusal) => self.refused(refusal),
+                    Waited::Broken(refusal) => Box::new(self.refused(refusal)),
                     Waited::Over(end) => return Err(end),
                 }
             }
         };
         let mut close =
-            self.ends_behind(&response, *keep_alive) || pump.as_ref().is_some_and(Pump::prevents_reuse);
-        close |= self.send(exchange, response, close, pump.as_mut()).await?;
-        let Open { exchange, pump, .. } = *open;
-        self.unfinished.push(exchange);
+            self.ends_behind(&response, keep_alive) || pump.as_deref().is_some_and(Pump::prevents_reuse);
+        close |= self.send(exchange, response, close, pump.as_deref_mut()).await?;
+        if self.unfinished.is_empty() {
+            self.unfinished = its;
+        } else {
+            self.unfinished.append(&mut its);
+        }
         if self.socket.out.len() >= GATHER_BYTES_MAX {
             self.flush().await?;
         }
-        if let (Some(pump), false) = (pump, close) {
+        if let Some(pump) = pump.filter(|_| !close) {
             close = pump.prevents_reuse() || !self.drain(pump.into_rest()).await?;
         }
         Ok(if close { Next::Close(ConnectionEnd::Closed) } else { Next::Head })
@@ -296,7 +297,7 @@ where
         append_head(&mut self.socket.out, response, framing, close, *protocol, (clock, date));
         self.socket.out.extend_from_slice(body);
         exchange.status = response.status.as_u16();
-        exchange.outcome = std::mem::take(&mut response.outcome);
+        std::mem::swap(&mut exchange.outcome, &mut response.outcome);
         exchange.body_bytes = stored.body_len();
         Some(close)
     }
@@ -315,7 +316,7 @@ where
     async fn send(
         &mut self,
         exchange: &mut Exchange<'s, S>,
-        response: Response,
+        response: Box<Response>,
         close: bool,
         pump: Option<&mut Pump>,
     ) -> Result<bool, Stop> {
@@ -521,22 +522,22 @@ enum Begun<'s, S: Service> {
     /// Its answer is rendered.
     Answered(Next),
     /// It takes waiting.
-    Open(Box<Open<'s, S>>),
+    Open(Open<'s, S>),
 }
 
 /// A request whose answer is not rendered yet.
 struct Open<'s, S: Service> {
-    exchange: Exchange<'s, S>,
-    /// Until it is taken.
-    answer: Option<Answer>,
-    pump: Option<Pump>,
+    /// One, in memory of its own: it is large, and stays where it lies.
+    exchange: Vec<Exchange<'s, S>>,
+    answer: Answer,
+    pump: Option<Box<Pump>>,
     keep_alive: bool,
 }
 
 /// What the service said, small enough to be carried about.
 enum Answer {
     Here(Box<Response>),
-    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+    Later(Answering),
 }
 
 /// What comes after an exchange.

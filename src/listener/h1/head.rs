@@ -47,6 +47,8 @@ pub struct Head {
     /// Whether it asks for another protocol in a way that can be followed: GET, without a body, `Upgrade` named by
     /// `Connection`, and the connection not to be closed. RFC 9110 §7.8.
     pub upgrade: bool,
+    /// Its own length, bytes.
+    len: usize,
 }
 
 /// How the body of a request is framed.
@@ -94,35 +96,41 @@ impl HeadReader {
         if input.is_empty() {
             return Ok(None);
         }
-        let mut head = None;
+        // It stays in one place from here on: it is large.
+        let mut head = Ok(None);
         if !self.look.is_begun() {
             index.clear();
-            head = read(input, index, &mut self.host, scheme, limits).ok().flatten();
+            head = read(input, index, &mut self.host, scheme, limits);
         }
-        if head.is_none() {
+        if !matches!(head, Ok(Some(_))) {
             // Not whole, or refused: the look knows best what is wrong with a line, and how far the head goes.
             let Some(len) = self.look.advance(input, limits)? else { return Ok(None) };
             let whole = input.get(..len).unwrap_or_default();
             index.clear();
-            head = read(whole, index, &mut self.host, scheme, limits)?;
+            head = read(whole, index, &mut self.host, scheme, limits);
         }
-        let (mut head, len) = head.ok_or(Refusal::RequestLine)?;
-        self.look = Look::default();
-        self.skipped = false;
-        // Moved, not shared: each count of sharers costs as much as ten comparisons.
-        head.fields = Fields::of(input.split_to(len).freeze(), std::mem::take(index));
-        Ok(Some(head))
+        match &mut head {
+            Ok(Some(head)) => {
+                self.look = Look::default();
+                self.skipped = false;
+                // Moved, not shared: each count of sharers costs as much as ten comparisons.
+                head.fields = Fields::of(input.split_to(head.len).freeze(), std::mem::take(index));
+            }
+            Ok(None) => head = Err(Refusal::RequestLine),
+            Err(_) => {}
+        }
+        head
     }
 }
 
-/// Reads the head at the start of `bytes`, and tells its length; its field lines go to `index`. `None` if it is not whole.
+/// Reads the head at the start of `bytes`; its field lines go to `index`. `None` if it is not whole.
 fn read(
     bytes: &[u8],
     index: &mut FieldIndex,
     known_host: &mut Vec<u8>,
     scheme: Scheme,
     limits: &Limits,
-) -> Result<Option<(Head, usize)>, Refusal> {
+) -> Result<Option<Head>, Refusal> {
     let Some(line_end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
     let fields_at = line_end.saturating_add(1);
     let RequestLine { method, target, minor } = RequestLine::parse(line_before(bytes, fields_at)?, limits)?;
@@ -167,7 +175,7 @@ fn read(
         && protocol == Protocol::Http11
         && body == BodyLength::None
         && method == Method::GET;
-    let head = Head {
+    Ok(Some(Head {
         method,
         authority,
         target,
@@ -178,8 +186,8 @@ fn read(
         // A client of HTTP/1.0 does not know 100: RFC 9110 §10.1.1.
         expects_continue: seen.expects && protocol == Protocol::Http11 && body != BodyLength::None,
         upgrade,
-    };
-    Ok(Some((head, len)))
+        len,
+    }))
 }
 
 /// What the fields that concern the connection say.

@@ -7,8 +7,7 @@
 //! Invariant: nothing is written once the answer is there, so `100 Continue` and interim responses come before it.
 //! RFC 9110 §10.1.1, §15.2.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use cache_store::timestamp::Timestamp;
@@ -25,14 +24,12 @@ use super::{ConnectionContext, ConnectionEnd};
 use crate::config::limits::{INTERIM_MAX, READ_BUFFER_BYTES};
 use crate::listener::deadline::Phase;
 use crate::listener::request::InterimSink;
-use crate::listener::service::Service;
+use crate::listener::service::{Answering, Service};
 use crate::respond::response::Response;
 
 /// How the wait for an answer ended.
-// Moved once; a box would cost more.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum Waited {
-    Answer(Response),
+    Answer(Box<Response>),
     /// The body broke first, or was too slow.
     Broken(Refusal),
     /// The client left, or the time was up.
@@ -51,7 +48,7 @@ where
     /// Waits for the answer. Everything gathered must have been written before.
     pub(super) async fn wait(
         &mut self,
-        mut answer: Pin<Box<dyn Future<Output = Response> + Send>>,
+        mut answer: Answering,
         mut pump: Option<&mut Pump>,
         interims: Option<InterimSink>,
     ) -> Waited {

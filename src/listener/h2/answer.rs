@@ -103,7 +103,7 @@ impl<S: Service> Connection<'_, S> {
             upgrade: if head.is_tunnel { Upgrade::Stream } else { Upgrade::No },
             spare: std::mem::take(&mut self.kit.spare),
             held: std::sync::OnceLock::new(),
-            id: std::sync::OnceLock::new(),
+            id: std::cell::OnceCell::new(),
         };
         // A panic costs the request that caused it, not the others on the connection.
         let served =
@@ -315,7 +315,8 @@ fn as_asked(exchange: Option<&Exchange>, response: Response) -> Response {
 /// An error if it panicked.
 fn poll(future: &mut Answering, waker: &StreamWaker) -> Result<Poll<Response>, ()> {
     let mut cx = Context::from_waker(waker.arm());
-    catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))).map_err(drop)
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+    polled.map(|polled| polled.map(|response| *response)).map_err(drop)
 }
 
 fn fits(length: u64, room: i64) -> bool {

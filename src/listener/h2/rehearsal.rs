@@ -139,7 +139,7 @@ impl Service for Stage {
         if body.is_empty() {
             return Served::Now(reply(StatusCode::OK));
         }
-        Served::Later(Box::pin(async move {
+        Served::later(async move {
             let mut status = StatusCode::OK;
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 if frame.is_err() {
@@ -147,7 +147,7 @@ impl Service for Stage {
                 }
             }
             reply(status)
-        }))
+        })
     }
 
     fn finished(&self, _: &Request, _: &Finished<'_>) {

@@ -9,8 +9,6 @@
 //! its client's body. RFC 9113 §5.1.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 
 use cache_store::timestamp::Timestamp;
 
@@ -22,7 +20,7 @@ use super::wake::StreamWaker;
 use crate::config::limits::{H2_IGNORED_STREAMS, H2_STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldIndex;
 use crate::listener::request::Request;
-use crate::respond::response::{Outcome, Response};
+use crate::respond::response::Outcome;
 
 /// A request and what was sent for it.
 pub(super) struct Exchange {
@@ -80,7 +78,7 @@ pub(super) struct Stream {
     pub(super) waker: StreamWaker,
 }
 
-pub(super) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(super) use crate::listener::service::Answering;
 
 /// What is done for a stream.
 pub(super) enum Sending {

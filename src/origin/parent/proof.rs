@@ -281,7 +281,7 @@ mod tests {
             upgrade: crate::listener::request::Upgrade::No,
             spare: Vec::new(),
             held: std::sync::OnceLock::new(),
-            id: std::sync::OnceLock::new(),
+            id: std::cell::OnceCell::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::limits::{
     CHUNK_LINE_BYTES_MAX, ORIGIN_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_INTERIM_MAX, TRAILER_BYTES_MAX,
 };
 use crate::origin::Surplus;
-use crate::origin::framing::Scanner;
+use crate::origin::framing::{Scanner, is_text};
 
 type Row = (&'static str, Method, &'static str, Result<(u16, &'static str), OriginError>);
 
@@ -333,6 +333,31 @@ fn every_framing_row_is_judged_alike_byte_by_byte() {
         if outcome.is_ok() {
             assert!(scanner.whole(), "{name}: whole at its end");
             assert_eq!(scanner.reusable(), !response.starts_with("HTTP/1.0"), "{name}: reusable");
+        }
+    }
+}
+
+#[test]
+fn a_value_ends_before_the_first_byte_that_may_not_stand_in_it_wherever_that_lies() {
+    for (odd, is_fine) in [
+        (b'\t', true),
+        (0x80, true),
+        (0xff, true),
+        (b' ', true),
+        (0, false),
+        (0x1f, false),
+        (0x7f, false),
+        (b'\r', false),
+    ] {
+        for at in 0..20 {
+            let mut value = [b'v'; 20];
+            value[at] = odd;
+            assert!((0..=at).all(|from| is_text(&value[from..]) == is_fine), "{odd} at {at}");
+            let head = [b"HTTP/1.1 200 OK\r\nX: <", &value[..], b">\r\nContent-Length: 0\r\n\r\n"].concat();
+            let mut scanner = Scanner::default();
+            scanner.begin(false, Surplus::Refuse);
+            let read = scanner.feed(&head);
+            assert_eq!(read.is_ok() && scanner.is_done(), is_fine, "{odd} at {at}: {read:?}");
         }
     }
 }

@@ -189,7 +189,11 @@ impl Segments {
                 return Appended::Kept { flush: tail.is_due() };
             }
         }
-        self.counters.dropped();
+        if fits {
+            self.counters.refused();
+        } else {
+            self.counters.dropped();
+        }
         if let Some(held) = held.filter(|held| held.version < version) {
             // One below: the refused one itself may be tried again.
             self.bury(&mut tail, key, version - 1, held);
@@ -231,6 +235,15 @@ impl Segments {
     fn is_past(&self, place: Place) -> bool {
         let segments = self.settings.capacity_bytes / self.settings.segment_bytes.max(1) / RECENT_SHARE;
         place.segments_behind(self.last.load(Ordering::Relaxed)) >= segments
+    }
+
+    /// Lets so many bytes wait for the disk, if that is more than the settings say, and as much as the log has use for: they take
+    /// memory only while they wait.
+    pub fn let_wait(&self, bytes: u64) {
+        let bytes = bytes.min(self.settings.capacity_bytes / WAITING_SHARE);
+        let buffers =
+            usize::try_from(bytes / (self.settings.buffer_bytes as u64).max(1)).unwrap_or(usize::MAX);
+        self.tail.lock().let_wait(buffers.max(self.settings.buffers));
     }
 
     /// The largest meta and payload together, in bytes.
@@ -363,6 +376,8 @@ fn header(record: &Record<'_>) -> Option<Header> {
     })
 }
 
+/// Of the capacity, what waits for the disk takes no more than this part.
+const WAITING_SHARE: u64 = 16;
 /// Requests for a record within which this part of the log is written belong together.
 const RECENT_SHARE: u64 = 10;
 const SEGMENTS_MIN: u64 = 8;

@@ -59,6 +59,7 @@ pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments
         segment_bytes: settings.segment_bytes,
         buffer_bytes: settings.buffer_bytes,
         buffers: settings.buffers,
+        spares: settings.buffers,
     };
     let (mut live, has_snapshot) = find(&*files)?;
     let index = Index::new();

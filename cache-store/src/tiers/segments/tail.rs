@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A record gets its final place when it is copied, so the index can name it before it is written; a reader finds it here until
-//! the writer is done. There are so many buffers and no more: when all are taken, `put` refuses.
+//! the writer is done. There are so many buffers and no more: when all are taken, `put` refuses. A few are kept for what comes next,
+//! the others are there only while the disk lags behind.
 //!
 //! Invariant: places are handed out in the order of the log, and what is queued is written in that order. A refused record
 //! leaves nothing behind.
@@ -24,7 +25,10 @@ pub(super) struct Bounds {
     pub(super) salt: u64,
     pub(super) segment_bytes: u64,
     pub(super) buffer_bytes: usize,
+    /// At most.
     pub(super) buffers: usize,
+    /// Of them, those that are kept when nothing waits.
+    pub(super) spares: usize,
 }
 
 pub(super) struct Tail {
@@ -143,11 +147,16 @@ impl Tail {
         self.queue.pop_front();
         if let Some(mut chunk) = Arc::into_inner(written)
             && chunk.bytes.capacity() >= self.bounds.buffer_bytes
-            && self.spare.len() < self.bounds.buffers
+            && self.spare.len() < self.bounds.spares
         {
             chunk.bytes.clear();
             self.spare.push(chunk.bytes);
         }
+    }
+
+    /// So many buffers may wait for the writer from now on, the one that is being filled included.
+    pub(super) fn let_wait(&mut self, buffers: usize) {
+        self.bounds.buffers = buffers;
     }
 
     /// The end of the log.

@@ -20,7 +20,9 @@ pub struct Usage {
     pub evicted: u64,
     /// Objects that were read since they were written, and written again when their segment was reclaimed.
     pub carried: u64,
-    /// Appends that were refused, and records lost by a disk that failed to sync.
+    /// Appends that were refused: the buffers were taken, or there was no entry to be had.
+    pub refused: u64,
+    /// Records too large for it, and those lost by a disk that failed to sync.
     pub dropped: u64,
     /// Records that failed their sum, or ended early.
     pub damaged: u64,
@@ -63,6 +65,7 @@ pub struct Trouble {
 pub(super) struct Counters {
     evicted: AtomicU64,
     carried: AtomicU64,
+    refused: AtomicU64,
     dropped: AtomicU64,
     damaged: AtomicU64,
     reads_failed: AtomicU64,
@@ -83,6 +86,7 @@ impl Segments {
             entries: self.index.entries() as u64,
             evicted: read(&counters.evicted),
             carried: read(&counters.carried),
+            refused: read(&counters.refused),
             dropped: read(&counters.dropped),
             damaged: read(&counters.damaged),
             reads_failed: read(&counters.reads_failed),
@@ -111,6 +115,10 @@ impl Counters {
 
     pub(super) fn carried(&self) {
         self.carried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn dropped(&self) {

@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use self::disk::ScaledDisk;
+pub(crate) use self::store::TooLong;
 use crate::key::CacheKey;
 use crate::tiers::objects::{Entry, Policy, Scaled};
 

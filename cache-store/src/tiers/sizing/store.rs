@@ -2,10 +2,10 @@
 
 use super::{Asked, Sizing};
 use crate::coalesce::Fill;
-use crate::entry::StoredResponse;
+use crate::entry::{Epoch, StoredResponse};
 use crate::lookup::Why;
 use crate::purge::Resource;
-use crate::rules::Purged;
+use crate::rules::{Freshness, Purged};
 use crate::store::CacheStore;
 use crate::timestamp::Timestamp;
 
@@ -27,9 +27,29 @@ impl CacheStore {
     /// The same for one that was fetched and stored.
     pub(crate) fn count_fill(&self, fill: &Fill, stored: &StoredResponse) {
         if self.sizing.samples(fill.primary, stored.body_len()) {
-            let regardless = !matches!(fill.why, Why::UriMiss | Why::VaryMiss);
+            let regardless = is_regardless(fill);
             self.sized(&fill.resource(), stored, fill.class, stored.freshness.received(), regardless);
         }
+    }
+
+    /// The same for one that was fetched and is too long for the tiers as they are: larger ones might keep it.
+    pub(crate) fn count_too_long(&self, fill: &Fill, long: &TooLong<'_>) {
+        let bytes = long.body_bytes;
+        if bytes > self.object_bytes_max || !self.sizing.samples(fill.primary, bytes) {
+            return;
+        }
+        let weight = usize::try_from(bytes.saturating_add(long.beside_bytes)).unwrap_or(usize::MAX);
+        let told = Told {
+            weight,
+            bytes,
+            freshness: &long.freshness,
+            epoch: fill.epoch(),
+            tags: long.tags,
+            now: long.freshness.received(),
+            regardless: is_regardless(fill),
+            again: true,
+        };
+        self.tell(&fill.resource(), fill.class, &told);
     }
 
     #[cold]
@@ -41,27 +61,65 @@ impl CacheStore {
         now: Timestamp,
         regardless: bool,
     ) {
-        let freshness = &stored.freshness;
-        let window = freshness.windows().while_revalidate_secs;
-        let asked = Asked {
-            key: resource.key,
+        let told = Told {
             weight: stored.weight(),
             bytes: stored.body_len(),
-            class,
-            until_millis: freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
+            freshness: &stored.freshness,
             epoch: stored.epoch(),
-            now_millis: now.as_millis(),
+            tags: stored.tags(),
+            now,
             regardless,
-            policy: self.objects().policy(),
             again: self.is_asked_again(stored),
-            disk_takes_all: self.disk().is_some_and(|disk| disk.takes_all()),
         };
-        let settled = self.sizing.asked(&asked, |epoch| {
-            self.purges().since(resource.key, epoch) == Purged::Hard
-                || self.purges().broad.since(resource, stored.tags(), epoch) == Purged::Hard
-        });
-        if let Some(round) = settled {
+        if let Some(round) = self.tell(resource, class, &told) {
             stored.settle(round);
         }
     }
+
+    fn tell(&self, resource: &Resource<'_>, class: u16, told: &Told<'_>) -> Option<u32> {
+        let window = told.freshness.windows().while_revalidate_secs;
+        let asked = Asked {
+            key: resource.key,
+            weight: told.weight,
+            bytes: told.bytes,
+            class,
+            until_millis: told.freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
+            epoch: told.epoch,
+            now_millis: told.now.as_millis(),
+            regardless: told.regardless,
+            policy: self.objects().policy(),
+            again: told.again,
+            disk_takes_all: self.disk().is_some_and(|disk| disk.takes_all()),
+        };
+        self.sizing.asked(&asked, |epoch| {
+            self.purges().since(resource.key, epoch) == Purged::Hard
+                || self.purges().broad.since(resource, told.tags, epoch) == Purged::Hard
+        })
+    }
+}
+
+/// A response that is too long to be kept.
+pub(crate) struct TooLong<'a> {
+    pub(crate) body_bytes: u64,
+    /// What its entry would weigh beside the body.
+    pub(crate) beside_bytes: u64,
+    pub(crate) freshness: Freshness,
+    pub(crate) tags: &'a [Box<str>],
+}
+
+/// What a sampled request led to.
+struct Told<'a> {
+    weight: usize,
+    bytes: u64,
+    freshness: &'a Freshness,
+    epoch: Epoch,
+    tags: &'a [Box<str>],
+    now: Timestamp,
+    regardless: bool,
+    again: bool,
+}
+
+/// Whether the origin was asked for another reason than that the tiers are as small as they are.
+fn is_regardless(fill: &Fill) -> bool {
+    !matches!(fill.why, Why::UriMiss | Why::VaryMiss)
 }

@@ -227,7 +227,7 @@ pub(super) fn stored(body: &[u8]) -> Response {
 }
 
 pub(super) fn later(answer: impl Future<Output = Response> + Send + 'static) -> Served {
-    Served::Later(Box::pin(answer))
+    Served::later(answer)
 }
 
 /// Pulls a body to its end.

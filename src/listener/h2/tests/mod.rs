@@ -88,9 +88,9 @@ impl Service for Scripted {
         saw.served.push((authority, target.clone()));
         saw.fields.push(request.fields.lines().map(|line| (text(line.name), text(line.value))).collect());
         match target.as_str() {
-            "/wait" => Served::Later(Box::pin(std::future::pending())),
+            "/wait" => Served::later(std::future::pending()),
             "/panic" => panic!("asked to"),
-            "/panic-later" => Served::Later(Box::pin(async { panic!("asked to") })),
+            "/panic-later" => Served::later(async { panic!("asked to") }),
             "/pushed" | "/announced" => {
                 let body = self.bodies.borrow_mut().pop_front().expect("a body was prepared");
                 let length = (target == "/announced").then_some(4);
@@ -104,7 +104,7 @@ impl Service for Scripted {
                     return Served::Now(reply(Body::Bytes(Bytes::from_static(b"hello"))));
                 }
                 // The status tells how the body ended: the client's test looks at it through `finished`.
-                Served::Later(Box::pin(async move {
+                Served::later(async move {
                     let mut whole = true;
                     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                         whole &= frame.is_ok();
@@ -112,7 +112,7 @@ impl Service for Scripted {
                     let mut response = reply(Body::Bytes(Bytes::from_static(b"hello")));
                     response.status = if whole { StatusCode::OK } else { StatusCode::IM_A_TEAPOT };
                     response
-                }))
+                })
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn access_log(data: &[u8]) {
         upgrade: Upgrade::No,
         spare: Vec::new(),
         held: std::sync::OnceLock::new(),
-        id: std::sync::OnceLock::new(),
+        id: std::cell::OnceCell::new(),
     };
     let outcome =
         Outcome { cache: CacheOutcome::Miss, ttl: Some(-3), pool: Some("eu".into()), ..Outcome::default() };

@@ -1,7 +1,8 @@
 //! Whole responses and lists of variants on disk: what memory forgets, and what a restart begins with.
 //!
 //! What is stored is written down as well (`record.rs` says how, `segments/` where), at once while there is room and at its second
-//! request when there is none (`admit.rs`), so a kill loses the last moments and not the hot set. Reading back is `promotion.rs`. A purge by URL takes the record away; a soft
+//! request when there is none (`admit.rs`), so a kill loses the last moments and not the hot set. What the log refuses for being behind is
+//! *late* (`late.rs`). Reading back is `reading.rs`, for `promotion.rs`. A purge by URL takes the record away; a soft
 //! one of what is on disk only leaves a *mark* under a key derived from the resource's, which whoever reads the response later
 //! applies to it. Neither is waited for: the log of purges is durable before, and what it says is done again after a kill.
 //!
@@ -19,29 +20,37 @@
 //! counts; trouble with the disk costs hits, never the answer. Called with the lock of the key's shard held, but for `load`
 //! and `settle`, which wait.
 
+mod log;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod usage;
+
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+pub(super) use self::log::Log;
+use self::log::mark_of;
+pub(crate) use self::reading::Loaded;
+pub use self::usage::{ChunksUsage, DiskUsage};
 use super::admit::{DiskAdmission, Seen};
-use super::arena::Arena;
-use super::chunks;
 use super::files::{Directory, Files};
 use super::gate::{Answered, Gate};
+use super::late::Late;
 use super::objects::Slot;
 use super::record;
 use super::replay::Replay;
-use super::segments::{Appended, Found, OpenError, Read, Record, Segments, Settings};
+use super::segments::{Appended, OpenError, Segments, Settings};
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
 use crate::purge::{Purges, Resource};
-use crate::rules::Purged;
 use crate::stock::Item;
 use crate::timestamp::Timestamp;
 
@@ -60,60 +69,8 @@ pub struct Disk {
     seen: Mutex<Seen>,
     /// Whether a second request is waited for before a full log takes something.
     gate: Gate,
-}
-
-/// The log and whether somebody writes it.
-pub(super) struct Log {
-    pub(super) segments: Segments,
-    flushing: AtomicBool,
-    /// The last flush failed: only the next tick tries again.
-    failing: AtomicBool,
-    /// Each segment that is begun costs one, or soon will. As of the last flush.
-    full: AtomicBool,
-    full_bytes: u64,
-}
-
-/// Figures about the tier.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct DiskUsage {
-    /// Bytes that the files of the log take.
-    pub bytes: u64,
-    /// Bytes that log and chunks may take together.
-    pub bytes_max: u64,
-    /// Responses and variant lists in it.
-    pub objects: u64,
-    /// Those pushed out of it.
-    pub evictions: u64,
-    /// Writes that were refused because the disk was too slow or failed.
-    pub dropped: u64,
-    /// Records whose checksum failed.
-    pub damaged: u64,
-    /// Reads and writes that the disk refused.
-    pub failed: u64,
-    /// Bytes written.
-    pub written_bytes: u64,
-    /// What ails it.
-    pub trouble: Option<String>,
-    /// The chunks of large bodies; their bytes are not in `bytes`.
-    pub chunks: Option<ChunksUsage>,
-}
-
-/// Figures about the chunks of large bodies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChunksUsage {
-    /// What they take.
-    pub usage: chunks::Usage,
-    /// What went well and what did not.
-    pub health: chunks::Health,
-}
-
-/// What a read brought.
-pub(crate) enum Loaded {
-    /// A slot, the version of its record, and when it was purged softly since: a response is marked so already, the variants of a
-    /// list that are in memory are not.
-    Found(Slot, u64, Option<Timestamp>),
-    /// Nothing, or nothing that can be trusted.
-    Missing,
+    /// What the log refused because the disk was behind.
+    late: Late,
 }
 
 impl std::fmt::Debug for Disk {
@@ -151,9 +108,7 @@ impl Disk {
         // Only whoever holds the log's lock comes here.
         let secret = secret(&**files)?;
         let next = AtomicU64::new(segments.version_max().saturating_add(1));
-        let [full, flushing, failing] = [false; 3].map(AtomicBool::new);
-        let log = Arc::new(Log { segments, flushing, failing, full, full_bytes });
-        log.measure();
+        let log = Arc::new(Log::over(segments, full_bytes));
         let holds = log.segments.usage().objects > 0;
         let mut replay = Replay::over(&log, &next);
         let purges = Purges::open(files, now, holds, |key, last| replay.tell(key, last))?;
@@ -171,6 +126,7 @@ impl Disk {
             admission,
             seen,
             gate,
+            late: Late::default(),
         })
     }
 
@@ -183,6 +139,9 @@ impl Disk {
     /// The same beneath a memory of so many bytes.
     pub(crate) fn beneath(mut self, memory_bytes: u64) -> Self {
         self.gate.beneath(memory_bytes);
+        self.log
+            .segments
+            .let_wait((memory_bytes / WAITING_SHARE).clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX));
         self
     }
 
@@ -246,31 +205,10 @@ impl Disk {
     /// Has what waits written, on the pool, unless somebody is at it. For a tick: tries again what failed before.
     pub fn tend(&self) {
         self.log.failing.store(false, Ordering::Release);
-        self.flush();
+        self.log.flush(&self.pool);
         if let Some(shelf) = &self.shelf {
             shelf.share(self.log.segments.usage().bytes);
             shelf.tend();
-        }
-    }
-
-    /// Figures for metrics and `stat`.
-    pub fn usage(&self) -> DiskUsage {
-        let usage = self.log.segments.usage();
-        let chunks = self.shelf.as_ref().map(|shelf| (shelf.chunks.usage(), shelf.chunks.health()));
-        DiskUsage {
-            chunks: chunks.map(|(usage, health)| ChunksUsage { usage, health }),
-            bytes: usage.bytes,
-            bytes_max: self.bytes_max,
-            objects: usage.objects,
-            evictions: usage.evicted,
-            dropped: usage.dropped,
-            damaged: usage.damaged,
-            failed: usage.reads_failed.saturating_add(usage.writes_failed),
-            written_bytes: usage.written_bytes,
-            trouble: self.log.segments.health().map(|trouble| trouble.error).or_else(|| {
-                let failing = chunks.is_some_and(|(_, health)| health.failing);
-                failing.then(|| "chunks of large bodies are refused".to_owned())
-            }),
         }
     }
 
@@ -282,20 +220,6 @@ impl Disk {
         let settled = self.log.segments.sync();
         self.log.measure();
         settled
-    }
-
-    fn flush(&self) {
-        if self.log.failing.load(Ordering::Acquire) || self.log.flushing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let log = Arc::clone(&self.log);
-        self.pool.spawn_blocking(move || {
-            // A full buffer that asked while we were at it has been written with the rest, or asks again.
-            let failed = log.segments.flush().is_err();
-            log.measure();
-            log.failing.store(failed, Ordering::Release);
-            log.flushing.store(false, Ordering::Release);
-        });
     }
 
     /// Whether there is a record for the key. No I/O.
@@ -348,14 +272,16 @@ impl Disk {
         }
     }
 
-    /// Writes a slot down, in place of what was there. One that is too large is forgotten instead.
-    pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) {
+    /// Writes a slot down, in place of what was there. One that is too large is forgotten instead. `false` where the disk is behind:
+    /// then nothing is there, and it is to be tried again.
+    pub(crate) fn write(&self, resource: &Resource<'_>, key: CacheKey, slot: &Slot) -> bool {
         if !Self::takes(slot) {
-            return self.forget(key);
+            self.forget(key);
+            return true;
         }
         let mut bytes = Vec::with_capacity(record::encoded_bytes(resource, slot));
         record::encode(resource, slot, &mut bytes);
-        self.append(key.bits(), &bytes);
+        self.append(key.bits(), &bytes)
     }
 
     /// Writes a slot that is not there; under the lock of its key's shard, so it does not wait for room.
@@ -372,7 +298,18 @@ impl Disk {
     pub(crate) fn write_out(&self) -> io::Result<()> {
         let written = self.log.segments.flush();
         self.log.measure();
+        self.log.failing.store(written.is_err(), Ordering::Release);
         written
+    }
+
+    /// What it was behind with.
+    pub(crate) const fn late(&self) -> &Late {
+        &self.late
+    }
+
+    /// The last write failed: it is left alone until the next tick.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.log.failing.load(Ordering::Acquire)
     }
 
     /// About how many bytes a slot takes.
@@ -425,112 +362,23 @@ impl Disk {
         // What it speaks of may have been read before.
         self.log.segments.spare(mark_of(primary));
         if marked != Some(false) {
-            self.flush();
+            self.log.flush(&self.pool);
         }
         marked.is_some()
     }
 
-    /// Reads a slot. Blocks.
-    pub(crate) fn load(&self, key: CacheKey, primary: CacheKey, arena: Option<&Arc<Arena>>) -> Loaded {
-        let read = |key: u128| {
-            let location = self.log.segments.locate(key)?;
-            Some((location.version(), self.log.segments.read(&location)))
-        };
-        self.judge(read(key.bits()).and_then(|(_, found)| found), read(mark_of(primary)), key, arena)
-    }
-
-    /// The same from the page cache alone; `None` where that has not all of it.
-    pub(crate) fn try_load(
-        &self,
-        key: CacheKey,
-        primary: CacheKey,
-        arena: Option<&Arc<Arena>>,
-    ) -> Option<Loaded> {
-        let read = |key: u128| {
-            let Some(location) = self.log.segments.locate(key) else { return Some(None) };
-            match self.log.segments.try_read(&location) {
-                Read::Found(found) => Some(Some((location.version(), Some(found)))),
-                Read::Miss => Some(Some((location.version(), None))),
-                Read::WouldBlock => None,
-            }
-        };
-        let found = read(key.bits())?.and_then(|(_, found)| found);
-        Some(self.judge(found, read(mark_of(primary))?, key, arena))
-    }
-
-    fn judge(
-        &self,
-        found: Option<Found>,
-        mark: Option<(u64, Option<Found>)>,
-        key: CacheKey,
-        arena: Option<&Arc<Arena>>,
-    ) -> Loaded {
-        let Some(found) = found else { return Loaded::Missing };
-        let Some(slot) = record::decode(&found.payload, arena, self.shelf.as_ref()) else {
-            // Of a format that this version does not read.
-            self.forget(key);
-            return Loaded::Missing;
-        };
-        let purged = match mark.filter(|(version, _)| *version > found.version) {
-            None => None,
-            Some((_, mark)) => {
-                let at = mark.and_then(|mark| <[u8; 8]>::try_from(&mark.payload[..]).ok());
-                let Some(at) = at else {
-                    // It was purged, and since when is not known any more.
-                    self.forget(key);
-                    return Loaded::Missing;
-                };
-                Some(Timestamp::from_millis(u64::from_le_bytes(at)))
-            }
-        };
-        if let (Slot::Response(stored), Some(at)) = (&slot, purged) {
-            stored.purge(Purged::Soft(at));
+    /// What the log refuses it forgets as well, so an older version never stands in; `false` where it refuses for want of buffers.
+    fn append(&self, key: u128, payload: &[u8]) -> bool {
+        let appended = self.log.put(key, self.next_version(), payload);
+        if matches!(appended, Appended::Kept { flush: true } | Appended::Full) {
+            self.log.flush(&self.pool);
         }
-        Loaded::Found(slot, found.version, purged)
-    }
-
-    /// What the log refuses it forgets as well, so an older version never stands in.
-    fn append(&self, key: u128, payload: &[u8]) {
-        if self.log.append(key, self.next_version(), payload) {
-            self.flush();
-        }
+        appended != Appended::Full
     }
 
     fn next_version(&self) -> u64 {
         self.next.fetch_add(1, Ordering::AcqRel)
     }
-}
-
-impl Log {
-    /// Appends a record; `true` where it is time to flush.
-    fn append(&self, key: u128, version: u64, payload: &[u8]) -> bool {
-        matches!(self.put(key, version, payload), Appended::Kept { flush: true } | Appended::Full)
-    }
-
-    /// Appends a mark; whether it is time to flush, or `None` where it is refused.
-    pub(super) fn mark(&self, primary: CacheKey, version: u64, at: Timestamp) -> Option<bool> {
-        match self.put(mark_of(primary), version, &at.as_millis().to_le_bytes()) {
-            Appended::Kept { flush } => Some(flush),
-            // A later one is there.
-            Appended::Outdated => Some(false),
-            Appended::Full | Appended::TooLarge => None,
-        }
-    }
-
-    fn put(&self, key: u128, version: u64, payload: &[u8]) -> Appended {
-        self.segments.append(&Record { key, version, flags: 0, meta: &[], payload: &[payload] })
-    }
-
-    /// Looks whether it is full; not for every record.
-    fn measure(&self) {
-        self.full.store(self.segments.usage().bytes >= self.full_bytes, Ordering::Release);
-    }
-}
-
-/// Under which key a resource's mark stands: its own with every bit turned, which no other key is but by a chance of 2^-128. When
-/// the log lets go of a mark it forgets what is older under the resource's key.
-fn mark_of(primary: CacheKey) -> u128 {
-    !primary.bits()
 }
 
 /// Reads the secret, or makes one.
@@ -558,71 +406,13 @@ const SECRET_NEW: &str = "secret.new";
 const CHUNKS: &str = "chunks";
 /// What a response takes on disk beside its body, about.
 const RESPONSE_BYTES_BESIDE: u64 = 512;
+/// Of memory, what may wait for the disk beside it takes this part…
+const WAITING_SHARE: u64 = 8;
+/// …but no less than this, or a sync that takes long would be felt, and no more.
+const WAITING_BYTES_MIN: u64 = 16 << 20;
+const WAITING_BYTES_MAX: u64 = 64 << 20;
 /// Of an object, to guess how many the disk holds: as many keys are remembered that it does not.
 const OBJECT_BYTES_USUAL: u64 = 16 * 1024;
 /// A disk is full when it has room for fewer segments than this: the one that is written and the one that is free are
 /// never taken by what is evicted.
 const SEGMENTS_SPARE: u64 = 3;
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use http::{HeaderMap, StatusCode};
-
-    use super::*;
-    use crate::entry::Parts;
-    use crate::rules::freshness::Windows;
-    use crate::rules::{Freshness, VarySpec};
-    use crate::tiers::files::Torn;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-
-    fn here(key: CacheKey) -> Resource<'static> {
-        Resource { key, authority: b"a", target: b"/" }
-    }
-
-    fn key(number: u128) -> CacheKey {
-        CacheKey::from_bits(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
-    }
-
-    fn page(bytes: usize) -> Slot {
-        Slot::Response(Arc::new(StoredResponse::new(Parts {
-            status: StatusCode::OK,
-            fields: HeaderMap::new(),
-            body: vec![vec![b'x'; bytes].into()],
-            freshness: Freshness::new(NOW, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
-            vary: VarySpec::default(),
-            tags: Box::default(),
-            held: None,
-            large: None,
-            epoch: 0,
-        })))
-    }
-
-    /// What was read is spared when its segment goes; the mark behind it must not go before it.
-    #[tokio::test]
-    async fn a_response_does_not_outlive_the_mark_of_its_purge() {
-        let files: Arc<dyn Files> = Arc::new(Torn::new(1));
-        let disk = Disk::over(&files, 16 << 20, Handle::current(), NOW).expect("an empty disk");
-        let purged: Vec<_> = (1..=1000).map(key).collect();
-        for key in &purged {
-            disk.write(&here(*key), *key, &page(10));
-        }
-        for key in &purged {
-            assert!(matches!(disk.load(*key, *key, None), Loaded::Found(..)));
-            assert!(disk.mark_soft(*key, NOW));
-        }
-        for number in 1..4000 {
-            disk.write(&here(key(10_000 + number)), key(10_000 + number), &page(16 * 1024));
-            if number.is_multiple_of(32) {
-                disk.settle().expect("a disk that is well");
-                for key in &purged {
-                    let is_marked = disk.log.segments.locate(mark_of(*key)).is_some();
-                    assert!(is_marked || !disk.holds(*key), "after {number} others");
-                }
-            }
-        }
-        assert!(!purged.iter().any(|key| disk.holds(*key)), "all have made room");
-    }
-}
