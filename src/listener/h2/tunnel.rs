@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants: no byte goes either way before the 200 (FAULTS S11). One way does not wait for the other. What is under way in one
-//! tunnel is no more than a window from the client and `TUNNEL_READ_BYTES` to it. RFC 8441; RFC 9113 §8.5.
+//! tunnel is no more than two windows from the client (one is being written, one waits behind it) and `TUNNEL_READ_BYTES` to it. RFC 8441; RFC 9113 §8.5.
 
 use std::cell::RefCell;
 use std::io;
