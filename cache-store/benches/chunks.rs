@@ -33,6 +33,8 @@ fn open(dir: &Path) -> ChunkStore {
 }
 
 fn transfers(dir: &Path) {
+    // A store makes its own directory, not the one above it.
+    fs::create_dir_all(dir).expect("a directory");
     let sha256 = cacache::Algorithm::Sha256;
     let chunks: Vec<_> = (0..CHUNKS).map(chunk).collect();
     let ids: Vec<_> = chunks.iter().map(|chunk| ChunkId::of(chunk)).collect();

@@ -1,4 +1,4 @@
-//! `encode` as meant: which stored responses are kept in content codings too, in which, and how hard they are compressed.
+//! `encode` as meant: which responses are sent in content codings, in which, and how hard they are compressed.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use cache_store::rules::{Coding, Codings};
 
 use super::limits::{ENCODE_BYTES_MIN, ENCODE_LEVEL_BEST, ENCODE_LEVEL_FAST};
 
-/// Which stored responses are encoded, and how.
+/// Which responses are encoded, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encode {
     /// In which codings, the one that is sent to a client that likes several as well first.
@@ -20,6 +20,22 @@ pub struct Encode {
     /// How hard while nothing else is to be encoded, for what is still asked for a while later; the same as
     /// [`Encode::level_fast`]: never again.
     pub level_best: u8,
+    /// Which responses that are not stored are encoded as they go, each time anew: `"anonymous"`, those to requests without `Cookie`
+    /// and `Authorization`; `"all"` of them; or none. What is secret to a user can be guessed by the length of an encoded page that
+    /// somebody else has a word in (BREACH); who shows nothing is told no secret. An event stream only where `types` names it in full.
+    pub unstored: Unstored,
+}
+
+/// Which responses that are not stored are encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unstored {
+    /// None.
+    Off,
+    /// Those to requests that do not say who asks.
+    #[default]
+    Anonymous,
+    /// All.
+    All,
 }
 
 /// A media type as written in `types`: lower case, with at most one `*`.
@@ -39,6 +55,7 @@ impl Encode {
             bytes_min: ENCODE_BYTES_MIN,
             level_fast: ENCODE_LEVEL_FAST,
             level_best: ENCODE_LEVEL_BEST,
+            unstored: Unstored::default(),
         }
     }
 
@@ -49,9 +66,37 @@ impl Encode {
 
     /// Whether responses with this `Content-Type` are encoded.
     pub fn takes_type(&self, value: &[u8]) -> bool {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        self.types.iter().any(|pattern| pattern.matches(essence))
+        self.types.iter().any(|pattern| pattern.matches(essence(value)))
     }
+
+    /// The same of one that is encoded while it goes: an event stream lasts for hours, and holds an encoder's memory for as long, so it
+    /// must be named in full; what frames messages itself (gRPC) says in each of them how it is encoded.
+    pub fn takes_type_as_it_goes(&self, value: &[u8]) -> bool {
+        let essence = essence(value);
+        let lasts = essence.eq_ignore_ascii_case(EVENTS);
+        let frames = essence.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+        !frames
+            && self
+                .types
+                .iter()
+                .any(|pattern| pattern.matches(essence) && !(lasts && pattern.after.is_some()))
+    }
+}
+
+impl Unstored {
+    /// As it stands in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Anonymous => "anonymous",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A `Content-Type` without its parameters.
+fn essence(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 impl TypePattern {
@@ -103,6 +148,8 @@ pub(super) fn shared_usual() -> Arc<Encode> {
     Arc::new(Encode::usual())
 }
 
+const EVENTS: &[u8] = b"text/event-stream";
+const GRPC: &[u8] = b"application/grpc";
 /// Text in one form or another, and what is not compressed in itself. Images, video, archives and `woff2` are.
 const TYPES: &[&str] = &[
     "text/*",
@@ -159,6 +206,31 @@ mod tests {
             ("x-text/html", false),
         ] {
             assert_eq!(usual.takes_type(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_lasts_or_frames_itself_is_not_encoded_as_it_goes_unless_it_is_named() {
+        let types = |texts: &[&str]| Encode {
+            types: texts.iter().filter_map(|text| TypePattern::parse(text)).collect(),
+            ..Encode::usual()
+        };
+        for (texts, value, expected) in [
+            (&["text/*"][..], "text/html; charset=utf-8", true),
+            (&["text/*"], "image/png", false),
+            (&["text/*"], "Text/Event-Stream; charset=utf-8", false),
+            (&["text/event-*"], "text/event-stream", false),
+            (&["text/*", "text/event-stream"], "text/event-stream", true),
+            (&["application/*"], "application/json", true),
+            (&["application/*"], "application/grpc", false),
+            (&["application/*+proto"], "application/grpc+proto", false),
+            (&["application/grpc-web"], "application/grpc-web", false),
+        ] {
+            assert_eq!(
+                types(texts).takes_type_as_it_goes(value.as_bytes()),
+                expected,
+                "{value} of {texts:?}"
+            );
         }
     }
 

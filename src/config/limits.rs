@@ -131,6 +131,19 @@ pub const ENCODE_QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const ENCODE_PIECE_BYTES: usize = 64 * KIB;
 /// An encoded body that is not at least so many percent shorter is not kept.
 pub const ENCODE_GAIN_PERCENT_MIN: u64 = 5;
+/// Responses that are encoded as they go at once, a worker; further ones go as they are. Each takes at most a MiB.
+pub const ENCODE_PASSING_MAX: usize = 64;
+/// How hard at most, on brotli's scale: whoever asked waits for it.
+pub const ENCODE_PASSING_LEVEL_MAX: u8 = 3;
+/// Bytes of such a response that are compressed at once: a fraction of a millisecond. What is here whole and no longer is encoded
+/// whole, with a length.
+pub const ENCODE_PASSING_PIECE_BYTES: usize = 16 * KIB;
+/// A turn of a task compresses no more than so many bytes for each step that the runtime lets it make (128).
+pub const ENCODE_PASSING_STEP_BYTES: usize = KIB;
+/// Encoded bytes that are gathered while the origin does not pause.
+pub const ENCODE_PASSING_OUT_BYTES: usize = 8 * KIB;
+/// The window of such a response, as a power of two.
+pub const ENCODE_PASSING_WINDOW_BITS: u32 = 17;
 /// HTTP/2 streams open at once on one client connection.
 pub const H2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, bytes, as RFC 9113 §6.5.2 counts it.

@@ -112,6 +112,7 @@ pub enum LineField {
     Age,
     Tier,
     SavedBytes,
+    Encoding,
     Pool,
     Origin,
     OriginUs,
@@ -126,7 +127,7 @@ pub enum LineField {
 }
 
 /// Every field by its name.
-pub const LINE_FIELDS: [(&str, LineField); 29] = [
+pub const LINE_FIELDS: [(&str, LineField); 30] = [
     ("time", LineField::Time),
     ("id", LineField::Id),
     ("client", LineField::Client),
@@ -145,6 +146,7 @@ pub const LINE_FIELDS: [(&str, LineField); 29] = [
     ("age", LineField::Age),
     ("tier", LineField::Tier),
     ("saved_bytes", LineField::SavedBytes),
+    ("encoding", LineField::Encoding),
     ("pool", LineField::Pool),
     ("origin", LineField::Origin),
     ("origin_us", LineField::OriginUs),

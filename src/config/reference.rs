@@ -138,7 +138,7 @@ const PARTS: &[Part] = &[
             ("select_by_language", "true or false", RULES, "Policy", "select_by_language"),
             (
                 "encode",
-                "`\"on\"`, `\"off\"`, codings, or `{ codings, types, min, level_fast, level_best }`",
+                "`\"on\"`, `\"off\"`, codings, or `{ codings, types, min, level_fast, level_best, unstored }`",
                 SITE,
                 "RoutePolicy",
                 "encode",
@@ -154,6 +154,13 @@ const PARTS: &[Part] = &[
             ("min", "size, in `encode`", "src/config/encode.rs", "Encode", "bytes_min"),
             ("level_fast", "1 to 11, in `encode`", "src/config/encode.rs", "Encode", "level_fast"),
             ("level_best", "1 to 11, in `encode`", "src/config/encode.rs", "Encode", "level_best"),
+            (
+                "unstored",
+                "`\"anonymous\"`, `\"all\"`, `\"off\"`, in `encode`",
+                "src/config/encode.rs",
+                "Encode",
+                "unstored",
+            ),
         ],
     },
     Part {

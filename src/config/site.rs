@@ -104,8 +104,9 @@ pub struct RoutePolicy {
     pub forward: Forward,
     /// Which request cookies reach the origin.
     pub cookies: Cookies,
-    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests. None: what
-    /// the origin sends is what clients get. What is encoded already, says `no-transform` or is above 8 MiB is left as it is.
+    /// Keeps stored responses encoded too and sends them so to clients that take it, encoded once, beside the requests; what is not
+    /// stored is encoded as it goes (`unstored`). None: what the origin sends is what clients get. What is encoded already or says
+    /// `no-transform` is left as it is, and so is what is stored above 8 MiB.
     pub encode: Option<Arc<Encode>>,
     /// Also send `X-Cache`, in nginx's words.
     pub x_cache: bool,
@@ -130,7 +131,8 @@ pub struct RoutePolicy {
     /// Pages in place of errors.
     pub error_pages: ErrorPages,
     /// Protocols that a client may go over to with an origin (`Upgrade`), in lower case; `upgrade = "off"`: none. Never HTTP
-    /// itself: `h2c` would carry requests past this node.
+    /// itself: `h2c` would carry requests past this node. Over HTTP/2 (extended CONNECT, RFC 8441) only `websocket`; the origin is
+    /// asked over HTTP/1.1.
     pub upgrade: Arc<[Box<str>]>,
     /// A share of the requests is copied to another pool, whose answers are dropped.
     pub mirror: Option<Arc<Mirror>>,

@@ -1,6 +1,6 @@
 //! Bytes into bytes of a coding, each by the library that is kept well for it.
 //!
-//! Called by the encoders' threads alone: this is the work. Nothing is ever decoded here, so no origin can send anything that
+//! Called by the encoders' threads, and for a short body that is sent at once: this is the work. Nothing is ever decoded here, so no origin can send anything that
 //! becomes more than it is.
 //!
 //! Invariant: what comes out is whole, or nothing comes out. It is shorter than a bound that the caller names, and memory for more

@@ -1,4 +1,4 @@
-//! Makes encoded forms of stored responses, beside the requests.
+//! Makes encoded forms of stored responses, beside the requests; what is not stored is encoded as it goes (`passing.rs`).
 //!
 //! ```text
 //! a response is stored, or hit and has no form that is wanted ──► fast ─┐
@@ -8,12 +8,13 @@
 //! Two queues, bounded together in bodies and bytes; the harder ones have their turn when nothing else waits. The threads are few
 //! and nice: they get what serving leaves. Whoever asks does not wait, and is served what there is (`respond/encoding.rs`).
 //!
-//! Invariants: a request never encodes. What was purged or replaced meanwhile is not brought back, for a form is kept only
+//! Invariants: a request for what is stored never encodes. What was purged or replaced meanwhile is not brought back, for a form is kept only
 //! where the response that it was made of still stands. A panic of a library costs its body's form.
 //!
 //! Deliberately absent: decoding, of anything.
 
 mod codec;
+mod passing;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,14 +31,19 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Clock;
 use crate::config::limits::{
-    ENCODE_GAIN_PERCENT_MIN, ENCODE_HARDER_AFTER, ENCODE_HARDER_BYTES_MAX, ENCODE_QUEUE_BYTES_MAX,
-    ENCODE_QUEUE_MAX,
+    ENCODE_GAIN_PERCENT_MIN, ENCODE_HARDER_AFTER, ENCODE_HARDER_BYTES_MAX, ENCODE_PASSING_LEVEL_MAX,
+    ENCODE_PASSING_MAX, ENCODE_QUEUE_BYTES_MAX, ENCODE_QUEUE_MAX,
 };
+use passing::Passing;
+pub use passing::PassingFigures;
+pub(crate) use passing::{Coded, Place};
 
 /// Those who encode.
 pub struct Encoders {
     shared: Arc<Shared>,
     threads: usize,
+    /// What is not stored.
+    passing: Arc<Passing>,
 }
 
 /// A form that is wanted.
@@ -80,6 +86,8 @@ pub struct Encodings {
     pub bytes_out: u64,
     /// Bodies that wait or are being encoded.
     pub waiting: u64,
+    /// What is not stored.
+    pub passing: PassingFigures,
 }
 
 struct Shared {
@@ -122,7 +130,11 @@ impl Encoders {
             is_closed: AtomicBool::new(false),
             counters: Counters::default(),
         };
-        Self { shared: Arc::new(shared), threads: workers.div_ceil(WORKERS_A_THREAD) }
+        Self {
+            shared: Arc::new(shared),
+            threads: workers.div_ceil(WORKERS_A_THREAD),
+            passing: Passing::new(workers.saturating_mul(ENCODE_PASSING_MAX)),
+        }
     }
 
     /// Has a form made; `false` where the queue is full. Takes no lock then.
@@ -168,7 +180,24 @@ impl Encoders {
             bytes_in: bytes_in.load(Relaxed),
             bytes_out: bytes_out.load(Relaxed),
             waiting: waiting.load(Relaxed),
+            passing: self.passing.figures(),
         }
+    }
+
+    /// A place for a response that is to be encoded as it goes, if there is one.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.passing.place()
+    }
+
+    /// A short body that is here whole, encoded at once; `None` where it would not become shorter.
+    pub(crate) fn whole(&self, coding: Coding, level: u8, body: &Bytes) -> Option<Bytes> {
+        let length = body.len();
+        let bytes_max = bytes_max(length as u64);
+        let level = level.min(ENCODE_PASSING_LEVEL_MAX);
+        let pieces = std::iter::once(body.clone());
+        let encoded = codec::encoded(coding, level, pieces, length as u64, bytes_max, || true)?;
+        self.passing.count_whole(length, encoded.len());
+        Some(encoded.into())
     }
 
     /// Ends: what waits is forgotten, what is under way stops at its next piece.
@@ -237,12 +266,11 @@ impl Shared {
             return None;
         }
         let length = stored.body_len();
-        let bytes_max = length.saturating_mul(100 - ENCODE_GAIN_PERCENT_MIN) / 100;
         let goes_on = || !self.is_closed.load(Relaxed) && stored.purged() != Purged::Hard;
         let known = stored.form(coding).map(|form| form.stored.body_len());
         // What is compressed harder does not always become shorter.
-        let bytes_max = known.map_or(bytes_max, |known| bytes_max.min(known.saturating_sub(1)));
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let shorter = known.map(|known| usize::try_from(known.saturating_sub(1)).unwrap_or(usize::MAX));
+        let bytes_max = bytes_max(length).min(shorter.unwrap_or(usize::MAX));
         let body = codec::encoded(coding, level, stored.body(), length, bytes_max, goes_on)?;
         let bytes_out = body.len() as u64;
         let harder_from = (level < level_best && length <= ENCODE_HARDER_BYTES_MAX)
@@ -257,6 +285,12 @@ impl Shared {
         self.counters.made.get(coding.index())?.fetch_add(1, Relaxed);
         Some(())
     }
+}
+
+/// What an encoded body of `length` bytes may have, or it is not worth it.
+fn bytes_max(length: u64) -> usize {
+    let bytes_max = length.saturating_mul(100 - ENCODE_GAIN_PERCENT_MIN) / 100;
+    usize::try_from(bytes_max).unwrap_or(usize::MAX)
 }
 
 /// Two workers share a thread that encodes for them.

@@ -132,6 +132,8 @@ pub enum Upgrade {
     No,
     /// Its fields say to which; a 101 gives it the connection. RFC 9110 §7.8.
     Connection,
+    /// To WebSocket, by an extended CONNECT of HTTP/2: it is the GET that it stands for, and a 200 gives it its stream. RFC 8441.
+    Stream,
 }
 
 /// The client end of a connection.

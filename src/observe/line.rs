@@ -100,6 +100,9 @@ impl Line<'_> {
         if outcome.saved_bytes > 0 {
             number(out, b",\"saved_bytes\":", outcome.saved_bytes);
         }
+        if let Some(coding) = outcome.encoding {
+            json_text(out, b",\"encoding\":\"", coding.as_str().as_bytes());
+        }
         if let Some(pool) = &outcome.pool {
             json_text(out, b",\"pool\":\"", pool.as_bytes());
         }
@@ -210,6 +213,7 @@ impl Line<'_> {
             LineField::Age => outcome.age.into_iter().for_each(|age| number(out, b"", age)),
             LineField::Tier => text(out, outcome.tier.map(str::as_bytes)),
             LineField::SavedBytes => number(out, b"", outcome.saved_bytes),
+            LineField::Encoding => text(out, outcome.encoding.map(|coding| coding.as_str().as_bytes())),
             LineField::Pool => text(out, outcome.pool.as_ref().map(|pool| pool.as_bytes())),
             LineField::Origin => text(out, outcome.origin.as_ref().map(|origin| origin.as_bytes())),
             LineField::OriginUs => {

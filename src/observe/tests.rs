@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_store::rules::Coding;
 use cache_store::timestamp::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -177,6 +178,7 @@ fn a_template_has_every_field_of_json() {
         age: Some(7),
         tier: Some("memory"),
         saved_bytes: 9,
+        encoding: Some(Coding::Gzip),
         received_bytes: 11,
         pool: Some("eu".into()),
         origin: Some("http://10.0.0.1:3000".into()),

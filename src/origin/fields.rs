@@ -6,7 +6,8 @@
 //!
 //! Invariant: names are tokens in lower case, values are text without white space around it: checked by who adds them.
 
-use cache_store::rules;
+use cache_store::rules::coding::is_about_bytes;
+use cache_store::rules::{self, Coding};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::parent::proof::OURS;
@@ -92,6 +93,20 @@ impl ResponseFields {
                 self.push(name, all.value(line));
             }
         }
+    }
+
+    /// What they are once the body is in `coding`: as `rules::coding::encoded` has it for a map.
+    pub(crate) fn encode(&mut self, coding: Coding) {
+        let all = std::mem::take(self);
+        for line in &all.index {
+            let (name, value) = (all.name(line), all.value(line));
+            match name {
+                b"etag" if value.starts_with(b"\"") => self.push(name, &[b"W/", value].concat()),
+                name if is_about_bytes(name) => {}
+                name => self.push(name, value),
+            }
+        }
+        self.push(b"content-encoding", coding.as_str().as_bytes());
     }
 
     /// All of them, as a head has them.
@@ -196,6 +211,32 @@ mod tests {
         assert_eq!(fields.lines(), b"vary: b\r\nx-ab: 2\r\n");
         assert_eq!(fields.named("x-ab").collect::<Vec<_>>(), [b"2"]);
         assert!(!fields.has_date());
+    }
+
+    #[test]
+    fn what_is_encoded_names_no_other_bytes() {
+        for (given, expected) in [("\"a\"", "W/\"a\""), ("W/\"a\"", "W/\"a\""), ("a", "a"), ("", "")] {
+            let mut fields = fields(&[
+                ("Date", "now"),
+                ("Content-MD5", "x"),
+                ("ETag", given),
+                ("Accept-Ranges", "bytes"),
+                ("Content-Encoding", "identity"),
+                ("Set-Cookie", "a=1"),
+                ("Set-Cookie", "b=2"),
+            ]);
+            fields.encode(Coding::Gzip);
+            let expected = format!(
+                "date: now\r\netag: {expected}\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-encoding: gzip\r\n"
+            );
+            assert_eq!(String::from_utf8_lossy(fields.lines()), expected);
+            assert!(fields.has_date());
+            // As a map is encoded.
+            let mut map = HeaderMap::new();
+            map.insert("etag", HeaderValue::from_str(given).expect("a value"));
+            let map = rules::coding::encoded(&map, Coding::Gzip);
+            assert_eq!(map.get("etag").map(HeaderValue::as_bytes), fields.named("etag").next());
+        }
     }
 
     #[test]

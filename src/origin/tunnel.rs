@@ -1,6 +1,6 @@
 //! The connection of an origin that has gone over to another protocol (101): bytes both ways, and none of ours.
 //!
-//! `pool.rs` makes one where the origin's head leaves no doubt; the listener carries the bytes (`listener/h1/tunnel.rs`). It
+//! `pool.rs` makes one where the origin's head leaves no doubt; the listener carries the bytes (`listener/h1/tunnel.rs`, `h2/tunnel.rs`). It
 //! takes no place among the pool's connections for requests, which would run out of them, but one of its own
 //! (`tunnels_max`), and is never used for a request again (FAULTS S11). Dropping it closes the connection.
 //!

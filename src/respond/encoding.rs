@@ -12,7 +12,7 @@
 //! nothing; identity keeps the origin's own.
 //!
 //! Called for everything that is answered from the store, before anything else of an answer is decided. What a response is fit for
-//! is found out once and kept with it ([`Notes`]).
+//! is found out once and kept with it ([`Notes`]). What is not stored is `passing.rs`'s.
 //!
 //! Invariants: where nothing is configured this costs a branch. A hit on a form allocates nothing for it, takes no lock and encodes
 //! nothing. What is encoded already, or is a part, is sent as it is.
@@ -25,9 +25,9 @@ use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
 use cache_store::rules::coding::{Accepted, coding_of};
 use cache_store::rules::partial::Held;
-use cache_store::rules::{CacheControl, Coding, Codings};
+use cache_store::rules::{self, CacheControl, Coding, Codings};
 use cache_store::timestamp::Timestamp;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::config::Encode;
@@ -44,6 +44,8 @@ pub struct Negotiation<'a> {
     pub encoders: Option<&'a Encoders>,
     /// The key of the response.
     pub key: CacheKey,
+    /// Whether its client is told where a body ends whose length is not known before.
+    pub streams: bool,
 }
 
 /// What of a stored response is sent.
@@ -59,15 +61,15 @@ pub(super) struct Chosen {
 }
 
 /// What is kept with a response: bits of [`StoredResponse::coding_notes`]. Above them one bit a coding, for what has been asked for.
-struct Notes;
+pub(super) struct Notes;
 
 impl Notes {
     /// It has been looked at.
     const KNOWN: u8 = 1;
     /// It may be encoded.
-    const FIT: u8 = 2;
+    pub(super) const FIT: u8 = 2;
     /// It depends on `Accept-Encoding` and does not say so.
-    const ADDS_VARY: u8 = 4;
+    pub(super) const ADDS_VARY: u8 = 4;
 
     const fn asked(coding: Coding) -> u8 {
         8 << coding.index()
@@ -156,11 +158,16 @@ impl Negotiation<'_> {
         let fields = stored.fields();
         // A part depends on the request as the whole does, and is never encoded itself.
         let length = stored.held().map_or(Some(stored.body_len()), Held::complete);
-        let mut notes = notes_of(self.encode, stored.status(), &fields, length);
+        let mut notes = notes_of(self.encode, stored.status(), &fields, self.is_long(length));
         if stored.held().is_some() || stored.large().is_some() {
             notes &= !Notes::FIT;
         }
         stored.note_coding(notes) | notes
+    }
+
+    /// Whether a response that is stored is as long as one must be, as far as that is known.
+    fn is_long(&self, length: Option<u64>) -> bool {
+        length.is_none_or(|length| (self.encode.bytes_min..=ENCODE_BODY_BYTES_MAX).contains(&length))
     }
 
     #[cold]
@@ -187,27 +194,34 @@ impl Negotiation<'_> {
     }
 }
 
-/// What is known of a response with this head and, if that is known too, this length of body.
-fn notes_of(encode: &Encode, status: StatusCode, fields: &HeaderMap, length: Option<u64>) -> u8 {
+/// What is known of a response with this head, whose body is as long as it must be or not.
+pub(super) fn notes_of<F: rules::Fields>(
+    encode: &Encode,
+    status: StatusCode,
+    fields: &F,
+    is_long: bool,
+) -> u8 {
     let depends = match coding_of(fields) {
         // Made by the origin: sent to whoever takes it, as it is.
         Some(coding) => coding.filter(|coding| encode.codings.contains(coding)).map(|_| 0),
-        None => is_fit(encode, status, fields, length).then_some(Notes::FIT),
+        None => (is_long && is_fit(encode, status, fields)).then_some(Notes::FIT),
     };
     let Some(fit) = depends else { return Notes::KNOWN };
-    let says = fields
-        .get_all(header::VARY)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .any(|name| name.trim_ascii().eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str().as_bytes()));
-    Notes::KNOWN | fit | if says { 0 } else { Notes::ADDS_VARY }
+    Notes::KNOWN | fit | if says_vary(fields) { 0 } else { Notes::ADDS_VARY }
 }
 
-fn is_fit(encode: &Encode, status: StatusCode, fields: &HeaderMap, length: Option<u64>) -> bool {
+/// Whether a response with these fields says that it depends on `Accept-Encoding`.
+pub(super) fn says_vary<F: rules::Fields>(fields: &F) -> bool {
+    fields
+        .values(&header::VARY)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str().as_bytes()))
+}
+
+fn is_fit<F: rules::Fields>(encode: &Encode, status: StatusCode, fields: &F) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-        && length.is_none_or(|length| (encode.bytes_min..=ENCODE_BODY_BYTES_MAX).contains(&length))
-        && fields.get(header::CONTENT_TYPE).is_some_and(|kind| encode.takes_type(kind.as_bytes()))
-        && !fields.contains_key(header::CONTENT_RANGE)
+        && fields.values(&header::CONTENT_TYPE).next().is_some_and(|kind| encode.takes_type(kind))
+        && !fields.has(&header::CONTENT_RANGE)
         && !CacheControl::of(fields).has(CacheControl::NO_TRANSFORM)
 }
 
@@ -226,7 +240,8 @@ impl Coming {
         length: Option<u64>,
         fields: &Fields,
     ) -> Self {
-        let notes = negotiation.map_or(0, |by| notes_of(by.encode, head.status, &head.fields, length));
+        let notes =
+            negotiation.map_or(0, |by| notes_of(by.encode, head.status, &head.fields, by.is_long(length)));
         let by_date = || {
             fields.has(FieldId::Range)
                 && fields.first(FieldId::IfRange).is_some_and(|value| !value.starts_with(b"\""))
@@ -236,7 +251,7 @@ impl Coming {
 }
 
 /// RFC 9111 §5.2.1.6.
-fn says_no_transform(fields: &Fields) -> bool {
+pub(super) fn says_no_transform(fields: &Fields) -> bool {
     let mut control = CacheControl::default();
     fields.all(FieldId::CacheControl).for_each(|line| control.read(line));
     control.has(CacheControl::NO_TRANSFORM)

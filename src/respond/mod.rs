@@ -15,6 +15,7 @@ pub mod failure;
 pub mod headers;
 pub(crate) mod large;
 mod node;
+pub(crate) mod passing;
 mod range;
 pub mod response;
 
@@ -39,6 +40,7 @@ use encoding::{Chosen, Coming, Negotiation};
 use headers::CacheStatus;
 use large::LargeStream;
 pub use large::Refill;
+use passing::Around;
 use response::{Body, CacheOutcome, Cut, Lines, Outcome, Response, Stream};
 
 /// What an answer is made with beside its source.
@@ -60,7 +62,7 @@ pub struct Occasion<'a> {
     pub fwd: Option<&'static str>,
     /// What caches on the way of this exchange said in `Cache-Status`.
     pub upstream: Option<&'a [u8]>,
-    /// By what the coding of an answer from the store is chosen; none where nothing is encoded, and for a node of the tier, which
+    /// By what the coding of an answer is chosen; none where nothing is encoded, and for a node of the tier, which
     /// encodes for itself what it keeps.
     pub coding: Option<Negotiation<'a>>,
     /// Whether another node of the tier asks: it gets what is kept from clients.
@@ -192,14 +194,14 @@ fn source(
     Some(Box::pin(ReaderStream(streaming.body.reader_of(from, end.map(|end| end.saturating_sub(from)))?)))
 }
 
-/// An answer that goes around the cache, with fields as the origin sent them.
+/// An answer that goes around the cache, with fields as the origin sent them, and perhaps in a coding (`passing.rs`).
 pub fn passed(
     status: StatusCode,
-    fields: ResponseFields,
+    mut fields: ResponseFields,
     body: Body,
     occasion: Occasion<'_>,
     cache_status: CacheStatus<'_>,
-    outcome: Outcome,
+    mut outcome: Outcome,
 ) -> Response {
     let mut extra = Vec::with_capacity(EXTRA_BYTES);
     cache_status.write_behind(&mut extra, occasion.upstream, occasion.node);
@@ -209,6 +211,13 @@ pub fn passed(
     let body = match body {
         Body::Stream { length, .. } if *occasion.request.method == Method::HEAD => Body::Omitted(length),
         body => body_for(status, body),
+    };
+    let body = match &occasion.coding {
+        None => body,
+        Some(negotiation) => {
+            let around = Around { status, fields: &mut fields, extra: &mut extra, outcome: &mut outcome };
+            negotiation.pass(occasion.request, around, body)
+        }
     };
     Response { status, extra, lines: Lines::Passed(fields), body, outcome, close: false }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::large::FilePart;
+use cache_store::rules::Coding;
 use http::StatusCode;
 
 use crate::listener::trailers::Trailers;
@@ -87,7 +88,7 @@ pub enum Body {
         /// Where they come from.
         source: Pin<Box<dyn Stream>>,
     },
-    /// A 101: the connection is the other protocol's from here on, and goes on in this. HTTP/1.1 only.
+    /// A 101: the connection is the other protocol's from here on, and goes on in this. Over HTTP/2 a 200, and its stream is.
     Tunnel(Box<Tunnel>),
 }
 
@@ -148,6 +149,8 @@ pub struct Outcome {
     pub age: Option<u64>,
     /// Bytes of the body that need not be sent, because it was encoded here.
     pub saved_bytes: u64,
+    /// The coding that it was given here, as it went.
+    pub encoding: Option<Coding>,
     /// The tier that held it: `memory` or `disk`.
     pub tier: Option<&'static str>,
     /// Index of the site in the configuration, if one was found.

@@ -111,6 +111,7 @@ pub(super) fn in_place(pages: &ErrorPages, response: &mut Response) {
         lines.extend_from_slice(line);
     }
     let body = page(&mut lines, shown);
+    response.outcome.encoding = None;
     response.lines = Lines::Own(lines.into());
     response.body = Body::Bytes(body);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache_store::entry::StoredResponse;
 use cache_store::key::CacheKey;
-use cache_store::rules::Purged;
+use cache_store::rules::{Coding, Purged};
 use http::{HeaderName, Method, header};
 use purge_api::{Problem, ResourceUrl};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use crate::origin::forward::Sent;
 use crate::origin::parent::{Parents, Unasked, Wanted};
 use crate::origin::steer::Visitor;
 use crate::respond::encoding::Negotiation;
+use crate::respond::passing::{self, Plain};
 use crate::route::access::{Asking, Denied, Guard, Subject};
 use crate::route::{Asked, Caller, OwnAnswer, Route};
 
@@ -116,7 +117,7 @@ impl Edge {
             answer["key"] = json!(key.to_string());
             answer["filling"] = json!(peek.filling);
             if let (Some(encode), Some(stored)) = (&route.policy.encode, &peek.stored) {
-                let negotiation = Negotiation { encode, encoders: None, key };
+                let negotiation = Negotiation { encode, encoders: None, key, streams: true };
                 answer["encoding"] = negotiation.explained(stored, &fields, now);
             }
             answer["stored"] = peek.stored.as_ref().map_or(Value::Null, |stored| {
@@ -135,6 +136,10 @@ impl Edge {
             && let Some(parents) = &self.parents
         {
             answer["parents"] = json!(self.told_of(parents, &query.method, scheme, &route, key));
+        }
+        if let Some(encode) = route.policy.encode.as_ref().filter(|_| denied.is_none() && own.is_none()) {
+            let wanted = passing::wanted(encode, &fields);
+            answer["encoding_if_not_stored"] = json!(wanted.map_or_else(Plain::as_str, Coding::as_str));
         }
         answer["decision"] = json!(decision);
         answer["reason"] = json!(reason);

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::walk::Walk;
 use super::{Edge, Finish, Tier, pass, upgrade, walk_on};
-use crate::listener::request::{Request, Upgrade};
+use crate::listener::request::Request;
 use crate::listener::service::Served;
 use crate::respond::failure::Failure;
 use crate::respond::response::Response;
@@ -77,15 +77,15 @@ impl Edge {
             return Served::Now(finish.dressed(own));
         }
         let bypass = route.bypass;
-        let offered = match request.upgrade {
-            Upgrade::No => None,
-            Upgrade::Connection => upgrade::offered(&request.fields, &route.policy.upgrade),
+        let offer = match upgrade::offered(request, &route.policy.upgrade) {
+            Ok(offer) => offer,
+            Err(refusal) => return Served::Now(finish.answer(self.failed(request, refusal))),
         };
-        let marking = if offered.is_some() { None } else { self.marking(request, route.policy) };
+        let marking = if offer.is_some() { None } else { self.marking(request, route.policy) };
         let mark = marking.as_ref().map(|marking| Arc::clone(&marking.mark));
         let route = self.on_its_side(route, request, mark.as_deref());
         let walk = match bypass {
-            _ if offered.is_some() => Walk::pass(self, request, &route),
+            _ if offer.is_some() => Walk::pass(self, request, &route),
             Some(Bypass::Trace) => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method")),
             Some(_) => Walk::pass(self, request, &route),
             None => Walk::fill(self, request, &route, route.key(self.store.keyer())),
@@ -109,8 +109,8 @@ impl Edge {
                 return finish.answer(walk.failed(failure));
             }
             walk.mirror_request();
-            let mut answer = match (offered, bypass) {
-                (Some(offered), _) => upgrade::upgrade(walk, offered).await,
+            let mut answer = match (offer, bypass) {
+                (Some(offer), _) => upgrade::upgrade(walk, offer).await,
                 (None, Some(reason)) => pass::pass(walk, reason.as_str()).await,
                 (None, None) => {
                     let looked = walk.look_up();

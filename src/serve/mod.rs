@@ -93,6 +93,7 @@ use crate::route::{Bypass, Route, RouteTable};
 use crate::shutdown::Shutdown;
 use finish::{Finish, Tier, from, tagged};
 use led::fetched;
+use upgrade::Offer;
 use walk::Walk;
 
 /// What all workers share to answer requests under one version of the settings. What is behind an `Arc` may outlive it.
@@ -210,10 +211,14 @@ impl Edge {
             self.mirror_request(request, &route);
             finish
         };
-        if request.upgrade != Upgrade::No
-            && let Some(offered) = upgrade::offered(&request.fields, &route.policy.upgrade)
-        {
-            return self.upgrade(request, &route.detached(&request.fields), offered, finish);
+        if request.upgrade != Upgrade::No {
+            match upgrade::offered(request, &route.policy.upgrade) {
+                Ok(None) => {}
+                Ok(Some(offer)) => {
+                    return self.upgrade(request, &route.detached(&request.fields), offer, finish);
+                }
+                Err(refusal) => return Served::Now(finish.answer(self.failed(request, refusal))),
+            }
         }
         match route.bypass {
             None => {}
@@ -363,11 +368,11 @@ impl Edge {
         self: &Arc<Self>,
         request: &mut Request,
         route: &Route<'_, '_>,
-        offered: Box<[u8]>,
+        offer: Offer,
         finish: Finish,
     ) -> Served {
         match Walk::pass(self, request, route) {
-            Ok(walk) => Served::later(async move { finish.answer(upgrade::upgrade(walk, offered).await) }),
+            Ok(walk) => Served::later(async move { finish.answer(upgrade::upgrade(walk, offer).await) }),
             Err(failure) => Served::Now(finish.answer(self.failed(request, failure))),
         }
     }
@@ -394,6 +399,7 @@ impl Edge {
                 // What comes from disk may not be in memory, where forms hang; if it is, its next hit asks.
                 encoders: (tier == Tier::Memory).then_some(&self.encoders),
                 key,
+                streams: false,
             }),
             for_node: false,
         }

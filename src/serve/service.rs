@@ -360,9 +360,8 @@ fn inspection_figures(inspections: &Inspections) -> [gauges::Other; 2] {
 }
 
 /// What is told about encoding.
-fn encoding_figures(figures: Encodings) -> [gauges::Other; 9] {
-    let Encodings { made: [br, zstd, gzip], harder, given_up, dropped, bytes_in, bytes_out, waiting } =
-        figures;
+fn encoding_figures(figures: Encodings) -> [gauges::Other; 14] {
+    let Encodings { made: [br, zstd, gzip], harder, given_up, dropped, waiting, passing, .. } = figures;
     let counter = |name, help, value| gauges::Other { name, help, counter: true, value };
     [
         counter("tidegate_encoding_br_total", "Bodies encoded in brotli.", br),
@@ -379,8 +378,30 @@ fn encoding_figures(figures: Encodings) -> [gauges::Other; 9] {
             given_up,
         ),
         counter("tidegate_encoding_dropped_total", "Bodies for which the queue had no room.", dropped),
-        counter("tidegate_encoding_in_bytes_total", "Bytes that were encoded.", bytes_in),
-        counter("tidegate_encoding_out_bytes_total", "Bytes that came of them.", bytes_out),
+        counter("tidegate_encoding_in_bytes_total", "Bytes that were encoded.", figures.bytes_in),
+        counter("tidegate_encoding_out_bytes_total", "Bytes that came of them.", figures.bytes_out),
+        counter(
+            "tidegate_encoding_unstored_total",
+            "Responses that were not stored and were encoded as they went.",
+            passing.begun,
+        ),
+        counter(
+            "tidegate_encoding_unstored_plain_total",
+            "Responses that went as they are because so many others were being encoded as they went.",
+            passing.plain,
+        ),
+        counter(
+            "tidegate_encoding_unstored_in_bytes_total",
+            "Bytes of responses that were encoded as they went.",
+            passing.bytes_in,
+        ),
+        counter("tidegate_encoding_unstored_out_bytes_total", "Bytes that came of them.", passing.bytes_out),
+        gauges::Other {
+            name: "tidegate_encoding_unstored",
+            help: "Responses that are being encoded as they go.",
+            counter: false,
+            value: passing.open,
+        },
         gauges::Other {
             name: "tidegate_encoding_waiting",
             help: "Bodies that wait to be encoded, or are being encoded.",

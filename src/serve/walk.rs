@@ -24,7 +24,7 @@ use super::{Edge, reads};
 use crate::config::RoutePolicy;
 use crate::config::template::Values;
 use crate::listener::fields::{FieldId, Fields};
-use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBody, Scheme};
+use crate::listener::request::{Client, InterimSink, Protocol, Request, RequestBody, Scheme, Upgrade};
 use crate::observe::id::RequestName;
 use crate::observe::trace::{Span, tracestate};
 use crate::origin::forward::{self, Conditions, Forwarded, Hop, Sent};
@@ -35,6 +35,7 @@ use crate::origin::{Answer, Answering, Ask, Failed, OriginError, ResponseFields,
 use crate::respond::Occasion;
 use crate::respond::encoding::Negotiation;
 use crate::respond::failure::{self, Failure};
+use crate::respond::passing::asks_by_date;
 use crate::respond::response::Response;
 use crate::route::{Route, ending};
 
@@ -187,9 +188,18 @@ impl Walk {
         // from then depends on the set alone.
         let asked =
             route.policy.encode.as_ref().filter(|_| fills && request.fields.has(FieldId::AcceptEncoding));
+        // A part by the date of what may have come encoded would be one of other bytes: it gets the whole (RFC 9110 §13.1.5).
+        let is_whole = !fills && asks_by_date(route.policy.encode.as_deref(), &request.fields);
         let is_kept = Cell::new(false);
         let mut forward = forward::fields(&request.fields, &hop, conditions, |line| {
             if route.policy.vary_by_country && line.name.eq_ignore_ascii_case(COUNTRY.as_bytes()) {
+                return false;
+            }
+            // A stream of HTTP/2 needs none, and what it says of one is not what the origin is asked with.
+            if request.upgrade == Upgrade::Stream && line.name.eq_ignore_ascii_case(b"sec-websocket-key") {
+                return false;
+            }
+            if is_whole && matches!(line.id, FieldId::Range | FieldId::IfRange) {
                 return false;
             }
             let keeps = if fills { route.keeps_for_fill(line) } else { route.keeps_for_pass(line) };
@@ -370,7 +380,8 @@ impl Walk {
     /// By what the coding of an answer is chosen; a node of the tier encodes for itself. `makes`: what is missing is made.
     pub(super) fn negotiation(&self, makes: bool) -> Option<Negotiation<'_>> {
         let encode = self.policy.encode.as_ref().filter(|_| !self.for_node())?;
-        Some(Negotiation { encode, encoders: makes.then_some(&self.edge.encoders), key: self.key })
+        let encoders = makes.then_some(&*self.edge.encoders);
+        Some(Negotiation { encode, encoders, key: self.key, streams: self.protocol != Protocol::Http10 })
     }
 
     /// Asks for what may be stored, with these fields: a parent of the tier, or an origin of the route's pool.

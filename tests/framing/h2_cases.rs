@@ -384,7 +384,7 @@ pub const CASES: &[Case] = &[
     case("CONNECT with a path", line!(b"CONNECT", b"https", b"a.example", b"/x"), &[], Reset),
     case("CONNECT", &[(b":method", b"CONNECT"), (b":authority", b"a.example:443")], &[], Refused(405)),
     case(
-        "extended CONNECT",
+        "extended CONNECT before our settings are acknowledged",
         &[
             (b":method", b"CONNECT"),
             (b":protocol", b"websocket"),

@@ -2,6 +2,8 @@
 //
 //   node browse.mjs PROFILE SCRIPT.json     prints a line of JSON for each step that tells something
 //
+// BROWSE_FLAGS: more flags of Chromium's, with a space between them; \t stands for a space in one.
+//
 // A step is one of: {size: [w, h], phone: bool}, {scheme: "dark"}, {open: URL}, {until: JS, seconds: n}, {say: NAME, js: JS},
 // {do: JS}, {keys: ["Tab", …]}, {picture: FILE, whole: bool}. What the page says in its console as an error is told as {console: …}.
 import { spawn } from "node:child_process";
@@ -12,6 +14,7 @@ const steps = JSON.parse(readFileSync(script, "utf8"));
 const browser = spawn("chromium", [
   "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+  ...(process.env.BROWSE_FLAGS || "").split(" ").filter(Boolean).map((flag) => flag.replaceAll("\\t", " ")),
   "--user-data-dir=" + profile, "--remote-debugging-pipe", "about:blank",
 ], { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
 const [, , , writes, reads] = browser.stdio;

@@ -361,10 +361,10 @@ async fn those_who_wait_for_one_fetch_get_what_it_brings_and_one_form_is_made() 
     let stage = encoding().await;
     let gate = crate::stage::gate::Gate::shut();
     stage.origin("a").on("/x", [page().pause(100, &gate)]);
-    let waiting: Vec<_> = ["gzip", "br", "identity", "gzip, br"]
-        .iter()
-        .map(|accepted| ask(&stage, accepted).get("/x"))
-        .collect();
+    // Whoever leads says which form is made.
+    let mut waiting = vec![ask(&stage, "gzip").get("/x")];
+    stage.until(|count| count.fills == 1).await;
+    waiting.extend(["br", "identity", "gzip, br"].map(|accepted| ask(&stage, accepted).get("/x")));
     stage.until(|count| count.collapsed == 3).await;
     gate.open();
     for answer in crate::stage::client::gather(waiting).await.0 {

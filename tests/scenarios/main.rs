@@ -51,6 +51,8 @@ mod tier_stale;
 mod tiers;
 mod time;
 mod truncation;
+mod unstored;
 mod upgrades;
 mod validation;
 mod variants;
+mod websockets;

@@ -12,7 +12,7 @@
 //!
 //! RFC 9110 §8.4, §8.8.3, §12.5.3; RFC 7932, RFC 8878, RFC 1952.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::Fields;
 use super::preference::parse_weight;
@@ -225,7 +225,7 @@ pub fn coding_of<F: Fields>(fields: &F) -> Option<Option<Coding>> {
 pub fn encoded(fields: &HeaderMap, coding: Coding) -> HeaderMap {
     let mut head = HeaderMap::with_capacity(fields.len() + 1);
     for (name, value) in fields {
-        if !hop_by_hop(name) && !is_about_bytes(name) {
+        if !hop_by_hop(name) && !is_about_bytes(name.as_str().as_bytes()) {
             head.append(name.clone(), value.clone());
         }
     }
@@ -239,17 +239,18 @@ pub fn encoded(fields: &HeaderMap, coding: Coding) -> HeaderMap {
     head
 }
 
-fn is_about_bytes(name: &HeaderName) -> bool {
+/// Whether a field of this name, in lower case, is about the bytes that were sent, and says nothing of others.
+pub fn is_about_bytes(name: &[u8]) -> bool {
     matches!(
-        name.as_str(),
-        "accept-ranges"
-            | "content-digest"
-            | "content-encoding"
-            | "content-length"
-            | "content-md5"
-            | "content-range"
-            | "digest"
-            | "repr-digest"
+        name,
+        b"accept-ranges"
+            | b"content-digest"
+            | b"content-encoding"
+            | b"content-length"
+            | b"content-md5"
+            | b"content-range"
+            | b"digest"
+            | b"repr-digest"
     )
 }
 

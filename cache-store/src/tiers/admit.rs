@@ -3,7 +3,7 @@
 //! Where waiting for that costs hits, `gate.rs` says so, and everything is taken.
 //!
 //! A disk that has room takes everything. Once it is full, each write pushes something out and wears the device, so a response is
-//! written at its second request: when it is hit in memory for the first time (`store.rs`), or when it is fetched again while
+//! written at its second request: when it is hit in memory for the first time (`store/keeping.rs`), or when it is fetched again while
 //! [`Seen`] remembers the first time. What is seen once displaces nothing. So memory is the small queue and the disk the main one
 //! of S3-FIFO (Yang, SOSP 2023), and this type its ghosts.
 //!

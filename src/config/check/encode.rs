@@ -2,7 +2,7 @@
 
 use cache_store::rules::Coding;
 
-use super::super::encode::{Encode, TypePattern};
+use super::super::encode::{Encode, TypePattern, Unstored};
 use super::super::file::Item;
 use super::super::limits::{ENCODE_BODY_BYTES_MAX, ENCODE_LEVELS};
 use super::super::mistake::Complaint;
@@ -43,6 +43,9 @@ pub(super) fn encode(item: &Item<'_>) -> Option<Option<Encode>> {
             "what is compressed a second time is compressed harder: write level_fast = 4, level_best = 11",
         ));
     }
+    if let Some(unstored) = section.item("unstored").and_then(|item| item.word(&UNSTORED)) {
+        encode.unstored = unstored;
+    }
     section.close();
     Some(Some(encode))
 }
@@ -74,6 +77,8 @@ fn media_type(text: &str) -> Result<TypePattern, Complaint> {
 
 const CODINGS: [(&str, Coding); Coding::COUNT] =
     [("br", Coding::Brotli), ("zstd", Coding::Zstd), ("gzip", Coding::Gzip)];
+const UNSTORED: [(&str, Unstored); 3] =
+    [("off", Unstored::Off), ("anonymous", Unstored::Anonymous), ("all", Unstored::All)];
 const EXAMPLE: &str = "a list of codings, like [\"br\", \"zstd\", \"gzip\"]";
 const TYPES_HELP: &str =
     "write a list of media types, like [\"text/*\", \"application/json\", \"application/*+xml\"]";

@@ -12,12 +12,13 @@ use super::{Page, named, or_off, quoted, size, strings, time};
 
 fn encode(encode: &Encode) -> String {
     format!(
-        "{{ codings = {}, types = {}, min = {}, level_fast = {}, level_best = {} }}",
+        "{{ codings = {}, types = {}, min = {}, level_fast = {}, level_best = {}, unstored = {} }}",
         strings(encode.codings.iter().map(|coding| coding.as_str())),
         strings(encode.types.iter()),
         size(encode.bytes_min),
         encode.level_fast,
-        encode.level_best
+        encode.level_best,
+        quoted(encode.unstored.as_str())
     )
 }
 

@@ -34,6 +34,10 @@ pub enum Refusal {
     MethodUnknown,
     /// CONNECT or TRACE.
     MethodNotAllowed,
+    /// An extended CONNECT to another protocol than WebSocket.
+    ProtocolUnknown,
+    /// An extended CONNECT with the length of a body, or on a stream that its client has ended.
+    TunnelWithBody,
     /// An HTTP version other than 1.0 and 1.1.
     Version,
     /// A byte in the target that no URI has.
@@ -96,7 +100,7 @@ impl Refusal {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::HeadTooLong | Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::MethodUnknown | Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
+            Self::MethodUnknown | Self::CodingUnknown | Self::ProtocolUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -117,6 +121,8 @@ impl Refusal {
             Self::MethodByte => "malformed method",
             Self::MethodUnknown => "unknown method",
             Self::MethodNotAllowed => "method not allowed",
+            Self::ProtocolUnknown => "unknown protocol",
+            Self::TunnelWithBody => "tunnel with the framing of a body",
             Self::Version => "HTTP version not supported",
             Self::TargetByte => "malformed target",
             Self::TargetForm => "target in a form that is not served",

@@ -15,7 +15,8 @@ use super::frame::{self, Code};
 use super::head::{Fault, Head, Terms};
 use super::heads;
 use super::stream::{Answering, Exchange, Receiving, Sending, Stream};
-use super::upload;
+use super::tunnel::{self, Carrier};
+use super::upload::{self, Upload};
 use super::wake::StreamWaker;
 use crate::config::limits::{H2_DATA_BYTES_MAX, H2_HELD_HEAD_BYTES_MAX, H2_STREAMS_MAX};
 use crate::listener::h1::Refusal;
@@ -37,7 +38,12 @@ impl<S: Service> Connection<'_, S> {
             self.last_call();
         }
         let index = self.kit.indices.pop().unwrap_or_default();
-        let terms = Terms { scheme: self.context.scheme, limits: &self.context.limits, bodiless: ends };
+        let terms = Terms {
+            scheme: self.context.scheme,
+            limits: &self.context.limits,
+            bodiless: ends,
+            may_connect: !self.settings_open,
+        };
         let head = match self.kit.reader.read(&mut self.decoder, block, index, terms) {
             Err(Fault::Connection(code)) => return Err(code),
             // RFC 9113 §5.1.2. Nothing was done about it, so the client may send it again (§8.7).
@@ -74,6 +80,10 @@ impl<S: Service> Connection<'_, S> {
     fn ask(&mut self, stream: u32, ends: bool, head: Head) {
         let (body, receiving) = if ends {
             (RequestBody::Empty, None)
+        } else if head.is_tunnel {
+            // What comes behind it is no body, and nobody's before there is a tunnel.
+            let (inlet, upload) = upload::upload(None, u64::MAX, self.woken.waker(stream));
+            (RequestBody::Empty, Some(Receiving::of_tunnel(inlet, upload, self.now)))
         } else {
             let room = self.context.limits.request_body_bytes_max;
             let (inlet, upload) = upload::upload(head.length, room, self.woken.waker(stream));
@@ -90,7 +100,7 @@ impl<S: Service> Connection<'_, S> {
             client: Arc::clone(&self.context.client),
             received_micros: self.now_micros,
             interims: Interims::None,
-            upgrade: Upgrade::No,
+            upgrade: if head.is_tunnel { Upgrade::Stream } else { Upgrade::No },
             spare: std::mem::take(&mut self.kit.spare),
             held: std::sync::OnceLock::new(),
             id: std::cell::OnceCell::new(),
@@ -128,17 +138,23 @@ impl<S: Service> Connection<'_, S> {
         &mut self,
         stream: u32,
         mut exchange: Option<Exchange>,
-        receiving: Option<Receiving>,
+        mut receiving: Option<Receiving>,
         response: Response,
         to_head: bool,
     ) {
         let to_head = exchange.as_ref().map_or(to_head, |exchange| exchange.request.method == Method::HEAD);
+        let response = as_asked(exchange.as_ref(), response);
         let mut window = self.windows.send_initial;
-        match self.render(stream, &mut window, to_head, response, exchange.as_mut()) {
+        let upload = receiving.as_mut().and_then(|receiving| receiving.upload.take());
+        match self.render(stream, &mut window, to_head, response, exchange.as_mut(), upload) {
             None => self.over(stream, exchange, receiving),
             Some(body) => {
                 let waker = self.woken.waker(stream);
+                let is_tunnel = body.is_tunnel();
                 self.open(stream, exchange, receiving, Sending::Body(body), Some(window), waker);
+                if is_tunnel {
+                    self.begin_tunnel(stream);
+                }
             }
         }
     }
@@ -167,6 +183,7 @@ impl<S: Service> Connection<'_, S> {
         to_head: bool,
         response: Response,
         exchange: Option<&mut Exchange>,
+        upload: Option<Upload>,
     ) -> Option<Outgoing> {
         let sends = !to_head && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ends = !sends
@@ -184,12 +201,16 @@ impl<S: Service> Connection<'_, S> {
             }
             heads.append(out, &response, to_head, date);
         });
-        let Response { status, extra, lines, body, outcome, .. } = response;
+        let Response { status, extra, lines, mut body, outcome, .. } = response;
         self.kit.keep_spare(extra);
         let mut sent = 0;
         let left = if ends {
             self.budget.answered();
             None
+        } else if let (Body::Tunnel(_), Some(upload)) = (&body, upload)
+            && let Body::Tunnel(tunnel) = std::mem::replace(&mut body, Body::None)
+        {
+            Some(Outgoing::through(Carrier::new(*tunnel, upload)))
         } else {
             let room = (*window).min(self.windows.send).min(H2_DATA_BYTES_MAX);
             let mut pipe =
@@ -254,23 +275,40 @@ impl<S: Service> Connection<'_, S> {
         let to_head =
             stream.exchange.as_ref().is_some_and(|exchange| exchange.request.method == Method::HEAD);
         let mut window = stream.window;
-        match self.render(id, &mut window, to_head, response, stream.exchange.as_mut()) {
+        let response = as_asked(stream.exchange.as_ref(), response);
+        let upload = stream.receiving.as_mut().and_then(|receiving| receiving.upload.take());
+        match self.render(id, &mut window, to_head, response, stream.exchange.as_mut(), upload) {
             None => self.over(id, stream.exchange, stream.receiving),
             Some(body) => {
                 stream.window = window;
+                let is_tunnel = body.is_tunnel();
                 stream.sending = Sending::Body(body);
                 self.streams.insert(id, stream);
+                if is_tunnel {
+                    self.begin_tunnel(id);
+                }
             }
         }
     }
 
     /// Resets a stream that we cannot bring to its end.
     pub(super) fn cut(&mut self, id: u32) {
-        frame::reset(&mut self.kit.out, id, Code::InternalError);
+        let stream = self.streams.remove(id);
+        // RFC 8441 §5: as a connection that is reset.
+        let is_tunnel = stream.as_ref().is_some_and(|stream| stream.is_tunnel());
+        frame::reset(&mut self.kit.out, id, if is_tunnel { Code::Cancel } else { Code::InternalError });
         self.streams.ignore(id);
-        if let Some(stream) = self.streams.remove(id) {
+        if let Some(stream) = stream {
             self.abandon(*stream);
         }
+    }
+}
+
+/// An answer as its request can be given it.
+fn as_asked(exchange: Option<&Exchange>, response: Response) -> Response {
+    match exchange {
+        Some(exchange) if exchange.request.upgrade == Upgrade::Stream => tunnel::answered(response),
+        _ => response,
     }
 }
 

@@ -15,6 +15,7 @@ use http::StatusCode;
 use super::frame::{DATA, END_STREAM, FrameHead};
 use super::heads;
 use super::hpack;
+use super::tunnel::Carrier;
 use super::wake::StreamWaker;
 use crate::config::limits::H2_DATA_BYTES_MAX;
 use crate::listener::budget::Budget;
@@ -39,6 +40,8 @@ enum Source {
     One(Bytes),
     Pieces(BodyPieces),
     Stream(Pin<Box<dyn Stream>>),
+    /// The origin's half of a tunnel.
+    Tunnel(Box<Carrier>),
 }
 
 /// What a step came to.
@@ -85,6 +88,32 @@ impl Outgoing {
         (left != Some(0)).then_some(Self { source, left, trails, piece: Bytes::new(), waits: false })
     }
 
+    /// What comes by a tunnel.
+    pub(super) const fn through(carrier: Box<Carrier>) -> Self {
+        Self { source: Source::Tunnel(carrier), left: None, trails: false, piece: Bytes::new(), waits: false }
+    }
+
+    /// Whether it comes by a tunnel.
+    pub(super) const fn is_tunnel(&self) -> bool {
+        matches!(self.source, Source::Tunnel(_))
+    }
+
+    /// The tunnel that it comes by.
+    pub(super) fn carrier(&mut self) -> Option<&mut Carrier> {
+        match &mut self.source {
+            Source::Tunnel(carrier) => Some(carrier),
+            _ => None,
+        }
+    }
+
+    /// Takes out the tunnel that it came by, if the client still sends.
+    pub(super) fn take_tail(&mut self) -> Option<Box<Carrier>> {
+        match std::mem::replace(&mut self.source, Source::None) {
+            Source::Tunnel(carrier) if !carrier.is_up_over() => Some(carrier),
+            _ => None,
+        }
+    }
+
     /// Bytes of it, if that is known.
     pub(super) const fn length(&self) -> Option<u64> {
         self.left
@@ -92,7 +121,7 @@ impl Outgoing {
 
     /// Whether all of it is here, so that no waker is needed.
     pub(super) const fn is_here(&self) -> bool {
-        !matches!(self.source, Source::Stream(_))
+        !matches!(self.source, Source::Stream(_) | Source::Tunnel(_))
     }
 
     /// Sends one frame, if there is something to send and it may be sent. `waker` is the stream's.
@@ -156,6 +185,10 @@ impl Outgoing {
             Source::Stream(stream) => match waker {
                 Some(waker) => stream.as_mut().poll_next(&mut Context::from_waker(waker.arm())),
                 // Whoever has no waker asks again with one.
+                None => Poll::Pending,
+            },
+            Source::Tunnel(carrier) => match waker {
+                Some(waker) => carrier.poll_down(&mut Context::from_waker(waker.arm())),
                 None => Poll::Pending,
             },
         }

@@ -14,9 +14,9 @@ use cache_store::timestamp::Timestamp;
 
 use super::frame::{
     self, ACK, CONTINUATION, Code, FrameHead, GOAWAY, HEADERS, PING, PRIORITISED, RST_STREAM, SETTINGS,
-    SETTINGS_ENABLE_PUSH, SETTINGS_HEADER_TABLE_SIZE, SETTINGS_INITIAL_WINDOW_SIZE,
-    SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_MAX_FRAME_SIZE, SETTINGS_MAX_HEADER_LIST_SIZE, STREAM_MAX,
-    WINDOW_UPDATE,
+    SETTINGS_ENABLE_CONNECT_PROTOCOL, SETTINGS_ENABLE_PUSH, SETTINGS_HEADER_TABLE_SIZE,
+    SETTINGS_INITIAL_WINDOW_SIZE, SETTINGS_MAX_CONCURRENT_STREAMS, SETTINGS_MAX_FRAME_SIZE,
+    SETTINGS_MAX_HEADER_LIST_SIZE, STREAM_MAX, WINDOW_UPDATE,
 };
 use super::head;
 use super::heads::Heads;
@@ -60,7 +60,7 @@ pub(super) struct Connection<'s, S: Service> {
     pub(super) held_bytes: usize,
     pub(super) windows: Windows,
     /// Our SETTINGS have not been acknowledged.
-    settings_open: bool,
+    pub(super) settings_open: bool,
     /// The client's decoder may have a smaller table than we are taken to use: to be told with the next block.
     pub(super) table: Table,
     pub(super) leaving: Leaving,
@@ -72,6 +72,8 @@ pub(super) struct Connection<'s, S: Service> {
     /// Since when a header block is incomplete.
     pub(super) head_since: Option<Timestamp>,
     pub(super) written: Written,
+    /// Tunnels are ended then.
+    pub(super) tunnels_until: Option<Timestamp>,
 }
 
 /// How far the output is written.
@@ -146,6 +148,7 @@ impl<'s, S: Service> Connection<'s, S> {
                 (SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX),
                 (SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES),
                 (SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_BYTES_MAX),
+                (SETTINGS_ENABLE_CONNECT_PROTOCOL, 1),
             ],
         );
         frame::window_update(&mut kit.out, 0, H2_CONNECTION_WINDOW_BYTES.saturating_sub(WINDOW_DEFAULT));
@@ -179,6 +182,7 @@ impl<'s, S: Service> Connection<'s, S> {
             now_micros: context.clock.micros(),
             head_since: None,
             written: Written::default(),
+            tunnels_until: None,
             context,
         }
     }
@@ -322,12 +326,14 @@ impl<'s, S: Service> Connection<'s, S> {
             return head::trailers(&mut self.decoder, block, None).map(drop);
         };
         let receiving = known.receiving.as_ref().is_some_and(|receiving| !receiving.ended);
+        // RFC 9113 §8.5: nothing but DATA.
+        let is_tunnel = known.receiving.as_ref().is_some_and(|receiving| receiving.is_tunnel);
         let asked = known.exchange.as_ref().filter(|_| receiving).map(|exchange| &exchange.request.fields);
         let mut kept = asked.is_some_and(Trailers::wanted).then(Box::<Trailers>::default);
         let good = head::trailers(&mut self.decoder, block, kept.as_deref_mut())?;
         if !receiving {
             self.reset_for_error(stream, Code::StreamClosed);
-        } else if !ends || !good {
+        } else if !ends || !good || is_tunnel {
             self.reset_for_error(stream, Code::ProtocolError);
         } else {
             self.body_ends(stream, kept.filter(|trailers| !trailers.is_empty()));

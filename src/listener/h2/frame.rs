@@ -27,6 +27,7 @@ pub(crate) enum Code {
     StreamClosed = 5,
     FrameSizeError = 6,
     RefusedStream = 7,
+    Cancel = 8,
     CompressionError = 9,
     EnhanceYourCalm = 11,
 }
@@ -171,3 +172,5 @@ pub(crate) const SETTINGS_MAX_CONCURRENT_STREAMS: u16 = 3;
 pub(crate) const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
 pub(crate) const SETTINGS_MAX_FRAME_SIZE: u16 = 5;
 pub(crate) const SETTINGS_MAX_HEADER_LIST_SIZE: u16 = 6;
+/// RFC 8441 §3.
+pub(crate) const SETTINGS_ENABLE_CONNECT_PROTOCOL: u16 = 8;

@@ -9,7 +9,8 @@
 //! A malformed request resets its stream; names and values that would be other lines in HTTP/1 end the connection.
 //!
 //! Departures: a fragment is cut off `:path` (RFC 9113 §8.3.1 forbids one): what is routed, keyed and forwarded is the
-//! path without it, the same everywhere. Pseudo fields in trailers are dropped with them. RFC 9113 §8.2, §8.3, §8.5.
+//! path without it, the same everywhere. Pseudo fields in trailers are dropped with them. RFC 9113 §8.2, §8.3, §8.5;
+//! RFC 8441 §4.
 
 use std::ops::Range;
 
@@ -38,6 +39,8 @@ pub(super) struct Head {
     pub(super) length: Option<u64>,
     /// What it costs to hold, while the request is under way.
     pub(super) held_bytes: usize,
+    /// Its client asks to go over to WebSocket: the method is the one that this stands for.
+    pub(super) is_tunnel: bool,
 }
 
 /// Why there is none.
@@ -68,6 +71,8 @@ pub(super) struct Terms<'a> {
     pub(super) limits: &'a Limits,
     /// The block ends its stream: no body follows.
     pub(super) bodiless: bool,
+    /// The client knows by now that it may ask for other protocols.
+    pub(super) may_connect: bool,
 }
 
 impl From<Wrong> for Code {
@@ -97,7 +102,7 @@ impl HeadReader {
         if found.crumbs > 1 {
             found.join_crumbs();
         }
-        let Found { text, index, authority: named, host, path, length, .. } = found;
+        let Found { text, index, authority: named, host, path, length, is_tunnel, .. } = found;
         let refused = |refusal| Fault::Refused(refusal, method == Method::HEAD);
         let text = &text[..];
         let at = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
@@ -123,7 +128,7 @@ impl HeadReader {
         let authority = named.map_or_else(|| Part::Own(self.authority.clone()), Part::place);
         let fields = Fields::of(bytes, index);
         let held_bytes = cost(&fields);
-        Ok(Head { method, authority, target, fields, length, held_bytes })
+        Ok(Head { method, authority, target, fields, length, held_bytes, is_tunnel })
     }
 }
 
@@ -188,6 +193,7 @@ struct Gathered<'t> {
     method: Option<Method>,
     scheme: Option<Range<usize>>,
     path: Option<Range<usize>>,
+    protocol: Option<Range<usize>>,
     /// As RFC 9113 §6.5.2 counts it.
     list_bytes: usize,
     /// Names and values alone.
@@ -209,6 +215,7 @@ struct Found<'t> {
     length: Option<u64>,
     /// Lines of `cookie`.
     crumbs: usize,
+    is_tunnel: bool,
 }
 
 impl<'t> Gathered<'t> {
@@ -222,6 +229,7 @@ impl<'t> Gathered<'t> {
             path: 0..0,
             length: None,
             crumbs: 0,
+            is_tunnel: false,
         };
         Self {
             found,
@@ -229,6 +237,7 @@ impl<'t> Gathered<'t> {
             method: None,
             scheme: None,
             path: None,
+            protocol: None,
             list_bytes: 0,
             bytes: 0,
             expects: false,
@@ -264,8 +273,9 @@ impl<'t> Gathered<'t> {
                 let authority = self.found.keep(field.value);
                 self.found.authority.replace(authority).is_some()
             }
-            // `:status` is of answers, `:protocol` of extended CONNECT (RFC 8441), which we have not offered.
-            Name::Status | Name::Protocol | Name::Field(_) => true,
+            Name::Protocol => self.protocol.replace(self.found.keep(field.value)).is_some(),
+            // `:status` is of answers.
+            Name::Status | Name::Field(_) => true,
         };
         self.malformed |= again || self.found.fields > 0;
     }
@@ -342,7 +352,12 @@ impl<'t> Gathered<'t> {
         if !self.found.authority.as_ref().map(at).is_none_or(is_like_authority) {
             return Err(Fault::Malformed);
         }
-        if method == Method::CONNECT {
+        let protocol = self.protocol.as_ref().map(at);
+        // RFC 8441 §4: of CONNECT alone, and not before the client was told.
+        if protocol.is_some() && (method != Method::CONNECT || !terms.may_connect) {
+            return Err(Fault::Malformed);
+        }
+        if method == Method::CONNECT && protocol.is_none() {
             let well_formed = scheme.is_none() && path.is_none() && self.found.authority.is_some();
             return Err(if well_formed {
                 Fault::Refused(Refusal::MethodNotAllowed, to_head)
@@ -358,9 +373,14 @@ impl<'t> Gathered<'t> {
         if terms.bodiless && self.found.length.is_some_and(|length| length > 0) {
             return Err(Fault::Malformed);
         }
+        let method = if protocol.is_some() { Method::GET } else { method };
         let agrees = scheme.eq_ignore_ascii_case(terms.scheme.as_str().as_bytes());
         let refusal = if let Some(refusal) = self.refusal {
             Some(refusal)
+        } else if protocol.is_some_and(|protocol| !protocol.eq_ignore_ascii_case(WEBSOCKET)) {
+            Some(Refusal::ProtocolUnknown)
+        } else if protocol.is_some() && (terms.bodiless || self.found.length.is_some()) {
+            Some(Refusal::TunnelWithBody)
         } else if self.bytes > terms.limits.head_bytes_max {
             Some(Refusal::HeadTooLong)
         } else if self.found.length.is_some_and(|length| length > terms.limits.request_body_bytes_max) {
@@ -373,6 +393,7 @@ impl<'t> Gathered<'t> {
         if let Some(refusal) = refusal {
             return Err(Fault::Refused(refusal, to_head));
         }
+        self.found.is_tunnel = protocol.is_some();
         self.found.path = self.path.unwrap_or_default();
         Ok((method, self.found))
     }
@@ -403,6 +424,9 @@ impl Found<'_> {
         self.index.push_known(FieldId::Cookie, name, from..self.text.len());
     }
 }
+
+/// The one protocol that is gone over to on a stream.
+const WEBSOCKET: &[u8] = b"websocket";
 
 /// RFC 3986 §3.1.
 fn is_like_scheme(text: &[u8]) -> bool {

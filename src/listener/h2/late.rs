@@ -26,17 +26,19 @@ impl<S: Service> Connection<'_, S> {
         }
         let open_for_all = self.windows.receive > 0;
         for stream in self.streams.iter_mut() {
+            // They have their own time (`tunnel.rs`).
+            if stream.is_tunnel() {
+                continue;
+            }
             if passed(stream.opened, limits.total_timeout) {
                 return Some(Phase::Total);
             }
             if since(stream.blocked_since, limits.send_stall_timeout) {
                 return Some(Phase::SendStall);
             }
-            let Some(receiving) = stream
-                .receiving
-                .as_mut()
-                .filter(|receiving| !receiving.ended && passed(receiving.since, limits.body_rate_window))
-            else {
+            let Some(receiving) = stream.receiving.as_mut().filter(|receiving| {
+                !receiving.ended && !receiving.is_tunnel && passed(receiving.since, limits.body_rate_window)
+            }) else {
                 continue;
             };
             let open = open_for_all && receiving.window > 0;

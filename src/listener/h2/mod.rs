@@ -13,8 +13,8 @@
 //! driver here ties them to the deadline and to the drain.
 //!
 //! Invariant: a connection ends with GOAWAY wherever there is somebody to hear it. Deliberately absent: server push,
-//! extended CONNECT, priorities, keep-alive PINGs (deadlines find dead peers), interim responses, cleartext HTTP/2.
-//! RFC 9113.
+//! priorities, keep-alive PINGs (deadlines find dead peers), interim responses, cleartext HTTP/2, other protocols on a stream than
+//! WebSocket (`tunnel.rs`). RFC 9113, RFC 8441.
 
 mod answer;
 mod body;
@@ -32,6 +32,7 @@ mod send;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod turn;
 mod upload;
 mod wake;
@@ -115,7 +116,8 @@ impl Worker {
         let drain = context.drain.clone();
         let clock = context.clock.clone();
         let connection = Connection::new(&*service, context, stats, (&self.heads, &self.kits));
-        let mut driver = Driver { connection, mode: None, armed_at: 0, patience: DRAIN_TIMEOUT };
+        let mut driver =
+            Driver { connection, mode: None, armed_at: 0, patience: DRAIN_TIMEOUT, drains: false };
         let ended = {
             let mut draining = pin!(drain.begun());
             poll_fn(|cx| driver.poll(&mut io, cx, draining.as_mut())).await
@@ -153,6 +155,8 @@ struct Driver<'s, S: Service> {
     armed_at: u64,
     /// How long a client that was told to go may take to close too.
     patience: Duration,
+    /// The node does.
+    drains: bool,
 }
 
 impl<S: Service> Driver<'_, S> {
@@ -164,9 +168,12 @@ impl<S: Service> Driver<'_, S> {
         if let Poll::Ready(ended) = self.connection.turn(io, cx) {
             return Poll::Ready(ended);
         }
-        if self.connection.leaving == Leaving::No
-            && (self.has_served_enough() || draining.poll(cx).is_ready())
-        {
+        if !self.drains && draining.poll(cx).is_ready() {
+            self.drains = true;
+            self.connection.drain_tunnels();
+            self.mode = None;
+        }
+        if self.connection.leaving == Leaving::No && (self.has_served_enough() || self.drains) {
             if self.connection.inbound == Inbound::Preface {
                 // Nothing was asked yet.
                 return Poll::Ready(Ended::Closed);
@@ -190,6 +197,10 @@ impl<S: Service> Driver<'_, S> {
                 return Poll::Ready(Ended::Late(phase));
             }
             self.mode = None;
+            if self.connection.end_tunnels(self.connection.now) {
+                // What says so is to be written.
+                cx.waker().wake_by_ref();
+            }
         }
     }
 
@@ -199,17 +210,20 @@ impl<S: Service> Driver<'_, S> {
 
     /// Sets the deadline where what the connection does has changed.
     fn arm(&mut self) {
-        let connection = &self.connection;
-        let limits = &connection.context.limits;
+        let connection = &mut self.connection;
         let mode = match (connection.head_since, connection.is_idle()) {
             (Some(_), _) => Phase::Head,
             (None, true) => Phase::Idle,
+            (None, false) if connection.has_tunnels_alone() => Phase::Tunnel,
             (None, false) => Phase::SendStall,
         };
         // A hit begins and ends within a turn: between two looks the connection may have been anything but idle.
-        if self.mode == Some(mode) && (mode != Phase::Idle || self.armed_at == connection.requests) {
+        let is_looked_at = !matches!(mode, Phase::Idle | Phase::Tunnel);
+        if self.mode == Some(mode) && (is_looked_at || self.armed_at == connection.requests) {
             return;
         }
+        let tunnel_looks = if mode == Phase::Tunnel { connection.tunnel_looks() } else { Duration::ZERO };
+        let limits = &connection.context.limits;
         self.mode = Some(mode);
         self.armed_at = connection.requests;
         let after = match mode {
@@ -217,6 +231,7 @@ impl<S: Service> Driver<'_, S> {
             // Nothing was asked yet: the preface and a first request are due.
             Phase::Idle if connection.requests == 0 => limits.head_timeout,
             Phase::Idle => limits.idle_timeout,
+            Phase::Tunnel => tunnel_looks,
             // Looked at from time to time.
             _ => limits.send_stall_timeout.min(limits.body_rate_window).min(limits.head_timeout) / LOOKS,
         };

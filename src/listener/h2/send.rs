@@ -21,7 +21,13 @@ impl<S: Service> Connection<'_, S> {
             self.open_windows(id);
             match self.streams.get_mut(id).map(|stream| &mut stream.sending) {
                 Some(Sending::Awaiting(_)) => self.look_for_answer(id),
-                Some(Sending::Body(body)) => body.waits = false,
+                Some(Sending::Body(body)) => {
+                    body.waits = false;
+                    if body.is_tunnel() {
+                        self.carry(id);
+                    }
+                }
+                Some(Sending::Tail(_)) => self.carry(id),
                 None => {}
             }
         }
@@ -54,10 +60,12 @@ impl<S: Service> Connection<'_, S> {
                         exchange.body_bytes += u64::from(bytes);
                     }
                     idle = 0;
-                    if let Step::Ended(_) = step
-                        && let Some(stream) = self.streams.remove(id)
-                    {
-                        self.over(id, stream.exchange, stream.receiving);
+                    if let Step::Ended(_) = step {
+                        if let Some(carrier) = body.take_tail() {
+                            stream.sending = Sending::Tail(carrier);
+                        } else if let Some(stream) = self.streams.remove(id) {
+                            self.over(id, stream.exchange, stream.receiving);
+                        }
                     }
                 }
                 Step::Blocked => {

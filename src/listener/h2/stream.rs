@@ -14,7 +14,8 @@ use cache_store::timestamp::Timestamp;
 
 use super::body::Outgoing;
 use super::head::cost;
-use super::upload::Inlet;
+use super::tunnel::Carrier;
+use super::upload::{Inlet, Upload};
 use super::wake::StreamWaker;
 use crate::config::limits::{H2_IGNORED_STREAMS, H2_STREAM_WINDOW_BYTES};
 use crate::listener::fields::FieldIndex;
@@ -83,6 +84,8 @@ pub(super) use crate::listener::service::Answering;
 pub(super) enum Sending {
     Awaiting(Answering),
     Body(Outgoing),
+    /// The origin of a tunnel has ended, and its client goes on.
+    Tail(Box<Carrier>),
 }
 
 /// A request's body that comes in.
@@ -96,6 +99,10 @@ pub(super) struct Receiving {
     /// Pulled, and not told to the client yet.
     pub(super) owed: u32,
     pub(super) ended: bool,
+    /// It is no body, and has no pace: its client wants a tunnel.
+    pub(super) is_tunnel: bool,
+    /// What is to go through that, until there is one.
+    pub(super) upload: Option<Upload>,
     /// Bytes received since `since`, for the minimum rate.
     pub(super) bytes: u64,
     pub(super) since: Timestamp,
@@ -110,9 +117,16 @@ impl Receiving {
             unpulled: 0,
             owed: 0,
             ended: false,
+            is_tunnel: false,
+            upload: None,
             bytes: 0,
             since: now,
         }
+    }
+
+    /// The same of what is to go through a tunnel.
+    pub(super) fn of_tunnel(inlet: Inlet, upload: Upload, now: Timestamp) -> Self {
+        Self { is_tunnel: true, upload: Some(upload), ..Self::new(inlet, None, now) }
     }
 }
 
@@ -151,6 +165,10 @@ impl Streams {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.list.iter_mut().map(|(_, stream)| &mut **stream)
+    }
+
+    pub(super) fn each_mut(&mut self) -> impl Iterator<Item = (u32, &mut Stream)> {
+        self.list.iter_mut().map(|(id, stream)| (*id, &mut **stream))
     }
 
     /// The next in turn.

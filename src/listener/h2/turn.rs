@@ -78,6 +78,11 @@ impl<S: Service> Connection<'_, S> {
         self.now = Timestamp::from_millis(self.now_micros / 1000);
         self.budget.refill(self.now);
         self.woken.set_task(cx.waker());
+        self.hold_kit();
+    }
+
+    /// Takes a kit if it was given back: whatever is appended to the output, is appended to one.
+    pub(super) fn hold_kit(&mut self) {
         if !std::mem::replace(&mut self.has_kit, true) {
             self.kit = self.kits.take();
         }
@@ -179,7 +184,12 @@ impl<S: Service> Connection<'_, S> {
 
     /// Whether nothing is under way and everything is written.
     pub(super) fn is_idle(&self) -> bool {
-        self.streams.is_empty() && self.unwritten() == 0 && !self.written.unflushed && self.block.is_none()
+        self.streams.is_empty() && self.is_quiet()
+    }
+
+    /// Whether everything is written, and no head is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.unwritten() == 0 && !self.written.unflushed && self.block.is_none()
     }
 
     /// Whether nothing more is to come.

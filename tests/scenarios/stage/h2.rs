@@ -71,19 +71,7 @@ impl H2Client {
 
     /// The same where these bytes go before the handshake.
     pub(crate) async fn connect_after(address: SocketAddr, identity: &Identity, first: &[u8]) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(identity.der.clone()).expect("our own certificate");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config =
-            config.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let mut stream = within(TcpStream::connect(address)).await.expect("the node listens");
-        stream.write_all(first).await.expect("a new connection takes a few bytes");
-        let name = ServerName::try_from(HOST).expect("a host name");
-        let stream =
-            within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("a handshake");
+        let stream = tls(address, identity, first).await;
         let (sender, connection) =
             hyper::client::conn::http2::handshake(Spawn, Io(stream)).await.expect("a connection of HTTP/2");
         tokio::spawn(connection);
@@ -157,6 +145,21 @@ impl H2Client {
             (Answer::made(head.status.as_u16(), fields, bytes, end), trailers)
         }
     }
+}
+
+/// A handshake for HTTP/2; these bytes go before it.
+pub(crate) async fn tls(address: SocketAddr, identity: &Identity, first: &[u8]) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(identity.der.clone()).expect("our own certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config =
+        config.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut stream = within(TcpStream::connect(address)).await.expect("the node listens");
+    stream.write_all(first).await.expect("a new connection takes a few bytes");
+    let name = ServerName::try_from(HOST).expect("a host name");
+    within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("a handshake")
 }
 
 impl Body for Content {

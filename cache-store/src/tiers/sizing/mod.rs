@@ -151,9 +151,10 @@ impl Sizing {
     pub(crate) fn new(memory_bytes: usize, disk_bytes: Option<u64>, tables_bytes: usize) -> Self {
         let caches = if disk_bytes.is_some() { 2 * SIZES } else { SIZES };
         let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
-        let past_bytes = entries_max * PAST_BYTES_PER_ENTRY;
-        let memory =
-            sizes().map(|factor| Scaled::new(in_memory(times(memory_bytes as u64, factor)), past_bytes));
+        // As in the tier, what is remembered of the past follows the size: a longer memory would prefer what was frequent long ago.
+        let past_bytes = |factor| in_memory(times(entries_max as u64 * PAST_BYTES_PER_ENTRY, factor));
+        let memory = sizes()
+            .map(|factor| Scaled::new(in_memory(times(memory_bytes as u64, factor)), past_bytes(factor)));
         let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
         let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
         Self { rate: AtomicU64::new(ALL), round: AtomicU32::new(1), sample }
@@ -355,6 +356,6 @@ const ENTRIES_MIN: usize = 64;
 const TABLES_SHARE: usize = 64;
 const TABLES_BYTES_MIN: usize = 2 << 20;
 const TABLES_BYTES_MAX: usize = 16 << 20;
-const PAST_BYTES_PER_ENTRY: usize = 8;
+const PAST_BYTES_PER_ENTRY: u64 = 1;
 /// Classes that are told apart; further ones are counted together, as [`u16::MAX`].
 const CLASSES_MAX: usize = 1024;

@@ -31,6 +31,7 @@ use crate::shutdown::Drain;
 
 mod bounds;
 mod conformance;
+mod connect;
 mod property;
 
 #[path = "../../../../tests/framing/h2_cases.rs"]
