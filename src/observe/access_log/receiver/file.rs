@@ -8,10 +8,10 @@
 //! appended to further: a log that grows is better than none.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Receiver, count};
+use super::{Receiver, count, write_lines};
 use crate::config::log::Rotation;
 
 pub(super) struct Appended {
@@ -65,7 +65,7 @@ impl Receiver for Appended {
         {
             tracing::error!(%error, path = %self.path.display(), "the access log cannot be begun anew; it grows");
         }
-        self.file.write_all(lines)?;
+        write_lines(&mut self.file, lines)?;
         self.bytes = self.bytes.saturating_add(more);
         Ok(count(lines))
     }

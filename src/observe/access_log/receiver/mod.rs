@@ -59,7 +59,7 @@ struct Stream(File);
 
 impl Receiver for Stream {
     fn take(&mut self, lines: &[u8], _: u64) -> io::Result<u64> {
-        self.0.write_all(lines).map(|()| count(lines))
+        write_lines(&mut self.0, lines).map(|()| count(lines))
     }
 }
 
@@ -72,6 +72,21 @@ impl Receiver for Nobody {
     }
 }
 
+/// Writes a block a few lines at a time. A whole one would keep its core for as long as the kernel copies it, a tenth of a millisecond,
+/// and a worker that shares the core from its requests; between two writes that worker has its turn.
+fn write_lines(file: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
+    while lines.len() > WRITE_BYTES_MAX {
+        let end = |within: &[u8]| memchr::memrchr(b'\n', within).map(|at| at + 1);
+        let longest = || memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1);
+        let end = lines.get(..WRITE_BYTES_MAX).and_then(end).unwrap_or_else(longest);
+        let (first, rest) = lines.split_at_checked(end).unwrap_or((lines, &[]));
+        file.write_all(first)?;
+        std::thread::yield_now();
+        lines = rest;
+    }
+    file.write_all(lines)
+}
+
 /// The lines in a block.
 pub(super) fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
@@ -82,5 +97,7 @@ fn each(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
+/// Of what is written at once, but for a line that is longer.
+const WRITE_BYTES_MAX: usize = 8 * 1024;
 /// Where systemd's journal takes datagrams.
 const JOURNAL: &str = "/run/systemd/journal/socket";

@@ -167,3 +167,35 @@ fn the_journal_gets_records_of_its_own_protocol() {
     assert_eq!(&message[..length], b"PRIORITY=6\nSYSLOG_IDENTIFIER=tidegate\nMESSAGE={\"a\":1}\n");
     fs::remove_dir_all(directory).unwrap();
 }
+
+/// A writer that remembers what each call brought.
+struct Calls(Vec<Vec<u8>>);
+
+impl Write for Calls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_block_is_written_in_short_runs_of_whole_lines() {
+    let long = WRITE_BYTES_MAX + 5;
+    for lengths in
+        [vec![], vec![10], vec![100; 500], vec![long], vec![10, long, 10, long, long, 3000, 3000, 3000]]
+    {
+        let block: Vec<u8> =
+            lengths.iter().flat_map(|length| [vec![b'x'; length - 1], vec![b'\n']].concat()).collect();
+        let mut calls = Calls(Vec::new());
+        write_lines(&mut calls, &block).unwrap();
+        assert_eq!(calls.0.concat(), block);
+        for call in &calls.0 {
+            assert!(call.ends_with(b"\n"), "{lengths:?}");
+            assert!(call.len() <= WRITE_BYTES_MAX || count(call) == 1, "{lengths:?}: {}", call.len());
+        }
+    }
+}
