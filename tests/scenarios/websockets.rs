@@ -279,17 +279,8 @@ async fn a_side_that_does_not_read_holds_up_neither_the_other_way_nor_other_stre
         }
         origin
     });
-    let taken = || stage.edge().origins.tunnels().to_client_bytes;
-    let still = std::cell::Cell::new((0, 0));
-    // Until it stands still.
-    stage
-        .until(|_| {
-            let (last, turns) = still.get();
-            still.set((taken(), if last == taken() && last > 0 { turns + 1 } else { 0 }));
-            turns > 100
-        })
-        .await;
-    assert!(taken() < 1 << 20, "{} bytes were taken for a client that reads none", taken());
+    let taken = stage.until_still(|| stage.edge().origins.tunnels().to_client_bytes).await;
+    assert!(taken < 1 << 20, "{taken} bytes were taken for a client that reads none");
     assert!(!sending.is_finished());
     // Longer than any body may stand still.
     for _ in 0..10 {
@@ -323,16 +314,8 @@ async fn an_origin_that_does_not_read_stops_its_client() {
         }
         socket
     });
-    let taken = || stage.edge().origins.tunnels().to_origin_bytes;
-    let still = std::cell::Cell::new((0, 0));
-    stage
-        .until(|_| {
-            let (last, turns) = still.get();
-            still.set((taken(), if last == taken() && last > 0 { turns + 1 } else { 0 }));
-            turns > 100
-        })
-        .await;
-    assert!(taken() < 32 << 20 && !sending.is_finished());
+    let taken = stage.until_still(|| stage.edge().origins.tunnels().to_origin_bytes).await;
+    assert!(taken < 32 << 20 && !sending.is_finished());
     other.write(&b"ping"[..]).await;
     assert_eq!(others.read(4).await, b"ping");
     for _ in 0..64 {

@@ -18,6 +18,7 @@ pub(crate) mod settings;
 pub(crate) mod site;
 pub(crate) mod wire;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -142,6 +143,18 @@ impl Stage {
             let waited = tokio::time::timeout(PATIENCE, waiting).await;
             assert!(waited.is_ok(), "{at}: waited in vain, {:?}", self.count());
         }
+    }
+
+    /// Completes when `figure` has begun to grow and then stands still for many turns; its value.
+    pub(crate) async fn until_still(&self, figure: impl Fn() -> u64) -> u64 {
+        let seen = Cell::new((0, 0));
+        self.until(|_| {
+            let ((last, turns), now) = (seen.get(), figure());
+            seen.set((now, if last == now && last > 0 { turns + 1 } else { 0 }));
+            turns > TURNS_STILL
+        })
+        .await;
+        seen.get().0
     }
 
     /// Lets time go on, from `at_least` on, until `asked` is over.
@@ -335,3 +348,5 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 pub(crate) const STARTS_AT_SECS: u64 = 1_793_611_200;
 /// How long a test that polls a counter lets others run.
 pub(crate) const TURN: Duration = Duration::from_millis(1);
+/// After so many of them without a change nothing more comes.
+const TURNS_STILL: u32 = 100;
