@@ -68,6 +68,8 @@ pub(crate) struct Counted {
     pub(crate) bytes: u64,
     /// So many objects it may be off, in 19 of 20 cases; zero where all were counted.
     pub(crate) margin: u64,
+    /// Not all that was on disk at the start was known when the count began.
+    pub(crate) is_partial: bool,
 }
 
 impl Address {
@@ -177,13 +179,15 @@ impl Stock {
     }
 
     /// Whether it knows of everything; before that it knows of some.
-    pub(crate) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         self.is_whole.load(Ordering::Acquire)
     }
 
     /// Counts what `is_meant`. Costs a look at every item, at most 16,384.
     pub(crate) fn count(&self, is_meant: impl Fn(CacheKey, &Item) -> bool) -> Counted {
-        // Read first: what is beyond a share that falls meanwhile is not counted twice as much.
+        // Both read first: what comes to be known meanwhile may not be counted, and what is beyond a share that falls meanwhile is not
+        // counted twice as much.
+        let is_partial = !self.is_whole();
         let share = self.share.load(Ordering::Relaxed);
         let (mut objects, mut bytes) = (0_u64, 0_u64);
         for shard in &self.shards {
@@ -194,7 +198,7 @@ impl Stock {
                 }
             }
         }
-        estimate(objects, bytes, share)
+        Counted { is_partial, ..estimate(objects, bytes, share) }
     }
 }
 
@@ -209,13 +213,14 @@ impl Shard {
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate, never negative
 fn estimate(objects: u64, bytes: u64, share: u64) -> Counted {
     if share == u64::MAX {
-        return Counted { objects, bytes, margin: 0 };
+        return Counted { objects, bytes, margin: 0, is_partial: false };
     }
     let part = share as f64 / u64::MAX as f64;
     // Each is drawn by itself: the deviation of a binomial draw; and of none at all 3 is what 19 of 20 draws would have seen.
     let margin = if objects == 0 { 3.0 } else { 1.96 * (objects as f64 * (1.0 - part)).sqrt() };
     let whole = |drawn: f64| (drawn / part).round() as u64;
-    Counted { objects: whole(objects as f64), bytes: whole(bytes as f64), margin: whole(margin).max(1) }
+    let (objects, bytes) = (whole(objects as f64), whole(bytes as f64));
+    Counted { objects, bytes, margin: whole(margin).max(1), is_partial: false }
 }
 
 /// The number by which a key is drawn: the half of it by which the disk's index knows it.
@@ -318,5 +323,17 @@ mod tests {
         stock.note_found(key(1), item("/old", 0), |_| true);
         assert_eq!(stock.count(|_, item| item.address.resource(key(0)).target == b"/old").objects, 0);
         assert!(!stock.is_whole());
+    }
+
+    #[test]
+    fn a_count_that_began_before_all_was_known_is_partial_whatever_is_known_at_its_end() {
+        let stock = Stock::new(false);
+        stock.note_found(key(1), item("/x", 0), |_| true);
+        let during = stock.count(|_, _| {
+            stock.whole();
+            true
+        });
+        assert!(during.objects == 1 && during.is_partial, "{during:?}");
+        assert!(!stock.count(|_, _| true).is_partial);
     }
 }

@@ -355,7 +355,7 @@ impl CacheStore {
             matched.objects = matched.objects.saturating_add(broadly.objects);
             matched.bytes = matched.bytes.saturating_add(broadly.bytes);
             matched.margin = broadly.margin;
-            matched.is_partial = !self.stock().is_whole();
+            matched.is_partial = broadly.is_partial;
         }
         matched
     }
