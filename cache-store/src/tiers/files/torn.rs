@@ -35,6 +35,8 @@ pub struct Faults {
     pub capacity_bytes: Option<u64>,
     /// Reads that must not wait always would.
     pub cold: bool,
+    /// Reads that touch this byte of a file fail, as on a disk with a bad sector.
+    pub unreadable: Option<u64>,
     /// Creating files and looking up names fails with `NotFound`, as in a directory that was removed.
     pub vanished: bool,
 }
@@ -327,7 +329,13 @@ impl Files for Torn {
 
 impl File for Handle {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        self.disk.lock().call(false)?;
+        let mut disk = self.disk.lock();
+        disk.call(false)?;
+        if disk.faults.unreadable.is_some_and(|bad| (offset..offset + into.len() as u64).contains(&bad)) {
+            disk.failed += 1;
+            return Err(io::Error::other("a bad sector on purpose"));
+        }
+        drop(disk);
         let inode = self.inode.lock();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let bytes = inode.seen.get(from..from.saturating_add(into.len()));

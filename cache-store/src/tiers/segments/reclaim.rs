@@ -89,7 +89,8 @@ impl Segments {
 
     fn reclaim(&self, writer: &mut Writer, oldest: &Arc<Segment>, keep: bool) -> io::Result<()> {
         let file = oldest.file();
-        let lines = file.and_then(|file| segment::summary(file, oldest.seq, oldest.written(), self.salt));
+        let summary = file.and_then(|file| segment::summary(file, oldest.seq, oldest.written(), self.salt));
+        let lines = summary.map(|summary| summary.lines);
         if keep {
             self.carry_seen(writer, oldest, lines.as_deref().unwrap_or_default());
         }

@@ -3,10 +3,11 @@
 //! ```text
 //! snapshot fits ──> index                                          the last segment is continued where it ends
 //!       └── else: each summary ──> highest version wins
-//!                   └── none: its headers ── a gap, and not the last: give up all up to here
+//!                   └── none: its headers ── a gap, and not the last, or the disk refuses: give up all up to here
 //! ```
 //!
-//! The last segment is always continued, so a kill leaves no stump behind, and the next sync covers what it had not.
+//! The last segment is continued where it can be read and was not ended, so a kill leaves no stump behind, and the next sync covers
+//! what it had not.
 //!
 //! Invariant: nothing is written into a log that is read back, but the layout of a new one. What is given up is not in the index,
 //! and nothing is called durable before its files are gone.
@@ -23,7 +24,7 @@ use super::layout::{self, LOCK};
 use super::segment::{self, Segment, contents};
 use super::tail::{Bounds, Tail};
 use super::usage::{Counters, Recovery};
-use super::writer::Writer;
+use super::writer::{Torn, Writer};
 use super::{OpenError, Segments, Settings, snapshot};
 use crate::tiers::files::Files;
 
@@ -31,12 +32,14 @@ use crate::tiers::files::Files;
 struct Recovered {
     tail: Tail,
     recovery: Recovery,
-    /// The length that the last segment is to be cut to.
-    cut: Option<u64>,
+    /// What a crash left torn of the last segment.
+    torn: Option<Torn>,
     /// Up to where the last segment is known to be durable.
     synced: u64,
     /// Up to where it may be in the kernel's cache alone.
     doubtful: u64,
+    /// The last segment, if it is to be sealed and not continued.
+    broken: Option<u64>,
 }
 
 pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments, OpenError> {
@@ -72,10 +75,8 @@ pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments
         index.clear();
         from_segments(bounds, &live, &index)
     });
-    let current = live.get(&recovered.tail.seq).map(Arc::clone);
-    if current.is_none() {
-        live.insert(recovered.tail.seq, Arc::new(Segment::planned(recovered.tail.seq)));
-    }
+    let current = live.get(&recovered.tail.unwritten_seq()).map(Arc::clone);
+    live.entry(recovered.tail.seq).or_insert_with(|| Arc::new(Segment::planned(recovered.tail.seq)));
     let writer = Writer {
         lock: Some(lock),
         given: false,
@@ -83,8 +84,9 @@ pub(super) fn open(files: Arc<dyn Files>, settings: Settings) -> Result<Segments
         names_unsynced: recovered.recovery != Recovery::Snapshot,
         current,
         synced: recovered.synced,
-        cut: recovered.cut,
+        torn: recovered.torn,
         doubtful: recovered.doubtful,
+        broken: recovered.broken,
     };
     Ok(Segments {
         files,
@@ -125,29 +127,31 @@ fn from_snapshot(bounds: Bounds, live: &BTreeMap<u64, Arc<Segment>>) -> Option<R
     let recovery = Recovery::Snapshot;
     let Some((seq, last)) = live.last_key_value() else {
         let tail = Tail::new(bounds, FIRST_SEQ, 0, Vec::new(), false);
-        return Some(Recovered { tail, recovery, cut: None, synced: 0, doubtful: 0 });
+        return Some(Recovered { tail, recovery, torn: None, synced: 0, doubtful: 0, broken: None });
     };
     let end = last.written();
     let tail = match segment::summary(last.file()?, *seq, end, bounds.salt) {
-        Some(lines) => Tail::new(bounds, *seq, end, lines, true),
-        None => Tail::new(bounds, seq + 1, 0, Vec::new(), false),
+        Some(summary) if !summary.last => Tail::new(bounds, *seq, end, summary.lines, true),
+        _ => Tail::new(bounds, seq + 1, 0, Vec::new(), false),
     };
-    Some(Recovered { tail, recovery, cut: None, synced: end, doubtful: 0 })
+    Some(Recovered { tail, recovery, torn: None, synced: end, doubtful: 0, broken: None })
 }
 
 /// Reads the segments in order into the index.
 fn from_segments(bounds: Bounds, live: &BTreeMap<u64, Arc<Segment>>, index: &Index) -> Recovered {
     let mut tail = Tail::new(bounds, FIRST_SEQ, 0, Vec::new(), false);
-    let (mut scanned, mut condemned, mut cut) = (0, 0, None);
+    let (mut scanned, mut condemned, mut doubtful) = (0, 0, 0);
+    let (mut torn, mut broken) = (None, None);
     let last = live.last_key_value().map(|(seq, _)| *seq);
     for (seq, segment) in live {
         let Some(file) = segment.file() else { continue };
         let contents = contents(file, *seq, segment.written(), bounds.salt);
         let is_last = Some(*seq) == last;
-        if !contents.whole && !is_last {
-            // It was synced whole. What is missing may be newer than anything read so far.
+        if !contents.whole && (!is_last || contents.refused) {
+            // It was synced, whole or in part. What is missing may be newer than anything read so far.
             index.clear();
             condemned = *seq;
+            tail = Tail::new(bounds, seq + 1, 0, Vec::new(), false);
             continue;
         }
         scanned += u64::from(!contents.summarized);
@@ -155,15 +159,20 @@ fn from_segments(bounds: Bounds, live: &BTreeMap<u64, Arc<Segment>>, index: &Ind
             index.recover(tag(line.key), line.version, line.place(*seq));
         }
         if is_last {
-            cut = (contents.end < segment.written()).then_some(contents.end);
+            torn = (!contents.whole).then_some(Torn { gaps: contents.gaps, end: contents.end });
             segment.set_written(contents.end);
+            doubtful = contents.end;
             tail = Tail::new(bounds, *seq, contents.end, contents.lines, contents.summarized);
+            if contents.ended {
+                // It may not be durable yet: it is sealed again.
+                let _ = tail.turn();
+                broken = Some(*seq);
+            }
         }
     }
     tail.condemned = condemned;
     let recovery = if live.is_empty() { Recovery::Empty } else { Recovery::Segments { scanned, condemned } };
-    let (_, doubtful) = tail.position();
-    Recovered { tail, recovery, cut, synced: 0, doubtful }
+    Recovered { tail, recovery, torn, synced: 0, doubtful, broken }
 }
 
 const FIRST_SEQ: u64 = 1;

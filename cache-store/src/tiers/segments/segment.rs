@@ -8,9 +8,11 @@
 //! A summary is a record too, so that a segment may be continued behind one; its last 16 bytes lead back to its beginning.
 //!
 //! Invariant: a segment that is followed by another was sealed, and synced with its name before the other was created. So only
-//! the last one can be torn; a gap in any other is damage, and what it held is not known.
+//! the last one can be torn; a gap in any other is damage, and what it held is not known. Nor is it where the disk refuses to read:
+//! no torn write does that.
 
 use std::io;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,15 +38,29 @@ pub(super) struct Line {
     length: u32,
 }
 
+/// What stands at the end of a sealed segment.
+pub(super) struct Summary {
+    pub(super) lines: Vec<Line>,
+    /// It is not to be continued: between its records may be what is none, and only the summary tells.
+    pub(super) last: bool,
+}
+
 /// What was learned of a segment.
+#[derive(Default)]
 pub(super) struct Contents {
     pub(super) lines: Vec<Line>,
     /// Where the last whole record ends.
     pub(super) end: u64,
     /// Whether a summary stands at the end.
     pub(super) summarized: bool,
+    /// Whether it says that the segment is not to be continued.
+    pub(super) ended: bool,
     /// Whether nothing between the beginning and the end of the file was unreadable.
     pub(super) whole: bool,
+    /// What is no record and has records behind it.
+    pub(super) gaps: Vec<Range<u64>>,
+    /// Whether the disk refused to show a part of it.
+    pub(super) refused: bool,
 }
 
 impl Segment {
@@ -112,8 +128,8 @@ pub(super) fn summary_bytes(lines: usize) -> u64 {
     )
 }
 
-/// The summary record of these lines, to stand at `offset`.
-pub(super) fn encode_summary(lines: &[Line], seq: u64, offset: u64, salt: u64) -> Vec<u8> {
+/// The summary record of these lines, to stand at `offset`; `last` where the segment is not to be continued.
+pub(super) fn encode_summary(lines: &[Line], seq: u64, offset: u64, salt: u64, last: bool) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes.reserve_exact(lines.len() * LINE_BYTES + TRAILER_BYTES);
     for line in lines {
@@ -127,7 +143,7 @@ pub(super) fn encode_summary(lines: &[Line], seq: u64, offset: u64, salt: u64) -
     let (header, body) = bytes.split_at_mut(HEADER_BYTES);
     let summary = Header {
         kind: Kind::Summary,
-        flags: 0,
+        flags: if last { LAST } else { 0 },
         key: 0,
         version: 0,
         meta_bytes: 0,
@@ -142,13 +158,15 @@ pub(super) fn encode_summary(lines: &[Line], seq: u64, offset: u64, salt: u64) -
 /// What a segment of `bytes` bytes holds: by its summary, else by its headers.
 pub(super) fn contents(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
     match summary(file, seq, bytes, salt) {
-        Some(lines) => Contents { lines, end: bytes, summarized: true, whole: true },
+        Some(Summary { lines, last }) => {
+            Contents { lines, end: bytes, summarized: true, ended: last, whole: true, ..Contents::default() }
+        }
         None => scan(file, seq, bytes, salt),
     }
 }
 
-/// The lines of the summary at the end of a segment, if one stands there unharmed.
-pub(super) fn summary(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Option<Vec<Line>> {
+/// The summary at the end of a segment, if one stands there unharmed.
+pub(super) fn summary(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Option<Summary> {
     let trailer = patiently(file, TRAILER_BYTES, bytes.checked_sub(TRAILER_BYTES as u64)?).ok()?;
     let offset = u64_at(trailer.strip_prefix(&TRAILER)?, 0)?;
     let length = bytes.checked_sub(offset).filter(|length| *length <= summary_bytes(LINES_MAX))?;
@@ -162,13 +180,14 @@ pub(super) fn summary(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Optio
         return None;
     }
     let lines = body.get(..body.len().checked_sub(TRAILER_BYTES)?)?;
-    lines.chunks_exact(LINE_BYTES).map(decode_line).collect()
+    let lines = lines.chunks_exact(LINE_BYTES).map(decode_line).collect::<Option<_>>()?;
+    Some(Summary { lines, last: header.flags & LAST != 0 })
 }
 
 /// What a segment holds, header by header. Behind a gap it goes on at the next header that decodes.
 fn scan(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
-    let mut contents = Contents { lines: Vec::new(), end: 0, summarized: false, whole: true };
-    let mut window = Window { file, bytes, from: 0, held: Vec::new() };
+    let mut contents = Contents { whole: true, ..Contents::default() };
+    let mut window = Window { file, bytes, from: 0, held: Vec::new(), refused: false };
     let mut at = 0;
     while at + HEADER_BYTES as u64 <= bytes {
         let header = window.header_at(at, salt).filter(|header| {
@@ -185,10 +204,14 @@ fn scan(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
             Kind::Tombstone => contents.line(&header, Place::tombstone(seq, at)),
             Kind::Summary => {}
         }
+        if contents.end < at {
+            contents.gaps.push(contents.end..at);
+        }
         contents.end = end;
         at = end;
     }
     contents.whole &= contents.end == bytes;
+    contents.refused = window.refused;
     contents
 }
 
@@ -206,6 +229,7 @@ struct Window<'a> {
     bytes: u64,
     from: u64,
     held: Vec<u8>,
+    refused: bool,
 }
 
 impl Window<'_> {
@@ -233,9 +257,10 @@ impl Window<'_> {
             return self.held.get(from..from + HEADER_BYTES);
         }
         let wanted = self.bytes.saturating_sub(at).min(WINDOW_BYTES);
-        self.held = patiently(self.file, usize::try_from(wanted).ok()?, at)
-            .or_else(|_| patiently(self.file, HEADER_BYTES, at))
-            .unwrap_or_default();
+        let read = patiently(self.file, usize::try_from(wanted).ok()?, at)
+            .or_else(|_| patiently(self.file, HEADER_BYTES, at));
+        self.refused |= read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
+        self.held = read.unwrap_or_default();
         self.from = at;
         self.held.get(..HEADER_BYTES)
     }
@@ -273,6 +298,8 @@ pub(super) fn low(seq: u64) -> u32 {
     seq as u32
 }
 
+/// The flag of a summary that is the last of its segment.
+const LAST: u32 = 1;
 const LINE_BYTES: usize = 32;
 const TRAILER: [u8; 8] = *b"TGSUMRY1";
 const TRAILER_BYTES: usize = 16;

@@ -6,22 +6,23 @@
 //!
 //! A chunk that could not be written stays where it is, readable, and the next call tries again; nothing is lost by an error
 //! but time, until the buffers are full and appends are refused. A failed sync is different: the kernel may call clean what never
-//! reached the disk, so what was not yet durable is replaced by tombstones.
+//! reached the disk, so what was not yet durable is replaced by tombstones, and the segment is ended.
 //!
 //! Invariant: the snapshot is gone, durably, before the first byte after a start is written. A file is created only where it
 //! fits under the capacity with all others at full length.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Segments;
 use super::index::Place;
 use super::layout;
 use super::record::Header;
-use super::segment::{self, Segment, encode_summary};
+use super::segment::{self, Segment, encode_summary, summary_bytes};
 use super::snapshot;
 use super::tail::{Chunk, Seal, Tail};
-use crate::tiers::files::Lock;
+use crate::tiers::files::{File, Lock};
 
 /// What the writer must remember.
 pub(super) struct Writer {
@@ -36,10 +37,21 @@ pub(super) struct Writer {
     pub(super) current: Option<Arc<Segment>>,
     /// Up to where it is durable.
     pub(super) synced: u64,
-    /// The length that it is to be cut to before it is continued: what is behind was torn.
-    pub(super) cut: Option<u64>,
+    /// What is to be cleared of it before it is continued.
+    pub(super) torn: Option<Torn>,
     /// It was found after a crash, and is written again up to here before it is called durable.
     pub(super) doubtful: u64,
+    /// The segment that a sync failed of: it is sealed next, and not continued.
+    pub(super) broken: Option<u64>,
+}
+
+/// What a crash left in a segment that is no record. It may begin with the header of one that was torn, and be taken for a record
+/// when the file has grown to its length: that would cover what was found behind it.
+pub(super) struct Torn {
+    /// In front of records.
+    pub(super) gaps: Vec<Range<u64>>,
+    /// Where the last record ends.
+    pub(super) end: u64,
 }
 
 impl Segments {
@@ -148,19 +160,19 @@ impl Segments {
         for _ in 0..ROUNDS_MAX {
             self.drain(writer)?;
             let tail = self.tail.lock();
-            if tail.owed.is_empty() && tail.condemned == 0 {
+            if tail.owed.is_empty() && tail.condemned == 0 && writer.broken.is_none() {
                 drop(tail);
                 self.sync_current(writer)?;
                 return self.sync_names(writer);
             }
         }
-        Err(io::Error::other("tombstones are still owed"))
+        Err(io::Error::other("tombstones are still owed, or a segment is not ended"))
     }
 
     pub(super) fn drain(&self, writer: &mut Writer) -> io::Result<()> {
         let target = {
             let mut tail = self.tail.lock();
-            if tail.condemned >= tail.seq {
+            if tail.condemned >= tail.seq || writer.broken == Some(tail.seq) {
                 let before = tail.seq;
                 let _ = tail.turn();
                 self.planned(&tail, before);
@@ -199,7 +211,7 @@ impl Segments {
             self.create(writer, &segment)?;
         }
         let file = segment.file().ok_or(io::ErrorKind::NotFound)?;
-        Self::cut(writer)?;
+        self.clear(writer)?;
         if writer.current.as_ref().is_none_or(|current| current.seq != segment.seq) {
             writer.current = Some(Arc::clone(&segment));
             writer.synced = chunk.offset;
@@ -218,12 +230,15 @@ impl Segments {
 
     fn seal(&self, writer: &mut Writer, segment: &Segment, end: u64, seal: &Seal) -> io::Result<()> {
         let file = segment.file().ok_or(io::ErrorKind::NotFound)?;
+        let broken = writer.broken == Some(segment.seq);
         let mut written = end;
-        if !seal.summarized {
-            let summary = encode_summary(&seal.lines, segment.seq, end, self.salt);
-            file.write_at(&summary, end)?;
+        if broken || !seal.summarized {
+            // It takes the place of the one that stands there.
+            let at = if seal.summarized { end.saturating_sub(summary_bytes(seal.lines.len())) } else { end };
+            let summary = encode_summary(&seal.lines, segment.seq, at, self.salt, broken);
+            file.write_at(&summary, at)?;
             self.counters.written(summary.len());
-            written += summary.len() as u64;
+            written = at + summary.len() as u64;
         }
         self.renew(writer)?;
         if let Err(error) = file.sync() {
@@ -233,16 +248,31 @@ impl Segments {
         self.sync_names(writer)?;
         segment.set_written(written);
         writer.current = None;
+        writer.broken = None;
         Ok(())
     }
 
-    /// Cuts off what a crash left torn at the end of the segment that is continued.
-    fn cut(writer: &mut Writer) -> io::Result<()> {
-        if let (Some(bytes), Some(file)) = (writer.cut, writer.current.as_ref().and_then(|last| last.file()))
-        {
-            file.set_length(bytes)?;
+    /// Clears what a crash left torn of the segment that is continued.
+    fn clear(&self, writer: &mut Writer) -> io::Result<()> {
+        let current = writer.current.as_ref().and_then(|last| last.file());
+        if let (Some(torn), Some(file)) = (&writer.torn, current) {
+            file.set_length(torn.end)?;
+            for gap in &torn.gaps {
+                self.blank(file, gap.clone())?;
+            }
         }
-        writer.cut = None;
+        writer.torn = None;
+        Ok(())
+    }
+
+    fn blank(&self, file: &dyn File, gap: Range<u64>) -> io::Result<()> {
+        let mut at = gap.start;
+        while at < gap.end {
+            let left = usize::try_from(gap.end - at).unwrap_or(usize::MAX).min(BLANK.len());
+            file.write_at(BLANK.get(..left).unwrap_or_default(), at)?;
+            self.counters.written(left);
+            at += left as u64;
+        }
         Ok(())
     }
 
@@ -268,9 +298,9 @@ impl Segments {
     }
 
     fn sync_current(&self, writer: &mut Writer) -> io::Result<()> {
-        if writer.cut.is_some() {
+        if writer.torn.is_some() {
             snapshot::invalidate(&*self.files, writer)?;
-            Self::cut(writer)?;
+            self.clear(writer)?;
         }
         let Some(segment) = writer.current.clone() else { return Ok(()) };
         let (written, Some(file)) = (segment.written(), segment.file()) else { return Ok(()) };
@@ -294,7 +324,8 @@ impl Segments {
         Ok(())
     }
 
-    /// A sync failed: what stood between the last good one and `end` may be gone, and no sync will bring it back.
+    /// A sync failed: what stood between the last good one and `end` may be gone, and no sync will bring it back. What a power loss
+    /// leaves there may cover what is behind, so the segment ends here, and only its summary is believed.
     fn lose(&self, writer: &mut Writer, segment: &Segment, end: u64) {
         let mut tail = self.tail.lock();
         for line in tail.lines_between(segment.seq, writer.synced, end) {
@@ -304,6 +335,7 @@ impl Segments {
                 self.counters.dropped();
             }
         }
+        writer.broken = Some(segment.seq);
         writer.synced = end;
     }
 
@@ -368,3 +400,4 @@ impl Segments {
 
 /// Times that `sync` and `close` go round for what others append meanwhile, or is owed.
 const ROUNDS_MAX: usize = 4096;
+static BLANK: [u8; 4096] = [0; 4096];
