@@ -7,6 +7,8 @@ use crate::lookup::Why;
 use crate::purge::Resource;
 use crate::rules::{Freshness, Purged};
 use crate::store::CacheStore;
+use crate::tiers::disk::Disk;
+use crate::tiers::objects::ENTRY_BYTES;
 use crate::timestamp::Timestamp;
 
 impl CacheStore {
@@ -42,6 +44,8 @@ impl CacheStore {
         let told = Told {
             weight,
             bytes,
+            record_bytes: long.beside_bytes,
+            is_whole: true,
             freshness: &long.freshness,
             epoch: fill.epoch(),
             tags: long.tags,
@@ -62,8 +66,10 @@ impl CacheStore {
         regardless: bool,
     ) {
         let told = Told {
-            weight: stored.weight(),
+            weight: stored.weight().saturating_add(ENTRY_BYTES),
             bytes: stored.body_len(),
+            record_bytes: Disk::record_bytes_beside(resource, stored),
+            is_whole: stored.large().is_none(),
             freshness: &stored.freshness,
             epoch: stored.epoch(),
             tags: stored.tags(),
@@ -82,6 +88,8 @@ impl CacheStore {
             key: resource.key,
             weight: told.weight,
             bytes: told.bytes,
+            record_bytes: told.record_bytes,
+            is_whole: told.is_whole,
             class,
             until_millis: told.freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
             epoch: told.epoch,
@@ -111,6 +119,8 @@ pub(crate) struct TooLong<'a> {
 struct Told<'a> {
     weight: usize,
     bytes: u64,
+    record_bytes: u64,
+    is_whole: bool,
     freshness: &'a Freshness,
     epoch: Epoch,
     tags: &'a [Box<str>],
