@@ -23,3 +23,5 @@ mod replay;
 pub mod segments;
 pub(crate) mod shelf;
 pub mod sizing;
+#[cfg(test)]
+pub(crate) mod stage;
