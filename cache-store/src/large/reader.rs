@@ -5,9 +5,14 @@
 //! and fell behind goes on from disk, and one that catches up reads along again; so clients of any speed share one fetch.
 //!
 //! Memory: one piece of 128 KiB. What the page cache has is read at once, or sent from its file by whoever can; else a thread of the
-//! pool brings the rest of the chunk there first, so that a chunk costs one turn of the pool, not one a piece.
+//! pool brings the rest of the chunk there first, so that a chunk costs one turn of the pool, not one a piece. A reader that had
+//! to wait for it has the next chunk brought there while this one is sent, and no more: the page cache, which the system takes back when
+//! it needs it, holds two chunks for a client that stands still. One that has not waited costs nothing for that.
 //!
 //! Invariant: it ends cleanly only behind the last byte it was made for, or at the proven end of the body.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +24,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::{CHUNK, Large, Place, Slice, Stage};
+use super::{CHUNK, Large, Place, Slice, Stage, index_of};
 use crate::body::{BodyCut, Reader};
 use crate::tiers::chunks::ChunkId;
 
@@ -34,12 +39,23 @@ pub struct LargeReader {
     ahead: Option<FilePart>,
     /// Where the pool has brought what follows into the page cache; what is not there after all, the pool reads.
     warmed_at: Option<u64>,
+    /// The pool had to be waited for, and what follows may have to be, too.
+    waited: bool,
+    /// The chunk behind the one that is read, on its way into the page cache.
+    next: Option<Next>,
     /// Whoever reads can send files.
     takes_files: bool,
     /// Attempts to get on from here that failed.
     failed: u32,
     /// Where they began to count.
     counted_at: u64,
+}
+
+/// A chunk that is read ahead.
+struct Next {
+    index: u32,
+    /// `None`: there is nothing to read, or nothing to wait for.
+    warming: Option<(ChunkId, JoinHandle<Option<()>>)>,
 }
 
 /// Verified bytes of a body in a file.
@@ -82,6 +98,8 @@ impl LargeReader {
             from: From::Anywhere,
             ahead: None,
             warmed_at: None,
+            waited: false,
+            next: None,
             takes_files: false,
             failed: 0,
             counted_at: at,
@@ -152,7 +170,10 @@ impl LargeReader {
                     let (index, id) = (*index, *id);
                     self.from = From::Anywhere;
                     match warmed {
-                        Some(()) => self.warmed_at = Some(self.at),
+                        Some(()) => {
+                            self.warmed_at = Some(self.at);
+                            self.waited = true;
+                        }
                         None => self.large.lose(index, id),
                     }
                     if takes_files {
@@ -178,7 +199,12 @@ impl LargeReader {
                     Place::Noted { index, id, range } => {
                         let shelf = Arc::clone(&self.large.shelf);
                         if let Some(bytes) = shelf.chunks.try_read(id, range.clone()) {
+                            self.read_ahead(index);
                             return Poll::Ready(Some(Ok(self.advance(bytes))));
+                        }
+                        if let Some((id, warming)) = self.take_next(index) {
+                            self.from = From::Cold(index, id, warming);
+                            continue;
                         }
                         let pool = &self.large.shelf.pool;
                         if self.warmed_at == Some(self.at) {
@@ -212,6 +238,7 @@ impl LargeReader {
     pub fn file(&mut self) -> Option<FilePart> {
         self.takes_files = true;
         let part = self.ahead.take().or_else(|| self.find_file())?;
+        self.read_ahead(index_of(self.at));
         self.at += part.length;
         (self.failed, self.counted_at) = (0, self.at);
         Some(part)
@@ -226,6 +253,28 @@ impl LargeReader {
         Some(FilePart { file, offset: range.start.into(), length: range.len() as u64 })
     }
 
+    /// Has the chunk behind this one, whose bytes are about to be sent, brought into the page cache: once, and as far as it is wanted.
+    fn read_ahead(&mut self, index: u32) {
+        let index = index.saturating_add(1);
+        if !self.waited || self.next.as_ref().is_some_and(|next| next.index >= index) {
+            return;
+        }
+        let noted = self.large.noted(u64::from(index) * CHUNK, self.end);
+        let warming = noted.and_then(|(id, range)| {
+            let shelf = Arc::clone(&self.large.shelf);
+            // Already there, as the one after it may be.
+            self.waited = shelf.chunks.try_file(id, &range).is_none();
+            let warm = || self.large.shelf.pool.spawn_blocking(move || shelf.chunks.warm(id, range));
+            self.waited.then(|| (id, warm()))
+        });
+        self.next = Some(Next { index, warming });
+    }
+
+    /// The read ahead of this chunk, if it is under way.
+    fn take_next(&mut self, index: u32) -> Option<(ChunkId, JoinHandle<Option<()>>)> {
+        self.next.as_mut().filter(|next| next.index == index)?.warming.take()
+    }
+
     fn advance(&mut self, bytes: Bytes) -> Bytes {
         self.at += bytes.len() as u64;
         if self.at >= self.counted_at.saturating_add(CHUNK) {
@@ -238,6 +287,15 @@ impl LargeReader {
     fn may_try_again(&mut self) -> bool {
         self.failed += 1;
         self.failed <= ATTEMPTS_MAX
+    }
+}
+
+impl Drop for LargeReader {
+    fn drop(&mut self) {
+        // Where the pool has not come to it yet, nobody is to wait for what nobody reads.
+        if let Some(Next { warming: Some((_, warming)), .. }) = &self.next {
+            warming.abort();
+        }
     }
 }
 

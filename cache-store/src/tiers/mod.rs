@@ -24,3 +24,5 @@ mod sample;
 pub mod segments;
 pub(crate) mod shelf;
 pub mod sizing;
+#[cfg(test)]
+pub(crate) mod stage;

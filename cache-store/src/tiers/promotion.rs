@@ -186,40 +186,18 @@ const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use http::{HeaderMap, Method, StatusCode};
+    use http::{HeaderMap, Method};
     use tokio::runtime::Handle;
 
     use super::*;
     use crate::coalesce::detached;
-    use crate::entry::Parts;
     use crate::lookup::{Lookup, Variant, Variants};
-    use crate::purge::{Purge, Resource, Scope, new_id};
-    use crate::rules::freshness::Windows;
-    use crate::rules::{Freshness, Policy, RequestHead, Target, VarySpec};
+    use crate::purge::{Purge, Scope, new_id};
+    use crate::rules::{Policy, RequestHead, Target, VarySpec};
     use crate::store::{MemoryAdmission, Settings};
     use crate::tiers::files::torn::Faults;
     use crate::tiers::files::{Files, Torn};
-
-    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-
-    fn here(key: CacheKey) -> Resource<'static> {
-        Resource { key, authority: b"a", target: b"/" }
-    }
-
-    fn page(body: impl Into<Bytes>) -> Slot {
-        Slot::Response(Arc::new(StoredResponse::new(Parts {
-            status: StatusCode::OK,
-            fields: HeaderMap::new(),
-            body: vec![body.into()],
-            freshness: Freshness::new(NOW, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
-            vary: VarySpec::default(),
-            tags: Box::default(),
-            held: None,
-            large: None,
-            epoch: 0,
-        })))
-    }
+    use crate::tiers::stage::{NOW, here, page};
 
     fn look(store: &Arc<CacheStore>, key: CacheKey) -> Lookup {
         look_at(store, key, NOW)
@@ -228,8 +206,7 @@ mod tests {
     fn look_at(store: &Arc<CacheStore>, key: CacheKey, now: Timestamp) -> Lookup {
         let target = Target { scheme: "http", authority: "a", path: "/" };
         let request = RequestHead { method: &Method::GET, target, fields: &HeaderMap::new() };
-        let resource = Resource { key, authority: b"a", target: b"/" };
-        store.lookup(resource, &request, &Policy::default(), now)
+        store.lookup(here(key), &request, &Policy::default(), now)
     }
 
     /// A store whose memory is full of other things.

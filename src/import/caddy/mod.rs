@@ -1,8 +1,10 @@
 //! A Caddyfile as our settings.
 //!
-//! `syntax.rs` reads lines; `site.rs` makes a site of a block and routes of what has a matcher (`matcher.rs`), `proxy.rs` pools of
-//! `reverse_proxy`. Caddy stores nothing, so what comes out does not either, until a line is taken out; it says so at that line.
+//! `syntax.rs` reads lines; `site.rs` makes a site of a block and routes of what has a matcher (`matcher.rs`), `directives.rs`
+//! reads each of them, `proxy.rs` makes pools of `reverse_proxy`. Caddy stores nothing, so what comes out
+//! does not either, until a line is taken out; it says so at that line.
 
+mod directives;
 mod matcher;
 mod proxy;
 mod site;

@@ -1,7 +1,7 @@
 //! Pools of `reverse_proxy`, and what it does to fields on the way.
 
 use super::super::draft::{self, Block, Draft, Keys, Origin, Pool};
-use super::site::field;
+use super::directives::field;
 use super::syntax::Line;
 use super::text;
 use crate::config::check::Side;

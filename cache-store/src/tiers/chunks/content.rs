@@ -171,10 +171,9 @@ impl Drop for Draft {
 /// `InvalidData` for a file that is longer than any chunk; it is not read to its end.
 pub(super) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.len();
-    if len > u64::from(CHUNK_BYTES) {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    read_range(file, 0..u32::try_from(len).unwrap_or(CHUNK_BYTES))
+    let len = u32::try_from(len).ok().filter(|len| *len <= CHUNK_BYTES).ok_or(ErrorKind::InvalidData)?;
+    ramp(file, len)?;
+    read_range(file, 0..len)
 }
 
 /// Exactly these bytes.
@@ -197,20 +196,56 @@ pub(super) fn read_range(file: &File, range: Range<u32>) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// Brings these bytes into the page cache: all of them are asked for at once, and then waited for.
+/// Brings these bytes into the page cache: all of them are asked for at once, and then waited for. `whole` when they are all that
+/// the file has.
 ///
 /// # Errors
 /// `UnexpectedEof` when the file ends before.
-pub(super) fn warm(file: &File, range: &Range<u32>) -> io::Result<()> {
+pub(super) fn warm(file: &File, range: &Range<u32>, whole: bool) -> io::Result<()> {
     if let Some(length) = NonZero::new(range.len() as u64) {
+        if whole {
+            ramp(file, range.end)?;
+        }
         // Where that cannot be said, each read fetches what follows it as far as the system likes.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fadvise(file, range.start.into(), Some(length), rustix::fs::Advice::WillNeed);
         for at in range.clone().step_by(STRIDE_BYTES).chain([range.end - 1]) {
-            read_range(file, at..at + 1)?;
+            touch(file, at)?;
         }
     }
     Ok(())
+}
+
+/// Has the system read a file of `len` bytes ahead as it does for who reads it from its beginning: from the mark in one window on it
+/// reads the next, four times as long and in pages sixteen times as large until that is as much as the device allows. It is half
+/// as much work as the same bytes in single pages, which is how they come when they are only asked for ([`warm`]), and so
+/// is sending them: whoever receives them on the same machine gets a quarter more a second.
+#[cfg(target_os = "linux")]
+fn ramp(file: &File, len: u32) -> io::Result<()> {
+    let page_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    let marks = MARKS.iter().map(|page| page.saturating_mul(page_bytes));
+    marks.take_while(|at| *at < len).try_for_each(|at| touch(file, at))
+}
+
+/// Nothing is known of how another system reads ahead.
+#[cfg(not(target_os = "linux"))]
+fn ramp(_file: &File, _len: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Waits until a byte is in the page cache.
+///
+/// # Errors
+/// `UnexpectedEof` when the file ends before.
+fn touch(file: &File, at: u32) -> io::Result<()> {
+    loop {
+        match rustix::io::pread(file, &mut [0; 1], at.into()) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Whether the page cache seems to have these bytes: looked at in strides, for what is read ahead and let go of there are
@@ -252,6 +287,10 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Bytes between two looks into the page cache.
 const STRIDE_BYTES: usize = 64 * 1024;
+/// Pages that begin a file's windows, of 4, 16, 64 and 256 pages, but for the first, whose mark is its second page. Where a device has
+/// shorter ones, what follows is asked for all the same.
+#[cfg(target_os = "linux")]
+const MARKS: [u32; 5] = [0, 1, 4, 20, 84];
 const TMP: &str = "tmp";
 /// What is cached for one site is nobody else's on this machine.
 const FILE_MODE: u32 = 0o600;

@@ -325,7 +325,7 @@ impl ChunkStore {
 
     fn warm_verified(&self, id: ChunkId, len: u32, range: Range<u32>) -> io::Result<()> {
         let file = self.files.find(id).map_or_else(|| self.reopen(id, len), Ok)?;
-        content::warm(&file, &range).map_err(|error| self.lost(id, Some(&file), error))
+        content::warm(&file, &range, range == (0..len)).map_err(|error| self.lost(id, Some(&file), error))
     }
 
     /// Opens the file of a chunk that was verified before.

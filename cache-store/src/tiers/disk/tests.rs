@@ -1,37 +1,11 @@
 //! What the tier promises over files that a test holds in its hands.
 
-use std::time::Duration;
-
-use http::{HeaderMap, StatusCode};
-
 use super::*;
-use crate::entry::Parts;
-use crate::rules::freshness::Windows;
-use crate::rules::{Freshness, VarySpec};
 use crate::tiers::files::Torn;
-
-const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-
-fn here(key: CacheKey) -> Resource<'static> {
-    Resource { key, authority: b"a", target: b"/" }
-}
+use crate::tiers::stage::{NOW, here, page};
 
 fn key(number: u128) -> CacheKey {
     CacheKey::from_bits(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
-}
-
-fn page(bytes: usize) -> Slot {
-    Slot::Response(Arc::new(StoredResponse::new(Parts {
-        status: StatusCode::OK,
-        fields: HeaderMap::new(),
-        body: vec![vec![b'x'; bytes].into()],
-        freshness: Freshness::new(NOW, Duration::ZERO, 60, Windows::default(), Freshness::EXPLICIT),
-        vary: VarySpec::default(),
-        tags: Box::default(),
-        held: None,
-        large: None,
-        epoch: 0,
-    })))
 }
 
 /// What was read is spared when its segment goes; the mark behind it must not go before it.
@@ -41,14 +15,14 @@ async fn a_response_does_not_outlive_the_mark_of_its_purge() {
     let disk = Disk::over(&files, 16 << 20, Handle::current(), NOW).expect("an empty disk");
     let purged: Vec<_> = (1..=1000).map(key).collect();
     for key in &purged {
-        disk.write(&here(*key), *key, &page(10));
+        disk.write(&here(*key), *key, &page("body"));
     }
     for key in &purged {
         assert!(matches!(disk.load(*key, *key, None), Loaded::Found(..)));
         assert!(disk.mark_soft(*key, NOW));
     }
     for number in 1..4000 {
-        disk.write(&here(key(10_000 + number)), key(10_000 + number), &page(16 * 1024));
+        disk.write(&here(key(10_000 + number)), key(10_000 + number), &page(vec![b'x'; 16 * 1024]));
         if number.is_multiple_of(32) {
             disk.settle().expect("a disk that is well");
             for key in &purged {

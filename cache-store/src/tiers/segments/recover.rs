@@ -147,7 +147,8 @@ fn from_segments(bounds: Bounds, live: &BTreeMap<u64, Arc<Segment>>, index: &Ind
         let Some(file) = segment.file() else { continue };
         let contents = contents(file, *seq, segment.written(), bounds.salt);
         let is_last = Some(*seq) == last;
-        if !contents.whole && (!is_last || contents.refused) {
+        let whole = contents.fill(segment.written());
+        if !whole && (!is_last || contents.refused) {
             // It was synced, whole or in part. What is missing may be newer than anything read so far.
             index.clear();
             condemned = *seq;
@@ -159,7 +160,7 @@ fn from_segments(bounds: Bounds, live: &BTreeMap<u64, Arc<Segment>>, index: &Ind
             index.recover(tag(line.key), line.version, line.place(*seq));
         }
         if is_last {
-            torn = (!contents.whole).then_some(Torn { gaps: contents.gaps, end: contents.end });
+            torn = (!whole).then_some(Torn { gaps: contents.gaps, end: contents.end });
             segment.set_written(contents.end);
             doubtful = contents.end;
             tail = Tail::new(bounds, *seq, contents.end, contents.lines, contents.summarized);

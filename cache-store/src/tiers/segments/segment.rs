@@ -55,8 +55,6 @@ pub(super) struct Contents {
     pub(super) summarized: bool,
     /// Whether it says that the segment is not to be continued.
     pub(super) ended: bool,
-    /// Whether nothing between the beginning and the end of the file was unreadable.
-    pub(super) whole: bool,
     /// What is no record and has records behind it.
     pub(super) gaps: Vec<Range<u64>>,
     /// Whether the disk refused to show a part of it.
@@ -159,7 +157,7 @@ pub(super) fn encode_summary(lines: &[Line], seq: u64, offset: u64, salt: u64, l
 pub(super) fn contents(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
     match summary(file, seq, bytes, salt) {
         Some(Summary { lines, last }) => {
-            Contents { lines, end: bytes, summarized: true, ended: last, whole: true, ..Contents::default() }
+            Contents { lines, end: bytes, summarized: true, ended: last, ..Contents::default() }
         }
         None => scan(file, seq, bytes, salt),
     }
@@ -186,7 +184,7 @@ pub(super) fn summary(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Optio
 
 /// What a segment holds, header by header. Behind a gap it goes on at the next header that decodes.
 fn scan(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
-    let mut contents = Contents { whole: true, ..Contents::default() };
+    let mut contents = Contents::default();
     let mut window = Window { file, bytes, from: 0, held: Vec::new(), refused: false };
     let mut at = 0;
     while at + HEADER_BYTES as u64 <= bytes {
@@ -194,7 +192,6 @@ fn scan(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
             header.seq == low(seq) && at.checked_add(header.record_bytes()).is_some_and(|end| end <= bytes)
         });
         let Some(header) = header else {
-            contents.whole = false;
             at = window.next_magic(at + UNIT_BYTES);
             continue;
         };
@@ -210,12 +207,16 @@ fn scan(file: &dyn File, seq: u64, bytes: u64, salt: u64) -> Contents {
         contents.end = end;
         at = end;
     }
-    contents.whole &= contents.end == bytes;
     contents.refused = window.refused;
     contents
 }
 
 impl Contents {
+    /// Whether a file of `bytes` bytes holds nothing but records.
+    pub(super) fn fill(&self, bytes: u64) -> bool {
+        self.gaps.is_empty() && self.end == bytes
+    }
+
     fn line(&mut self, header: &Header, place: Place) {
         if self.lines.len() < LINES_MAX {
             self.lines.push(Line::new(header.key, header.version, place));

@@ -184,6 +184,33 @@ fn what_was_warmed_is_verified_open_and_in_the_page_cache() {
     assert_eq!(damaged.health().corrupt, 1);
 }
 
+/// Whichever part of it, however much of it is there, and however the system reads ahead.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_was_warmed_is_there_after_the_page_cache_let_go_of_it() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let bytes = Row(7).bytes(CHUNK_BYTES as usize);
+    for len in [1, 4096, 4097, 300_000, 1 << 20] {
+        let bytes = &bytes[..len];
+        let id = store.put(bytes).expect("room");
+        let file = fs::File::open(store.path(id)).expect("there");
+        file.sync_all().expect("written");
+        let end = whole(bytes).end;
+        for range in [0..end, 0..end / 2, end / 2..end, end - 1..end] {
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a file");
+            assert_eq!(store.warm(id, range.clone()), Some(()));
+            let there = content::read_cached(&file, range.clone());
+            assert!(there.is_none_or(|there| there == bytes[range.start as usize..range.end as usize]));
+            if content::read_cached(&file, 0..0).is_some() {
+                assert!(store.try_file(id, &range).is_some(), "{range:?} of {len}");
+                let read = store.try_read(id, range.start..range.end.min(range.start + 128 * 1024));
+                assert!(read.is_some(), "{range:?} of {len}, a piece at a time");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_a_killed_write_left_is_wiped_at_the_start() {
     let scratch = Scratch::new();

@@ -2,13 +2,16 @@
 //!
 //! Head lines and a small body lie in one run of bytes, in the order in which HTTP/1.1 sends them, so that a hit copies
 //! or writes them at once: `name: value CRLF … CRLF body`. A larger body is a list of chunks, in the memory tier's arena
-//! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]). One that is too
-//! large for memory lies on disk ([`StoredResponse::large`]), where its chunks may be missing. Everything a hit must decide is frozen beside it as numbers ([`Freshness`]) when the response is stored or validated.
+//! where there is one, so that a plain socket can send it without a copy ([`StoredResponse::lendable`]; `body.rs`). One that is too
+//! large for memory lies on disk ([`StoredResponse::large`]), where its chunks may be missing. Everything a hit must decide is frozen
+//! beside it as numbers ([`Freshness`]) when the response is stored or validated.
 //!
 //! It may have encoded forms (`form.rs`), each a stored response that is found through it alone.
 //!
 //! Invariant: `lines` never hold hop-by-hop fields nor `Content-Length` (framing is the sender's), and the body is
 //! complete: it was proven so by its framing before this type existed. A stored partial names the spans it holds.
+
+mod body;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32};
@@ -26,10 +29,14 @@ use crate::rules::reuse::Purged;
 use crate::rules::validator::strong_validator;
 use crate::rules::{Freshness, VarySpec};
 use crate::tiers::admit::Tick;
+use crate::tiers::arena::Arena;
 pub use crate::tiers::arena::Lendable;
-use crate::tiers::arena::{self, Arena};
 use crate::timestamp::Timestamp;
 use crate::weight::{allocated, shared};
+
+use self::body::{BYTES_SHARED_BYTES, Chunks, StoredBody, is_inline, pack_chunks};
+
+pub use self::body::BodyPieces;
 
 /// Purge epoch: how many purges had been applied.
 pub type Epoch = u64;
@@ -72,27 +79,6 @@ struct Rare {
     forms: Option<Forms>,
     /// What it is a form in, if it is one.
     coding: Option<Coding>,
-}
-
-/// Where the body's bytes are.
-#[derive(Debug, Clone)]
-enum StoredBody {
-    /// In the blob, behind the empty line.
-    Inline,
-    /// Beside it: in memory, on disk, or both.
-    Chunks(Arc<Chunks>),
-}
-
-#[derive(Debug)]
-struct Chunks {
-    /// In order; all of them or none.
-    pieces: Box<[Bytes]>,
-    /// Of the pieces.
-    len: u64,
-    /// The body on disk, if it is large.
-    large: Option<Arc<Large>>,
-    /// Where they lie, those for which there was room.
-    arena: Option<Arc<Arena>>,
 }
 
 /// What a [`StoredResponse`] is made from.
@@ -594,35 +580,6 @@ impl StoredResponse {
     }
 }
 
-/// The pieces of a stored body, one after another.
-#[derive(Debug, Clone)]
-pub struct BodyPieces {
-    one: Option<Bytes>,
-    chunks: Option<Arc<Chunks>>,
-    next: usize,
-}
-
-impl Iterator for BodyPieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if let Some(one) = self.one.take() {
-            return Some(one);
-        }
-        let piece = self.chunks.as_ref()?.pieces.get(self.next)?.clone();
-        self.next += 1;
-        Some(piece)
-    }
-}
-
-/// Whether a body lies behind its head: one that no arena takes is copied more cheaply than it is written by itself.
-fn is_inline(body_len: usize, arena: Option<&Arc<Arena>>) -> bool {
-    match arena {
-        Some(_) => body_len < arena::BODY_BYTES_MIN,
-        None => body_len <= INLINE_BODY_BYTES_MAX,
-    }
-}
-
 /// Framing is the sender's, and `Age` is computed anew for every answer.
 fn stored_lines(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     fields.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && **name != header::AGE)
@@ -632,65 +589,5 @@ fn vary_bytes(vary: &VarySpec) -> usize {
     vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
 }
 
-impl StoredBody {
-    /// A body that lies on disk only.
-    fn on_disk(large: Arc<Large>) -> Self {
-        Self::Chunks(Arc::new(Chunks { pieces: Box::default(), len: 0, large: Some(large), arena: None }))
-    }
-}
-
-impl Chunks {
-    /// The body on disk, where memory has none of it.
-    #[inline]
-    fn large_alone(&self) -> Option<&Arc<Large>> {
-        self.large.as_ref().filter(|_| self.pieces.is_empty())
-    }
-
-    fn weight(&self) -> usize {
-        let bytes = |piece: &Bytes| {
-            let in_arena = self.arena.as_ref().and_then(|arena| arena.weight(piece));
-            in_arena.unwrap_or_else(|| allocated(piece.len()) + BYTES_SHARED_BYTES)
-        };
-        let large = self.large.as_ref().map_or(0, |large| large.weight());
-        let own = shared(size_of::<Self>()) + allocated(size_of_val(&*self.pieces)) + large;
-        self.pieces.iter().map(bytes).fold(own, usize::saturating_add)
-    }
-}
-
-/// Copies pieces of any size into chunks of [`CHUNK_BYTES`], so that no stored byte pins a larger buffer.
-fn pack_chunks(pieces: &[Bytes], len: usize, arena: Option<&Arc<Arena>>) -> Box<[Bytes]> {
-    let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK_BYTES));
-    let mut pieces = pieces.iter().map(|piece| &piece[..]);
-    let mut rest: &[u8] = &[];
-    let mut left = len;
-    while left > 0 {
-        let chunk_len = left.min(CHUNK_BYTES);
-        left -= chunk_len;
-        // The slices that make this chunk.
-        let mut slices = Vec::new();
-        let mut wanted = chunk_len;
-        while wanted > 0 {
-            if rest.is_empty() {
-                let Some(next) = pieces.next() else { break };
-                rest = next;
-            }
-            let (now, later) = rest.split_at(rest.len().min(wanted));
-            slices.push(now);
-            wanted -= now.len();
-            rest = later;
-        }
-        let in_arena = arena.and_then(|arena| arena.store(chunk_len, slices.iter().copied()));
-        chunks.push(in_arena.unwrap_or_else(|| Bytes::from(slices.concat())));
-    }
-    chunks.into()
-}
-
-/// Bodies up to this length lie behind their head lines where there is no arena; where there is one, those shorter than
-/// its `BODY_BYTES_MIN` do.
-const INLINE_BODY_BYTES_MAX: usize = 256 * 1024;
-/// Length of the chunks of a longer body.
-const CHUNK_BYTES: usize = 1024 * 1024;
-/// What `Bytes` allocate beside the bytes when they are shared for the first time.
-const BYTES_SHARED_BYTES: usize = allocated(3 * size_of::<usize>());
 const NOT_PURGED: u64 = u64::MAX;
 const PURGED_HARD: u64 = 0;
