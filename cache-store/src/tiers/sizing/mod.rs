@@ -101,8 +101,6 @@ pub(crate) struct Asked {
     pub(crate) bytes: u64,
     /// Bytes that its record takes in the disk's log; the body is not among them where it is cut into chunks.
     pub(crate) record_bytes: u64,
-    /// Memory has its body, not only where on disk that is.
-    pub(crate) is_whole: bool,
     /// The class that it is counted in.
     pub(crate) class: u16,
     /// Until when the response of today may be used, and the purges that it has seen.
@@ -266,7 +264,9 @@ impl Sample {
             disk.use_of(key, listed, &usable)
         });
         let ([real_memory, ..], [real_disk, ..]) = (resident, on_disk);
-        let kept = |is_whole| Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch, is_whole };
+        // Where memory has the body it pays for it.
+        let is_whole = weight as u64 >= bytes;
+        let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch, is_whole };
         for (at, (tier, held)) in self.memory.iter_mut().zip(held).enumerate() {
             let tuner = self.tuners.as_ref().and_then(|tuners| tuners.get(at.checked_sub(1)?));
             if let Some(tuner) = tuner
@@ -276,7 +276,7 @@ impl Sample {
                 tuner.observe(key, weight, bytes);
             }
             if held.is_none() {
-                let entry = Entry { key, weight, value: kept(asked.is_whole) };
+                let entry = Entry { key, weight, value: kept };
                 let policy = tuner.map_or(asked.policy, Tuner::policy);
                 tier.insert(entry, policy, real_disk > 0.0, room);
             }

@@ -34,7 +34,6 @@ fn asked(number: u64, bytes: u64) -> Asked {
         weight: usize::try_from(bytes).unwrap() + 400,
         bytes,
         record_bytes: 400,
-        is_whole: true,
         class: 3,
         until_millis: 1000,
         epoch: 0,
@@ -187,8 +186,7 @@ fn a_tier_of_another_size_follows_what_is_best_there() {
 fn a_long_body_is_a_hit_only_where_its_chunks_are() {
     let sizing = Sizing::new(1 << 20, None, Some(64 << 20), 1 << 30);
     // Memory knows where they are, and has none of them. Ten of 4 MiB each: a disk of half the size has less room for them.
-    let long =
-        |number| Asked { weight: 700, is_whole: false, policy: Policy::Recency, ..asked(number, 4 << 20) };
+    let long = |number| Asked { weight: 700, policy: Policy::Recency, ..asked(number, 4 << 20) };
     for _ in 0..10 {
         for number in 0..10 {
             ask(&sizing, &long(number));
