@@ -261,7 +261,7 @@ impl Sample {
         let listed = matches!(held, [Some(_), ..]);
         let on_disk: [f64; SIZES] = std::array::from_fn(|at| {
             let Some(disk) = self.disk.as_mut().and_then(|disks| disks.get_mut(at)) else { return 0.0 };
-            disk.use_of(key, listed, &usable)
+            disk.use_of(key, listed, usable)
         });
         let ([real_memory, ..], [real_disk, ..]) = (resident, on_disk);
         // Where memory has the body it pays for it.
