@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
             let replay = |percent| measured(arguments, &trace, percent, on_disk, &mut known);
             let Some(compared) = compare(&trace, *percent, on_disk, replay)? else { continue };
             print!("| {} | {percent} % | {} |", trace.name, compared.now);
-            for (_, told) in &compared.sizes {
+            for told in &compared.sizes {
                 match told {
                     Some((predicted, there)) => {
                         print!(" {:.3}/{:.3} ({there}) |", predicted[0], predicted[1]);
@@ -55,18 +55,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
     Ok(broken)
 }
 
+/// What was predicted, of requests and of bytes, and what was measured.
+type Told = ([f64; 2], Ratio);
+
 /// What was predicted of other sizes, and measured there.
 struct Compared {
     now: Ratio,
     /// By factor; nothing where a tier of that size cannot be.
-    sizes: Vec<(f64, Option<([f64; 2], Ratio)>)>,
+    sizes: Vec<Option<Told>>,
     rate: f64,
 }
 
 impl Compared {
     /// The farthest that a prediction is off, of requests and, where there are sizes, of bytes.
     fn off_by(&self, sized: bool) -> f64 {
-        let told = self.sizes.iter().filter_map(|(_, told)| told.as_ref());
+        let told = self.sizes.iter().flatten();
         let off = told.map(|([requests, bytes], there)| {
             let of_bytes = if sized { (bytes - there.of_bytes()).abs() } else { 0.0 };
             (requests - there.of_requests()).abs().max(of_bytes)
@@ -93,7 +96,7 @@ fn compare(
             now.of_bytes() + gain.bytes / bytes,
         ];
         let there = replay(percent * factor)?;
-        sizes.push((*factor, there.map(|(there, ..)| (predicted, there))));
+        sizes.push(there.map(|(there, ..)| (predicted, there)));
     }
     Ok(Some(Compared { now, sizes, rate }))
 }
