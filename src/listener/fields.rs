@@ -7,6 +7,8 @@
 //! Invariant: every index entry lies within `bytes` (built only here); names are RFC 9110 tokens and values hold no
 //! CR, LF or NUL (checked by the parser that calls [`Fields::push`]).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cache_store::rules::vary::OF_COOKIE;
 use http::{HeaderName, header};
@@ -59,15 +61,22 @@ pub enum FieldId {
 pub struct Fields {
     bytes: Bytes,
     index: Vec<Entry>,
+    /// Values that lie elsewhere, if any does.
+    shared: Option<Arc<[SharedValue]>>,
 }
+
+/// A long value that a client names again and again: the requests of its connection hold it once.
+pub type SharedValue = Arc<[u8]>;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     name_at: u32,
+    /// In the bytes, or which of the shared values.
     value_at: u32,
     value_len: u32,
     name_len: u16,
     id: FieldId,
+    is_shared: bool,
 }
 
 /// A part of a head that is no field: where it lies in the block's bytes, or bytes of its own. A place costs no count of
@@ -109,13 +118,15 @@ pub struct FieldLine<'a> {
     pub name: &'a [u8],
     /// The value without surrounding white space.
     pub value: &'a [u8],
+    /// The same, where others hold it too.
+    pub shared: Option<&'a SharedValue>,
 }
 
 impl Fields {
     /// An empty block over `bytes`, to be filled with [`Fields::push`]; `index` is a vector to reuse.
     pub fn over(bytes: Bytes, mut index: FieldIndex) -> Self {
         index.0.clear();
-        Self { bytes, index: index.0 }
+        Self { bytes, index: index.0, shared: None }
     }
 
     /// Records a line whose name and value lie at these ranges of the block's bytes, and says which field it is; a
@@ -127,7 +138,13 @@ impl Fields {
 
     /// A block over `bytes`, of the lines that `index` was given over the same bytes.
     pub(crate) fn of(bytes: Bytes, index: FieldIndex) -> Self {
-        Self { bytes, index: index.0 }
+        Self { bytes, index: index.0, shared: None }
+    }
+
+    /// The same with the values that `index` was told lie elsewhere.
+    pub(crate) fn sharing(bytes: Bytes, index: FieldIndex, values: Vec<SharedValue>) -> Self {
+        let shared = if values.is_empty() { None } else { Some(values.into()) };
+        Self { shared, ..Self::of(bytes, index) }
     }
 
     /// Packs name and value pairs into a block of its own.
@@ -219,6 +236,7 @@ impl Fields {
             id: entry.id,
             name: self.name_of(entry),
             value: self.value_of(entry),
+            shared: self.shared_of(entry),
         })
     }
 
@@ -237,9 +255,10 @@ impl Fields {
         self.bytes.len()
     }
 
-    /// Bytes that the block holds, for budgets.
+    /// Bytes that the block holds, for budgets; without what it shares.
     pub fn held_bytes(&self) -> usize {
-        self.bytes.len() + self.index.capacity() * size_of::<Entry>()
+        let places = self.shared.as_ref().map_or(0, |shared| shared.len() * size_of::<SharedValue>());
+        self.bytes.len() + self.index.capacity() * size_of::<Entry>() + places
     }
 
     /// Gives the index back for the next request.
@@ -256,7 +275,16 @@ impl Fields {
     #[inline]
     fn value_of(&self, entry: &Entry) -> &[u8] {
         let at = entry.value_at as usize;
+        if entry.is_shared {
+            return self.shared_of(entry).map_or(&[], |value| value);
+        }
         self.bytes.get(at..at + entry.value_len as usize).unwrap_or_default()
+    }
+}
+
+impl Fields {
+    fn shared_of(&self, entry: &Entry) -> Option<&SharedValue> {
+        if entry.is_shared { self.shared.as_ref()?.get(entry.value_at as usize) } else { None }
     }
 }
 
@@ -280,7 +308,16 @@ impl FieldIndex {
             u32::try_from(value.start),
             u32::try_from(value.len()),
         ) {
-            self.0.push(Entry { name_at, value_at, value_len, name_len, id });
+            self.0.push(Entry { name_at, value_at, value_len, name_len, id, is_shared: false });
+        }
+    }
+
+    /// The same of a field whose value is the `nth` of those that lie elsewhere.
+    pub(crate) fn push_shared(&mut self, id: FieldId, name: std::ops::Range<usize>, nth: usize) {
+        if let (Ok(name_at), Ok(name_len), Ok(value_at)) =
+            (u32::try_from(name.start), u16::try_from(name.len()), u32::try_from(nth))
+        {
+            self.0.push(Entry { name_at, value_at, value_len: 0, name_len, id, is_shared: true });
         }
     }
 
@@ -334,7 +371,7 @@ fn push(
     ) else {
         return FieldId::Other;
     };
-    index.push(Entry { name_at, value_at, value_len, name_len, id });
+    index.push(Entry { name_at, value_at, value_len, name_len, id, is_shared: false });
     id
 }
 

@@ -13,6 +13,7 @@
 //! What comes of it is rendered at once: bytes that all who ask for this request share.
 //! Invariant: nothing here depends on what the origin is.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -28,7 +29,7 @@ use super::parent::proof::OURS;
 use crate::config::HeaderRules;
 use crate::config::limits::HOPS_MAX;
 use crate::config::template::Values;
-use crate::listener::fields::{FieldId, FieldLine, Fields};
+use crate::listener::fields::{FieldId, FieldLine, Fields, SharedValue};
 use crate::listener::request::{Protocol, Scheme};
 use crate::respond::dress;
 use crate::respond::headers::line;
@@ -37,6 +38,8 @@ use crate::respond::headers::line;
 #[derive(Clone, Debug, Default)]
 pub struct Forwarded {
     lines: Vec<u8>,
+    /// Values that requests share, and where in the lines each belongs; in order, before the conditions.
+    shared: Vec<(usize, SharedValue)>,
     /// From here on they are conditions and ranges.
     conditions_at: usize,
     /// Whose request it is.
@@ -137,7 +140,8 @@ impl Forwarded {
 
     /// What is always sent, as whoever gets it reads it.
     pub(crate) fn as_fields(&self) -> Fields {
-        let lines = dress::lines(self.lines.get(..self.conditions_at).unwrap_or_default());
+        let always = self.up_to(self.conditions_at);
+        let lines = dress::lines(&always);
         let values = lines.map(|(name, line)| {
             (name, line.get(name.len().saturating_add(1)..).unwrap_or_default().trim_ascii())
         });
@@ -158,21 +162,44 @@ impl Forwarded {
         for (name, value) in conditions.filter(|(_, value)| is_text(value)) {
             line(&mut lines, name.as_bytes(), value);
         }
-        Self { lines, conditions_at: self.conditions_at, client: self.client }
+        let shared = self.shared.clone();
+        Self { lines, shared, conditions_at: self.conditions_at, client: self.client }
     }
 
     /// The same as an origin of a route with these rules gets it; conditions are not theirs.
     pub(crate) fn dressed(&self, rules: &HeaderRules, values: &Values<'_>) -> Self {
         let (lines, conditions) =
-            self.lines.split_at_checked(self.conditions_at).unwrap_or((&self.lines, &[]));
+            (self.up_to(self.conditions_at), self.lines.get(self.conditions_at..).unwrap_or_default());
         let mut dressed = Vec::with_capacity(self.lines.len());
-        for (_, line) in dress::lines(lines).filter(|(name, _)| !rules.takes_alike(name)) {
+        for (_, line) in dress::lines(&lines).filter(|(name, _)| !rules.takes_alike(name)) {
             dressed.extend_from_slice(line);
         }
         rules.write(values, &mut dressed);
         let conditions_at = dressed.len();
         dressed.extend_from_slice(conditions);
-        Self { lines: dressed, conditions_at, client: self.client }
+        Self { lines: dressed, shared: Vec::new(), conditions_at, client: self.client }
+    }
+
+    /// Its first `end` bytes, and what is shared among them.
+    fn up_to(&self, end: usize) -> Cow<'_, [u8]> {
+        let own = self.lines.get(..end).unwrap_or_default();
+        if self.shared.is_empty() {
+            return Cow::Borrowed(own);
+        }
+        let mut whole = Vec::new();
+        self.write_up_to(end, &mut whole);
+        Cow::Owned(whole)
+    }
+
+    /// The same, appended.
+    fn write_up_to(&self, end: usize, out: &mut Vec<u8>) {
+        let mut from = 0;
+        for (at, value) in &self.shared {
+            out.extend_from_slice(self.lines.get(from..*at).unwrap_or_default());
+            out.extend_from_slice(value);
+            from = *at;
+        }
+        out.extend_from_slice(self.lines.get(from..end).unwrap_or_default());
     }
 
     /// As a map.
@@ -238,10 +265,20 @@ impl Sent {
     }
 
     /// All lines.
-    pub(crate) fn lines(&self) -> [&[u8]; 2] {
+    pub(crate) fn lines(&self) -> [Cow<'_, [u8]>; 2] {
+        [self.forwarded.up_to(self.end()), Cow::Borrowed(&self.own)]
+    }
+
+    /// The same, appended.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.forwarded.write_up_to(self.end(), out);
+        out.extend_from_slice(&self.own);
+    }
+
+    /// Where what is forwarded ends.
+    fn end(&self) -> usize {
         let Forwarded { lines, conditions_at, .. } = &*self.forwarded;
-        let end = if self.with_conditions { lines.len() } else { *conditions_at };
-        [lines.get(..end).unwrap_or_default(), &self.own]
+        if self.with_conditions { lines.len() } else { *conditions_at }
     }
 
     /// As a map.
@@ -281,6 +318,7 @@ pub fn fields(
     };
     let mut lines = Vec::with_capacity(received.text_bytes().saturating_add(HOP_BYTES));
     let mut conditional = Vec::new();
+    let mut shared = Vec::new();
     for field in received.lines() {
         let chain = matches!(field.id, FieldId::CdnLoop | FieldId::Via);
         let is_nominated = nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name));
@@ -294,9 +332,13 @@ pub fn fields(
         if !is_name(field.name) || !is_text(field.value) {
             continue;
         }
+        let is_shared = !is_condition && field.shared.is_some();
         let lines = if is_condition { &mut conditional } else { &mut lines };
         let at = lines.len();
-        line(lines, field.name, field.value);
+        line(lines, field.name, if is_shared { &[] } else { field.value });
+        if let Some(value) = field.shared.filter(|_| is_shared) {
+            shared.push((lines.len().saturating_sub(LINE_END_BYTES), Arc::clone(value)));
+        }
         // Names are sent in lower case, however they came.
         if let Some(name) = lines.get_mut(at..at.saturating_add(field.name.len())) {
             name.make_ascii_lowercase();
@@ -314,7 +356,7 @@ pub fn fields(
     add_hop(&mut lines, hop)?;
     let conditions_at = lines.len();
     lines.extend_from_slice(&conditional);
-    Ok(Forwarded { lines, conditions_at, client: None })
+    Ok(Forwarded { lines, shared, conditions_at, client: None })
 }
 
 fn add_hop(lines: &mut Vec<u8>, hop: &Hop<'_>) -> Result<(), OriginError> {
@@ -459,6 +501,8 @@ fn is_never_sent_on(field: &FieldLine<'_>) -> bool {
     }
 }
 
+/// What stands behind a value.
+const LINE_END_BYTES: usize = 2;
 /// What the lines that we add take, about.
 const HOP_BYTES: usize = 320;
 /// An address, bytes.

@@ -99,12 +99,13 @@ impl Outgoing {
         let connection = match line {
             Line::Whole(connection, _) => connection,
             Line::Stream(stream) => {
+                let [forwarded, own] = self.fields.lines();
                 let head = h2::Head {
                     method: &self.method,
                     tls,
                     authority: &self.host,
                     target: &self.target,
-                    lines: self.fields.lines(),
+                    lines: [&forwarded, &own],
                     trailers: self.fields.asks_for_trailers(),
                     length: self.upload.declared(self.anticipates_content()),
                 };
@@ -131,9 +132,7 @@ impl Outgoing {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(b"\r\n");
-        for lines in self.fields.lines() {
-            out.extend_from_slice(lines);
-        }
+        self.fields.write(out);
         if self.fields.asks_for_trailers() {
             out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }

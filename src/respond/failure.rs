@@ -1,7 +1,7 @@
 //! The one place where something that went wrong becomes a status and a page.
 //!
-//! A generated answer is a small page, or a problem document (RFC 9457) where the client prefers JSON; it always has
-//! `Cache-Status` with the reason and names the request's id, and is never stored by anyone.
+//! A generated answer is a few lines of text, a page where the client asks for HTML, or a problem document (RFC 9457) where it
+//! prefers JSON; it always has `Cache-Status` with the reason and names the request's id, and is never stored by anyone.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -79,14 +79,21 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, called: &Re
     let Failure { status, reason, retry_after } = failure;
     let title = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
-    let (kind, body) = if wants_json(accept) {
-        let body = serde_json::json!({
-            "type": "about:blank", "title": title, "status": code, "detail": hint(code, reason),
-            "reason": reason, "node": node, "request": name,
-        });
-        ("application/problem+json", body.to_string())
-    } else {
-        ("text/html; charset=utf-8", page(code, title, hint(code, reason), reason, node, name))
+    let hint = hint(code, reason);
+    let (kind, body) = match Wanted::of(accept) {
+        Wanted::Json => {
+            let body = serde_json::json!({
+                "type": "about:blank", "title": title, "status": code, "detail": hint,
+                "reason": reason, "node": node, "request": name,
+            });
+            ("application/problem+json", body.to_string())
+        }
+        Wanted::Html => ("text/html; charset=utf-8", page(code, title, hint, reason, node, name)),
+        // Short: of those who do not say what they take, thousands may be refused at once and not read it.
+        Wanted::Text => {
+            let text = format!("{code} {title}\n{hint}\n{reason} · {node} · {name}\n");
+            ("text/plain; charset=utf-8", text)
+        }
     };
     let mut extra = Vec::with_capacity(256);
     CacheStatus::Detail(reason).write(&mut extra, node);
@@ -114,14 +121,25 @@ pub fn response(failure: Failure, node: &str, accept: Option<&[u8]>, called: &Re
     }
 }
 
-/// Whether JSON comes before HTML in `Accept`, weights aside: a browser names HTML first, a program JSON.
-fn wants_json(accept: Option<&[u8]>) -> bool {
-    let Some(accept) = accept else { return false };
-    let find = |needle: &[u8]| memchr::memmem::find(accept, needle);
-    match (find(b"json"), find(b"html")) {
-        (Some(json), Some(html)) => json < html,
-        (Some(_), None) => true,
-        (None, _) => false,
+/// What a client is told a failure in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    Text,
+    Html,
+    Json,
+}
+
+impl Wanted {
+    /// What comes first in `Accept`, weights aside: a browser names HTML first, a program JSON, and many neither.
+    fn of(accept: Option<&[u8]>) -> Self {
+        let Some(accept) = accept else { return Self::Text };
+        let find = |needle: &[u8]| memchr::memmem::find(accept, needle);
+        match (find(b"json"), find(b"html")) {
+            (Some(json), Some(html)) if html < json => Self::Html,
+            (Some(_), _) => Self::Json,
+            (None, Some(_)) => Self::Html,
+            (None, None) => Self::Text,
+        }
     }
 }
 
@@ -170,15 +188,16 @@ mod tests {
 
     #[test]
     fn a_program_gets_a_problem_document_and_a_browser_a_page() {
-        let claims: [(&str, Option<&[u8]>, bool); 5] = [
-            ("nothing said", None, false),
-            ("a browser", Some(b"text/html,application/xhtml+xml,*/*;q=0.8"), false),
-            ("curl", Some(b"*/*"), false),
-            ("a program", Some(b"application/json"), true),
-            ("a program that also takes HTML", Some(b"application/json, text/html"), true),
+        let claims: [(&str, Option<&[u8]>, Wanted); 6] = [
+            ("nothing said", None, Wanted::Text),
+            ("a browser", Some(b"text/html,application/xhtml+xml,*/*;q=0.8"), Wanted::Html),
+            ("curl", Some(b"*/*"), Wanted::Text),
+            ("a program", Some(b"application/json"), Wanted::Json),
+            ("a program that also takes HTML", Some(b"application/json, text/html"), Wanted::Json),
+            ("a page that also takes JSON", Some(b"text/html, application/json"), Wanted::Html),
         ];
-        for (claim, accept, json) in claims {
-            assert_eq!(wants_json(accept), json, "{claim}");
+        for (claim, accept, wanted) in claims {
+            assert_eq!(Wanted::of(accept), wanted, "{claim}");
         }
     }
 

@@ -30,34 +30,20 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
             continue;
         }
         let mut known = HashMap::new();
-        let requested: u64 = trace.requests.iter().map(|id| u64::from(trace.size(*id))).sum();
         for percent in &budgets {
-            let Some((ratio, advice, rate)) = measured(arguments, &trace, *percent, on_disk, &mut known)?
-            else {
-                continue;
-            };
-            print!("| {} | {percent} % | {ratio} |", trace.name);
-            let mut worst = 0.0_f64;
-            let tier = if on_disk { SizedTier::Disk } else { SizedTier::Memory };
-            for Advice { factor, gain, .. } in advice.iter().filter(|one| one.tier == tier) {
-                let bytes =
-                    if trace.sized { requested as f64 } else { requested as f64 * store::BODY_BYTES as f64 };
-                let predicted = [
-                    ratio.of_requests() + gain.requests / trace.requests.len() as f64,
-                    ratio.of_bytes() + gain.bytes / bytes,
-                ];
-                let Some((there, ..)) = measured(arguments, &trace, percent * factor, on_disk, &mut known)?
-                else {
-                    print!(" |");
-                    continue;
-                };
-                print!(" {:.3}/{:.3} ({there}) |", predicted[0], predicted[1]);
-                worst = worst.max((predicted[0] - there.of_requests()).abs());
-                if trace.sized {
-                    worst = worst.max((predicted[1] - there.of_bytes()).abs());
+            let replay = |percent| measured(arguments, &trace, percent, on_disk, &mut known);
+            let Some(compared) = compare(&trace, *percent, on_disk, replay)? else { continue };
+            print!("| {} | {percent} % | {} |", trace.name, compared.now);
+            for told in &compared.sizes {
+                match told {
+                    Some((predicted, there)) => {
+                        print!(" {:.3}/{:.3} ({there}) |", predicted[0], predicted[1]);
+                    }
+                    None => print!(" |"),
                 }
             }
-            println!(" {:.3} | {:.1} points |", rate, worst * 100.0);
+            let worst = compared.off_by(trace.sized);
+            println!(" {:.3} | {:.1} points |", compared.rate, worst * 100.0);
             if worst > POINTS_MAX {
                 broken.push(format!("{} at {percent} %: off by {:.1} points", trace.name, worst * 100.0));
             }
@@ -67,6 +53,52 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
         println!("\n- {line}");
     }
     Ok(broken)
+}
+
+/// What was predicted, of requests and of bytes, and what was measured.
+type Told = ([f64; 2], Ratio);
+
+/// What was predicted of other sizes, and measured there.
+struct Compared {
+    now: Ratio,
+    /// By factor; nothing where a tier of that size cannot be.
+    sizes: Vec<Option<Told>>,
+    rate: f64,
+}
+
+impl Compared {
+    /// The farthest that a prediction is off, of requests and, where there are sizes, of bytes.
+    fn off_by(&self, sized: bool) -> f64 {
+        let told = self.sizes.iter().flatten();
+        let off = told.map(|([requests, bytes], there)| {
+            let of_bytes = if sized { (bytes - there.of_bytes()).abs() } else { 0.0 };
+            (requests - there.of_requests()).abs().max(of_bytes)
+        });
+        off.fold(0.0, f64::max)
+    }
+}
+
+/// Compares what a store of this size tells of others with what those do; `replay` measures one size.
+fn compare(
+    trace: &Trace,
+    percent: f64,
+    on_disk: bool,
+    mut replay: impl FnMut(f64) -> io::Result<Option<Measured>>,
+) -> io::Result<Option<Compared>> {
+    let Some((now, advice, rate)) = replay(percent)? else { return Ok(None) };
+    let requested: u64 = trace.requests.iter().map(|id| u64::from(trace.size(*id))).sum();
+    let bytes = requested as f64 * if trace.sized { 1.0 } else { store::BODY_BYTES as f64 };
+    let tier = if on_disk { SizedTier::Disk } else { SizedTier::Memory };
+    let mut sizes = Vec::new();
+    for Advice { factor, gain, .. } in advice.iter().filter(|one| one.tier == tier) {
+        let predicted = [
+            now.of_requests() + gain.requests / trace.requests.len() as f64,
+            now.of_bytes() + gain.bytes / bytes,
+        ];
+        let there = replay(percent * factor)?;
+        sizes.push(there.map(|(there, ..)| (predicted, there)));
+    }
+    Ok(Some(Compared { now, sizes, rate }))
 }
 
 type Measured = (Ratio, Vec<Advice>, f64);
@@ -105,3 +137,23 @@ fn measured(
 const POINTS_MAX: f64 = 0.02;
 /// Memory beside a disk, of the footprint.
 const MEMORY_PERCENT: f64 = 1.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same as the command does, with a trace that needs no file.
+    #[test]
+    fn what_is_predicted_of_other_sizes_is_what_they_do() {
+        let trace = Trace::zipf(4000, 30_000, 0.9, 42);
+        let replay = |percent| {
+            let Replayed { ratio, advice, rate, .. } = store::replay(&trace, percent, [7; 32]);
+            Ok(Some((ratio, advice, rate)))
+        };
+        let compared =
+            compare(&trace, 10.0, false, replay).expect("nothing is read").expect("it is replayed");
+        let (off_by, now) = (compared.off_by(trace.sized), compared.now.of_requests());
+        assert_eq!(compared.sizes.len(), 3);
+        assert!(off_by <= POINTS_MAX && (0.3..0.9).contains(&now), "{off_by} at {now}");
+    }
+}

@@ -16,6 +16,7 @@
 mod fill;
 mod follow;
 mod phase;
+mod unshared;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub use fill::{Fill, Writing};
 pub use follow::{Followed, Follower};
 pub(crate) use phase::{Phase, Phases};
+use unshared::Unshared;
 
 use crate::body::Growing;
 use crate::entry::Epoch;
@@ -108,7 +110,7 @@ struct Remembered(KeyMap<Timestamp>);
 pub(crate) struct Shard {
     flights: KeyMap<Arc<Flight>>,
     /// Keys whose last answer could not be shared: their requests go in parallel until then.
-    hit_for_miss: Remembered,
+    hit_for_miss: Unshared,
     /// Keys whose last refresh failed: the origin is left alone until then.
     failed: Remembered,
 }
@@ -154,11 +156,11 @@ impl Shard {
     }
 
     pub(crate) fn remember_hit_for_miss(&mut self, key: CacheKey, now: Timestamp) {
-        self.hit_for_miss.remember(key, now, HIT_FOR_MISS);
+        self.hit_for_miss.remember(key, now);
     }
 
     pub(crate) fn forget_hit_for_miss(&mut self, key: CacheKey) {
-        self.hit_for_miss.0.remove(&key);
+        self.hit_for_miss.forget(key);
     }
 
     pub(crate) fn is_hit_for_miss(&self, key: CacheKey, now: Timestamp) -> bool {
@@ -207,9 +209,7 @@ impl Remembered {
 
 /// A power of two.
 const SHARDS: usize = 64;
-/// Keys a shard remembers as unshareable, and as failed.
+/// Keys a shard remembers as failed.
 const REMEMBERED_MAX: usize = 1024;
-/// How long a key whose answer could not be shared lets its requests go in parallel.
-const HIT_FOR_MISS: Duration = Duration::from_mins(2);
 /// After a failed refresh the origin is not asked again for the key, while something stale may be served, for so long.
 const FAILURE_BACK_OFF: Duration = Duration::from_secs(1);

@@ -114,7 +114,7 @@ impl CacheStore {
         let goal = disk.as_ref().map_or(Goal::Both, |_| Goal::Bytes);
         let objects = Objects::new(settings.memory_bytes, settings.memory_admission, goal);
         let disk_bytes = disk.as_ref().map(|disk| disk.usage().bytes_max);
-        let sizing = Sizing::beside(objects.capacity_bytes(), disk_bytes);
+        let sizing = Sizing::beside(&objects, goal, disk_bytes);
         Arc::new(Self {
             keyer: Keyer::new(settings.secret),
             objects,

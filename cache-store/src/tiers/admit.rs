@@ -98,12 +98,17 @@ impl Seen {
             }
             self.asked += 1;
             if self.asked >= self.keys {
-                self.asked = 0;
-                std::mem::swap(&mut self.young, &mut self.old);
-                self.young.fill(0);
+                self.forget_older();
             }
         }
         young || old
+    }
+
+    /// The young generation becomes the old one, which is forgotten.
+    pub(crate) fn forget_older(&mut self) {
+        self.asked = 0;
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.young.fill(0);
     }
 
     /// Word and bit; keys are keyed hashes, so any of their bits will do.

@@ -20,6 +20,7 @@ pub(crate) mod objects;
 pub mod promotion;
 pub(crate) mod record;
 mod replay;
+mod sample;
 pub mod segments;
 pub(crate) mod shelf;
 pub mod sizing;

@@ -64,14 +64,19 @@ pub(crate) fn encoded_bytes(resource: &Resource<'_>, slot: &Slot) -> usize {
     match slot {
         Slot::Response(stored) => {
             let body = match stored.on_disk() {
-                Some(large) => large.weight(),
+                Some(_) => 0,
                 None => usize::try_from(stored.body_len()).unwrap_or(usize::MAX),
             };
-            let url = resource.authority.len() + resource.target.len();
-            body.saturating_add(stored.lines().len()).saturating_add(url + 160)
+            body.saturating_add(beside_bytes(resource, stored))
         }
         Slot::Variants(variants) => variants.weight(),
     }
+}
+
+/// …without a body that lies in the record.
+pub(crate) fn beside_bytes(resource: &Resource<'_>, stored: &StoredResponse) -> usize {
+    let url = resource.authority.len() + resource.target.len();
+    stored.on_disk().map_or(0, |large| large.weight()).saturating_add(stored.lines().len() + url + 160)
 }
 
 /// Reads a slot back; a body worth it gets its place in `arena`, and one in chunks has them on `shelf`.

@@ -122,6 +122,7 @@ function showStat(stat) {
       + (stat.bytes_saved_by_encoding ? " · spared by encoding: " + bytes(stat.bytes_saved_by_encoding) : "")));
   $("tiers").lastChild.style.marginTop = "1rem";
   rows($("sites"), stat.sites.map((one) => [one.site === "-" ? make("span", "dim", "no site") : one.site, count(one.requests), share(one.hit_ratio), bytes(one.bytes)]), "No sites.", ["", "n", "n", "n"]);
+  showSizes(stat);
   showPools(stat.origins);
   showNodes(stat.purges);
   put("foot", "log: " + bytes(stat.log.written_bytes) + " written" + (stat.log.dropped_lines ? ", " + count(stat.log.dropped_lines) + " lines dropped" : ""));
@@ -194,6 +195,26 @@ function showNodes(purges) {
     const name = make("span", "", make("span", "dot " + (late ? "warn" : "good")), one.node, one.kind === "this" ? "" : make("span", "pill", one.kind));
     return [one.trouble ? [name, make("div", "soft", one.trouble)] : name, one.sequence ? "no. " + whole.format(one.sequence) : "none yet", behind, one.kind === "this" ? "this node" : span(one.heard_seconds) + " ago"];
   }), "No nodes.", ["", "n", "n", "n"]);
+}
+
+// What tiers of other sizes would have hit since the start: all together, then each site where there are several.
+function showSizes(stat) {
+  const told = stat.sites.filter((one) => one.sizing.length);
+  const owners = [{ name: "all sites", one: stat }, ...(told.length > 1 ? told.map((one) => ({ name: one.site === "-" ? "no site" : one.site, one })) : [])];
+  const cell = (requests, ofBytes) => [share(requests), ofBytes === undefined ? "" : make("span", "dim", " / " + share(ofBytes))];
+  const lines = owners.flatMap(({ name, one }) => stat.tiers.map((tier) => tier.tier).flatMap((tier) => {
+    const sizes = one.sizing.filter((size) => size.tier === tier);
+    if (!sizes.length) return [];
+    const at = (size) => { const told = sizes.find((one) => one.size === size); return told ? cell(told.hit_ratio, told.byte_hit_ratio) : "–"; };
+    return [[name, tier, at(0.5), cell(one.hit_ratio), at(2), at(4)]];
+  }));
+  rows($("sizes"), lines, "Nothing was asked for yet.", ["", "", "n", "n", "n", "n"]);
+  const idle = stat.tiers.map((tier) => tier.tier).filter((tier) => {
+    const sizes = stat.sizing.filter((one) => one.tier === tier);
+    return sizes.length && sizes.every((one) => one.filled <= 0.95);
+  });
+  put("sizes-note", lines.length ? "Of requests / of bytes since the start, predicted from a sample of the URLs."
+    + (idle.length ? " Half of the " + idle.join(" and of the ") + " would hold all that was asked for so far." : "") : "");
 }
 
 // A URL with what tells it from others of the site in front of the eyes.

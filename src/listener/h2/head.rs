@@ -13,6 +13,7 @@
 //! RFC 8441 §4.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -23,7 +24,7 @@ use crate::config::Limits;
 use crate::config::limits::{
     H2_FIELD_COST_BYTES, H2_HEAD_CHUNK_BYTES, H2_HEAD_COPIES, H2_HEADER_LIST_BYTES_MAX,
 };
-use crate::listener::fields::{FieldId, FieldIndex, Fields, Part};
+use crate::listener::fields::{FieldId, FieldIndex, Fields, Part, SharedValue};
 use crate::listener::h1::{Refusal, authority, head};
 use crate::listener::request::Scheme;
 use crate::listener::trailers::Trailers;
@@ -102,7 +103,7 @@ impl HeadReader {
         if found.crumbs > 1 {
             found.join_crumbs();
         }
-        let Found { text, index, authority: named, host, path, length, is_tunnel, .. } = found;
+        let Found { text, index, shared, authority: named, host, path, length, is_tunnel, .. } = found;
         let refused = |refusal| Fault::Refused(refusal, method == Method::HEAD);
         let text = &text[..];
         let at = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
@@ -126,7 +127,7 @@ impl HeadReader {
         let bytes = self.chunk.split().freeze();
         let target = Part::place(path);
         let authority = named.map_or_else(|| Part::Own(self.authority.clone()), Part::place);
-        let fields = Fields::of(bytes, index);
+        let fields = Fields::sharing(bytes, index, shared);
         let held_bytes = cost(&fields);
         Ok(Head { method, authority, target, fields, length, held_bytes, is_tunnel })
     }
@@ -208,6 +209,8 @@ struct Gathered<'t> {
 struct Found<'t> {
     text: &'t mut Vec<u8>,
     index: FieldIndex,
+    /// Values that are not in the text.
+    shared: Vec<SharedValue>,
     fields: usize,
     authority: Option<Range<usize>>,
     host: Option<Range<usize>>,
@@ -223,6 +226,7 @@ impl<'t> Gathered<'t> {
         let found = Found {
             text,
             index: index.emptied(),
+            shared: Vec::new(),
             fields: 0,
             authority: None,
             host: None,
@@ -313,6 +317,10 @@ impl<'t> Gathered<'t> {
             _ => self.malformed |= is_of_http1(field),
         }
         let name = self.found.keep(name);
+        // Crumbs of a cookie become one text.
+        if let Some(shared) = field.shared.filter(|_| id != FieldId::Cookie) {
+            return self.found.share(id, name, shared);
+        }
         let value = self.found.keep(value);
         self.found.index.push_known(id, name, value);
     }
@@ -406,6 +414,17 @@ impl Found<'_> {
         let from = self.text.len();
         self.text.extend_from_slice(text);
         from..self.text.len()
+    }
+
+    /// A field whose value lies elsewhere.
+    #[cold]
+    fn share(&mut self, id: FieldId, name: Range<usize>, value: &SharedValue) {
+        let known = self.shared.iter().position(|known| Arc::ptr_eq(known, value));
+        let nth = known.unwrap_or_else(|| {
+            self.shared.push(Arc::clone(value));
+            self.shared.len() - 1
+        });
+        self.index.push_shared(id, name, nth);
     }
 
     /// The crumbs of a cookie become one field, behind the others. RFC 9113 §8.2.3.

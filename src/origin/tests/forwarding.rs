@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::config::limits::HOPS_MAX;
-use crate::listener::fields::{FieldLine, Fields};
+use crate::listener::fields::{FieldId, FieldIndex, FieldLine, Fields, SharedValue};
 use crate::listener::request::{Protocol, Scheme};
-use crate::origin::forward::{Conditions, Hop, fields};
+use crate::origin::forward::{Conditions, Hop, Sent, fields};
 
 fn received(lines: &[(&'static str, &'static str)]) -> Fields {
     Fields::pack(lines.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
@@ -163,4 +163,36 @@ fn an_authority_that_would_break_out_of_forwarded_is_refused() {
         let hop = Hop { authority, ..hop() };
         assert_eq!(fields(&received(&[]), &hop, OWN, |_| true).map(|_| ()), Err(OriginError::Target));
     }
+}
+
+/// What requests of one connection share is in none of them, and reads and goes out as if it were.
+#[test]
+fn a_value_that_requests_share_goes_out_where_it_stands() {
+    let long: SharedValue = vec![b'y'; 300].into();
+    let text = b"accepta/bX-Longx-last1rangebytes=0-";
+    let mut index = FieldIndex::default();
+    index.push(text, 0..6, 6..9);
+    index.push_shared(FieldId::Other, 9..15, 0);
+    index.push_shared(FieldId::Other, 9..15, 0);
+    index.push(text, 15..21, 21..22);
+    index.push(text, 22..27, 27..35);
+    let shared = Fields::sharing(text.to_vec().into(), index, vec![long.clone()]);
+    let lines: Vec<_> = shared.lines().map(|line| (line.name, line.value)).collect();
+    let apart = Fields::pack(lines.iter().copied());
+    assert_eq!(lines.get(2), Some(&(&b"X-Long"[..], &*long)));
+    assert_eq!(shared.named("x-long").collect::<Vec<_>>(), [&*long, &*long]);
+    let sent = |fields_of: &Fields, with: bool| {
+        let mut forwarded = fields(fields_of, &hop(), Conditions::Client, |_| true).unwrap();
+        forwarded.push("x-request-id", b"1");
+        let kept: Vec<_> = forwarded.as_fields().lines().map(|line| line.value.to_vec()).collect();
+        let sent = if with { Sent::with_conditions } else { Sent::without_conditions }(Arc::new(forwarded));
+        let mut out = Vec::new();
+        sent.write(&mut out);
+        assert_eq!(sent.lines().concat(), out);
+        (out, kept)
+    };
+    for with in [true, false] {
+        assert_eq!(sent(&shared, with), sent(&apart, with));
+    }
+    assert!(Arc::strong_count(&long) == 2, "the request alone holds it beside us");
 }

@@ -46,7 +46,7 @@ use super::late::Late;
 use super::objects::Slot;
 use super::record;
 use super::replay::Replay;
-use super::segments::{Appended, OpenError, Segments, Settings};
+use super::segments::{self, Appended, OpenError, Segments, Settings};
 use super::shelf::{LARGE_BYTES_MIN, Shelf, log_bytes_max};
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
@@ -315,6 +315,11 @@ impl Disk {
     /// About how many bytes a slot takes.
     pub(crate) fn bytes_for(resource: &Resource<'_>, slot: &Slot) -> u64 {
         record::encoded_bytes(resource, slot) as u64
+    }
+
+    /// Bytes that its record takes in the log, where it lies there or its body's chunks on the shelf: without the body, about.
+    pub(crate) fn record_bytes_beside(resource: &Resource<'_>, stored: &StoredResponse) -> u64 {
+        (record::beside_bytes(resource, stored) as u64).saturating_add(segments::RECORD_BYTES_BESIDE)
     }
 
     /// Bytes that may be written before what was written first goes for what is written last.

@@ -8,7 +8,7 @@
 //! that was known when an entry was placed. Worth only grows, so whoever comes up is weighed again and sinks to where it
 //! belongs ([`Ledger::least`]); what is never at the top is never weighed.
 //!
-//! It knows neither budget nor time: those are the tier's, which has many ledgers, and the shadow's, which has one.
+//! It knows neither budget nor time: those are the tier's, which has many ledgers, and the scaled one's, which has one.
 //!
 //! Invariants: table, entries in use and order have the same length, and `order[entry.place].at` is the entry's number; a heap's
 //! parent is never above its child.
@@ -290,7 +290,12 @@ impl<V> Ledger<V> {
 
     #[cfg(test)]
     pub(super) fn weight(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.value.is_some()).map(|entry| entry.weight).sum()
+        self.room(|weight, _| weight)
+    }
+
+    #[cfg(test)]
+    pub(super) fn room(&self, room_of: impl Fn(usize, &V) -> usize) -> usize {
+        self.entries.iter().filter_map(|entry| Some(room_of(entry.weight, entry.value.as_ref()?))).sum()
     }
 }
 
@@ -328,7 +333,7 @@ fn key_of([low, high]: [u64; 2]) -> CacheKey {
 
 /// What a ledger keeps about an entry: itself and its place, of whose lists a sixteenth lies idle on average, and five bytes in a
 /// table that is from seven sixteenths to seven eighths full.
-pub(super) const ENTRY_BYTES: usize =
+pub(crate) const ENTRY_BYTES: usize =
     (size_of::<Entry<super::Slot>>() + size_of::<Place>()) * 17 / 16 + 5 * 3 / 2;
 
 /// Room for one more. By an eighth, not by as much again: at a million entries that would be a tenth of what they cost.

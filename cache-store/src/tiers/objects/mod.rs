@@ -29,10 +29,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::RwLock;
 
+pub(crate) use self::ledger::ENTRY_BYTES;
 use self::ledger::{Gone, Ledger};
 pub(crate) use self::scaled::{Entry, Scaled};
-pub(crate) use self::tuner::Goal;
-use self::tuner::Tuner;
+pub(crate) use self::tuner::{Goal, Tuner};
 pub(crate) use self::worth::Policy;
 use self::worth::{Use, era_bytes};
 use crate::entry::{Parts, StoredResponse};
@@ -114,7 +114,7 @@ impl Objects {
     pub(crate) fn new(bytes: usize, admission: MemoryAdmission, goal: Goal) -> Self {
         let past_bytes = bytes / PAST_SHARE / SHARDS;
         let shadows_bytes = match admission {
-            MemoryAdmission::Adaptive => (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX),
+            MemoryAdmission::Adaptive => shadows_bytes(bytes),
             MemoryAdmission::All => 0,
         };
         let capacity = bytes.saturating_sub(past_bytes * SHARDS + shadows_bytes);
@@ -356,6 +356,11 @@ impl Objects {
         }
     }
 
+    /// Whether what it follows depends on the traffic.
+    pub(crate) const fn is_tuned(&self) -> bool {
+        self.tuner.is_some()
+    }
+
     /// By what the next one to go is chosen.
     pub(crate) fn policy(&self) -> Policy {
         self.tuner.as_ref().map_or(Policy::Recency, Tuner::policy)
@@ -364,7 +369,7 @@ impl Objects {
     #[cold]
     fn observe(&self, key: CacheKey, weight: usize) {
         let Some(tuner) = &self.tuner else { return };
-        if tuner.observe(key, weight) {
+        if tuner.observe(key, weight, weight as u64) {
             // Nobody's worth is comparable any more: each shard is looked at, and weighed anew, before another is preferred.
             for least in &self.least {
                 let _ = least.fetch_update(Relaxed, Relaxed, |bits| (bits != NOTHING).then_some(0));
@@ -386,6 +391,11 @@ impl Slot {
         };
         own.saturating_add(ledger::ENTRY_BYTES)
     }
+}
+
+/// What the tuner of a tier of so many bytes may take of them.
+pub(crate) fn shadows_bytes(bytes: usize) -> usize {
+    (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX)
 }
 
 /// The highest bits choose: the low ones are the table's.

@@ -1,4 +1,4 @@
-//! A memory tier of names and weights, of another size than the real one: what `sizing` asks.
+//! A memory tier of names and weights, of another size or policy than the real one: what `sizing` and `tuner.rs` ask.
 //!
 //! An entry stands for others that are not in the sample, so it takes more room than its weight; what it is worth follows its own
 //! weight and use, as in the tier. It holds as many entries as whoever feeds it with a sample lets it see.
@@ -50,13 +50,19 @@ impl<V: Copy> Scaled<V> {
         filled
     }
 
-    /// What it has of a key, which has been used once more.
-    pub(crate) fn use_of(&mut self, key: CacheKey) -> Option<V> {
+    /// The heaviest that it keeps.
+    pub(crate) const fn weight_max(&self) -> usize {
+        self.capacity / super::SHARE
+    }
+
+    /// What it has of a key, which has been used once more; and whether this is the first time in this era.
+    pub(crate) fn use_of(&mut self, key: CacheKey) -> Option<(V, bool)> {
         let known = self.ledger.find(key)?;
-        if !known.mark.is_of(self.era) {
+        let is_first = !known.mark.is_of(self.era);
+        if is_first {
             known.mark.raise(self.era, self.clock);
         }
-        known.value().copied()
+        Some((*known.value()?, is_first))
     }
 
     /// Takes it in, if that is worth it or must be.
@@ -69,7 +75,7 @@ impl<V: Copy> Scaled<V> {
     ) {
         let Entry { key, weight, value } = entry;
         let occupies = room_of(weight, &value);
-        if weight > self.capacity / super::SHARE {
+        if weight > self.weight_max() {
             return;
         }
         self.ledger.set_policy(policy);
@@ -99,6 +105,12 @@ impl<V: Copy> Scaled<V> {
     /// Drops what `keep` does not want; what stays takes what `room_of` says.
     pub(crate) fn thin(&mut self, keep: impl Fn(CacheKey, &V) -> bool, room_of: impl Fn(usize, &V) -> usize) {
         self.used = self.ledger.thin(keep, room_of);
+    }
+
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self, room_of: impl Fn(usize, &V) -> usize) {
+        self.ledger.check_invariants();
+        assert_eq!(self.used, self.ledger.room(room_of));
     }
 }
 

@@ -1,10 +1,13 @@
 //! Which policy would do best here: small caches beside the large one, each with its own, fed with a sample of the keys.
 //!
-//! A key is in the sample by its bits, so a sampled key is seen always and the rest never (SHARDS, Waldspurger 2015); a
-//! cache of 1⁄n of the keys with 1⁄n of the budget hits as often as the whole. The sample starts with every
-//! key and is halved whenever a shadow holds more than its share of entries, so its size does not depend on
-//! the budget. Where two policies differ in a request, the difference counts for the one that hit; the policy in charge is
-//! replaced when another is ahead of it by more than chance would bring. An uncertain sample changes nothing.
+//! The keys are those of a [sample](crate::tiers::sample) that begins with every one; its rate is halved whenever a shadow
+//! holds more than its share of entries, so its size does not depend on the budget. Where two policies differ in a request, the
+//! difference counts for the one that hit, and for all that the key stands for; the policy in charge is replaced when another is
+//! ahead of it by more than chance would bring. An uncertain sample changes nothing.
+//!
+//! Long ones are sampled more often than short ones, or the choice would be a lottery where few long ones have most of the bytes:
+//! of all keys alike one in 32 for `tc0`, whether recency or size led was a matter of the secret under which keys are hashed,
+//! and with it up to 17 of a hundred bytes.
 //!
 //! Called once an era for an entry that is hit and at each insertion, never waits: when another thread is here, the
 //! sample misses one.
@@ -12,13 +15,14 @@
 //! Invariant: a shadow holds at most `entries_max` entries between two calls; what is here never decides about one entry, only
 //! about the policy.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::ledger::Ledger;
-use super::worth::{Policy, Use, era_bytes};
+use super::scaled::{Entry, Scaled};
+use super::worth::Policy;
 use crate::key::CacheKey;
+use crate::tiers::sample::Rate;
 
 /// What the tier is to answer most of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,9 +34,9 @@ pub(crate) enum Goal {
 }
 
 /// The shadows, and which of them is ahead.
-pub(super) struct Tuner {
-    /// Sampled are the keys whose sampling bits under this mask are zero.
-    mask: AtomicU32,
+pub(crate) struct Tuner {
+    /// Of the sample: [`Rate`].
+    rate: AtomicU64,
     chosen: AtomicUsize,
     shadows: Mutex<Shadows>,
 }
@@ -40,26 +44,15 @@ pub(super) struct Tuner {
 struct Shadows {
     entries_max: usize,
     goal: Goal,
-    caches: [Shadow; POLICIES.len()],
+    caches: [Scaled<u64>; POLICIES.len()],
     lead: [Lead; POLICIES.len()],
-    /// Requests seen and their bytes, older ones less.
+    /// Requests seen and their bytes, with what they stand for; older ones less.
     requests: f64,
     bytes: f64,
-    /// Requests that were compared with the policy in charge.
+    /// Requests that were compared with the policy in charge, likewise.
     compared: f64,
-    /// Requests since the leads were last halved.
+    /// Sampled requests since the leads were last halved.
     since: usize,
-}
-
-/// A cache of weights without values.
-struct Shadow {
-    ledger: Ledger<()>,
-    capacity: usize,
-    used: usize,
-    clock: f64,
-    era: u64,
-    /// Bytes inserted in this era.
-    inserted: usize,
 }
 
 /// How far one policy is ahead of the one in charge.
@@ -82,15 +75,16 @@ impl Goal {
 
 impl Tuner {
     /// For a tier of `capacity` bytes; the shadows take at most about `tables_bytes`.
-    pub(super) fn new(capacity: usize, tables_bytes: usize, goal: Goal) -> Self {
+    pub(crate) fn new(capacity: usize, tables_bytes: usize, goal: Goal) -> Self {
         let entries_max = (tables_bytes / POLICIES.len() / ENTRY_BYTES).max(ENTRIES_MIN);
+        let shadow = || Scaled::new(capacity, entries_max * PAST_BYTES_PER_ENTRY);
         Self {
-            mask: AtomicU32::new(0),
+            rate: AtomicU64::new(Rate::ALL.bits()),
             chosen: AtomicUsize::new(goal.first()),
             shadows: Mutex::new(Shadows {
                 entries_max,
                 goal,
-                caches: POLICIES.map(|policy| Shadow::new(capacity, entries_max, policy)),
+                caches: POLICIES.map(|_| shadow()),
                 lead: Default::default(),
                 requests: 0.0,
                 bytes: 0.0,
@@ -102,54 +96,81 @@ impl Tuner {
 
     /// The policy in charge.
     #[inline]
-    pub(super) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         POLICIES.get(self.chosen.load(Relaxed)).copied().unwrap_or(Policy::Recency)
     }
 
-    /// A request for `key`; whether another policy is in charge now.
-    pub(super) fn observe(&self, key: CacheKey, weight: usize) -> bool {
-        if !is_sampled(key, self.mask.load(Relaxed)) {
+    /// A request for `key`, which leads to so many bytes; whether another policy is in charge now.
+    pub(crate) fn observe(&self, key: CacheKey, weight: usize, bytes: u64) -> bool {
+        if !self.rate().takes(key, bytes) {
             return false;
         }
-        self.shadows.try_lock().is_some_and(|mut shadows| self.compare(&mut shadows, key, weight))
+        self.shadows.try_lock().is_some_and(|mut shadows| self.compare(&mut shadows, key, weight, bytes))
     }
 
-    fn compare(&self, shadows: &mut Shadows, key: CacheKey, weight: usize) -> bool {
+    /// Whoever tells it of requests has no more keys than those.
+    pub(crate) fn sample_at_most(&self, rate: Rate) {
+        if rate < self.rate() {
+            self.thin(&mut self.shadows.lock(), rate);
+        }
+    }
+
+    fn compare(&self, shadows: &mut Shadows, key: CacheKey, weight: usize, bytes: u64) -> bool {
+        let rate = self.rate();
+        let entry = Entry { key, weight, value: bytes };
         let mut hits = [false; POLICIES.len()];
-        for (hit, shadow) in hits.iter_mut().zip(&mut shadows.caches) {
-            *hit = shadow.request(key, weight);
-        }
-        while shadows.caches.iter().any(|shadow| shadow.ledger.len() > shadows.entries_max) {
-            let mask = (self.mask.load(Relaxed) << 1) | 1;
-            self.mask.store(mask, Relaxed);
-            for shadow in &mut shadows.caches {
-                shadow.thin(|key| is_sampled(key, mask));
-            }
-            if mask == u32::MAX {
-                break;
+        for ((hit, shadow), policy) in hits.iter_mut().zip(&mut shadows.caches).zip(POLICIES) {
+            *hit = shadow.use_of(key).is_some();
+            if !*hit {
+                shadow.insert(entry, policy, false, |weight, bytes| room_of(rate, weight, *bytes));
             }
         }
-        let better = shadows.score(hits, self.chosen.load(Relaxed), weight);
+        while shadows.is_full() && !self.rate().is_least() {
+            self.thin(shadows, self.rate().half());
+        }
+        let better = shadows.score(hits, self.chosen.load(Relaxed), weight, rate.stands_for(bytes));
         if let Some(better) = better {
             self.chosen.store(better, Relaxed);
         }
         better.is_some()
     }
+
+    fn rate(&self) -> Rate {
+        Rate::from_bits(self.rate.load(Relaxed))
+    }
+
+    fn thin(&self, shadows: &mut Shadows, rate: Rate) {
+        self.rate.store(rate.bits(), Relaxed);
+        for shadow in &mut shadows.caches {
+            shadow.thin(|key, bytes| rate.takes(key, *bytes), |weight, bytes| room_of(rate, weight, *bytes));
+        }
+    }
 }
 
 impl Shadows {
-    /// Counts one request; the policy that has proven better than `chosen`, if there is one. A hit counts as [`Goal`] says.
-    fn score(&mut self, hits: [bool; POLICIES.len()], chosen: usize, weight: usize) -> Option<usize> {
+    fn is_full(&self) -> bool {
+        self.caches.iter().any(|shadow| shadow.len() > self.entries_max)
+    }
+
+    /// Counts one request, which stands for so many; the policy that has proven better than `chosen`, if there is one. A hit counts
+    /// as [`Goal`] says.
+    fn score(
+        &mut self,
+        hits: [bool; POLICIES.len()],
+        chosen: usize,
+        weight: usize,
+        stands_for: f64,
+    ) -> Option<usize> {
         #[allow(clippy::cast_precision_loss)] // a weight above 2^53 does not exist
         let weight = weight as f64;
-        self.requests += 1.0;
-        self.bytes += weight;
-        self.compared += 1.0;
+        self.requests += stands_for;
+        self.bytes += weight * stands_for;
+        self.compared += stands_for;
         let of_bytes = weight * self.requests / self.bytes.max(1.0);
         let value = match self.goal {
             Goal::Both => 0.5 + 0.5 * of_bytes,
             Goal::Bytes => of_bytes,
-        };
+        } * stands_for;
         let mine = hits.get(chosen).copied().unwrap_or_default();
         for (lead, hit) in self.lead.iter_mut().zip(hits) {
             if hit != mine {
@@ -178,57 +199,8 @@ impl Shadows {
     }
 }
 
-impl Shadow {
-    fn new(capacity: usize, entries_max: usize, policy: Policy) -> Self {
-        let ledger = Ledger::new(entries_max * PAST_BYTES_PER_ENTRY, policy);
-        Self { ledger, capacity, used: 0, clock: 0.0, era: 0, inserted: 0 }
-    }
-
-    /// Whether it has the key; it does afterwards, if that is worth it.
-    fn request(&mut self, key: CacheKey, weight: usize) -> bool {
-        if let Some(known) = self.ledger.find(key) {
-            if !known.mark.is_of(self.era) {
-                known.mark.raise(self.era, self.clock);
-            }
-            return true;
-        }
-        let used = Use { era: self.era, clock: self.clock, uses: self.ledger.ask(key) };
-        let policy = self.ledger.policy();
-        let worth = policy.worth(used, weight);
-        let mut steps = STEPS_MAX;
-        while self.used.saturating_add(weight) > self.capacity {
-            let least = self.ledger.least(&mut steps).filter(|least| *least <= worth && steps > 0);
-            if policy.has_clock() {
-                self.clock = self.clock.max(least.unwrap_or(worth));
-            }
-            let Some(gone) = least.and_then(|_| self.ledger.take_least()) else { return false };
-            steps -= 1;
-            self.used = self.used.saturating_sub(gone.weight);
-        }
-        self.ledger.put(key, (), weight, used);
-        self.used += weight;
-        self.inserted += weight;
-        let era_bytes = era_bytes(self.capacity);
-        if self.inserted >= era_bytes {
-            self.era += 1;
-            self.inserted %= era_bytes;
-        }
-        false
-    }
-
-    /// Half of the keys, and half of the room for them.
-    fn thin(&mut self, keep: impl Fn(CacheKey) -> bool) {
-        self.used = self.ledger.thin(|key, ()| keep(key), |weight, ()| weight);
-        self.capacity /= 2;
-    }
-}
-
-/// The sampling bits lie apart from those that choose a shard or a counter.
-#[inline]
-fn is_sampled(key: CacheKey, mask: u32) -> bool {
-    #[allow(clippy::cast_possible_truncation)] // the bits wanted
-    let bits = (key.bits() >> 64) as u32;
-    bits.reverse_bits() & mask == 0
+fn room_of(rate: Rate, weight: usize, bytes: u64) -> usize {
+    usize::try_from(rate.room_of(weight as u64, bytes)).unwrap_or(usize::MAX)
 }
 
 /// From the one that keeps most bytes where all is recent, to the one that answers most requests.
@@ -248,8 +220,6 @@ const MEMORY: usize = 16;
 const ENTRY_BYTES: usize = 112;
 const ENTRIES_MIN: usize = 16;
 const PAST_BYTES_PER_ENTRY: usize = 8;
-/// Entries that one request may weigh again or push out of a shadow.
-const STEPS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -265,15 +235,15 @@ mod tests {
         let tuner = Tuner::new(1 << 40, 64 * 1024, Goal::Both);
         let entries_max = tuner.shadows.lock().entries_max;
         for number in 0..20_000 {
-            tuner.observe(key(number), 1000);
+            tuner.observe(key(number), 1000, 1000);
             let shadows = tuner.shadows.lock();
-            assert!(shadows.caches.iter().all(|shadow| shadow.ledger.len() <= entries_max));
+            assert!(shadows.caches.iter().all(|shadow| shadow.len() <= entries_max));
         }
         let shadows = tuner.shadows.lock();
-        assert!(shadows.caches.iter().all(|shadow| shadow.ledger.len() > entries_max / 4), "nor is it empty");
+        assert!(shadows.caches.iter().all(|shadow| shadow.len() > entries_max / 4), "nor is it empty");
+        let rate = tuner.rate();
         for shadow in &shadows.caches {
-            shadow.ledger.check_invariants();
-            assert_eq!(shadow.used, shadow.ledger.weight());
+            shadow.check_invariants(|weight, bytes| room_of(rate, weight, *bytes));
         }
     }
 
@@ -281,8 +251,8 @@ mod tests {
     fn who_waits_for_nobody_changes_nothing() {
         let tuner = Tuner::new(1 << 20, 64 * 1024, Goal::Both);
         let shadows = tuner.shadows.lock();
-        assert!(!tuner.observe(key(1), 1000));
-        assert!(shadows.caches.iter().all(|shadow| shadow.ledger.len() == 0));
+        assert!(!tuner.observe(key(1), 1000, 1000));
+        assert!(shadows.caches.iter().all(|shadow| shadow.len() == 0));
     }
 
     /// Small ones that stay and large ones that move on: recency keeps the bytes, size keeps the requests.
@@ -294,15 +264,32 @@ mod tests {
         for _ in 0..60_000u32 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Everybody misses all of it: no policy is better.
-            changed += u32::from(tuner.observe(CacheKey::from_bits(u128::from(random) << 40), 4000));
+            changed += u32::from(tuner.observe(CacheKey::from_bits(u128::from(random) << 40), 4000, 4000));
         }
         assert_eq!((changed, tuner.policy()), (0, POLICIES[Goal::Both.first()]));
         let tuner = Tuner::new(1 << 20, 256 * 1024, Goal::Both);
         for at in 0..200_000u32 {
             // Large ones are asked for five times in a row and never again; small ones once and never again.
-            let (number, weight) = if at % 2 == 0 { (at / 10, 60_000) } else { (1_000_000 + at, 500) };
-            tuner.observe(key(number), weight);
+            let (number, weight) = if at % 2 == 0 { (at / 10, 200_000) } else { (1_000_000 + at, 2000) };
+            tuner.observe(key(number), weight, weight as u64);
         }
         assert_eq!(tuner.policy(), Policy::Recency);
+    }
+
+    /// A few long ones have most of the bytes, each of them an eighth of the tier and more than such a part of it as short ones
+    /// alone would be sampled in.
+    #[test]
+    fn who_leads_is_not_left_to_which_keys_are_sampled() {
+        for secret in 0..6 {
+            let keyer = Keyer::new([secret; 32]);
+            let key = |number: u32| keyer.primary("http", b"h", &number.to_le_bytes(), None);
+            let tuner = Tuner::new(1 << 20, 48 * 1024, Goal::Both);
+            for at in 0..60_000u32 {
+                let (number, weight) = if at % 2 == 0 { (at / 10, 200_000) } else { (1_000_000 + at, 2000) };
+                tuner.observe(key(number), weight, weight as u64);
+            }
+            assert!(tuner.rate() < Rate::ALL.half(), "most keys are not looked at");
+            assert_eq!(tuner.policy(), Policy::Recency, "{secret}");
+        }
     }
 }

@@ -380,6 +380,8 @@ fn header(record: &Record<'_>) -> Option<Header> {
 const WAITING_SHARE: u64 = 16;
 /// Requests for a record within which this part of the log is written belong together.
 const RECENT_SHARE: u64 = 10;
+/// What a record takes beside its payload: its header, and its line in the segment's summary.
+pub(crate) const RECORD_BYTES_BESIDE: u64 = record::HEADER_BYTES as u64 + 32;
 const SEGMENTS_MIN: u64 = 8;
 /// A capacity is cut into at least so many segments, so that one eviction takes little.
 const SEGMENTS_FEW: u64 = 128;

@@ -5,8 +5,8 @@
 //! reuse distance alone would tell of a cache that nobody has. The sample has a fixed size: it begins with every key, and its rate is
 //! halved whenever a cache holds more than its share of entries.
 //!
-//! A key is in the sample by its hash and by the length of what it leads to: long ones more often, by as much as they are longer than
-//! [`UNIT_BYTES`], so that an entry stands for equally many bytes whatever it is, and no one of them decides a byte ratio.
+//! A tier of another size might follow another policy, so each has a tuner of its own, as the real one does (`objects/tuner.rs`), with
+//! a part of the sample.
 //!
 //! What is told is a difference to what really happened: how many more requests, and bytes, a cache of another size would have
 //! answered than one of this size beside it, on the same sample. What both answer, most of all the few keys that half of the
@@ -32,14 +32,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use self::disk::ScaledDisk;
+use self::disk::{Offer, ScaledDisk};
 pub(crate) use self::store::TooLong;
 use crate::key::CacheKey;
-use crate::tiers::objects::{Entry, Policy, Scaled};
+use crate::tiers::objects::{Entry, Goal, Objects, Policy, Scaled, Tuner, shadows_bytes};
+use crate::tiers::sample::Rate;
 
 /// The caches beside, and what they say.
 pub struct Sizing {
-    /// Of 2³² keys that lead to [`UNIT_BYTES`] or less, so many are sampled.
+    /// Of the sample: [`Rate`].
     rate: AtomicU64,
     /// Of what is settled; never 0.
     round: AtomicU32,
@@ -98,6 +99,8 @@ pub(crate) struct Asked {
     pub(crate) weight: usize,
     /// Bytes of its body.
     pub(crate) bytes: u64,
+    /// Bytes that its record takes in the disk's log; the body is not among them where it is cut into chunks.
+    pub(crate) record_bytes: u64,
     /// The class that it is counted in.
     pub(crate) class: u16,
     /// Until when the response of today may be used, and the purges that it has seen.
@@ -106,6 +109,7 @@ pub(crate) struct Asked {
     pub(crate) now_millis: u64,
     /// Why the real cache asked the origin says nothing about its size.
     pub(crate) regardless: bool,
+    /// That the real memory follows.
     pub(crate) policy: Policy,
     /// Where memory has it: it is a request at which a full disk takes it, or later.
     pub(crate) again: bool,
@@ -120,12 +124,16 @@ struct Kept {
     bytes: u64,
     until_millis: u64,
     epoch: u64,
+    /// The body is here.
+    is_whole: bool,
 }
 
 struct Sample {
     entries_max: usize,
     /// Of the same size as the tier, then of the others.
     memory: [Scaled<Kept>; SIZES],
+    /// What those of other sizes follow, unless all follow what the real one does.
+    tuners: Option<[Tuner; FACTORS.len()]>,
     disk: Option<[ScaledDisk; SIZES]>,
     classes: HashMap<u16, Gains>,
 }
@@ -137,35 +145,43 @@ struct Gains {
 }
 
 impl Sizing {
-    /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it, at least 2 and at most 16 MiB.
-    pub(crate) fn beside(memory_bytes: usize, disk_bytes: Option<u64>) -> Self {
-        Self::new(
-            memory_bytes,
-            disk_bytes,
-            (memory_bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX),
-        )
+    /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it for the caches, at least 2 and at most
+    /// 16 MiB, and half as much for what the sizes of memory are to follow.
+    pub(crate) fn beside(memory: &Objects, goal: Goal, disk_bytes: Option<u64>) -> Self {
+        let bytes = memory.capacity_bytes();
+        let tables_bytes = (bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX);
+        let goal = memory.is_tuned().then_some(goal);
+        Self::new(bytes, goal, disk_bytes, tables_bytes)
     }
 
-    /// Beside a memory tier of `memory_bytes` and a disk of `disk_bytes`, if there is one; the caches take at most about
-    /// `tables_bytes`.
-    pub(crate) fn new(memory_bytes: usize, disk_bytes: Option<u64>, tables_bytes: usize) -> Self {
+    /// Beside a memory tier of `memory_bytes`, that follows what answers most of what its goal says or else always the same, and a
+    /// disk of `disk_bytes`, if there is one; the caches take at most about `tables_bytes`, and the tuners half of that.
+    pub(crate) fn new(
+        memory_bytes: usize,
+        goal: Option<Goal>,
+        disk_bytes: Option<u64>,
+        tables_bytes: usize,
+    ) -> Self {
         let caches = if disk_bytes.is_some() { 2 * SIZES } else { SIZES };
         let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
         // As in the tier, what is remembered of the past follows the size: a longer memory would prefer what was frequent long ago.
         let past_bytes = |factor| in_memory(times(entries_max as u64 * PAST_BYTES_PER_ENTRY, factor));
-        let memory = sizes()
-            .map(|factor| Scaled::new(in_memory(times(memory_bytes as u64, factor)), past_bytes(factor)));
-        let disk = disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor))));
-        let sample = Mutex::new(Sample { entries_max, memory, disk, classes: HashMap::new() });
-        Self { rate: AtomicU64::new(ALL), round: AtomicU32::new(1), sample }
+        let sized = |factor| in_memory(times(memory_bytes as u64, factor));
+        let memory = sizes().map(|factor| Scaled::new(sized(factor), past_bytes(factor)));
+        let tuner_bytes = tables_bytes / 2 / FACTORS.len();
+        let tuner =
+            |goal, factor| Tuner::new(sized(factor), shadows_bytes(sized(factor)).min(tuner_bytes), goal);
+        let tuners = goal.map(|goal| FACTORS.map(|factor| tuner(goal, factor)));
+        let disk =
+            disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_max)));
+        let sample = Sample { entries_max, memory, tuners, disk, classes: HashMap::new() };
+        Self { rate: AtomicU64::new(Rate::ALL.bits()), round: AtomicU32::new(1), sample: Mutex::new(sample) }
     }
 
     /// Whether requests for a key that leads to a body of so many bytes are to be told.
     #[inline]
     pub(crate) fn samples(&self, key: CacheKey, bytes: u64) -> bool {
-        let rate = self.rate.load(Relaxed);
-        let place = place_of(key);
-        place < rate || (bytes > UNIT_BYTES && place < rate_of(rate, bytes))
+        Rate::from_bits(self.rate.load(Relaxed)).takes(key, bytes)
     }
 
     /// What is settled in this round need not be told.
@@ -178,7 +194,7 @@ impl Sizing {
     /// would say nothing, if there is one.
     pub(crate) fn asked(&self, asked: &Asked, is_purged: impl Fn(u64) -> bool) -> Option<u32> {
         let mut sample = self.sample.try_lock()?;
-        let rate = self.rate.load(Relaxed);
+        let rate = Rate::from_bits(self.rate.load(Relaxed));
         let settled = sample.replay(asked, rate, is_purged).then(|| self.round());
         if sample.is_full() {
             self.halve(&mut sample, rate);
@@ -190,12 +206,12 @@ impl Sizing {
         settled
     }
 
-    fn halve(&self, sample: &mut Sample, mut rate: u64) {
-        while sample.is_full() && rate > 1 {
-            rate /= 2;
+    fn halve(&self, sample: &mut Sample, mut rate: Rate) {
+        while sample.is_full() && !rate.is_least() {
+            rate = rate.half();
             sample.thin(rate);
         }
-        self.rate.store(rate, Relaxed);
+        self.rate.store(rate.bits(), Relaxed);
     }
 
     /// By class, what other sizes would bring.
@@ -220,9 +236,7 @@ impl Sizing {
 
     /// The part of short ones that is sampled.
     pub fn rate(&self) -> f64 {
-        #[allow(clippy::cast_precision_loss)] // below 2⁵³
-        let rate = self.rate.load(Relaxed) as f64 / ALL as f64;
-        rate
+        Rate::from_bits(self.rate.load(Relaxed)).share()
     }
 }
 
@@ -234,31 +248,50 @@ impl std::fmt::Debug for Sizing {
 
 impl Sample {
     /// Whether all sizes had it.
-    fn replay(&mut self, asked: &Asked, rate: u64, is_purged: impl Fn(u64) -> bool) -> bool {
+    fn replay(&mut self, asked: &Asked, rate: Rate, is_purged: impl Fn(u64) -> bool) -> bool {
         let Asked { key, weight, bytes, .. } = *asked;
-        let room = |weight: usize, kept: &Kept| in_memory(room_of(rate, weight as u64, kept.bytes));
+        let room = |weight: usize, kept: &Kept| in_memory(rate.room_of(weight as u64, kept.bytes));
         let usable = |until: u64, epoch: u64| asked.now_millis < until && !is_purged(epoch);
-        let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch };
-        let resident: [bool; SIZES] = std::array::from_fn(|at| {
+        let held: [Option<(Kept, bool)>; SIZES] = std::array::from_fn(|at| {
             let held = self.memory.get_mut(at).and_then(|tier| tier.use_of(key));
-            held.is_some_and(|held| usable(held.until_millis, held.epoch))
+            held.filter(|(held, _)| usable(held.until_millis, held.epoch))
         });
-        let on_disk: [bool; SIZES] = std::array::from_fn(|at| {
-            let held = self.disk.as_mut().and_then(|disks| disks.get_mut(at)?.use_of(key));
-            held.is_some_and(|(until, epoch)| usable(until, epoch))
+        // What memory has of a body that lies on disk in chunks is where they are.
+        let resident = held.map(|held| held.is_some_and(|(held, _)| held.is_whole));
+        let listed = matches!(held, [Some(_), ..]);
+        let on_disk: [f64; SIZES] = std::array::from_fn(|at| {
+            let Some(disk) = self.disk.as_mut().and_then(|disks| disks.get_mut(at)) else { return 0.0 };
+            disk.use_of(key, listed, usable)
         });
         let ([real_memory, ..], [real_disk, ..]) = (resident, on_disk);
-        for (tier, resident) in self.memory.iter_mut().zip(resident) {
-            if !resident {
+        // Where memory has the body it pays for it.
+        let is_whole = weight as u64 >= bytes;
+        let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch, is_whole };
+        for (at, (tier, held)) in self.memory.iter_mut().zip(held).enumerate() {
+            let tuner = self.tuners.as_ref().and_then(|tuners| tuners.get(at.checked_sub(1)?));
+            if let Some(tuner) = tuner
+                && held.is_none_or(|(_, is_first)| is_first)
+                && weight <= tier.weight_max()
+            {
+                tuner.observe(key, weight, bytes);
+            }
+            if held.is_none() {
                 let entry = Entry { key, weight, value: kept };
-                tier.insert(entry, asked.policy, real_disk, room);
+                let policy = tuner.map_or(asked.policy, Tuner::policy);
+                tier.insert(entry, policy, real_disk > 0.0, room);
             }
         }
-        for (disk, on_disk) in self.disk.iter_mut().flatten().zip(on_disk) {
-            if !on_disk {
-                let kept = (kept.until_millis, kept.epoch);
-                let room = |bytes| room_of(rate, bytes + BESIDE, bytes);
-                disk.offer(key, bytes, room, kept, real_memory && asked.again, asked.disk_takes_all);
+        for (disk, part) in self.disk.iter_mut().flatten().zip(on_disk) {
+            if part < 1.0 {
+                disk.offer(&Offer {
+                    key,
+                    bytes,
+                    record_bytes: asked.record_bytes,
+                    kept: (asked.until_millis, asked.epoch),
+                    in_memory: real_memory,
+                    again: asked.again,
+                    takes_all: asked.disk_takes_all,
+                });
             }
         }
         if asked.regardless {
@@ -266,20 +299,25 @@ impl Sample {
         }
         let ([_, others @ ..], [_, other_disks @ ..]) = (resident, on_disk);
         // Of how many requests this one is a sample.
-        #[allow(clippy::cast_precision_loss)] // below 2⁵³
-        let stands_for = ALL as f64 / rate_of(rate, bytes).clamp(1, ALL) as f64;
+        let stands_for = rate.stands_for(bytes);
         let full = self.classes.len() >= CLASSES_MAX && !self.classes.contains_key(&asked.class);
         let class = self.classes.entry(if full { u16::MAX } else { asked.class }).or_default();
+        let part = |in_memory: bool, on_disk: f64| if in_memory { 1.0 } else { on_disk };
+        let now = part(real_memory, real_disk);
         #[allow(clippy::cast_precision_loss)] // a length above 2⁵³ does not exist
-        let count = |gain: &mut Gain, there: bool| {
-            let change = f64::from(u8::from(there)) - f64::from(u8::from(real_memory || real_disk));
-            gain.requests += change * stands_for;
-            gain.bytes += change * stands_for * bytes as f64;
+        let count = |gain: &mut Gain, there: f64| {
+            let whole = |part: f64| f64::from(u8::from(part >= 1.0));
+            gain.requests += (whole(there) - whole(now)) * stands_for;
+            gain.bytes += (there - now) * stands_for * bytes as f64;
         };
-        class.memory.iter_mut().zip(others).for_each(|(gain, there)| count(gain, there || real_disk));
-        class.disk.iter_mut().zip(other_disks).for_each(|(gain, there)| count(gain, there || real_memory));
-        let on_disks = self.disk.is_none() || on_disk == [true; SIZES];
-        resident == [true; SIZES] && on_disks
+        class.memory.iter_mut().zip(others).for_each(|(gain, there)| count(gain, part(there, real_disk)));
+        class
+            .disk
+            .iter_mut()
+            .zip(other_disks)
+            .for_each(|(gain, there)| count(gain, part(real_memory, there)));
+        let on_disks = self.disk.is_none() || on_disk.iter().all(|part| *part >= 1.0);
+        held.iter().all(Option::is_some) && on_disks
     }
 
     /// Moves when a use of something counts anew.
@@ -294,44 +332,25 @@ impl Sample {
     }
 
     /// Keeps what is sampled at this rate.
-    fn thin(&mut self, rate: u64) {
-        let keep = |key, bytes| place_of(key) < rate_of(rate, bytes);
+    fn thin(&mut self, rate: Rate) {
         for tier in &mut self.memory {
             tier.thin(
-                |key, kept| keep(key, kept.bytes),
-                |weight, kept| in_memory(room_of(rate, weight as u64, kept.bytes)),
+                |key, kept| rate.takes(key, kept.bytes),
+                |weight, kept| in_memory(rate.room_of(weight as u64, kept.bytes)),
             );
         }
+        for tuner in self.tuners.iter().flatten() {
+            tuner.sample_at_most(rate);
+        }
         for disk in self.disk.iter_mut().flatten() {
-            disk.thin(keep, |bytes| room_of(rate, bytes + BESIDE, bytes));
+            disk.thin(rate);
         }
     }
-}
-
-/// Bytes that an entry takes with all that it stands for.
-fn room_of(rate: u64, weight: u64, bytes: u64) -> u64 {
-    let rate = rate_of(rate, bytes).max(1);
-    u64::try_from(u128::from(weight) * u128::from(ALL) / u128::from(rate)).unwrap_or(u64::MAX)
 }
 
 /// As a size in memory; one that does not fit is the largest there is.
 fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// The rate for a body of so many bytes.
-fn rate_of(rate: u64, bytes: u64) -> u64 {
-    if bytes <= UNIT_BYTES {
-        return rate.min(ALL);
-    }
-    u64::try_from(u128::from(rate) * u128::from(bytes) / u128::from(UNIT_BYTES)).unwrap_or(u64::MAX).min(ALL)
-}
-
-/// Where a key lies among 2³². The bits are not those that choose a shard or a counter.
-#[inline]
-#[allow(clippy::cast_possible_truncation)] // the bits wanted
-const fn place_of(key: CacheKey) -> u64 {
-    ((key.bits() >> 40) as u32) as u64
 }
 
 fn sizes() -> [f64; SIZES] {
@@ -345,11 +364,6 @@ fn times(bytes: u64, factor: f64) -> u64 {
 }
 
 const SIZES: usize = FACTORS.len() + 1;
-const ALL: u64 = 1 << 32;
-/// Up to this length all are sampled alike.
-const UNIT_BYTES: u64 = 16 * 1024;
-/// What a response takes on disk beside its body, about.
-const BESIDE: u64 = 512;
 /// Memory of an entry of a cache: itself, its places in table and order, what is remembered of the past.
 const ENTRY_BYTES: usize = 128;
 const ENTRIES_MIN: usize = 64;

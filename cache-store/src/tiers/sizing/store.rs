@@ -7,6 +7,8 @@ use crate::lookup::Why;
 use crate::purge::Resource;
 use crate::rules::{Freshness, Purged};
 use crate::store::CacheStore;
+use crate::tiers::disk::Disk;
+use crate::tiers::objects::ENTRY_BYTES;
 use crate::timestamp::Timestamp;
 
 impl CacheStore {
@@ -42,6 +44,7 @@ impl CacheStore {
         let told = Told {
             weight,
             bytes,
+            record_bytes: long.beside_bytes,
             freshness: &long.freshness,
             epoch: fill.epoch(),
             tags: long.tags,
@@ -62,8 +65,9 @@ impl CacheStore {
         regardless: bool,
     ) {
         let told = Told {
-            weight: stored.weight(),
+            weight: stored.weight().saturating_add(ENTRY_BYTES),
             bytes: stored.body_len(),
+            record_bytes: Disk::record_bytes_beside(resource, stored),
             freshness: &stored.freshness,
             epoch: stored.epoch(),
             tags: stored.tags(),
@@ -82,6 +86,7 @@ impl CacheStore {
             key: resource.key,
             weight: told.weight,
             bytes: told.bytes,
+            record_bytes: told.record_bytes,
             class,
             until_millis: told.freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
             epoch: told.epoch,
@@ -111,6 +116,7 @@ pub(crate) struct TooLong<'a> {
 struct Told<'a> {
     weight: usize,
     bytes: u64,
+    record_bytes: u64,
     freshness: &'a Freshness,
     epoch: Epoch,
     tags: &'a [Box<str>],

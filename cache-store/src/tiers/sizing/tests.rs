@@ -33,6 +33,7 @@ fn asked(number: u64, bytes: u64) -> Asked {
         key: key(number),
         weight: usize::try_from(bytes).unwrap() + 400,
         bytes,
+        record_bytes: 400,
         class: 3,
         until_millis: 1000,
         epoch: 0,
@@ -67,9 +68,10 @@ fn requests(count: usize) -> (Vec<(u64, u64)>, f64) {
 fn a_sample_says_what_all_requests_say() {
     let count = 300_000;
     let (requests, bytes) = requests(count);
-    for disk in [None, Some(400 << 20)] {
-        let whole = Sizing::new(100 << 20, disk, 1 << 30);
-        let sample = Sizing::new(100 << 20, disk, 2 << 20);
+    // With a disk there are twice as many caches.
+    for (disk, tables_bytes) in [(None, 2 << 20), (Some(400 << 20), 4 << 20)] {
+        let whole = Sizing::new(100 << 20, None, disk, 1 << 30);
+        let sample = Sizing::new(100 << 20, None, disk, tables_bytes);
         for (number, length) in &requests {
             ask(&whole, &asked(*number, *length));
             ask(&sample, &asked(*number, *length));
@@ -85,14 +87,16 @@ fn a_sample_says_what_all_requests_say() {
             );
             assert!(points(told.gain.bytes, expected.gain.bytes, bytes) < 2.0, "{told:?} {expected:?}");
         }
-        let [half, twice, four] = [0, 1, 2].map(|at| expected[0].1[at].gain.requests / count as f64);
+        // Of the disk, where there is one: it has what a smaller memory has not.
+        let gains: Vec<_> = expected[0].1.iter().map(|one| one.gain.requests / count as f64).collect();
+        let [.., half, twice, four] = gains[..] else { panic!("three sizes of each tier") };
         assert!(half < -0.01 && twice > 0.01 && four > twice, "{half} {twice} {four}");
     }
 }
 
 #[test]
 fn the_caches_are_bounded_however_many_keys_there_are() {
-    let sizing = Sizing::new(1 << 40, Some(1 << 44), 1 << 20);
+    let sizing = Sizing::new(1 << 40, None, Some(1 << 44), 1 << 20);
     for number in 0..30_000 {
         ask(&sizing, &asked(number, 1000 + number % 100_000));
         let sample = sizing.sample.lock();
@@ -104,7 +108,7 @@ fn the_caches_are_bounded_however_many_keys_there_are() {
 
 #[test]
 fn what_is_no_longer_fresh_or_was_purged_is_no_hit_at_any_size() {
-    let sizing = Sizing::new(1 << 20, None, 1 << 30);
+    let sizing = Sizing::new(1 << 20, None, None, 1 << 30);
     let gains =
         |sizing: &Sizing| sizing.advice()[0].1.iter().map(|one| one.gain.requests).collect::<Vec<_>>();
     // Three objects of which a quarter of a tier each fits four times: the real one holds them, and half of it does not.
@@ -135,7 +139,7 @@ fn what_is_no_longer_fresh_or_was_purged_is_no_hit_at_any_size() {
 
 #[test]
 fn why_the_origin_was_asked_may_have_nothing_to_do_with_size() {
-    let sizing = Sizing::new(1 << 20, None, 1 << 30);
+    let sizing = Sizing::new(1 << 20, None, None, 1 << 30);
     for _ in 0..5 {
         ask(&sizing, &Asked { regardless: true, ..asked(1, 1000) });
     }
@@ -145,7 +149,7 @@ fn why_the_origin_was_asked_may_have_nothing_to_do_with_size() {
 #[test]
 fn what_every_size_has_is_settled_until_a_use_counts_anew() {
     for disk in [None, Some(64 << 20)] {
-        let sizing = Sizing::new(1 << 20, disk, 1 << 30);
+        let sizing = Sizing::new(1 << 20, None, disk, 1 << 30);
         assert_eq!(ask(&sizing, &asked(1, 1000)), None, "nobody had it");
         let first = sizing.round();
         assert_eq!(ask(&sizing, &asked(1, 1000)), Some(first));
@@ -157,4 +161,40 @@ fn what_every_size_has_is_settled_until_a_use_counts_anew() {
         assert_eq!(ask(&sizing, &Asked { now_millis: 1000, ..asked(1, 1000) }), None, "too old");
         assert_ne!(sizing.round(), first, "so much was inserted");
     }
+}
+
+/// Long ones that are asked for a few times and never again, among short ones that are asked for once: recency answers more of it
+/// than size, whatever the real tier does.
+#[test]
+fn a_tier_of_another_size_follows_what_is_best_there() {
+    let count = 60_000;
+    let gains = [None, Some(Goal::Both)].map(|goal| {
+        let sizing = Sizing::new(1 << 20, goal, None, 1 << 20);
+        for at in 0..count {
+            let (number, bytes) = if at % 2 == 0 { (at / 10, 120_000) } else { (1_000_000 + at, 2000) };
+            ask(&sizing, &Asked { policy: Policy::Worth { exponent: 1.0 }, ..asked(number, bytes) });
+        }
+        sizing.advice()[0].1.iter().map(|one| one.gain.requests / count as f64).collect::<Vec<_>>()
+    });
+    let [following, choosing] = gains;
+    assert!(following[0] < -0.04, "size costs the long ones: {following:?}");
+    assert!(choosing.iter().all(|gain| *gain > 0.02), "{choosing:?}, as today {following:?}");
+}
+
+/// A disk has no more of a long body than its shelf takes, and nothing of one whose head the log has lost.
+#[test]
+fn a_long_body_is_a_hit_only_where_its_chunks_are() {
+    let sizing = Sizing::new(1 << 20, None, Some(64 << 20), 1 << 30);
+    // Memory knows where they are, and has none of them. Ten of 4 MiB each: a disk of half the size has less room for them.
+    let long = |number| Asked { weight: 700, policy: Policy::Recency, ..asked(number, 4 << 20) };
+    for _ in 0..10 {
+        for number in 0..10 {
+            ask(&sizing, &long(number));
+        }
+    }
+    let advice = sizing.advice();
+    let of = |tier| advice[0].1.iter().filter(move |one| one.tier == tier).map(|one| one.gain.requests);
+    assert_eq!(of(SizedTier::Memory).collect::<Vec<_>>(), [0.0; 3]);
+    let [half, twice, four] = of(SizedTier::Disk).collect::<Vec<_>>()[..] else { panic!("three sizes") };
+    assert!(half < -80.0 && twice == 0.0 && four == 0.0, "{half} {twice} {four}");
 }

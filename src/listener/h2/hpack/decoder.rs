@@ -4,8 +4,9 @@
 //! one. A block is always read to its end, whatever becomes of its request: the tables of both ends must stay alike.
 //! RFC 7541 §3, §6; RFC 9113 §4.3, §8.2.1.
 
-use super::table::{Dynamic, Name};
+use super::table::{Dynamic, Found, Name};
 use super::{Wrong, huffman, integer};
+use crate::listener::fields::SharedValue;
 
 /// One field of a block.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Field<'a> {
     pub(crate) name: &'a [u8],
     /// Without control bytes, but for pseudo fields: those have a syntax of their own.
     pub(crate) value: &'a [u8],
+    /// The same, where it is long and may come again.
+    pub(crate) shared: Option<&'a SharedValue>,
 }
 
 /// The decoder of a connection.
@@ -38,8 +41,9 @@ impl Decoder {
         while let Some((&first, after)) = rest.split_first() {
             rest = after;
             if first & 0x80 != 0 {
-                let (id, name, value) = self.table.get(integer(first, 7, &mut rest)?)?;
-                sink(Field { id, name, value });
+                let Found { name: id, text, value, shared } =
+                    self.table.get(integer(first, 7, &mut rest)?)?;
+                sink(Field { id, name: text, value, shared });
             } else if first & 0xe0 == 0x20 {
                 // Only in front of the first field. RFC 7541 §4.2.
                 let size = integer(first, 5, &mut rest)?;
@@ -72,18 +76,18 @@ impl Decoder {
             (named(name)?, name)
         } else if indexed {
             // The entry may leave as this one comes.
-            let (id, name, _) = table.get(index)?;
+            let Found { name: id, text: name, .. } = table.get(index)?;
             name_scratch.clear();
             name_scratch.extend_from_slice(name);
             (id, &name_scratch[..])
         } else {
-            let (id, name, _) = table.get(index)?;
+            let Found { name: id, text: name, .. } = table.get(index)?;
             let value = checked(id, string(rest, value_scratch)?)?;
-            sink(Field { id, name, value });
+            sink(Field { id, name, value, shared: None });
             return Ok(());
         };
         let value = checked(id, string(rest, value_scratch)?)?;
-        sink(Field { id, name, value });
+        sink(Field { id, name, value, shared: None });
         if indexed {
             table.insert(id, name, value);
         }

@@ -2,13 +2,15 @@
 //!
 //! The dynamic table's text lies in one run of bytes: entries are added behind and leave at the front, and what has left is
 //! let go when the run has grown to twice the table's size. So an entry costs no allocation, and the whole at most two times
-//! `H2_TABLE_BYTES` and 128 places.
+//! `H2_TABLE_BYTES` and 128 places. Long values lie beside it, so that the requests that name one hold it with the table instead of
+//! a copy each (FAULTS B16).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Wrong;
 use crate::config::limits::H2_TABLE_BYTES;
-use crate::listener::fields::FieldId;
+use crate::listener::fields::{FieldId, SharedValue};
 
 /// What a field's name is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,12 +54,22 @@ pub(super) struct Dynamic {
     size_max: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Entry {
     name: Name,
     at: u32,
     name_len: u16,
     value_len: u16,
+    /// The value, where it is long.
+    long: Option<SharedValue>,
+}
+
+/// An entry of either table.
+pub(super) struct Found<'t> {
+    pub(super) name: Name,
+    pub(super) text: &'t [u8],
+    pub(super) value: &'t [u8],
+    pub(super) shared: Option<&'t SharedValue>,
 }
 
 impl Default for Dynamic {
@@ -69,10 +81,10 @@ impl Default for Dynamic {
 impl Dynamic {
     /// The entry of this index, of either table.
     #[inline]
-    pub(super) fn get(&self, index: usize) -> Result<(Name, &[u8], &[u8]), Wrong> {
+    pub(super) fn get(&self, index: usize) -> Result<Found<'_>, Wrong> {
         let nth = index.checked_sub(1).ok_or(Wrong::Compression)?;
         if let Some(&(name, text, value)) = STATIC.get(nth) {
-            return Ok((name, text, value));
+            return Ok(Found { name, text, value, shared: None });
         }
         let entry = self
             .entries
@@ -83,8 +95,11 @@ impl Dynamic {
         let at = entry.at as usize;
         let text = self.bytes.get(at..).unwrap_or_default();
         let (name, rest) = text.split_at_checked(usize::from(entry.name_len)).ok_or(Wrong::Compression)?;
-        let value = rest.get(..usize::from(entry.value_len)).ok_or(Wrong::Compression)?;
-        Ok((entry.name, name, value))
+        let value = match &entry.long {
+            Some(long) => long,
+            None => rest.get(..usize::from(entry.value_len)).ok_or(Wrong::Compression)?,
+        };
+        Ok(Found { name: entry.name, text: name, value, shared: entry.long.as_ref() })
     }
 
     /// Adds an entry; one larger than the table empties it. RFC 7541 §4.4.
@@ -104,8 +119,11 @@ impl Dynamic {
             return;
         };
         self.bytes.extend_from_slice(text);
-        self.bytes.extend_from_slice(value);
-        self.entries.push_back(Entry { name, at, name_len, value_len });
+        let long = (value.len() >= LONG_BYTES_MIN).then(|| Arc::from(value));
+        if long.is_none() {
+            self.bytes.extend_from_slice(value);
+        }
+        self.entries.push_back(Entry { name, at, name_len, value_len, long });
         self.size += size;
     }
 
@@ -137,6 +155,10 @@ impl Dynamic {
         }
     }
 }
+
+/// A value of so many bytes is shared. Longer than what most browsers send in each of their fields: to share costs more than to copy
+/// a little.
+const LONG_BYTES_MIN: usize = 192;
 
 const fn entry_size(name_len: usize, value_len: usize) -> usize {
     // RFC 7541 §4.1.
