@@ -25,7 +25,8 @@ pub struct Limits {
     pub body_rate_bytes_min: u64,
     /// The window in which [`Limits::body_rate_bytes_min`] is counted.
     pub body_rate_window: Duration,
-    /// A client that takes no byte of a pending answer for this long is cut.
+    /// A client that takes no byte of a pending answer for this long is cut; over HTTP/2 after half of it, if it never opened the
+    /// stream's window.
     pub send_stall_timeout: Duration,
     /// One request, from head to the last byte of the answer.
     pub total_timeout: Duration,

@@ -1,8 +1,9 @@
 //! What a client is too slow with.
 //!
 //! A client that takes no bytes is told from an origin that brings none (a stream is blocked only while something is ready to be
-//! sent), and a slow upload from an origin that reads slowly (only while its windows are open). Asked when the
-//! connection's deadline passed, a few times within the shortest of the timeouts. FAULTS R1; RFC 9113 §10.5.
+//! sent), a client that never opens a stream's window from one that pauses, and a slow upload from an origin that reads slowly
+//! (only while its windows are open). Asked when the connection's deadline passed, a few times within the shortest of the timeouts.
+//! FAULTS R1, B16; RFC 9113 §10.5.
 
 use std::time::Duration;
 
@@ -33,7 +34,11 @@ impl<S: Service> Connection<'_, S> {
             if passed(stream.opened, limits.total_timeout) {
                 return Some(Phase::Total);
             }
-            if since(stream.blocked_since, limits.send_stall_timeout) {
+            // Who has shut a stream from the start has had the time until there was an answer, too.
+            let never_open =
+                stream.window <= 0 && stream.exchange.as_ref().is_some_and(|it| it.body_bytes == 0);
+            let patience = limits.send_stall_timeout / if never_open { 2 } else { 1 };
+            if since(stream.blocked_since, patience) {
                 return Some(Phase::SendStall);
             }
             let Some(receiving) = stream.receiving.as_mut().filter(|receiving| {

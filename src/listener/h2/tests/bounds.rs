@@ -59,7 +59,7 @@ async fn a_flood_of_frames_without_progress_ends_in_enhance_your_calm() {
 }
 
 #[tokio::test]
-async fn a_client_that_opens_no_window_is_cut_after_the_send_stall_timeout() {
+async fn a_client_that_opens_no_window_is_cut_after_half_the_send_stall_timeout() {
     stage(async || {
         let mut stage = Stage::new();
         // SETTINGS_INITIAL_WINDOW_SIZE 0.
@@ -67,12 +67,30 @@ async fn a_client_that_opens_no_window_is_cut_after_the_send_stall_timeout() {
         stage.send(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
         stage.get(1, "/x").await;
         stage.next_of(HEADERS, 1).await.expect("the head comes");
+        stage.pass(Duration::from_secs(14)).await;
+        assert!(!stage.server.is_finished());
+        stage.pass(Duration::from_secs(3)).await;
+        assert_eq!(stage.goaway().await, Code::EnhanceYourCalm as u32);
+        assert_eq!(stage.server.await.expect("no panic"), Ended::Late(Phase::SendStall));
+        assert_eq!(stage.service.saw.borrow().finished, [("/x".to_owned(), 200, 0, false)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_opens_its_window_no_more_is_cut_after_the_send_stall_timeout() {
+    stage(async || {
+        let mut stage = Stage::new();
+        // SETTINGS_INITIAL_WINDOW_SIZE 1.
+        stage.send(&PREFACE[..24]).await;
+        stage.send(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 1])).await;
+        stage.get(1, "/x").await;
+        stage.next_of(HEADERS, 1).await.expect("the head comes");
         stage.pass(Duration::from_secs(29)).await;
         assert!(!stage.server.is_finished());
         stage.pass(Duration::from_secs(4)).await;
         assert_eq!(stage.goaway().await, Code::EnhanceYourCalm as u32);
         assert_eq!(stage.server.await.expect("no panic"), Ended::Late(Phase::SendStall));
-        assert_eq!(stage.service.saw.borrow().finished, [("/x".to_owned(), 200, 0, false)]);
     })
     .await;
 }
