@@ -280,9 +280,7 @@ impl Fields {
         }
         self.bytes.get(at..at + entry.value_len as usize).unwrap_or_default()
     }
-}
 
-impl Fields {
     fn shared_of(&self, entry: &Entry) -> Option<&SharedValue> {
         if entry.is_shared { self.shared.as_ref()?.get(entry.value_at as usize) } else { None }
     }
