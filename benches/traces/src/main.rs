@@ -205,7 +205,14 @@ fn read(arguments: &Arguments, name: &str) -> io::Result<Trace> {
     let mut trace = if name == "zipf" {
         Trace::zipf(200_000, 1_000_000, arguments.zipf_exponent, arguments.seed)
     } else {
-        Trace::read(&arguments.traces, name)?
+        Trace::read(&arguments.traces, name).map_err(|error| {
+            // They are no part of a checkout.
+            let there = arguments.traces.is_dir();
+            io::Error::other(format!(
+                "{error}{}",
+                if there { "" } else { "; name their folder with --traces, or take --trace zipf" }
+            ))
+        })?
     };
     trace.requests.truncate(arguments.requests.unwrap_or(usize::MAX));
     Ok(trace)
