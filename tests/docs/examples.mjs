@@ -1,11 +1,15 @@
-// Runs every line under "Examples:" of `tidegate COMMAND --help`, in the world that `examples` makes. One line a claim.
+// Runs every line under "Examples:" of `tidegate COMMAND --help`, in the world that `examples` makes, and the blocks of the book that
+// are marked for it. One line a claim.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { beside, blocks, lines as commandsOf } from './page.mjs';
 
-const [page, place] = process.argv.slice(2);
+const [root, place] = process.argv.slice(2);
+const page = `${root}/docs/commands.md`;
+const pages = [...readdirSync(`${root}/docs`).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`), ...beside];
 process.chdir(place);
 // Bounded: what does not come within this fails its claim.
 const PATIENCE = 60_000;
@@ -83,11 +87,11 @@ const draws = async (line) => {
   claim(line, drawn && gone === 0 ? undefined : `drawn: ${drawn}, ended with ${gone}; it said: ${running.said.slice(-2000)}`);
   if (gone !== 0) await end(running, 'SIGKILL');
 };
-const ends = (line) => {
+const ends = (line, name = line) => {
   // What writes a file does so in a folder where there is none yet.
-  const cwd = /^tidegate import/.test(line) ? mkdtempSync('import-') : '.';
+  const cwd = /^tidegate import/m.test(line) ? mkdtempSync('import-') : '.';
   const told = shell(line, cwd);
-  claim(line, told.status === 0 ? undefined : `exit ${told.status}\n${told.stdout.slice(-1500)}\n${told.stderr.slice(-1500)}`);
+  claim(name, told.status === 0 ? undefined : `exit ${told.status}\n${told.stdout.slice(-1500)}\n${told.stderr.slice(-1500)}`);
 };
 
 const help = (...words) => shell(`tidegate ${words.join(' ')} --help`).stdout;
@@ -112,6 +116,7 @@ const FOLLOWED = new Map([
   ['tidegate log --status 5xx --host www.example.com', [/503/, reader('/broken')]],
   [`tidegate log --path '/api/*' --cache '!hit,stale' --slower 200ms`, [/\/api\/slow/, reader('/api/slow')]],
   [`tidegate log --json | jq 'select(.ttl == 0)'`, [/"ttl": 0/, reader('/soon')]],
+  ['tidegate log --status 5xx', [/503/, reader('/broken')]],
   ['tidegate stat --watch', [/hit/i, reader('/')]],
 ]);
 const SERVING = new Map([
@@ -141,16 +146,29 @@ const far = begin('tidegate run --config far.toml');
 await until(() => listens('10.0.0.5', 9180));
 
 // Then what speaks to it, `stop` last.
-const stops = all.filter((line) => line.startsWith('tidegate stop'));
-for (const line of [...all.filter((line) => !stops.includes(line)), ...stops]) {
-  if (seen.has(line)) continue;
-  seen.add(line);
+const speaks = async (line) => {
   if (FOLLOWED.has(line)) await follows(line, ...FOLLOWED.get(line));
   else if (/^tidegate top/.test(line)) await draws(line);
   else ends(line);
+};
+const stops = all.filter((line) => line.startsWith('tidegate stop'));
+// Blocks of the book: whole, or by the line where one of them shows something for as long as one looks.
+const said = [];
+for (const name of pages) {
+  for (const block of blocks(readFileSync(`${root}/${name}`, 'utf8')).filter((block) => block.mark === 'world')) {
+    const each = commandsOf(block.body);
+    said.push(...each);
+    if (each.some((line) => FOLLOWED.has(line) || /^tidegate top/.test(line))) for (const line of each) await speaks(line);
+    else ends(`set -e\n${block.body}`, `${name}:${block.line}: ${each[0]}${each.length > 1 ? ' …' : ''}`);
+  }
+}
+for (const line of [...all.filter((line) => !stops.includes(line)), ...stops]) {
+  if (seen.has(line)) continue;
+  seen.add(line);
+  await speaks(line);
 }
 claim('what was told to stop is gone', (await until(async () => !(await listens('127.0.0.1', 443)) && !(await listens('127.0.0.1', 8081)))) ? undefined : 'it listens');
-const missing = [...SERVING.keys(), ...FOLLOWED.keys()].filter((line) => !all.includes(line));
+const missing = [...SERVING.keys(), ...FOLLOWED.keys()].filter((line) => !all.includes(line) && !said.includes(line));
 claim('no example is expected that is not there', missing.join('\n'));
 await end(far);
 console.log(`examples: ${passed} passed, ${failed} failed`);
