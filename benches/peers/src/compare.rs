@@ -10,7 +10,8 @@ use std::io;
 
 use crate::cells::{Cell, Kind};
 use crate::load::{Sample, get, h2load, open, value, wrk};
-use crate::process::{LOAD_CORE, Process, machine_cpu, own_cpu};
+use crate::ondisk::objects;
+use crate::process::{LOAD_CORE, Process, SERVER_CORE, core_cpu, machine_cpu, own_cpu};
 use crate::servers::{Name, Server, Stage};
 use crate::table::{latencies, loads, spread};
 use crate::time::{now, pause};
@@ -58,7 +59,7 @@ impl Comparison {
                 Kind::Churn => self.churn()?,
                 Kind::Flood => self.floods()?,
                 Kind::Bomb => self.bombs()?,
-                Kind::Disk => self.on_disk(cell)?,
+                Kind::Disk => self.on_disk(cell, &origin)?,
                 Kind::Encoded => self.encoded(cell)?,
                 Kind::Restart => self.restart(cell)?,
                 _ => self.memory()?,
@@ -81,6 +82,22 @@ impl Comparison {
                 pause(50);
             }
         }
+        let (kept, noisy) = self.interleaved(cell, &rows, origin, &mut || true)?;
+        let note = if noisy { " (noisy)" } else { "" };
+        let title = format!("{}{note}", cell.title(self.secs));
+        let names: Vec<_> = rows.iter().map(|server| (server.title, server.memory())).collect();
+        Ok(if cell.kind == Kind::Latency { latencies } else { loads }(&title, &names, &kept))
+    }
+
+    /// Rounds of a cell, by row, and whether some of them are disturbed ones. `prepare` goes before each run; where it says no, there
+    /// are none.
+    pub(crate) fn interleaved(
+        &self,
+        cell: &Cell,
+        rows: &[&Server],
+        origin: &Process,
+        prepare: &mut dyn FnMut() -> bool,
+    ) -> io::Result<(Vec<Vec<Sample>>, bool)> {
         let (mut kept, mut noisy) = (Vec::new(), Vec::new());
         for round in 0..2 * self.rounds {
             if kept.len() == self.rounds {
@@ -93,21 +110,22 @@ impl Comparison {
                 order.reverse();
             }
             for index in order {
+                if !prepare() {
+                    return Ok((Vec::new(), false));
+                }
                 let (sample, undisturbed) = self.sample(cell, rows[index], origin, round)?;
                 quiet &= undisturbed && sample.kept_time();
                 samples[index] = sample;
             }
             if quiet { &mut kept } else { &mut noisy }.push(samples);
         }
-        let note = if kept.len() < self.rounds { " (noisy)" } else { "" };
+        let disturbed = kept.len() < self.rounds;
         while kept.len() < self.rounds
             && let Some(samples) = noisy.pop()
         {
             kept.push(samples);
         }
-        let title = format!("{}{note}", cell.title(self.secs));
-        let names: Vec<_> = rows.iter().map(|server| (server.title, server.memory())).collect();
-        Ok(if cell.kind == Kind::Latency { latencies } else { loads }(&title, &names, &kept))
+        Ok((kept, disturbed))
     }
 
     /// One run of one cell against one server; false when something else was at work meanwhile.
@@ -121,6 +139,7 @@ impl Comparison {
         get(self.stage.origin(), "/reset")?;
         let others = || own_cpu() + origin.cpu();
         let (start, cpu, known, (busy, steal)) = (now(), server.cpu(), others(), machine_cpu());
+        let cores = [SERVER_CORE, LOAD_CORE].map(core_cpu);
         let plain = format!("http://{}", server.plain);
         let secure = format!("https://{}", server.tls.unwrap_or(server.plain));
         let base = if cell.tls() { &secure } else { &plain };
@@ -131,6 +150,10 @@ impl Comparison {
             Kind::H2 => h2load(&url, cell.connections, cell.streams, self.secs)?,
             Kind::Miss | Kind::Pass => {
                 let path = cell.path(&format!("r{round}-{start}-{{n}}"));
+                wrk(&self.stage, base, cell.connections, self.secs, false, Some(&path))?
+            }
+            Kind::Disk => {
+                let path = format!("/o/d-{{of:{}}}?s={}", objects(cell.size), cell.size);
                 wrk(&self.stage, base, cell.connections, self.secs, false, Some(&path))?
             }
             Kind::Latency => {
@@ -144,7 +167,6 @@ impl Comparison {
             | Kind::Churn
             | Kind::Flood
             | Kind::Bomb
-            | Kind::Disk
             | Kind::Encoded
             | Kind::Restart => {
                 unreachable!("these have rounds of their own")
@@ -153,6 +175,10 @@ impl Comparison {
         let spent = server.cpu().saturating_sub(cpu);
         let (busy_after, steal_after) = machine_cpu();
         let took = now() - start;
+        let [server_core, load_core] = cores;
+        let share =
+            |core: &str, before: u64| core_cpu(core).saturating_sub(before) as f64 / took.max(1) as f64;
+        sample.busy = (share(SERVER_CORE, server_core), share(LOAD_CORE, load_core));
         let foreign = (busy_after - busy).saturating_sub(spent + others().saturating_sub(known));
         sample.cpu = spent as f64 / 1000.0 / sample.requests.max(1.0);
         sample.through = get(self.stage.origin(), "/count")?.parse().unwrap_or(0);

@@ -29,6 +29,8 @@ pub(crate) struct Sample {
     pub(crate) cpu: f64,
     /// Requests that came through to the origin.
     pub(crate) through: u64,
+    /// Shares of the time that the server's core and the generator's had work.
+    pub(crate) busy: (f64, f64),
 }
 
 impl Sample {

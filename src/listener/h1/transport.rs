@@ -27,6 +27,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether [`Transport::poll_send_file`] does anything.
     const SENDS_FILES: bool = false;
 
+    /// Writes some of `bytes`, behind which a file follows at once: the system may keep them until that does. By default it is not told.
+    fn poll_write_before_file(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
+
     /// Has the system send some of `part`; how much. Zero is the end of the file. By default there is only an error.
     fn poll_send_file(&mut self, _: &mut Context<'_>, _part: &FilePart) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
@@ -50,6 +55,10 @@ impl Transport for DuplexStream {}
 
 impl<T: Transport> Transport for &mut T {
     const SENDS_FILES: bool = T::SENDS_FILES;
+
+    fn poll_write_before_file(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_write_before_file(cx, bytes)
+    }
 
     fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart) -> Poll<io::Result<usize>> {
         (**self).poll_send_file(cx, part)
@@ -80,29 +89,44 @@ impl Plain {
     pub(crate) const fn tcp(&self) -> &TcpStream {
         &self.tcp
     }
+
+    /// Calls `send` as soon as the socket has room.
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            match self.tcp.try_io(Interest::WRITABLE, &mut send) {
+                // The socket was not as ready as it was thought to be; now it is waited for.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
 }
 
 impl Transport for Plain {
     const SENDS_FILES: bool = cfg!(target_os = "linux");
 
     #[cfg(target_os = "linux")]
+    fn poll_write_before_file(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        use rustix::net::SendFlags;
+        self.poll_send(cx, || Ok(rustix::net::send(&self.tcp, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?))
+    }
+
+    #[cfg(target_os = "linux")]
     fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart) -> Poll<io::Result<usize>> {
         let length = usize::try_from(part.length).unwrap_or(usize::MAX).min(SENT_FILE_BYTES_MAX);
-        loop {
-            ready!(self.tcp.poll_write_ready(cx))?;
-            let send = || {
-                use rustix::io::Errno;
-                match rustix::fs::sendfile(&self.tcp, &part.file, Some(&mut { part.offset }), length) {
-                    // A file system that does not do such things.
-                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => copy(&self.tcp, part),
-                    sent => Ok(sent?),
-                }
-            };
-            match self.tcp.try_io(Interest::WRITABLE, send) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
+        self.poll_send(cx, || {
+            use rustix::io::Errno;
+            match rustix::fs::sendfile(&self.tcp, &part.file, Some(&mut { part.offset }), length) {
+                // A file system that does not do such things.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => copy(&self.tcp, part),
+                sent => Ok(sent?),
             }
-        }
+        })
     }
 
     fn poll_lend(
@@ -111,14 +135,7 @@ impl Transport for Plain {
         bytes: Lendable<'_>,
         from: usize,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.tcp.poll_write_ready(cx))?;
-            match self.tcp.try_io(Interest::WRITABLE, || self.lending.send(&self.tcp, bytes, from)) {
-                // The socket was not as ready as it was thought to be; now it is waited for.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        self.poll_send(cx, || self.lending.send(&self.tcp, bytes, from))
     }
 }
 
@@ -221,5 +238,43 @@ impl Pipe {
 
     fn pour(&self, _to: impl AsFd, _length: usize, _more: bool) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_leaves_with_the_first_of_its_file() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let connecting = TcpStream::connect(listener.local_addr().expect("bound"));
+        let (client, accepted) = tokio::join!(connecting, listener.accept());
+        let (mut client, (tcp, _)) = (client.expect("it listens"), accepted.expect("it connected"));
+        tcp.set_nodelay(true).expect("it is open");
+        let mut plain = Plain::new(tcp, Rc::default());
+        let head = b"HTTP/1.1 200 OK\r\n\r\n";
+        let path = std::env::temp_dir().join(format!("tidegate-head-{}", std::process::id()));
+        std::fs::write(&path, [b'a'; 1000]).expect("room");
+        let file = Arc::new(File::open(&path).expect("it was just written"));
+        std::fs::remove_file(&path).expect("it is there");
+
+        let written = poll_fn(|cx| plain.poll_write_before_file(cx, head)).await.expect("room");
+        assert_eq!(written, head.len());
+        let early = client.try_read(&mut [0; 64]).map_err(|error| error.kind());
+        assert_eq!(early, Err(io::ErrorKind::WouldBlock), "it waits for the file");
+
+        let part = FilePart { file, offset: 0, length: 1000 };
+        let sent = poll_fn(|cx| plain.poll_send_file(cx, &part)).await.expect("room");
+        assert_eq!(sent, 1000);
+        let mut all = vec![0; head.len() + 1000];
+        client.read_exact(&mut all).await.expect("nobody closed");
+        assert_eq!(all.split_at(head.len()), (&head[..], &[b'a'; 1000][..]));
     }
 }
