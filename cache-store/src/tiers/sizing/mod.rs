@@ -145,11 +145,12 @@ struct Gains {
 }
 
 impl Sizing {
-    /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it for the caches, at least 2 and at most
-    /// 16 MiB, and half as much for what the sizes of memory are to follow.
+    /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it for the caches, at least 2 MiB, with a
+    /// disk 8, and at most 16, and half as much for what the sizes of memory are to follow.
     pub(crate) fn beside(memory: &Objects, goal: Goal, disk_bytes: Option<u64>) -> Self {
         let bytes = memory.capacity_bytes();
-        let tables_bytes = (bytes / TABLES_SHARE).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX);
+        let least = if disk_bytes.is_some() { TABLES_BYTES_MIN_WITH_DISK } else { TABLES_BYTES_MIN };
+        let tables_bytes = (bytes / TABLES_SHARE).clamp(least, TABLES_BYTES_MAX);
         let goal = memory.is_tuned().then_some(goal);
         Self::new(bytes, goal, disk_bytes, tables_bytes)
     }
@@ -369,6 +370,8 @@ const ENTRY_BYTES: usize = 128;
 const ENTRIES_MIN: usize = 64;
 const TABLES_SHARE: usize = 64;
 const TABLES_BYTES_MIN: usize = 2 << 20;
+/// A disk keeps many more keys than memory, and of two thousand of them a sample is three points off.
+const TABLES_BYTES_MIN_WITH_DISK: usize = 8 << 20;
 const TABLES_BYTES_MAX: usize = 16 << 20;
 const PAST_BYTES_PER_ENTRY: u64 = 1;
 /// Classes that are told apart; further ones are counted together, as [`u16::MAX`].
