@@ -29,7 +29,8 @@ use crate::tiers::sample::Rate;
 pub(crate) enum Goal {
     /// Requests and bytes, half and half.
     Both,
-    /// Bytes: a disk beneath it has what is small and asked for.
+    /// Bytes first: a disk beneath it has what is small and asked for. Where two policies keep as many, the one that answers more
+    /// requests.
     Bytes,
 }
 
@@ -167,10 +168,11 @@ impl Shadows {
         self.bytes += weight * stands_for;
         self.compared += stands_for;
         let of_bytes = weight * self.requests / self.bytes.max(1.0);
-        let value = match self.goal {
-            Goal::Both => 0.5 + 0.5 * of_bytes,
-            Goal::Bytes => of_bytes,
-        } * stands_for;
+        let of_requests = match self.goal {
+            Goal::Both => 0.5,
+            Goal::Bytes => REQUESTS_BESIDE_BYTES,
+        };
+        let value = (of_requests + (1.0 - of_requests) * of_bytes) * stands_for;
         let mine = hits.get(chosen).copied().unwrap_or_default();
         for (lead, hit) in self.lead.iter_mut().zip(hits) {
             if hit != mine {
@@ -210,6 +212,9 @@ const POLICIES: [Policy; 4] = [
     Policy::Worth { exponent: 0.7 },
     Policy::Worth { exponent: 1.0 },
 ];
+/// What requests weigh where bytes come first. Of `meta` with a tenth of it in both tiers .312 of requests are answered with this and
+/// .251 with nothing, and .257 of bytes with either; of `mix` .506 and .505, and .431. A quarter costs `mix` the first of its bytes.
+const REQUESTS_BESIDE_BYTES: f64 = 0.2;
 /// Standard deviations that a lead must have over chance.
 const CERTAINTY: f64 = 4.0;
 /// …and the part of a hit ratio that it must be worth.
@@ -267,13 +272,29 @@ mod tests {
             changed += u32::from(tuner.observe(CacheKey::from_bits(u128::from(random) << 40), 4000, 4000));
         }
         assert_eq!((changed, tuner.policy()), (0, POLICIES[Goal::Both.first()]));
-        let tuner = Tuner::new(1 << 20, 256 * 1024, Goal::Both);
-        for at in 0..200_000u32 {
-            // Large ones are asked for five times in a row and never again; small ones once and never again.
-            let (number, weight) = if at % 2 == 0 { (at / 10, 200_000) } else { (1_000_000 + at, 2000) };
+        for goal in [Goal::Both, Goal::Bytes] {
+            let tuner = Tuner::new(1 << 20, 256 * 1024, goal);
+            for at in 0..200_000u32 {
+                // Large ones are asked for five times in a row and never again; small ones once and never again.
+                let (number, weight) = if at % 2 == 0 { (at / 10, 200_000) } else { (1_000_000 + at, 2000) };
+                tuner.observe(key(number), weight, weight as u64);
+            }
+            assert_eq!(tuner.policy(), Policy::Recency, "{goal:?}");
+        }
+    }
+
+    /// Each of a thousand short ones is asked for as often as each of a thousand long ones, so whatever is kept answers as many bytes.
+    #[test]
+    fn of_policies_that_keep_as_many_bytes_the_one_that_answers_more_requests_takes_charge() {
+        let tuner = Tuner::new(4 << 20, 256 * 1024, Goal::Bytes);
+        let mut random = 1u64;
+        for _ in 0..200_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = u32::try_from(random >> 40).unwrap() % 2000;
+            let weight = if number.is_multiple_of(2) { 1000 } else { 20_000 };
             tuner.observe(key(number), weight, weight as u64);
         }
-        assert_eq!(tuner.policy(), Policy::Recency);
+        assert_ne!(tuner.policy(), Policy::Recency);
     }
 
     /// A few long ones have most of the bytes, each of them an eighth of the tier and more than such a part of it as short ones
