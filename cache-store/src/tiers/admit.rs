@@ -69,22 +69,37 @@ pub(crate) struct Seen {
     /// Bits, a power of two of them in each.
     young: Box<[u64]>,
     old: Box<[u64]>,
-    /// Keys in the young generation.
-    asked: usize,
+    /// Names in the young generation, and the keys that they stand for.
+    names: usize,
+    asked: f64,
     /// When it becomes the old one.
-    keys: usize,
+    names_max: usize,
+    keys: f64,
 }
 
 impl Seen {
     /// Remembers the last `keys` keys at least, and twice as many at most; no more than [`KEYS_MAX`].
     pub(crate) fn new(keys: usize) -> Self {
-        let keys = keys.clamp(KEYS_MIN, KEYS_MAX);
-        let words = (keys * BITS_PER_KEY).next_power_of_two() / WORD_BITS;
-        Self { young: vec![0; words].into(), old: vec![0; words].into(), asked: 0, keys }
+        Self::of_sample(keys, f64::INFINITY)
+    }
+
+    /// The same of a sample: it remembers as many names of it as stand for `keys` keys, and no more than `names`.
+    pub(crate) fn of_sample(names: usize, keys: f64) -> Self {
+        let names_max = names.clamp(KEYS_MIN, KEYS_MAX);
+        #[allow(clippy::cast_precision_loss)] // below 2⁵³
+        let keys = keys.clamp(KEYS_MIN as f64, KEYS_MAX as f64);
+        let words = (names_max * BITS_PER_KEY).next_power_of_two() / WORD_BITS;
+        let table = || vec![0; words].into();
+        Self { young: table(), old: table(), names: 0, asked: 0.0, names_max, keys }
     }
 
     /// Whether `key` was asked for before; it has been from now on.
     pub(crate) fn ask(&mut self, key: CacheKey) -> bool {
+        self.ask_for(key, 1.0)
+    }
+
+    /// The same for one that stands for so many.
+    pub(crate) fn ask_for(&mut self, key: CacheKey, stands_for: f64) -> bool {
         let [one, two] = [0, 32].map(|shift| self.place(key, shift));
         let known = |table: &[u64]| {
             [one, two].iter().all(|(at, bit)| table.get(*at).is_some_and(|word| word & bit != 0))
@@ -96,8 +111,9 @@ impl Seen {
                     *word |= bit;
                 }
             }
-            self.asked += 1;
-            if self.asked >= self.keys {
+            self.names += 1;
+            self.asked += stands_for;
+            if self.names >= self.names_max || self.asked >= self.keys {
                 self.forget_older();
             }
         }
@@ -105,8 +121,8 @@ impl Seen {
     }
 
     /// The young generation becomes the old one, which is forgotten.
-    pub(crate) fn forget_older(&mut self) {
-        self.asked = 0;
+    fn forget_older(&mut self) {
+        (self.names, self.asked) = (0, 0.0);
         std::mem::swap(&mut self.young, &mut self.old);
         self.young.fill(0);
     }
@@ -157,6 +173,25 @@ mod tests {
         assert_eq!(asked(&mut seen, 0, 500), 500, "a generation came between");
         asked(&mut seen, 10_000, 2100);
         assert!(asked(&mut seen, 0, 500) < 25, "more than two came between");
+    }
+
+    /// One in eight, each of which stands for that many: what is known again has been seen anew, as it has among all keys.
+    #[test]
+    fn a_sample_forgets_when_those_that_it_stands_for_are_forgotten() {
+        let (mut seen, mut sample) = (Seen::new(8000), Seen::of_sample(4000, 8000.0));
+        let mut asked = |batch: u32| {
+            let numbers = batch * 3000..(batch + 1) * 3000;
+            let all = numbers.clone().filter(|at| seen.ask(key(*at))).count();
+            let some = numbers.step_by(8).filter(|at| sample.ask_for(key(*at), 8.0)).count();
+            (all, some * 8)
+        };
+        // The second batch is asked for once, and forgotten as soon as two generations have come, the first counted each time.
+        let known = [false, false, true, false, true, false, false, false];
+        for (batch, known) in [0, 1, 0, 2, 0, 3, 4, 1].into_iter().zip(known) {
+            let (all, some) = asked(batch);
+            let expected = if known { 2800..=3000 } else { 0..=200 };
+            assert!(expected.contains(&all) && expected.contains(&some), "{batch}: {all} {some}");
+        }
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl<V> Ledger<V> {
         entry(at)
     }
 
+    /// Remembers what is gone in at most `bytes` from now on.
+    pub(super) fn shrink_past(&mut self, bytes: usize) {
+        self.past.shrink(bytes);
+    }
+
     /// How often `key` was asked for with this time, lately: kept or not.
     pub(super) fn ask(&mut self, key: CacheKey) -> u8 {
         match self.find(key) {

@@ -79,6 +79,9 @@ pub(crate) struct Objects {
     room: Apart<Room>,
     /// None: everything is taken in, by recency.
     tuner: Option<Tuner>,
+    /// Bytes, tables included.
+    budget: usize,
+    /// …and without them.
     capacity: usize,
     entry_weight_max: usize,
     /// For large bodies, if the system has one to give.
@@ -112,21 +115,19 @@ struct Room {
 impl Objects {
     /// A tier of `bytes` bytes, heads, overhead and tables included.
     pub(crate) fn new(bytes: usize, admission: MemoryAdmission, goal: Goal) -> Self {
-        let past_bytes = bytes / PAST_SHARE / SHARDS;
-        let shadows_bytes = match admission {
-            MemoryAdmission::Adaptive => shadows_bytes(bytes),
-            MemoryAdmission::All => 0,
-        };
-        let capacity = bytes.saturating_sub(past_bytes * SHARDS + shadows_bytes);
-        let tuner =
-            (admission == MemoryAdmission::Adaptive).then(|| Tuner::new(capacity, shadows_bytes, goal));
+        let is_tuned = admission == MemoryAdmission::Adaptive;
+        let Split { capacity, past_bytes, shadows_bytes } = Split::of(bytes, is_tuned);
+        let tuner = is_tuned.then(|| Tuner::new(capacity, shadows_bytes, goal));
         let policy = tuner.as_ref().map_or(Policy::Recency, Tuner::policy);
         Self {
-            shards: (0..SHARDS).map(|_| Apart(RwLock::new(Ledger::new(past_bytes, policy)))).collect(),
+            shards: (0..SHARDS)
+                .map(|_| Apart(RwLock::new(Ledger::new(past_bytes / SHARDS, policy))))
+                .collect(),
             least: (0..SHARDS).map(|_| AtomicU64::new(NOTHING)).collect(),
             time: Apart(Time::default()),
             room: Apart(Room::default()),
             tuner,
+            budget: bytes,
             capacity,
             entry_weight_max: capacity / SHARE,
             arena: Arena::new(bytes),
@@ -230,6 +231,12 @@ impl Objects {
         self.room.0.used.load(Relaxed)
     }
 
+    /// What it was made for.
+    pub(crate) const fn budget_bytes(&self) -> usize {
+        self.budget
+    }
+
+    /// What of that is for entries.
     pub(crate) const fn capacity_bytes(&self) -> usize {
         self.capacity
     }
@@ -393,9 +400,24 @@ impl Slot {
     }
 }
 
-/// What the tuner of a tier of so many bytes may take of them.
-pub(crate) fn shadows_bytes(bytes: usize) -> usize {
-    (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX)
+/// What becomes of a tier's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    /// For entries.
+    pub(crate) capacity: usize,
+    /// To remember what is gone.
+    pub(crate) past_bytes: usize,
+    /// For the tuner.
+    pub(crate) shadows_bytes: usize,
+}
+
+impl Split {
+    /// Of a tier of so many bytes.
+    pub(crate) fn of(bytes: usize, is_tuned: bool) -> Self {
+        let past_bytes = bytes / PAST_SHARE / SHARDS * SHARDS;
+        let shadows_bytes = if is_tuned { (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX) } else { 0 };
+        Self { capacity: bytes.saturating_sub(past_bytes + shadows_bytes), past_bytes, shadows_bytes }
+    }
 }
 
 /// The highest bits choose: the low ones are the table's.

@@ -107,6 +107,11 @@ impl<V: Copy> Scaled<V> {
         self.used = self.ledger.thin(keep, room_of);
     }
 
+    /// Remembers what is gone in at most `bytes` from now on: a sample of fewer keys would look back further than the tier.
+    pub(crate) fn shrink_past(&mut self, bytes: usize) {
+        self.ledger.shrink_past(bytes);
+    }
+
     #[cfg(test)]
     pub(super) fn check_invariants(&self, room_of: impl Fn(usize, &V) -> usize) {
         self.ledger.check_invariants();

@@ -22,6 +22,16 @@ impl Sketch {
         Self { words: vec![0; words].into(), added: 0 }
     }
 
+    /// Goes on in at most `bytes` bytes, or as few as there may be. What shared the places that fall together counts as the most of them.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let words = 1usize << (bytes / size_of::<u64>()).max(WORDS_LEAST).ilog2();
+        while self.words.len() > words {
+            let (low, high) = self.words.split_at(self.words.len() / 2);
+            self.words = low.iter().zip(high).map(|(low, high)| greater_of_each(*low, *high)).collect();
+            self.added /= 2;
+        }
+    }
+
     /// How often `key` was added, at most [`COUNT_MAX`].
     pub(crate) fn count(&self, key: CacheKey) -> u8 {
         ROWS.map(|row| self.read(key, row)).into_iter().min().unwrap_or_default()
@@ -74,12 +84,22 @@ impl Sketch {
     }
 }
 
+/// Of two words the greater of each two counters.
+fn greater_of_each(one: u64, other: u64) -> u64 {
+    (0..u64::BITS).step_by(4).fold(0, |word, shift| {
+        let counter = |word: u64| (word >> shift) & 0xf;
+        word | counter(one).max(counter(other)) << shift
+    })
+}
+
 /// Counts end here.
 pub(crate) const COUNT_MAX: u8 = 15;
 const ROWS: [u32; 4] = [0, 1, 2, 3];
 /// Keys added for a word of sixteen counters before all counts are halved: of four counters a key each holds 2.5 on average.
 const ADDED_PER_WORD: usize = 10;
 const WORDS_MIN: usize = 64;
+/// …and of what remembers a sample.
+const WORDS_LEAST: usize = 8;
 /// 16 MiB.
 const WORDS_MAX: usize = 1 << 21;
 
@@ -119,6 +139,26 @@ mod tests {
             sketch.add(key(1000 + u32::try_from(number).unwrap() % 200));
         }
         assert!(sketch.count(key(1)) < COUNT_MAX);
+    }
+
+    #[test]
+    fn what_is_remembered_in_less_room_is_never_too_low_and_ages_as_soon_as_before() {
+        let mut sketch = Sketch::new(64 * 1024);
+        for number in 0..400 {
+            for _ in 0..=number % 4 {
+                sketch.add(key(number));
+            }
+        }
+        let before = sketch.added;
+        sketch.shrink(8 * 1024);
+        assert_eq!((sketch.words.len(), sketch.added), (1024, before / 8));
+        assert!((0..400).all(|number| u32::from(sketch.count(key(number))) > number % 4));
+        let strangers = (5000..6000).filter(|number| sketch.count(key(*number)) > 0).count();
+        assert!(strangers < 50, "{strangers} of 1000");
+        sketch.shrink(0);
+        assert_eq!(sketch.words.len(), WORDS_LEAST);
+        sketch.shrink(1 << 20);
+        assert_eq!(sketch.words.len(), WORDS_LEAST, "it does not grow");
     }
 
     #[test]

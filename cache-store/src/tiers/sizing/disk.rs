@@ -9,8 +9,9 @@
 //! Each entry takes the room of all that it stands for.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyHasher};
 use crate::tiers::admit::Seen;
 use crate::tiers::sample::Rate;
 use crate::tiers::segments::Settings;
@@ -22,12 +23,12 @@ pub(super) struct ScaledDisk {
     log: Queue,
     shelf: Queue,
     seen: Seen,
-    /// Keys that those it saw since it forgot some stand for, and those after which it forgets.
-    asked: f64,
-    asked_max: f64,
+    /// What is written pushes something out.
+    full: bool,
     bytes_max: u64,
     /// What the log has when it is full.
     log_bytes: u64,
+    segment_bytes: u64,
     /// What it lets go of at once.
     batch_bytes: u64,
     /// Of the batch that goes now: what has gone by, and what of it was kept.
@@ -53,12 +54,16 @@ pub(super) struct Offer {
     pub(super) takes_all: bool,
 }
 
+/// Half of a key, among it the bits by which it is sampled: two of a sample are never the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Name(u64);
+
 /// Entries in the order in which they go.
 #[derive(Default)]
 struct Queue {
-    held: HashMap<CacheKey, Held>,
+    held: HashMap<Name, Held, BuildHasherDefault<KeyHasher>>,
     /// …and when each came: what has come again since has another place.
-    order: VecDeque<(CacheKey, u64)>,
+    order: VecDeque<(Name, u64)>,
     used: u64,
     /// Bytes of all that ever came.
     entered: u64,
@@ -68,10 +73,8 @@ struct Queue {
 struct Held {
     /// Of the body that it leads to: its place in the sample.
     bytes: u64,
-    /// Of its own.
-    own: u64,
-    /// The part that is still there.
-    part: f64,
+    /// Of its own, as far as they are still there.
+    left: u64,
     until_millis: u64,
     epoch: u64,
     read: bool,
@@ -80,7 +83,7 @@ struct Held {
 }
 
 impl ScaledDisk {
-    /// An empty disk of so many bytes, that holds as many entries as whoever feeds it with a sample lets it see.
+    /// An empty disk of so many bytes, that holds about as many entries, and as many as whoever feeds it with a sample lets it see.
     pub(super) fn new(bytes_max: u64, entries_max: usize) -> Self {
         let log_max = log_bytes_max(bytes_max);
         let segment = Settings::for_capacity(log_max).segment_bytes;
@@ -90,20 +93,20 @@ impl ScaledDisk {
             rate: Rate::ALL,
             log: Queue::default(),
             shelf: Queue::default(),
-            seen: Seen::new(entries_max * SEEN_PER_ENTRY),
-            asked: 0.0,
-            asked_max: part_of(log_max, OBJECT_BYTES_USUAL),
+            seen: Seen::of_sample(entries_max * SEEN_PER_ENTRY, part_of(log_max, OBJECT_BYTES_USUAL)),
+            full: false,
             bytes_max,
             log_bytes,
+            segment_bytes: segment,
             batch_bytes: segment.max(log_bytes / BATCHES_MAX),
             passed: 0,
             carried: 0,
         }
     }
 
-    /// Entries of log or shelf: what is long has one in each.
+    /// Entries of log and shelf: what is long has one in each.
     pub(super) fn len(&self) -> usize {
-        self.log.held.len().max(self.shelf.held.len())
+        self.log.held.len() + self.shelf.held.len()
     }
 
     /// The part of what is fuller, log or shelf, that is in use.
@@ -114,18 +117,19 @@ impl ScaledDisk {
     /// The part that it has of what a key leads to; it is spared for that. `listed` says that memory knows where its chunks are, and
     /// `usable` whether what was kept until then and as of that purge may be used.
     pub(super) fn use_of(&mut self, key: CacheKey, listed: bool, usable: impl Fn(u64, u64) -> bool) -> f64 {
+        let name = Name::of(key);
         let recent = self.log_bytes / RECENT_SHARE;
         let entered = self.log.entered;
-        let record = self.log.held.get_mut(&key).filter(|held| usable(held.until_millis, held.epoch));
+        let record = self.log.held.get_mut(&name).filter(|held| usable(held.until_millis, held.epoch));
         let is_large = record.as_ref().is_some_and(|held| held.bytes >= LARGE_BYTES_MIN);
         let is_known = record.is_some();
         if let Some(held) = record {
             held.read |= entered.saturating_sub(held.came) >= recent;
         }
-        match self.shelf.held.get_mut(&key) {
+        match self.shelf.held.get_mut(&name) {
             Some(held) if is_known || listed => {
                 held.read = true;
-                held.part
+                part_of(held.left, on_shelf(held.bytes))
             }
             Some(_) => 0.0,
             None => f64::from(u8::from(is_known && !is_large)),
@@ -135,22 +139,25 @@ impl ScaledDisk {
     /// It is written if there is room, or if it was asked for before.
     pub(super) fn offer(&mut self, offer: &Offer) {
         let Offer { key, bytes, record_bytes, kept: (until_millis, epoch), .. } = *offer;
-        let held = |own| Held { bytes, own, part: 1.0, until_millis, epoch, read: false, came: 0 };
+        let name = Name::of(key);
+        let held = |own| Held { bytes, left: own, until_millis, epoch, read: false, came: 0 };
         if bytes >= LARGE_BYTES_MIN {
             // One that would push out its own beginning.
             if bytes > self.shelf_bytes() / 2 {
                 return;
             }
-            self.put_in_log(key, held(record_bytes));
-            self.put_on_shelf(key, held(bytes.next_multiple_of(FILE_BYTES)));
+            self.put_in_log(name, held(record_bytes));
+            self.put_on_shelf(name, held(on_shelf(bytes)));
             return;
         }
         let held = held(bytes + record_bytes);
-        let is_full = self.log.used + self.room_of(&held) > self.log_bytes - self.log_bytes / FULL_SHARE;
+        self.look_if_full(self.room_of(&held));
         // What memory has was seen when it was fetched.
-        let seen = if offer.in_memory { offer.again } else { self.was_seen(key, bytes) };
-        if seen || !is_full || offer.takes_all || self.log.held.contains_key(&key) {
-            self.put_in_log(key, held);
+        let seen =
+            if offer.in_memory { offer.again } else { self.seen.ask_for(key, self.rate.stands_for(bytes)) };
+        if seen || !self.full || offer.takes_all || self.log.held.contains_key(&name) {
+            self.put_in_log(name, held);
+            self.fit_shelf();
         }
     }
 
@@ -158,28 +165,23 @@ impl ScaledDisk {
     pub(super) fn thin(&mut self, rate: Rate) {
         self.rate = rate;
         for queue in [&mut self.log, &mut self.shelf] {
-            queue.held.retain(|key, held| rate.takes(*key, held.bytes));
+            queue.held.retain(|name, held| rate.takes(name.key(), held.bytes));
             queue.sort_out();
+            queue.held.shrink_to_fit();
+            queue.order.shrink_to_fit();
             queue.used = queue.held.values().map(|held| room_of(rate, held)).sum();
         }
     }
 
-    /// Whether it was asked for before; it has been from now on.
-    fn was_seen(&mut self, key: CacheKey, bytes: u64) -> bool {
-        let seen = self.seen.ask(key);
-        if !seen {
-            self.asked += self.rate.stands_for(bytes);
-            if self.asked >= self.asked_max {
-                self.asked = 0.0;
-                self.seen.forget_older();
-            }
-        }
-        seen
+    /// Once the log has been full a little room is none: it is what is left over when a long one goes for a short one.
+    fn look_if_full(&mut self, room: u64) {
+        let free = if self.full { self.log_bytes / FULL_SHARE } else { self.segment_bytes };
+        self.full = self.log.used.saturating_add(room) > self.log_bytes.saturating_sub(free);
     }
 
-    fn put_in_log(&mut self, key: CacheKey, held: Held) {
+    fn put_in_log(&mut self, name: Name, held: Held) {
         let rate = self.rate;
-        self.log.forget(key, rate);
+        self.log.forget(name, rate);
         let room = self.room_of(&held);
         if room > self.log_bytes {
             return;
@@ -197,24 +199,30 @@ impl ScaledDisk {
                 (self.passed, self.carried) = (0, 0);
             }
         }
-        self.log.put(key, held, rate);
+        self.log.put(name, held, rate);
     }
 
-    fn put_on_shelf(&mut self, key: CacheKey, held: Held) {
+    fn put_on_shelf(&mut self, name: Name, held: Held) {
         let rate = self.rate;
-        self.shelf.forget(key, rate);
-        self.shelf.put(key, held, rate);
+        self.shelf.forget(name, rate);
+        self.shelf.put(name, held, rate);
+        self.fit_shelf();
+    }
+
+    /// Lets go of what is more than the log leaves, as is done now and then.
+    fn fit_shelf(&mut self) {
+        let rate = self.rate;
         let mut spared = self.shelf.held.len();
         while let Some(excess) = self.shelf.used.checked_sub(self.shelf_bytes()).filter(|excess| *excess > 0)
         {
             let Some((oldest, mut held)) = self.shelf.take_oldest(rate) else { break };
-            let room = room_of(rate, &held);
             if held.read && spared > 0 {
                 spared -= 1;
                 held.read = false;
                 self.shelf.put(oldest, held, rate);
-            } else if room > excess && rate.stands_for(held.bytes) <= 1.0 {
-                held.part *= part_of(room - excess, room);
+            } else if held.left > excess && rate.stands_for(held.bytes) <= 1.0 {
+                // It stands for itself alone, and so takes what is left of it.
+                held.left -= excess;
                 self.shelf.put_back(oldest, held, rate);
             } else {
                 // Its head alone answers nothing, and a sample is not to be full of heads.
@@ -233,30 +241,52 @@ impl ScaledDisk {
     fn room_of(&self, held: &Held) -> u64 {
         room_of(self.rate, held)
     }
+
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        for queue in [&self.log, &self.shelf] {
+            let used: u64 = queue.held.values().map(|held| self.room_of(held)).sum();
+            assert_eq!(queue.used, used);
+        }
+        assert!(self.shelf.held.values().all(|held| held.left <= on_shelf(held.bytes)));
+        assert!(self.log.used <= self.log_bytes && self.shelf.used <= self.shelf_bytes());
+    }
+}
+
+impl Name {
+    #[allow(clippy::cast_possible_truncation)] // the bits wanted
+    const fn of(key: CacheKey) -> Self {
+        Self((key.bits() >> NAME_SHIFT) as u64)
+    }
+
+    /// A key with these bits, which is sampled as the one that it was made of.
+    const fn key(self) -> CacheKey {
+        CacheKey::from_bits((self.0 as u128) << NAME_SHIFT)
+    }
 }
 
 impl Queue {
-    fn put(&mut self, key: CacheKey, mut held: Held, rate: Rate) {
+    fn put(&mut self, name: Name, mut held: Held, rate: Rate) {
         let room = room_of(rate, &held);
         self.entered = self.entered.saturating_add(room.max(1));
         held.came = self.entered;
-        self.order.push_back((key, held.came));
+        self.order.push_back((name, held.came));
         self.used = self.used.saturating_add(room);
-        self.held.insert(key, held);
+        self.held.insert(name, held);
         // Names of what was replaced.
-        if self.order.len() > 2 * self.held.len() + 16 {
+        if self.order.len() > self.held.len() + self.held.len() / 2 + 16 {
             self.sort_out();
         }
     }
 
     /// It is still the next to go.
-    fn put_back(&mut self, key: CacheKey, held: Held, rate: Rate) {
-        self.order.push_front((key, held.came));
+    fn put_back(&mut self, name: Name, held: Held, rate: Rate) {
+        self.order.push_front((name, held.came));
         self.used = self.used.saturating_add(room_of(rate, &held));
-        self.held.insert(key, held);
+        self.held.insert(name, held);
     }
 
-    fn take_oldest(&mut self, rate: Rate) -> Option<(CacheKey, Held)> {
+    fn take_oldest(&mut self, rate: Rate) -> Option<(Name, Held)> {
         loop {
             let (oldest, came) = self.order.pop_front()?;
             if self.held.get(&oldest).is_some_and(|held| held.came == came) {
@@ -265,15 +295,15 @@ impl Queue {
         }
     }
 
-    fn forget(&mut self, key: CacheKey, rate: Rate) -> Option<Held> {
-        let held = self.held.remove(&key)?;
+    fn forget(&mut self, name: Name, rate: Rate) -> Option<Held> {
+        let held = self.held.remove(&name)?;
         self.used = self.used.saturating_sub(room_of(rate, &held));
         Some(held)
     }
 
     fn sort_out(&mut self) {
         let held = &self.held;
-        self.order.retain(|(key, came)| held.get(key).is_some_and(|held| held.came == *came));
+        self.order.retain(|(name, came)| held.get(name).is_some_and(|held| held.came == *came));
     }
 }
 
@@ -282,15 +312,20 @@ fn part_of(bytes: u64, all: u64) -> f64 {
     bytes as f64 / all.max(1) as f64
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a length
-fn room_of(rate: Rate, held: &Held) -> u64 {
-    let room = rate.room_of(held.own, held.bytes);
-    if held.part < 1.0 { (room as f64 * held.part) as u64 } else { room }
+/// What a body of so many bytes takes there.
+const fn on_shelf(bytes: u64) -> u64 {
+    bytes.saturating_add(FILE_BYTES - 1) / FILE_BYTES * FILE_BYTES
 }
 
+fn room_of(rate: Rate, held: &Held) -> u64 {
+    rate.room_of(held.left, held.bytes)
+}
+
+/// Below them no bit chooses what is sampled.
+const NAME_SHIFT: u32 = 40;
 /// Requests within which this part of the log came belong together.
 const RECENT_SHARE: u64 = 10;
-/// It is full when less than this part of it is free: what is left over when a long one goes for a short one is no room.
+/// Once full, it is so until more than this part of it is free.
 const FULL_SHARE: u64 = 16;
 /// Of what the log lets go of at once this part may be kept.
 const CARRIED_SHARE: u64 = 2;

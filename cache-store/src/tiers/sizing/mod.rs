@@ -3,10 +3,11 @@
 //! A sample of the keys (SHARDS, Waldspurger 2015) is replayed against memory tiers and disks of names and lengths, each of another
 //! size, that keep and let go by the rules of the real ones (miniature simulations, Waldspurger 2017): the tiers are not LRU, so a
 //! reuse distance alone would tell of a cache that nobody has. The sample has a fixed size: it begins with every key, and its rate is
-//! halved whenever a cache holds more than its share of entries.
+//! halved whenever the caches hold too many entries together.
 //!
 //! A tier of another size might follow another policy, so each has a tuner of its own, as the real one does (`objects/tuner.rs`), with
-//! a part of the sample.
+//! a part of the sample. Over a disk all follow the real one: which policy leads there is a matter of few bytes, and a tuner with a
+//! smaller sample than the real one's would often follow another for no reason of size.
 //!
 //! What is told is a difference to what really happened: how many more requests, and bytes, a cache of another size would have
 //! answered than one of this size beside it, on the same sample. What both answer, most of all the few keys that half of the
@@ -20,7 +21,7 @@
 //! which are sampled, so pays a comparison a hit. What is pushed out of one size within the round that it was used in is missed
 //! until the next.
 //!
-//! Invariant: a cache holds at most `entries_max` entries between two calls, and what is here never decides about one response.
+//! Invariant: the caches hold at most `entries_max` entries between two calls, and what is here never decides about one response.
 
 mod disk;
 mod store;
@@ -35,7 +36,7 @@ use parking_lot::Mutex;
 use self::disk::{Offer, ScaledDisk};
 pub(crate) use self::store::TooLong;
 use crate::key::CacheKey;
-use crate::tiers::objects::{Entry, Goal, Objects, Policy, Scaled, Tuner, shadows_bytes};
+use crate::tiers::objects::{Entry, Goal, Objects, Policy, Scaled, Split, Tuner};
 use crate::tiers::sample::Rate;
 
 /// The caches beside, and what they say.
@@ -129,7 +130,10 @@ struct Kept {
 }
 
 struct Sample {
+    /// Of all caches together: the smaller ones have few, and leave the rest to the larger.
     entries_max: usize,
+    /// In which tiers of the sizes remember what is gone.
+    past_bytes: [usize; SIZES],
     /// Of the same size as the tier, then of the others.
     memory: [Scaled<Kept>; SIZES],
     /// What those of other sizes follow, unless all follow what the real one does.
@@ -146,36 +150,44 @@ struct Gains {
 
 impl Sizing {
     /// Beside tiers of these sizes. It takes memory of its own, beside the budget: a 64th of it for the caches, at least 2 MiB, with a
-    /// disk 8, and at most 16, and half as much for what the sizes of memory are to follow.
+    /// disk 8, and at most 16; and without a disk half as much for what the sizes of memory are to follow.
     pub(crate) fn beside(memory: &Objects, goal: Goal, disk_bytes: Option<u64>) -> Self {
-        let bytes = memory.capacity_bytes();
+        let bytes = memory.budget_bytes();
         let least = if disk_bytes.is_some() { TABLES_BYTES_MIN_WITH_DISK } else { TABLES_BYTES_MIN };
         let tables_bytes = (bytes / TABLES_SHARE).clamp(least, TABLES_BYTES_MAX);
         let goal = memory.is_tuned().then_some(goal);
         Self::new(bytes, goal, disk_bytes, tables_bytes)
     }
 
-    /// Beside a memory tier of `memory_bytes`, that follows what answers most of what its goal says or else always the same, and a
-    /// disk of `disk_bytes`, if there is one; the caches take at most about `tables_bytes`, and the tuners half of that.
+    /// Beside a memory tier of `memory_bytes`, its tables included, that follows what answers most of what its goal says or else always
+    /// the same, and a disk of `disk_bytes`, if there is one; the caches take at most about `tables_bytes`, and tuners half of that.
     pub(crate) fn new(
         memory_bytes: usize,
         goal: Option<Goal>,
         disk_bytes: Option<u64>,
         tables_bytes: usize,
     ) -> Self {
-        let caches = if disk_bytes.is_some() { 2 * SIZES } else { SIZES };
-        let entries_max = (tables_bytes / caches / ENTRY_BYTES).max(ENTRIES_MIN);
-        // As in the tier, what is remembered of the past follows the size: a longer memory would prefer what was frequent long ago.
-        let past_bytes = |factor| in_memory(times(entries_max as u64 * PAST_BYTES_PER_ENTRY, factor));
-        let sized = |factor| in_memory(times(memory_bytes as u64, factor));
-        let memory = sizes().map(|factor| Scaled::new(sized(factor), past_bytes(factor)));
+        let entries_max = (tables_bytes / ENTRY_BYTES).max(ENTRIES_MIN);
+        // A size has about its part of the entries, whether there are more of memory or of the disk.
+        let all: f64 = sizes().iter().sum();
+        let entries_of = |factor| in_memory(times(entries_max as u64, factor / all));
+        let split = |factor| Split::of(in_memory(times(memory_bytes as u64, factor)), goal.is_some());
+        let past_bytes = sizes().map(|factor| split(factor).past_bytes);
+        let scaled = |factor| {
+            let Split { capacity, past_bytes, .. } = split(factor);
+            Scaled::new(capacity, past_bytes.min(entries_of(factor) * PAST_BYTES_PER_ENTRY))
+        };
+        let memory = sizes().map(scaled);
         let tuner_bytes = tables_bytes / 2 / FACTORS.len();
-        let tuner =
-            |goal, factor| Tuner::new(sized(factor), shadows_bytes(sized(factor)).min(tuner_bytes), goal);
-        let tuners = goal.map(|goal| FACTORS.map(|factor| tuner(goal, factor)));
-        let disk =
-            disk_bytes.map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_max)));
-        let sample = Sample { entries_max, memory, tuners, disk, classes: HashMap::new() };
+        let tuner = |goal, factor| {
+            let Split { capacity, shadows_bytes, .. } = split(factor);
+            Tuner::new(capacity, shadows_bytes.min(tuner_bytes), goal)
+        };
+        let tuners =
+            goal.filter(|_| disk_bytes.is_none()).map(|goal| FACTORS.map(|factor| tuner(goal, factor)));
+        let disk = disk_bytes
+            .map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_of(factor))));
+        let sample = Sample { entries_max, past_bytes, memory, tuners, disk, classes: HashMap::new() };
         Self { rate: AtomicU64::new(Rate::ALL.bits()), round: AtomicU32::new(1), sample: Mutex::new(sample) }
     }
 
@@ -207,6 +219,7 @@ impl Sizing {
         settled
     }
 
+    /// Some ten times while a node learns of its keys, and takes milliseconds.
     fn halve(&self, sample: &mut Sample, mut rate: Rate) {
         while sample.is_full() && !rate.is_least() {
             rate = rate.half();
@@ -311,7 +324,11 @@ impl Sample {
             gain.requests += (whole(there) - whole(now)) * stands_for;
             gain.bytes += (there - now) * stands_for * bytes as f64;
         };
-        class.memory.iter_mut().zip(others).for_each(|(gain, there)| count(gain, part(there, real_disk)));
+        // What memory never takes cannot come back from the disk either, and is not kept there.
+        let beneath = |tier: &Scaled<Kept>| if weight <= tier.weight_max() { real_disk } else { 0.0 };
+        for ((gain, there), tier) in class.memory.iter_mut().zip(others).zip(self.memory.iter().skip(1)) {
+            count(gain, part(there, beneath(tier)));
+        }
         class
             .disk
             .iter_mut()
@@ -328,17 +345,24 @@ impl Sample {
     }
 
     fn is_full(&self) -> bool {
-        self.memory.iter().any(|tier| tier.len() > self.entries_max)
-            || self.disk.iter().flatten().any(|disk| disk.len() > self.entries_max)
+        self.entries() > self.entries_max
+    }
+
+    fn entries(&self) -> usize {
+        let memory: usize = self.memory.iter().map(Scaled::len).sum();
+        let disk: usize = self.disk.iter().flatten().map(ScaledDisk::len).sum();
+        memory + disk
     }
 
     /// Keeps what is sampled at this rate.
     fn thin(&mut self, rate: Rate) {
-        for tier in &mut self.memory {
+        for (tier, past_bytes) in self.memory.iter_mut().zip(self.past_bytes) {
             tier.thin(
                 |key, kept| rate.takes(key, kept.bytes),
                 |weight, kept| in_memory(rate.room_of(weight as u64, kept.bytes)),
             );
+            // As in the tier, it follows the size: a longer memory would prefer what was frequent long ago.
+            tier.shrink_past(in_memory(times(past_bytes as u64, rate.share())));
         }
         for tuner in self.tuners.iter().flatten() {
             tuner.sample_at_most(rate);
@@ -366,13 +390,13 @@ fn times(bytes: u64, factor: f64) -> u64 {
 
 const SIZES: usize = FACTORS.len() + 1;
 /// Memory of an entry of a cache: itself, its places in table and order, what is remembered of the past.
-const ENTRY_BYTES: usize = 128;
-const ENTRIES_MIN: usize = 64;
+const ENTRY_BYTES: usize = 160;
+const ENTRIES_MIN: usize = 512;
 const TABLES_SHARE: usize = 64;
 const TABLES_BYTES_MIN: usize = 2 << 20;
 /// A disk keeps many more keys than memory, and of two thousand of them a sample is three points off.
 const TABLES_BYTES_MIN_WITH_DISK: usize = 8 << 20;
 const TABLES_BYTES_MAX: usize = 16 << 20;
-const PAST_BYTES_PER_ENTRY: u64 = 1;
+const PAST_BYTES_PER_ENTRY: usize = 4;
 /// Classes that are told apart; further ones are counted together, as [`u16::MAX`].
 const CLASSES_MAX: usize = 1024;
