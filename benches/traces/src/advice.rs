@@ -13,27 +13,23 @@ use crate::store::{self, Replayed};
 use crate::trace::Trace;
 use crate::{Arguments, percents, read};
 
-/// Replays and prints; returns what is further off than it may be.
+/// Replays and prints; returns what is further off than it may be. With disks, each is told of with other sizes of its own, and of the
+/// memory above it.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
-    let on_disk = !arguments.disk.is_empty();
     println!("Hits of requests/of bytes: predicted (measured); the whole trace from an empty cache.\n");
-    println!(
-        "| Trace | {} | now | 0.5 × | 2 × | 4 × | sampled | off by, at most |",
-        if on_disk { "Disk" } else { "Memory" }
-    );
+    println!("| Trace | Of | now | 0.5 × | 2 × | 4 × | sampled | off by, at most |");
     println!("|{}", "---|".repeat(8));
     let mut broken = Vec::new();
-    let budgets = percents(if on_disk { &arguments.disk } else { &arguments.memory })?;
+    let (memory, disks) = (percents(&arguments.memory)?, percents(&arguments.disk)?);
     for name in &arguments.trace {
         let trace = read(arguments, name)?;
-        if on_disk && !trace.sized {
-            continue;
-        }
-        let mut known = HashMap::new();
-        for percent in &budgets {
-            let replay = |percent| measured(arguments, &trace, percent, on_disk, &mut known);
-            let Some(compared) = compare(&trace, *percent, on_disk, replay)? else { continue };
-            print!("| {} | {percent} % | {} |", trace.name, compared.now);
+        let mut replays = Replays { arguments, trace: &trace, known: HashMap::new() };
+        let mut tell = |now: Sizes, tier: SizedTier| -> io::Result<()> {
+            let Some(compared) = compare(&trace, now, tier, |sizes| replays.of(sizes))? else {
+                return Ok(());
+            };
+            let of = now.told(tier);
+            print!("| {} | {of} | {} |", trace.name, compared.now);
             for told in &compared.sizes {
                 match told {
                     Some((predicted, there)) => {
@@ -45,7 +41,19 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
             let worst = compared.off_by(trace.sized);
             println!(" {:.3} | {:.1} points |", compared.rate, worst * 100.0);
             if worst > POINTS_MAX {
-                broken.push(format!("{} at {percent} %: off by {:.1} points", trace.name, worst * 100.0));
+                broken.push(format!("{}, {of}: off by {:.1} points", trace.name, worst * 100.0));
+            }
+            Ok(())
+        };
+        if disks.is_empty() {
+            for percent in &memory {
+                tell(Sizes { memory: *percent, disk: None }, SizedTier::Memory)?;
+            }
+        } else if trace.sized {
+            for percent in &disks {
+                let now = Sizes { memory: MEMORY_PERCENT, disk: Some(*percent) };
+                tell(now, SizedTier::Disk)?;
+                tell(now, SizedTier::Memory)?;
             }
         }
     }
@@ -53,6 +61,33 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Vec<String>> {
         println!("\n- {line}");
     }
     Ok(broken)
+}
+
+/// What the tiers have, in percent of the footprint.
+#[derive(Clone, Copy)]
+struct Sizes {
+    memory: f64,
+    disk: Option<f64>,
+}
+
+impl Sizes {
+    /// With so many times the bytes of one tier.
+    fn with(self, tier: SizedTier, factor: f64) -> Self {
+        match tier {
+            SizedTier::Memory => Self { memory: self.memory * factor, ..self },
+            SizedTier::Disk => Self { disk: self.disk.map(|disk| disk * factor), ..self },
+        }
+    }
+
+    /// In words; the tier comes first.
+    fn told(self, tier: SizedTier) -> String {
+        let memory = format!("memory {} %", self.memory);
+        match (self.disk, tier) {
+            (None, _) => memory,
+            (Some(disk), SizedTier::Disk) => format!("disk {disk} %"),
+            (Some(disk), SizedTier::Memory) => format!("{memory} beside disk {disk} %"),
+        }
+    }
 }
 
 /// What was predicted, of requests and of bytes, and what was measured.
@@ -78,59 +113,59 @@ impl Compared {
     }
 }
 
-/// Compares what a store of this size tells of others with what those do; `replay` measures one size.
+/// Compares what a store of these sizes tells of others of one tier with what those do; `replay` measures one.
 fn compare(
     trace: &Trace,
-    percent: f64,
-    on_disk: bool,
-    mut replay: impl FnMut(f64) -> io::Result<Option<Measured>>,
+    now: Sizes,
+    tier: SizedTier,
+    mut replay: impl FnMut(Sizes) -> io::Result<Option<Measured>>,
 ) -> io::Result<Option<Compared>> {
-    let Some((now, advice, rate)) = replay(percent)? else { return Ok(None) };
+    let Some((ratio, advice, rate)) = replay(now)? else { return Ok(None) };
     let requested: u64 = trace.requests.iter().map(|id| u64::from(trace.size(*id))).sum();
     let bytes = requested as f64 * if trace.sized { 1.0 } else { store::BODY_BYTES as f64 };
-    let tier = if on_disk { SizedTier::Disk } else { SizedTier::Memory };
     let mut sizes = Vec::new();
     for Advice { factor, gain, .. } in advice.iter().filter(|one| one.tier == tier) {
         let predicted = [
-            now.of_requests() + gain.requests / trace.requests.len() as f64,
-            now.of_bytes() + gain.bytes / bytes,
+            ratio.of_requests() + gain.requests / trace.requests.len() as f64,
+            ratio.of_bytes() + gain.bytes / bytes,
         ];
-        let there = replay(percent * factor)?;
+        let there = replay(now.with(tier, *factor))?;
         sizes.push(there.map(|(there, ..)| (predicted, there)));
     }
-    Ok(Some(Compared { now, sizes, rate }))
+    Ok(Some(Compared { now: ratio, sizes, rate }))
 }
 
+/// What was hit, what the store says of other sizes, and of how many keys.
 type Measured = (Ratio, Vec<Advice>, f64);
 
-/// What a store of this size hits; each size is replayed once.
-fn measured(
-    arguments: &Arguments,
-    trace: &Trace,
-    percent: f64,
-    on_disk: bool,
-    known: &mut HashMap<u64, Measured>,
-) -> io::Result<Option<Measured>> {
-    let key = percent.to_bits();
-    if let Some(measured) = known.get(&key) {
-        return Ok(Some(measured.clone()));
-    }
-    let replayed = if on_disk {
-        let bytes = |percent: f64| (trace.footprint() as f64 * percent / 100.0) as u64;
-        if bytes(percent) < store::DISK_BYTES_MIN {
-            return Ok(None);
+/// What stores of many sizes hit; each is replayed once.
+struct Replays<'a> {
+    arguments: &'a Arguments,
+    trace: &'a Trace,
+    known: HashMap<(u64, u64), Measured>,
+}
+
+impl Replays<'_> {
+    /// Nothing where a disk would be too small to be one.
+    fn of(&mut self, Sizes { memory, disk }: Sizes) -> io::Result<Option<Measured>> {
+        let key = (memory.to_bits(), disk.map_or(0, f64::to_bits));
+        if let Some(measured) = self.known.get(&key) {
+            return Ok(Some(measured.clone()));
         }
-        // Memory is the same beside disks of every size.
-        let memory = bytes(MEMORY_PERCENT);
-        store::replay_tiers(trace, memory, bytes(percent), &arguments.folder)?
-    } else {
-        let mut secret = [0; 32];
-        secret[..8].copy_from_slice(&arguments.seed.to_le_bytes());
-        store::replay(trace, percent, secret)
-    };
-    let Replayed { ratio, advice, rate, .. } = replayed;
-    known.insert(key, (ratio, advice.clone(), rate));
-    Ok(Some((ratio, advice, rate)))
+        let Replayed { ratio, advice, rate, .. } = if let Some(disk) = disk {
+            let bytes = |percent: f64| (self.trace.footprint() as f64 * percent / 100.0) as u64;
+            if bytes(disk) < store::DISK_BYTES_MIN {
+                return Ok(None);
+            }
+            store::replay_tiers(self.trace, bytes(memory), bytes(disk), &self.arguments.folder)?
+        } else {
+            let mut secret = [0; 32];
+            secret[..8].copy_from_slice(&self.arguments.seed.to_le_bytes());
+            store::replay(self.trace, memory, secret)
+        };
+        self.known.insert(key, (ratio, advice.clone(), rate));
+        Ok(Some((ratio, advice, rate)))
+    }
 }
 
 /// What a prediction may be off by.
@@ -146,14 +181,42 @@ mod tests {
     #[test]
     fn what_is_predicted_of_other_sizes_is_what_they_do() {
         let trace = Trace::zipf(4000, 30_000, 0.9, 42);
-        let replay = |percent| {
-            let Replayed { ratio, advice, rate, .. } = store::replay(&trace, percent, [7; 32]);
+        let replay = |sizes: Sizes| {
+            let Replayed { ratio, advice, rate, .. } = store::replay(&trace, sizes.memory, [7; 32]);
             Ok(Some((ratio, advice, rate)))
         };
-        let compared =
-            compare(&trace, 10.0, false, replay).expect("nothing is read").expect("it is replayed");
+        let now = Sizes { memory: 10.0, disk: None };
+        let compared = compare(&trace, now, SizedTier::Memory, replay);
+        let compared = compared.expect("nothing is read").expect("it is replayed");
         let (off_by, now) = (compared.off_by(trace.sized), compared.now.of_requests());
         assert_eq!(compared.sizes.len(), 3);
         assert!(off_by <= POINTS_MAX && (0.3..0.9).contains(&now), "{off_by} at {now}");
+    }
+
+    #[test]
+    fn what_is_predicted_of_other_disks_is_what_they_do() {
+        let mut trace = Trace::zipf(8000, 50_000, 0.7, 42);
+        trace.sizes = (0..8000_u32).map(|id| 8192 + id.wrapping_mul(2_654_435_769) % 65_536).collect();
+        trace.sized = true;
+        let folder = std::env::temp_dir().join(format!("tidegate-advice-{}", std::process::id()));
+        let bytes = |percent: f64| (trace.footprint() as f64 * percent / 100.0) as u64;
+        let replay = |Sizes { memory, disk }: Sizes| {
+            let disk = bytes(disk.expect("there is one"));
+            if disk < store::DISK_BYTES_MIN {
+                return Ok(None);
+            }
+            let Replayed { ratio, advice, rate, .. } =
+                store::replay_tiers(&trace, bytes(memory), disk, &folder)?;
+            Ok(Some((ratio, advice, rate)))
+        };
+        let now = Sizes { memory: 2.0, disk: Some(22.0) };
+        let compared = compare(&trace, now, SizedTier::Disk, replay);
+        let compared = compared.expect("the folder can be written to").expect("it is replayed");
+        let off_by = compared.off_by(trace.sized);
+        let gains: Vec<_> = compared.sizes.iter().flatten().map(|(_, there)| there.of_requests()).collect();
+        assert_eq!(compared.sizes.iter().flatten().count(), 2, "half of it is too small to be one");
+        // All keys are in the sample, so that nothing is off but by a rule that the disk does not follow.
+        assert!(compared.rate > 0.999 && off_by <= POINTS_MAX / 4.0, "{off_by} of {}", compared.rate);
+        assert!(gains[1] > compared.now.of_requests() + 0.2, "{gains:?}");
     }
 }

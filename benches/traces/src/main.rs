@@ -73,8 +73,8 @@ struct Arguments {
     /// Only the store, not the lines
     #[arg(long)]
     store_only: bool,
-    /// What the store predicts of half, twice and four times its memory, beside what those hit; with `--disk`, of the disk. Exit with
-    /// 1 where it is more than two points off
+    /// What the store predicts of half, twice and four times its memory, beside what those hit; with `--disk`, of the disk, and of a
+    /// memory of one percent above it. Exit with 1 where it is more than two points off
     #[arg(long)]
     advice: bool,
     /// Exit with 1 where the store or a line is not what it should be
