@@ -168,9 +168,9 @@ impl Shadows {
         self.bytes += weight * stands_for;
         self.compared += stands_for;
         let of_bytes = weight * self.requests / self.bytes.max(1.0);
-        let of_requests = match self.goal {
-            Goal::Both => 0.5,
-            Goal::Bytes => REQUESTS_BESIDE_BYTES,
+        let (of_requests, margin) = match self.goal {
+            Goal::Both => (0.5, MARGIN),
+            Goal::Bytes => (REQUESTS_BESIDE_BYTES, MARGIN / 2.0),
         };
         let value = (of_requests + (1.0 - of_requests) * of_bytes) * stands_for;
         let mine = hits.get(chosen).copied().unwrap_or_default();
@@ -191,7 +191,7 @@ impl Shadows {
             }
         }
         let proven =
-            |lead: &Lead| lead.sum > CERTAINTY * lead.squares.sqrt() && lead.sum > self.compared * MARGIN;
+            |lead: &Lead| lead.sum > CERTAINTY * lead.squares.sqrt() && lead.sum > self.compared * margin;
         let (better, _) = (self.lead.iter().enumerate())
             .filter(|(_, lead)| proven(lead))
             .max_by(|(_, one), (_, other)| one.sum.total_cmp(&other.sum))?;
@@ -217,7 +217,8 @@ const POLICIES: [Policy; 4] = [
 const REQUESTS_BESIDE_BYTES: f64 = 0.2;
 /// Standard deviations that a lead must have over chance.
 const CERTAINTY: f64 = 4.0;
-/// …and the part of a hit ratio that it must be worth.
+/// …and the part of a hit ratio that it must be worth; half of it where bytes come first, for policies differ in requests then, which
+/// weigh little.
 const MARGIN: f64 = 0.004;
 /// Requests for an entry of a shadow after which a lead counts half.
 const MEMORY: usize = 16;
