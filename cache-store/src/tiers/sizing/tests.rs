@@ -228,3 +228,20 @@ fn a_disk_counts_what_it_has_and_never_has_too_much() {
         }
     }
 }
+
+/// A disk gives what it has through memory, and so does not keep what that would never take.
+#[test]
+fn what_a_smaller_memory_never_takes_is_not_on_the_disk_either() {
+    let sizing = Sizing::new(1 << 20, None, Some(64 << 20), 1 << 30);
+    for _ in 0..10 {
+        ask(&sizing, &asked(1, 200 << 10));
+    }
+    let advice = sizing.advice();
+    let gain = |tier, factor| {
+        let of = advice[0].1.iter().find(|one| one.tier == tier && one.factor == factor);
+        of.map(|one| one.gain.requests)
+    };
+    assert_eq!(gain(SizedTier::Memory, 0.5), Some(-9.0), "half of it takes an eighth of a mebibyte at most");
+    assert_eq!(gain(SizedTier::Memory, 2.0), Some(0.0));
+    assert_eq!(gain(SizedTier::Disk, 0.5), Some(0.0));
+}
