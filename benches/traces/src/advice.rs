@@ -213,10 +213,10 @@ mod tests {
         let compared = compare(&trace, now, SizedTier::Disk, replay);
         let compared = compared.expect("the folder can be written to").expect("it is replayed");
         let off_by = compared.off_by(trace.sized);
-        let gains: Vec<_> = compared.sizes.iter().flatten().map(|(_, there)| there.of_requests()).collect();
+        let ratios: Vec<_> = compared.sizes.iter().flatten().map(|(_, there)| there.of_requests()).collect();
         assert_eq!(compared.sizes.iter().flatten().count(), 2, "half of it is too small to be one");
         // All keys are in the sample, so that nothing is off but by a rule that the disk does not follow.
         assert!(compared.rate > 0.999 && off_by <= POINTS_MAX / 4.0, "{off_by} of {}", compared.rate);
-        assert!(gains[1] > compared.now.of_requests() + 0.2, "{gains:?}");
+        assert!(ratios[1] > compared.now.of_requests() + 0.2, "{ratios:?}");
     }
 }

@@ -32,6 +32,7 @@ use parking_lot::RwLock;
 pub(crate) use self::ledger::ENTRY_BYTES;
 use self::ledger::{Gone, Ledger};
 pub(crate) use self::scaled::{Entry, Scaled};
+use self::sketch::Sketch;
 pub(crate) use self::tuner::{Goal, Tuner};
 pub(crate) use self::worth::Policy;
 use self::worth::{Use, era_bytes};
@@ -405,7 +406,7 @@ impl Slot {
 pub(crate) struct Split {
     /// For entries.
     pub(crate) capacity: usize,
-    /// To remember what is gone.
+    /// In which it remembers what is gone, each shard for itself: a small tier takes more for that than its part.
     pub(crate) past_bytes: usize,
     /// For the tuner.
     pub(crate) shadows_bytes: usize,
@@ -414,9 +415,14 @@ pub(crate) struct Split {
 impl Split {
     /// Of a tier of so many bytes.
     pub(crate) fn of(bytes: usize, is_tuned: bool) -> Self {
-        let past_bytes = bytes / PAST_SHARE / SHARDS * SHARDS;
+        let past_share = bytes / PAST_SHARE / SHARDS;
+        let past_bytes = Sketch::bytes_within(past_share) * SHARDS;
         let shadows_bytes = if is_tuned { (bytes / SHADOWS_SHARE).min(SHADOWS_BYTES_MAX) } else { 0 };
-        Self { capacity: bytes.saturating_sub(past_bytes + shadows_bytes), past_bytes, shadows_bytes }
+        Self {
+            capacity: bytes.saturating_sub(past_share * SHARDS + shadows_bytes),
+            past_bytes,
+            shadows_bytes,
+        }
     }
 }
 

@@ -16,10 +16,14 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
-    /// A sketch of at most `bytes` bytes, rounded down to a power of two.
+    /// A sketch of at most `bytes` bytes, rounded down to a power of two, and no fewer than there must be.
     pub(crate) fn new(bytes: usize) -> Self {
-        let words = 1usize << (bytes / size_of::<u64>()).clamp(WORDS_MIN, WORDS_MAX).ilog2();
-        Self { words: vec![0; words].into(), added: 0 }
+        Self { words: vec![0; Self::bytes_within(bytes) / size_of::<u64>()].into(), added: 0 }
+    }
+
+    /// What one of at most so many bytes takes.
+    pub(crate) fn bytes_within(bytes: usize) -> usize {
+        size_of::<u64>() << (bytes / size_of::<u64>()).clamp(WORDS_MIN, WORDS_MAX).ilog2()
     }
 
     /// Goes on in at most `bytes` bytes, or as few as there may be. What shared the places that fall together counts as the most of them.

@@ -9,7 +9,7 @@
 //! Each entry takes the room of all that it stands for.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use crate::key::{CacheKey, KeyHasher};
 use crate::tiers::admit::Seen;
@@ -54,9 +54,16 @@ pub(super) struct Offer {
     pub(super) takes_all: bool,
 }
 
-/// Half of a key, among it the bits by which it is sampled: two of a sample are never the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Half of a key, among it the bits by which it is sampled: two of a sample are as good as never the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Name(u64);
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Of the lower half a sample has but small numbers.
+        state.write_u64(self.0.rotate_left(32));
+    }
+}
 
 /// Entries in the order in which they go.
 #[derive(Default)]
@@ -156,6 +163,8 @@ impl ScaledDisk {
         let seen =
             if offer.in_memory { offer.again } else { self.seen.ask_for(key, self.rate.stands_for(bytes)) };
         if seen || !self.full || offer.takes_all || self.log.held.contains_key(&name) {
+            // It may have been long before.
+            self.shelf.forget(name, self.rate);
             self.put_in_log(name, held);
             self.fit_shelf();
         }
@@ -175,7 +184,8 @@ impl ScaledDisk {
 
     /// Once the log has been full a little room is none: it is what is left over when a long one goes for a short one.
     fn look_if_full(&mut self, room: u64) {
-        let free = if self.full { self.log_bytes / FULL_SHARE } else { self.segment_bytes };
+        let free =
+            if self.full { self.segment_bytes.max(self.log_bytes / FULL_SHARE) } else { self.segment_bytes };
         self.full = self.log.used.saturating_add(room) > self.log_bytes.saturating_sub(free);
     }
 

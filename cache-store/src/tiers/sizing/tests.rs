@@ -229,6 +229,28 @@ fn a_disk_counts_what_it_has_and_never_has_too_much() {
     }
 }
 
+#[test]
+fn what_was_long_and_is_short_now_is_where_short_ones_are() {
+    let mut disk = ScaledDisk::new(64 << 20, 4096);
+    let offer = |number, bytes| Offer {
+        key: key(number),
+        bytes,
+        record_bytes: 400,
+        kept: (1000, 0),
+        in_memory: false,
+        again: false,
+        takes_all: true,
+    };
+    let use_of = |disk: &mut ScaledDisk| disk.use_of(key(1), false, |_, _| true);
+    disk.offer(&offer(1, 8 << 20));
+    assert_eq!(use_of(&mut disk), 1.0);
+    disk.offer(&offer(1, 1000));
+    // The shelf lets go of all that stands on it.
+    (2..20).for_each(|number| disk.offer(&offer(number, 8 << 20)));
+    assert_eq!(use_of(&mut disk), 1.0, "the short one");
+    disk.check_invariants();
+}
+
 /// A disk gives what it has through memory, and so does not keep what that would never take.
 #[test]
 fn what_a_smaller_memory_never_takes_is_not_on_the_disk_either() {
