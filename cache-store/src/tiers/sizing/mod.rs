@@ -38,6 +38,7 @@ pub(crate) use self::store::TooLong;
 use crate::key::CacheKey;
 use crate::tiers::objects::{Entry, Goal, Objects, Policy, Scaled, Split, Tuner};
 use crate::tiers::sample::Rate;
+use crate::tiers::shelf::LARGE_BYTES_MIN;
 
 /// The caches beside, and what they say.
 pub struct Sizing {
@@ -324,8 +325,10 @@ impl Sample {
             gain.requests += (whole(there) - whole(now)) * stands_for;
             gain.bytes += (there - now) * stands_for * bytes as f64;
         };
-        // What memory never takes cannot come back from the disk either, and is not kept there.
-        let beneath = |tier: &Scaled<Kept>| if weight <= tier.weight_max() { real_disk } else { 0.0 };
+        // What memory never takes cannot come back from the disk either, and is not kept there, but for what stands there in chunks.
+        let in_chunks = bytes >= LARGE_BYTES_MIN;
+        let beneath =
+            |tier: &Scaled<Kept>| if in_chunks || weight <= tier.weight_max() { real_disk } else { 0.0 };
         for ((gain, there), tier) in class.memory.iter_mut().zip(others).zip(self.memory.iter().skip(1)) {
             count(gain, part(there, beneath(tier)));
         }

@@ -254,11 +254,14 @@ fn what_was_long_and_is_short_now_is_where_short_ones_are() {
 /// A disk gives what it has through memory, and so does not keep what that would never take.
 #[test]
 fn what_a_smaller_memory_never_takes_is_not_on_the_disk_either() {
-    let sizing = Sizing::new(1 << 20, None, Some(64 << 20), 1 << 30);
-    for _ in 0..10 {
-        ask(&sizing, &asked(1, 200 << 10));
-    }
-    let advice = sizing.advice();
+    let advice_of = |memory_bytes, bytes| {
+        let sizing = Sizing::new(memory_bytes, None, Some(64 << 20), 1 << 30);
+        (0..10).for_each(|_| _ = ask(&sizing, &asked(1, bytes)));
+        sizing.advice()
+    };
+    // Half of 8 MiB takes a MiB at most; but the chunks of a long one are read from the disk.
+    assert!(advice_of(8 << 20, 1500 << 10)[0].1.iter().all(|one| one.gain.requests == 0.0));
+    let advice = advice_of(1 << 20, 200 << 10);
     let gain = |tier, factor| {
         let of = advice[0].1.iter().find(|one| one.tier == tier && one.factor == factor);
         of.map(|one| one.gain.requests)
