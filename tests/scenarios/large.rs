@@ -86,6 +86,31 @@ async fn a_body_of_unknown_length_goes_to_disk_once_it_outgrows_memory() {
     }
 }
 
+/// With a disk nothing has no place for being too heavy for memory, however small that is and however the body is framed.
+#[tokio::test]
+async fn a_body_too_heavy_for_a_small_memory_goes_to_disk_as_a_long_one_does() {
+    for framing in [Frame::Length, Frame::Chunks(30_000), Frame::Close] {
+        let directory = Directory::new();
+        let small = on_disk(&directory).config(|config, _| config.cache.memory_bytes = 512 << 10);
+        let mut stage = small.start().await;
+        let body = bytes(200_000, 4);
+        stage.origin("a").on("/x", [large(&body).framed(framing), large(&body)]);
+        is(&stage.client().get("/x").await, 200, &body);
+        stage.until(|count| count.stored == 1).await;
+        let answer = stage.client().get("/x").await;
+        is(&answer, 200, &body);
+        assert!(answer.is_hit());
+        stage.restart().await;
+        let answer = stage.client().header("range", "bytes=100000-100009").get("/x").await;
+        is(&answer, 206, &body[100_000..100_010]);
+        assert!(answer.is_hit());
+        stage.origin("a").saw(1, "/x");
+        stage.purge(&["/x"], false).await;
+        is(&stage.client().get("/x").await, 200, &body);
+        stage.origin("a").saw(2, "/x");
+    }
+}
+
 /// Where it is kept is known at its end only: whoever reads along has to be told that end all the same.
 #[tokio::test]
 async fn a_short_body_of_unknown_length_ends_for_who_reads_along() {

@@ -23,7 +23,7 @@ use crate::rules::partial::Held;
 use crate::rules::validator::strong_validator;
 use crate::stock::Address;
 use crate::store::{CacheStore, Reservation};
-use crate::tiers::shelf::LARGE_BYTES_MIN;
+use crate::tiers::shelf::{LARGE_BYTES_MIN, large_bytes_min};
 use crate::tiers::sizing::TooLong;
 use crate::timestamp::Timestamp;
 
@@ -60,6 +60,8 @@ pub struct Writing {
     held: Option<Held>,
     /// Heaviest body that is kept in memory, bytes.
     keep_bytes_max: u64,
+    /// From this length on it goes to disk as it comes.
+    large_bytes_min: u64,
     /// Room taken for it while it is to be stored in memory at its end.
     keep: Option<Reservation>,
     /// While it goes to disk, or may yet turn out to be for it.
@@ -100,8 +102,8 @@ impl Fill {
     }
 
     /// Publishes a head that may be stored and shared; `part` says which part of the representation a 206 brings. A body
-    /// above 256 KiB goes to disk as it comes, where there is one. One that is kept neither there nor in memory is streamed
-    /// through a window of `window_bytes` and not stored.
+    /// above 256 KiB, or too heavy for memory, goes to disk as it comes, where there is one. One that is kept neither there nor in
+    /// memory is streamed through a window of `window_bytes` and not stored.
     pub fn stream(
         self,
         head: FillHead,
@@ -116,7 +118,8 @@ impl Fill {
         } else {
             None
         };
-        let large = if part.is_some() || length.is_some_and(|length| length < LARGE_BYTES_MIN) {
+        let large_bytes_min = large_bytes_min(room);
+        let large = if part.is_some() || length.is_some_and(|length| length < large_bytes_min) {
             None
         } else {
             self.store.large(length, strong_validator(&head.fields).cloned())
@@ -149,6 +152,7 @@ impl Fill {
             streaming,
             held: part,
             keep_bytes_max: room,
+            large_bytes_min,
             keep,
             disk,
             spilled: spilled.filter(|_| spills),
@@ -252,7 +256,7 @@ impl Writing {
     pub fn write(&mut self, piece: &Bytes) {
         let written = self.writer.written() + piece.len() as u64;
         if self.streaming.length.is_none() {
-            if matches!(self.disk, ToDisk::Perhaps) && written >= LARGE_BYTES_MIN {
+            if matches!(self.disk, ToDisk::Perhaps) && written >= self.large_bytes_min {
                 self.begin_to_spill();
             }
             if matches!(self.disk, ToDisk::Yes(..)) && written > self.fill.store.large_bytes_max() {
@@ -305,7 +309,7 @@ impl Writing {
         self.writer.keep_only(self.window_bytes);
     }
 
-    /// It is longer than what the log takes.
+    /// It is longer than what log or memory take.
     fn begin_to_spill(&mut self) {
         self.disk = ToDisk::No;
         self.spilled = Reservation::take(&self.fill.store, SPILL_BYTES);
@@ -409,4 +413,4 @@ impl Writing {
 }
 
 /// What an entry weighs beside head lines and body, at most; the rest of the body's last page is in it.
-const HEAD_SLACK_BYTES: u64 = 8192;
+pub(crate) const HEAD_SLACK_BYTES: u64 = 8192;

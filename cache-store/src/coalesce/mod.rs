@@ -25,6 +25,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::{Mutex, MutexGuard};
 
+pub(crate) use fill::HEAD_SLACK_BYTES;
 pub use fill::{Fill, Writing};
 pub use follow::{Followed, Follower};
 pub(crate) use phase::{Phase, Phases};

@@ -100,7 +100,13 @@ pub(crate) const fn log_bytes_max(disk_bytes: u64) -> u64 {
     disk_bytes / 10 * 7
 }
 
-/// Bodies from this many bytes on are cut into chunks; shorter ones lie in the log.
+/// Bodies from so many bytes on are cut into chunks, where memory takes bodies of up to `memory_room`: what that never takes whole
+/// it would not get back from the log either.
+pub(crate) const fn large_bytes_min(memory_room: u64) -> u64 {
+    if memory_room < LARGE_BYTES_MIN { memory_room + 1 } else { LARGE_BYTES_MIN }
+}
+
+/// Bodies from this many bytes on are cut into chunks; shorter ones that memory takes lie in the log.
 pub(crate) const LARGE_BYTES_MIN: u64 = 256 * 1024 + 1;
 /// On average a file has no fewer bytes than this, or files run out before bytes do.
 const FILE_BYTES_LEAST: u64 = 128 * 1024;

@@ -10,8 +10,8 @@
 //! insert ── write ──► segments          purge ── log (fsync) ── forget | mark ──► acknowledged
 //! ```
 //!
-//! Bodies above 256 KiB are not in the log: it has their head and the list of their chunks, which stand on a [`Shelf`] of
-//! their own.
+//! Bodies above 256 KiB, or too heavy for memory, are not in the log: it has their head and the list of their chunks, which stand on
+//! a [`Shelf`] of their own.
 //!
 //! The log writes when it is told to: [`Disk::tend`], which the node calls every second and a full buffer asks for, flushes it
 //! on the pool. A disk that fails is left alone until the next of those calls.
@@ -267,7 +267,7 @@ impl Disk {
     #[inline]
     pub(crate) fn asked(&self, primary: CacheKey, stored: &StoredResponse, by: Answered) {
         // Large bodies are on the shelf, which takes them at once: of those that are not asked for again it lets go first.
-        if self.gate.samples(primary) && stored.body_len() < LARGE_BYTES_MIN {
+        if self.gate.samples(primary) && stored.body_len() < LARGE_BYTES_MIN && stored.on_disk().is_none() {
             self.gate.asked(primary, stored.body_len() + RESPONSE_BYTES_BESIDE, by);
         }
     }
