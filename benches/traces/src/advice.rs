@@ -193,12 +193,10 @@ mod tests {
         assert!(off_by <= POINTS_MAX && (0.3..0.9).contains(&now), "{off_by} at {now}");
     }
 
-    #[test]
-    fn what_is_predicted_of_other_disks_is_what_they_do() {
-        let mut trace = Trace::zipf(8000, 50_000, 0.7, 42);
-        trace.sizes = (0..8000_u32).map(|id| 8192 + id.wrapping_mul(2_654_435_769) % 65_536).collect();
-        trace.sized = true;
-        let folder = std::env::temp_dir().join(format!("tidegate-advice-{}", std::process::id()));
+    /// Over a disk, which is kept for the test.
+    fn compare_over_a_disk(trace: &Trace, now: Sizes, tier: SizedTier) -> Compared {
+        let folder =
+            std::env::temp_dir().join(format!("tidegate-advice-{}-{}", tier.as_str(), std::process::id()));
         let bytes = |percent: f64| (trace.footprint() as f64 * percent / 100.0) as u64;
         let replay = |Sizes { memory, disk }: Sizes| {
             let disk = bytes(disk.expect("there is one"));
@@ -206,17 +204,42 @@ mod tests {
                 return Ok(None);
             }
             let Replayed { ratio, advice, rate, .. } =
-                store::replay_tiers(&trace, bytes(memory), disk, &folder)?;
+                store::replay_tiers(trace, bytes(memory), disk, &folder)?;
             Ok(Some((ratio, advice, rate)))
         };
+        compare(trace, now, tier, replay).expect("the folder can be written to").expect("it is replayed")
+    }
+
+    fn files(requests: usize) -> Trace {
+        let mut trace = Trace::zipf(8000, requests, 0.7, 42);
+        trace.sizes = (0..8000_u32).map(|id| 8192 + id.wrapping_mul(2_654_435_769) % 65_536).collect();
+        trace.sized = true;
+        trace
+    }
+
+    #[test]
+    fn what_is_predicted_of_other_disks_is_what_they_do() {
+        let trace = files(50_000);
         let now = Sizes { memory: 2.0, disk: Some(22.0) };
-        let compared = compare(&trace, now, SizedTier::Disk, replay);
-        let compared = compared.expect("the folder can be written to").expect("it is replayed");
+        let compared = compare_over_a_disk(&trace, now, SizedTier::Disk);
         let off_by = compared.off_by(trace.sized);
         let ratios: Vec<_> = compared.sizes.iter().flatten().map(|(_, there)| there.of_requests()).collect();
         assert_eq!(compared.sizes.iter().flatten().count(), 2, "half of it is too small to be one");
         // All keys are in the sample, so that nothing is off but by a rule that the disk does not follow.
         assert!(compared.rate > 0.999 && off_by <= POINTS_MAX / 4.0, "{off_by} of {}", compared.rate);
         assert!(ratios[1] > compared.now.of_requests() + 0.2, "{ratios:?}");
+    }
+
+    /// Half of half a megabyte takes none of 64 KiB, which the disk then has in chunks.
+    #[test]
+    fn what_is_predicted_of_other_memories_over_a_disk_is_what_they_do() {
+        let trace = files(8000);
+        let now = Sizes { memory: 0.3, disk: Some(50.0) };
+        let compared = compare_over_a_disk(&trace, now, SizedTier::Memory);
+        let off_by = compared.off_by(trace.sized);
+        assert_eq!(compared.sizes.iter().flatten().count(), 3);
+        let half = compared.sizes[0].expect("there is no least memory").1;
+        assert!((half.of_requests() - compared.now.of_requests()).abs() > 0.04, "{half:?}");
+        assert!(compared.rate > 0.999 && off_by <= POINTS_MAX / 2.0, "{off_by} of {}", compared.rate);
     }
 }

@@ -32,6 +32,12 @@ impl Rate {
         Self(if self.0 > 1 { self.0 / 2 } else { 1 })
     }
 
+    /// Three quarters of the keys, as long as there are more than one.
+    pub(crate) const fn fewer(self) -> Self {
+        let quarters = self.0 / 4 * 3 + self.0 % 4 * 3 / 4;
+        Self(if quarters > 1 { quarters } else { 1 })
+    }
+
     /// It cannot be halved any more.
     pub(crate) const fn is_least(self) -> bool {
         self.0 <= 1
@@ -112,7 +118,9 @@ mod tests {
         for _ in 0..40 {
             rate = rate.half();
         }
-        assert!(rate.is_least() && !rate.half().half().takes(CacheKey::from_bits(u128::MAX), 100));
+        let fewer = (0..100).fold(Rate::ALL, |rate, _| rate.fewer());
+        assert!(rate.is_least() && fewer == rate && Rate::ALL.fewer().bits() == 3 << 30);
+        assert!(!rate.half().fewer().takes(CacheKey::from_bits(u128::MAX), 100));
         assert_eq!(rate.room_of(1, 1), 1 << 32);
         assert_eq!(rate.room_of(u64::MAX, 1), u64::MAX);
         assert!(rate.takes(CacheKey::from_bits(u128::MAX), u64::MAX));

@@ -15,7 +15,7 @@ use crate::key::{CacheKey, KeyHasher};
 use crate::tiers::admit::Seen;
 use crate::tiers::sample::Rate;
 use crate::tiers::segments::Settings;
-use crate::tiers::shelf::{LARGE_BYTES_MIN, log_bytes_max};
+use crate::tiers::shelf::log_bytes_max;
 
 /// The disk.
 pub(super) struct ScaledDisk {
@@ -36,6 +36,15 @@ pub(super) struct ScaledDisk {
     carried: u64,
 }
 
+/// Where on a disk a body lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BodyIn {
+    /// In the log, with its head.
+    Record,
+    /// On the shelf.
+    Chunks,
+}
+
 /// A response was stored, or asked for while memory had it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offer {
@@ -44,6 +53,7 @@ pub(super) struct Offer {
     pub(super) bytes: u64,
     /// Of its record, without the body.
     pub(super) record_bytes: u64,
+    pub(super) body_in: BodyIn,
     /// Until when, and as of which purge.
     pub(super) kept: (u64, u64),
     /// Memory had it.
@@ -84,6 +94,7 @@ struct Held {
     left: u64,
     until_millis: u64,
     epoch: u64,
+    body_in: BodyIn,
     read: bool,
     /// [`Queue::entered`] when it came.
     came: u64,
@@ -128,7 +139,7 @@ impl ScaledDisk {
         let recent = self.log_bytes / RECENT_SHARE;
         let entered = self.log.entered;
         let record = self.log.held.get_mut(&name).filter(|held| usable(held.until_millis, held.epoch));
-        let is_large = record.as_ref().is_some_and(|held| held.bytes >= LARGE_BYTES_MIN);
+        let is_large = record.as_ref().is_some_and(|held| held.body_in == BodyIn::Chunks);
         let is_known = record.is_some();
         if let Some(held) = record {
             held.read |= entered.saturating_sub(held.came) >= recent;
@@ -145,10 +156,10 @@ impl ScaledDisk {
 
     /// It is written if there is room, or if it was asked for before.
     pub(super) fn offer(&mut self, offer: &Offer) {
-        let Offer { key, bytes, record_bytes, kept: (until_millis, epoch), .. } = *offer;
+        let Offer { key, bytes, record_bytes, body_in, kept: (until_millis, epoch), .. } = *offer;
         let name = Name::of(key);
-        let held = |own| Held { bytes, left: own, until_millis, epoch, read: false, came: 0 };
-        if bytes >= LARGE_BYTES_MIN {
+        let held = |own| Held { bytes, left: own, until_millis, epoch, body_in, read: false, came: 0 };
+        if body_in == BodyIn::Chunks {
             // One that would push out its own beginning.
             if bytes > self.shelf_bytes() / 2 {
                 return;

@@ -2,12 +2,14 @@
 //!
 //! A sample of the keys (SHARDS, Waldspurger 2015) is replayed against memory tiers and disks of names and lengths, each of another
 //! size, that keep and let go by the rules of the real ones (miniature simulations, Waldspurger 2017): the tiers are not LRU, so a
-//! reuse distance alone would tell of a cache that nobody has. The sample has a fixed size: it begins with every key, and its rate is
-//! halved whenever the caches hold too many entries together.
+//! reuse distance alone would tell of a cache that nobody has. The sample has a fixed size: it begins with every key, and its rate
+//! falls by a quarter whenever the caches hold too many entries together.
 //!
 //! A tier of another size might follow another policy, so each has a tuner of its own, as the real one does (`objects/tuner.rs`), with
 //! a part of the sample. Over a disk all follow the real one: which policy leads there is a matter of few bytes, and a tuner with a
 //! smaller sample than the real one's would often follow another for no reason of size.
+//!
+//! What a disk gets depends on the memory above it, so each size of memory has a disk of its own, as large as the real one.
 //!
 //! What is told is a difference to what really happened: how many more requests, and bytes, a cache of another size would have
 //! answered than one of this size beside it, on the same sample. What both answer, most of all the few keys that half of the
@@ -33,12 +35,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use self::disk::{Offer, ScaledDisk};
+use self::disk::{BodyIn, Offer, ScaledDisk};
 pub(crate) use self::store::TooLong;
+use crate::coalesce::HEAD_SLACK_BYTES;
 use crate::key::CacheKey;
 use crate::tiers::objects::{Entry, Goal, Objects, Policy, Scaled, Split, Tuner};
 use crate::tiers::sample::Rate;
-use crate::tiers::shelf::LARGE_BYTES_MIN;
+use crate::tiers::shelf::large_bytes_min;
 
 /// The caches beside, and what they say.
 pub struct Sizing {
@@ -101,8 +104,10 @@ pub(crate) struct Asked {
     pub(crate) weight: usize,
     /// Bytes of its body.
     pub(crate) bytes: u64,
-    /// Bytes that its record takes in the disk's log; the body is not among them where it is cut into chunks.
+    /// Bytes that its record takes in the disk's log, without the body.
     pub(crate) record_bytes: u64,
+    /// Where the body lies on disk, if there is one.
+    pub(crate) body_in: BodyIn,
     /// The class that it is counted in.
     pub(crate) class: u16,
     /// Until when the response of today may be used, and the purges that it has seen.
@@ -139,7 +144,8 @@ struct Sample {
     memory: [Scaled<Kept>; SIZES],
     /// What those of other sizes follow, unless all follow what the real one does.
     tuners: Option<[Tuner; FACTORS.len()]>,
-    disk: Option<[ScaledDisk; SIZES]>,
+    /// Of the same size as the disk, then of the others; then as large as it, under memory of the others.
+    disks: Option<[ScaledDisk; DISKS]>,
     classes: HashMap<u16, Gains>,
 }
 
@@ -170,7 +176,7 @@ impl Sizing {
     ) -> Self {
         let entries_max = (tables_bytes / ENTRY_BYTES).max(ENTRIES_MIN);
         // A size has about its part of the entries, whether there are more of memory or of the disk.
-        let all: f64 = sizes().iter().sum();
+        let all: f64 = if disk_bytes.is_some() { disk_sizes().iter().sum() } else { sizes().iter().sum() };
         let entries_of = |factor| in_memory(times(entries_max as u64, factor / all));
         let split = |factor| Split::of(in_memory(times(memory_bytes as u64, factor)), goal.is_some());
         let past_bytes = sizes().map(|factor| split(factor).past_bytes);
@@ -186,9 +192,10 @@ impl Sizing {
         };
         let tuners =
             goal.filter(|_| disk_bytes.is_none()).map(|goal| FACTORS.map(|factor| tuner(goal, factor)));
-        let disk = disk_bytes
-            .map(|bytes| sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_of(factor))));
-        let sample = Sample { entries_max, past_bytes, memory, tuners, disk, classes: HashMap::new() };
+        let disks = disk_bytes.map(|bytes| {
+            disk_sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_of(factor)))
+        });
+        let sample = Sample { entries_max, past_bytes, memory, tuners, disks, classes: HashMap::new() };
         Self { rate: AtomicU64::new(Rate::ALL.bits()), round: AtomicU32::new(1), sample: Mutex::new(sample) }
     }
 
@@ -211,7 +218,7 @@ impl Sizing {
         let rate = Rate::from_bits(self.rate.load(Relaxed));
         let settled = sample.replay(asked, rate, is_purged).then(|| self.round());
         if sample.is_full() {
-            self.halve(&mut sample, rate);
+            self.sample_fewer(&mut sample, rate);
         }
         let round = sample.eras();
         if self.round() != round {
@@ -220,10 +227,10 @@ impl Sizing {
         settled
     }
 
-    /// Some ten times while a node learns of its keys, and takes milliseconds.
-    fn halve(&self, sample: &mut Sample, mut rate: Rate) {
+    /// Some twenty times while a node learns of its keys, and takes milliseconds.
+    fn sample_fewer(&self, sample: &mut Sample, mut rate: Rate) {
         while sample.is_full() && !rate.is_least() {
-            rate = rate.half();
+            rate = rate.fewer();
             sample.thin(rate);
         }
         self.rate.store(rate.bits(), Relaxed);
@@ -238,7 +245,7 @@ impl Sizing {
                 let memory = FACTORS.into_iter().zip(class.memory).enumerate().map(|(at, (factor, gain))| {
                     Advice { tier: SizedTier::Memory, factor, gain, filled: filled(at) }
                 });
-                let disks = sample.disk.iter().flat_map(|disks| disks.iter().skip(1));
+                let disks = sample.disks.iter().flat_map(|disks| disks.iter().skip(1));
                 let disk = FACTORS.into_iter().zip(class.disk).zip(disks).map(|((factor, gain), disk)| {
                     Advice { tier: SizedTier::Disk, factor, gain, filled: disk.filled() }
                 });
@@ -273,16 +280,16 @@ impl Sample {
         });
         // What memory has of a body that lies on disk in chunks is where they are.
         let resident = held.map(|held| held.is_some_and(|(held, _)| held.is_whole));
-        let listed = matches!(held, [Some(_), ..]);
-        let on_disk: [f64; SIZES] = std::array::from_fn(|at| {
-            let Some(disk) = self.disk.as_mut().and_then(|disks| disks.get_mut(at)) else { return 0.0 };
-            disk.use_of(key, listed, usable)
-        });
-        let ([real_memory, ..], [real_disk, ..]) = (resident, on_disk);
+        let mut on_disk = [0.0; DISKS];
+        let listed = above(held.map(|held| held.is_some()));
+        for ((part, disk), listed) in on_disk.iter_mut().zip(self.disks.iter_mut().flatten()).zip(listed) {
+            *part = disk.use_of(key, listed, usable);
+        }
+        let beneath = beneath(on_disk);
         // Where memory has the body it pays for it.
         let is_whole = weight as u64 >= bytes;
         let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch, is_whole };
-        for (at, (tier, held)) in self.memory.iter_mut().zip(held).enumerate() {
+        for (at, ((tier, held), beneath)) in self.memory.iter_mut().zip(held).zip(beneath).enumerate() {
             let tuner = self.tuners.as_ref().and_then(|tuners| tuners.get(at.checked_sub(1)?));
             if let Some(tuner) = tuner
                 && held.is_none_or(|(_, is_first)| is_first)
@@ -293,26 +300,14 @@ impl Sample {
             if held.is_none() {
                 let entry = Entry { key, weight, value: kept };
                 let policy = tuner.map_or(asked.policy, Tuner::policy);
-                tier.insert(entry, policy, real_disk > 0.0, room);
+                tier.insert(entry, policy, beneath > 0.0, room);
             }
         }
-        for (disk, part) in self.disk.iter_mut().flatten().zip(on_disk) {
-            if part < 1.0 {
-                disk.offer(&Offer {
-                    key,
-                    bytes,
-                    record_bytes: asked.record_bytes,
-                    kept: (asked.until_millis, asked.epoch),
-                    in_memory: real_memory,
-                    again: asked.again,
-                    takes_all: asked.disk_takes_all,
-                });
-            }
-        }
+        self.offer(asked, resident, on_disk);
         if asked.regardless {
             return false;
         }
-        let ([_, others @ ..], [_, other_disks @ ..]) = (resident, on_disk);
+        let ([real_memory, others @ ..], [real_disk, beneath @ ..]) = (resident, beneath);
         // Of how many requests this one is a sample.
         let stands_for = rate.stands_for(bytes);
         let full = self.classes.len() >= CLASSES_MAX && !self.classes.contains_key(&asked.class);
@@ -325,20 +320,42 @@ impl Sample {
             gain.requests += (whole(there) - whole(now)) * stands_for;
             gain.bytes += (there - now) * stands_for * bytes as f64;
         };
-        // What memory never takes cannot come back from the disk either, and is not kept there, but for what stands there in chunks.
-        let in_chunks = bytes >= LARGE_BYTES_MIN;
-        let beneath =
-            |tier: &Scaled<Kept>| if in_chunks || weight <= tier.weight_max() { real_disk } else { 0.0 };
-        for ((gain, there), tier) in class.memory.iter_mut().zip(others).zip(self.memory.iter().skip(1)) {
-            count(gain, part(there, beneath(tier)));
+        for ((gain, there), beneath) in class.memory.iter_mut().zip(others).zip(beneath) {
+            count(gain, part(there, beneath));
         }
-        class
-            .disk
-            .iter_mut()
-            .zip(other_disks)
-            .for_each(|(gain, there)| count(gain, part(real_memory, there)));
-        let on_disks = self.disk.is_none() || on_disk.iter().all(|part| *part >= 1.0);
+        for (gain, there) in class.disk.iter_mut().zip(on_disk.into_iter().skip(1)) {
+            count(gain, part(real_memory, there));
+        }
+        let on_disks = self.disks.is_none() || on_disk.iter().all(|part| *part >= 1.0);
         held.iter().all(Option::is_some) && on_disks
+    }
+
+    /// Gives what was asked for to the disks that lack some of it.
+    fn offer(&mut self, asked: &Asked, in_memory: [bool; SIZES], on_disk: [f64; DISKS]) {
+        let Some(disks) = &mut self.disks else { return };
+        let mut bodies_in = [asked.body_in; SIZES];
+        for (body_in, tier) in bodies_in.iter_mut().zip(&self.memory).skip(1) {
+            let room = (tier.weight_max() as u64)
+                .saturating_sub(asked.record_bytes.saturating_add(HEAD_SLACK_BYTES));
+            *body_in = if asked.bytes < large_bytes_min(room) { BodyIn::Record } else { BodyIn::Chunks };
+        }
+        let (in_memory, bodies_in) = (above(in_memory), above(bodies_in));
+        for (((disk, part), in_memory), body_in) in
+            disks.iter_mut().zip(on_disk).zip(in_memory).zip(bodies_in)
+        {
+            if part < 1.0 {
+                disk.offer(&Offer {
+                    key: asked.key,
+                    bytes: asked.bytes,
+                    record_bytes: asked.record_bytes,
+                    body_in,
+                    kept: (asked.until_millis, asked.epoch),
+                    in_memory,
+                    again: asked.again,
+                    takes_all: asked.disk_takes_all,
+                });
+            }
+        }
     }
 
     /// Moves when a use of something counts anew.
@@ -353,7 +370,7 @@ impl Sample {
 
     fn entries(&self) -> usize {
         let memory: usize = self.memory.iter().map(Scaled::len).sum();
-        let disk: usize = self.disk.iter().flatten().map(ScaledDisk::len).sum();
+        let disk: usize = self.disks.iter().flatten().map(ScaledDisk::len).sum();
         memory + disk
     }
 
@@ -370,7 +387,7 @@ impl Sample {
         for tuner in self.tuners.iter().flatten() {
             tuner.sample_at_most(rate);
         }
-        for disk in self.disk.iter_mut().flatten() {
+        for disk in self.disks.iter_mut().flatten() {
             disk.thin(rate);
         }
     }
@@ -386,12 +403,31 @@ fn sizes() -> [f64; SIZES] {
     [1.0, half, twice, four]
 }
 
+/// Of disks, as parts of the real one.
+fn disk_sizes() -> [f64; DISKS] {
+    let [one, half, twice, four] = sizes();
+    [one, half, twice, four, one, one, one]
+}
+
+/// For each disk what is so of the memory above it.
+fn above<T: Copy>(memory: [T; SIZES]) -> [T; DISKS] {
+    let [one, half, twice, four] = memory;
+    [one, one, one, one, half, twice, four]
+}
+
+/// For memory of each size what is so of the disk beneath it.
+fn beneath<T>(disks: [T; DISKS]) -> [T; SIZES] {
+    let [one, _, _, _, half, twice, four] = disks;
+    [one, half, twice, four]
+}
+
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // sizes of tiers
 fn times(bytes: u64, factor: f64) -> u64 {
     (bytes as f64 * factor) as u64
 }
 
 const SIZES: usize = FACTORS.len() + 1;
+const DISKS: usize = SIZES + FACTORS.len();
 /// Memory of an entry of a cache: itself, its places in table and order, what is remembered of the past.
 const ENTRY_BYTES: usize = 160;
 const ENTRIES_MIN: usize = 512;

@@ -1,6 +1,6 @@
 //! What the store tells of requests, for other sizes to be judged by.
 
-use super::{Asked, Sizing};
+use super::{Asked, BodyIn, Sizing};
 use crate::coalesce::Fill;
 use crate::entry::{Epoch, StoredResponse};
 use crate::lookup::Why;
@@ -45,6 +45,7 @@ impl CacheStore {
             weight,
             bytes,
             record_bytes: long.beside_bytes,
+            body_in: BodyIn::Chunks,
             freshness: &long.freshness,
             epoch: fill.epoch(),
             tags: long.tags,
@@ -68,6 +69,7 @@ impl CacheStore {
             weight: stored.weight().saturating_add(ENTRY_BYTES),
             bytes: stored.body_len(),
             record_bytes: Disk::record_bytes_beside(resource, stored),
+            body_in: stored.on_disk().map_or(BodyIn::Record, |_| BodyIn::Chunks),
             freshness: &stored.freshness,
             epoch: stored.epoch(),
             tags: stored.tags(),
@@ -87,6 +89,7 @@ impl CacheStore {
             weight: told.weight,
             bytes: told.bytes,
             record_bytes: told.record_bytes,
+            body_in: told.body_in,
             class,
             until_millis: told.freshness.fresh_until().as_millis().saturating_add(u64::from(window) * 1000),
             epoch: told.epoch,
@@ -117,6 +120,7 @@ struct Told<'a> {
     weight: usize,
     bytes: u64,
     record_bytes: u64,
+    body_in: BodyIn,
     freshness: &'a Freshness,
     epoch: Epoch,
     tags: &'a [Box<str>],

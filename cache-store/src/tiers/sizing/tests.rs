@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::key::Keyer;
+use crate::tiers::shelf::LARGE_BYTES_MIN;
 
 struct Random(u64);
 
@@ -28,12 +29,17 @@ fn key(number: u64) -> CacheKey {
     Keyer::new([9; 32]).primary("http", b"h", &number.to_le_bytes(), None)
 }
 
+fn body_in(bytes: u64) -> BodyIn {
+    if bytes < LARGE_BYTES_MIN { BodyIn::Record } else { BodyIn::Chunks }
+}
+
 fn asked(number: u64, bytes: u64) -> Asked {
     Asked {
         key: key(number),
         weight: usize::try_from(bytes).unwrap() + 400,
         bytes,
         record_bytes: 400,
+        body_in: body_in(bytes),
         class: 3,
         until_millis: 1000,
         epoch: 0,
@@ -214,6 +220,7 @@ fn a_disk_counts_what_it_has_and_never_has_too_much() {
                 key: key(number),
                 bytes,
                 record_bytes: 400,
+                body_in: body_in(bytes),
                 kept: (1000, 0),
                 in_memory: false,
                 again: false,
@@ -236,6 +243,7 @@ fn what_was_long_and_is_short_now_is_where_short_ones_are() {
         key: key(number),
         bytes,
         record_bytes: 400,
+        body_in: body_in(bytes),
         kept: (1000, 0),
         in_memory: false,
         again: false,
@@ -251,22 +259,15 @@ fn what_was_long_and_is_short_now_is_where_short_ones_are() {
     disk.check_invariants();
 }
 
-/// A disk gives what it has through memory, and so does not keep what that would never take.
+/// What a smaller memory never takes its disk has in chunks.
 #[test]
-fn what_a_smaller_memory_never_takes_is_not_on_the_disk_either() {
-    let advice_of = |memory_bytes, bytes| {
-        let sizing = Sizing::new(memory_bytes, None, Some(64 << 20), 1 << 30);
-        (0..10).for_each(|_| _ = ask(&sizing, &asked(1, bytes)));
-        sizing.advice()
-    };
-    // Half of 8 MiB takes a MiB at most; but the chunks of a long one are read from the disk.
-    assert!(advice_of(8 << 20, 1500 << 10)[0].1.iter().all(|one| one.gain.requests == 0.0));
-    let advice = advice_of(1 << 20, 200 << 10);
-    let gain = |tier, factor| {
-        let of = advice[0].1.iter().find(|one| one.tier == tier && one.factor == factor);
-        of.map(|one| one.gain.requests)
-    };
-    assert_eq!(gain(SizedTier::Memory, 0.5), Some(-9.0), "half of it takes an eighth of a mebibyte at most");
-    assert_eq!(gain(SizedTier::Memory, 2.0), Some(0.0));
-    assert_eq!(gain(SizedTier::Disk, 0.5), Some(0.0));
+fn what_is_too_heavy_for_a_smaller_memory_is_on_the_disk() {
+    let sizing = Sizing::new(1 << 20, None, Some(64 << 20), 1 << 30);
+    (0..10).for_each(|_| _ = ask(&sizing, &asked(1, 200 << 10)));
+    let advice = sizing.advice();
+    assert!(advice[0].1.iter().all(|one| one.gain.requests == 0.0), "{advice:?}");
+    // Without a disk half of it takes an eighth of a mebibyte at most.
+    let alone = Sizing::new(1 << 20, None, None, 1 << 30);
+    (0..10).for_each(|_| _ = ask(&alone, &asked(1, 200 << 10)));
+    assert_eq!(alone.advice()[0].1[0].gain.requests, -9.0);
 }
