@@ -78,11 +78,12 @@ impl Rate {
     }
 }
 
-/// Where a key lies among 2³². The bits are not those that choose a shard or a counter.
+/// Where a key lies among 2³². The bits are those of a sketch's second row, and the ones in which the keys of a small sample are alike
+/// are the highest, which a sketch as large as a sample's does not look at.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // the bits wanted
 const fn place_of(key: CacheKey) -> u64 {
-    ((key.bits() >> 40) as u32) as u64
+    ((key.bits() >> 32) as u32) as u64
 }
 
 /// Up to this length all are sampled alike.

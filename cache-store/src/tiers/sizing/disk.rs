@@ -70,8 +70,8 @@ struct Name(u64);
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Of the lower half a sample has but small numbers.
-        state.write_u64(self.0.rotate_left(32));
+        // A table looks at the lowest and the highest bits: in the middle are those in which the keys of a sample are alike.
+        state.write_u64(self.0.swap_bytes());
     }
 }
 
@@ -343,7 +343,7 @@ fn room_of(rate: Rate, held: &Held) -> u64 {
 }
 
 /// Below them no bit chooses what is sampled.
-const NAME_SHIFT: u32 = 40;
+const NAME_SHIFT: u32 = 32;
 /// Requests within which this part of the log came belong together.
 const RECENT_SHARE: u64 = 10;
 /// Once full, it is so until more than this part of it is free.
