@@ -134,6 +134,49 @@ async fn room_for_bodies_on_their_way_is_bounded() {
     assert_eq!(store.usage().arriving_bytes, 0);
 }
 
+/// A body of unknown length that there is no room for is let go of from its beginning: the disk does not take up its middle.
+#[tokio::test]
+async fn what_was_let_go_of_from_its_beginning_does_not_go_to_disk() {
+    let place = Place::new();
+    let store = place.store();
+    let others = 1..9;
+    let mut others: Vec<_> = others
+        .map(|nth| {
+            let Lookup::Miss(fill) = look(&store, CacheKey::from_bits(100 + nth)) else {
+                panic!("it is new")
+            };
+            begin(fill, Some(4 * CHUNK as u64))
+        })
+        .collect();
+    assert!(others.iter().all(Writing::keeps));
+    let mut writing = begin(miss(&store), None);
+    let mut reader = writing.streaming().body.reader().expect("nothing is let go of yet");
+    for nth in 0..40 {
+        writing.write(&body(nth..nth + 1));
+        assert!(!writing.keeps() && !writing.spills(), "at {nth}");
+        let piece = poll_fn(|cx| reader.poll_next(cx)).await;
+        assert!(piece == Some(Ok(body(nth..nth + 1))), "at {nth}");
+        others.pop();
+    }
+    writing.complete();
+    assert!(writing.finish().is_none());
+}
+
+/// Its tags weigh more than the rest of its head.
+#[tokio::test]
+async fn what_its_tags_make_too_heavy_for_memory_goes_to_disk() {
+    let place = Place::new();
+    let store = place.store();
+    let tags = (0..512).map(|nth| format!("{nth:040}").into()).collect();
+    let mut writing = begin_with(miss(&store), Some(240_000), tags);
+    writing.write(&body(0..4).slice(..240_000));
+    writing.room().await.expect("it is kept");
+    writing.complete();
+    writing.on_disk().await;
+    writing.finish().expect("it is stored");
+    assert!(matches!(look(&store, CacheKey::from_bits(7)), Lookup::Fresh(_)));
+}
+
 /// A directory of a test's own.
 struct Place(PathBuf);
 
@@ -179,6 +222,10 @@ fn miss(store: &Arc<CacheStore>) -> Fill {
 }
 
 fn begin(fill: Fill, length: Option<u64>) -> Writing {
+    begin_with(fill, length, Box::default())
+}
+
+fn begin_with(fill: Fill, length: Option<u64>, tags: Box<[Box<str>]>) -> Writing {
     let mut fields = HeaderMap::new();
     fields.insert("cache-control", HeaderValue::from_static("max-age=60"));
     fields.insert("etag", HeaderValue::from_static("\"1\""));
@@ -193,7 +240,7 @@ fn begin(fill: Fill, length: Option<u64>) -> Writing {
         vary: judged.vary,
         fields,
     };
-    fill.stream(head, length, Box::default(), None, WINDOW)
+    fill.stream(head, length, tags, None, WINDOW)
 }
 
 async fn write(writing: &mut Writing, nth: usize) {

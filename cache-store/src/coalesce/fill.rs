@@ -13,7 +13,7 @@ use http::header::CONTENT_RANGE;
 
 use super::{Failure, FillHead, Flight, Phase, Streaming};
 use crate::body::{Unread, Writer, growing};
-use crate::entry::{Epoch, Parts, StoredResponse};
+use crate::entry::{Epoch, Parts, StoredResponse, tag_bytes};
 use crate::key::CacheKey;
 use crate::large::{self, SPILL_BYTES, Slice, Spill};
 use crate::lookup::Why;
@@ -112,7 +112,7 @@ impl Fill {
         part: Option<Held>,
         window_bytes: u64,
     ) -> Writing {
-        let room = self.store.body_bytes_max(head.lines.len() as u64 + HEAD_SLACK_BYTES);
+        let room = self.store.body_bytes_max(beside_bytes(head.lines.len(), &tags));
         let keep = if length.is_none_or(|length| length <= room) {
             Reservation::take(&self.store, length.unwrap_or(0))
         } else {
@@ -134,8 +134,9 @@ impl Fill {
         let whole = large.as_ref().map(|large| large.begin_whole(&body));
         let disk = match (&large, &spilled) {
             (Some(large), Some(_)) if spills => ToDisk::Yes(Spill::new(large, 0)),
-            (Some(_), _) => ToDisk::Perhaps,
-            (None, _) => ToDisk::No,
+            // Without room its beginning is let go of.
+            (Some(_), _) if keep.is_some() => ToDisk::Perhaps,
+            (Some(_) | None, _) => ToDisk::No,
         };
         if keep.is_none() && spills {
             writer.keep_from(0);
@@ -197,7 +198,7 @@ impl Fill {
 
     /// The response might be kept but for its length: larger tiers could. So many bytes are its body, and its head's lines.
     pub fn too_long(&self, body_bytes: u64, line_bytes: usize, freshness: Freshness, tags: &[Box<str>]) {
-        let beside_bytes = line_bytes as u64 + HEAD_SLACK_BYTES;
+        let beside_bytes = beside_bytes(line_bytes, tags);
         self.store.count_too_long(self, &TooLong { body_bytes, beside_bytes, freshness, tags });
     }
 
@@ -300,7 +301,10 @@ impl Writing {
         self.keep = None;
         match &self.disk {
             ToDisk::Yes(spill) => self.writer.keep_from(spill.sealed()),
-            ToDisk::No | ToDisk::Perhaps => self.keep_nothing(),
+            ToDisk::No | ToDisk::Perhaps => {
+                self.disk = ToDisk::No;
+                self.keep_nothing();
+            }
         }
     }
 
@@ -412,5 +416,10 @@ impl Writing {
     }
 }
 
-/// What an entry weighs beside head lines and body, at most; the rest of the body's last page is in it.
+/// What an entry weighs beside the body, at most.
+fn beside_bytes(line_bytes: usize, tags: &[Box<str>]) -> u64 {
+    (line_bytes + tag_bytes(tags)) as u64 + HEAD_SLACK_BYTES
+}
+
+/// What an entry weighs beside head lines, tags and body, at most; the rest of the body's last page is in it.
 pub(crate) const HEAD_SLACK_BYTES: u64 = 8192;

@@ -506,12 +506,10 @@ impl StoredResponse {
             StoredBody::Inline => 0,
             StoredBody::Chunks(chunks) => chunks.weight(),
         };
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            allocated(size_of::<Rare>())
-                + vary_bytes(&rare.vary)
-                + allocated(size_of_val(&*rare.tags))
-                + rare.tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
-        });
+        let rare = self
+            .rare
+            .as_ref()
+            .map_or(0, |rare| allocated(size_of::<Rare>()) + vary_bytes(&rare.vary) + tag_bytes(&rare.tags));
         let forms = self.known_forms().map_or(0, Forms::weight);
         shared(size_of::<Self>()) + allocated(self.blob.len()) + BYTES_SHARED_BYTES + body + rare + forms
     }
@@ -587,6 +585,11 @@ fn stored_lines(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Heade
 
 fn vary_bytes(vary: &VarySpec) -> usize {
     vary.entries().map(|(name, value)| name.as_str().len() + value.map_or(0, <[u8]>::len) + 64).sum()
+}
+
+/// What tags weigh.
+pub(crate) fn tag_bytes(tags: &[Box<str>]) -> usize {
+    allocated(size_of_val(tags)) + tags.iter().map(|tag| allocated(tag.len())).sum::<usize>()
 }
 
 const NOT_PURGED: u64 = u64::MAX;
