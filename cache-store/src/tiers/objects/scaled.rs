@@ -50,6 +50,11 @@ impl<V: Copy> Scaled<V> {
         filled
     }
 
+    /// Bytes for entries.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The heaviest that it keeps.
     pub(crate) const fn weight_max(&self) -> usize {
         self.capacity / super::SHARE

@@ -133,6 +133,19 @@ struct Kept {
     epoch: u64,
     /// The body is here.
     is_whole: bool,
+    /// What had been fetched when it came ([`Sample::fetched`]).
+    came: u64,
+}
+
+/// What a size of memory makes of a response.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Bytes that it pays.
+    weight: usize,
+    /// …and the body is among them.
+    is_whole: bool,
+    /// Where the body lies beneath.
+    body_in: BodyIn,
 }
 
 struct Sample {
@@ -142,6 +155,8 @@ struct Sample {
     past_bytes: [usize; SIZES],
     /// Of the same size as the tier, then of the others.
     memory: [Scaled<Kept>; SIZES],
+    /// Bytes of bodies that were fetched through each, by which a disk beneath tells what is asked for again (`admit.rs`).
+    fetched: [u64; SIZES],
     /// What those of other sizes follow, unless all follow what the real one does.
     tuners: Option<[Tuner; FACTORS.len()]>,
     /// Of the same size as the disk, then of the others; then as large as it, under memory of the others.
@@ -195,7 +210,15 @@ impl Sizing {
         let disks = disk_bytes.map(|bytes| {
             disk_sizes().map(|factor| ScaledDisk::new(times(bytes, factor), entries_of(factor)))
         });
-        let sample = Sample { entries_max, past_bytes, memory, tuners, disks, classes: HashMap::new() };
+        let sample = Sample {
+            entries_max,
+            past_bytes,
+            memory,
+            fetched: [0; SIZES],
+            tuners,
+            disks,
+            classes: HashMap::new(),
+        };
         Self { rate: AtomicU64::new(Rate::ALL.bits()), round: AtomicU32::new(1), sample: Mutex::new(sample) }
     }
 
@@ -229,8 +252,12 @@ impl Sizing {
 
     /// Some twenty times while a node learns of its keys, and takes milliseconds.
     fn sample_fewer(&self, sample: &mut Sample, mut rate: Rate) {
+        let mut was = usize::MAX;
         while sample.is_full() && !rate.is_least() {
-            rate = rate.fewer();
+            // Long ones are all in the sample for a while yet, and each look at them takes as long.
+            let is_without_effect = sample.entries() == was;
+            rate = if is_without_effect { rate.half() } else { rate.fewer() };
+            was = sample.entries();
             sample.thin(rate);
         }
         self.rate.store(rate.bits(), Relaxed);
@@ -271,7 +298,7 @@ impl std::fmt::Debug for Sizing {
 impl Sample {
     /// Whether all sizes had it.
     fn replay(&mut self, asked: &Asked, rate: Rate, is_purged: impl Fn(u64) -> bool) -> bool {
-        let Asked { key, weight, bytes, .. } = *asked;
+        let Asked { key, bytes, .. } = *asked;
         let room = |weight: usize, kept: &Kept| in_memory(rate.room_of(weight as u64, kept.bytes));
         let usable = |until: u64, epoch: u64| asked.now_millis < until && !is_purged(epoch);
         let held: [Option<(Kept, bool)>; SIZES] = std::array::from_fn(|at| {
@@ -286,10 +313,13 @@ impl Sample {
             *part = disk.use_of(key, listed, usable);
         }
         let beneath = beneath(on_disk);
-        // Where memory has the body it pays for it.
-        let is_whole = weight as u64 >= bytes;
-        let kept = Kept { bytes, until_millis: asked.until_millis, epoch: asked.epoch, is_whole };
-        for (at, ((tier, held), beneath)) in self.memory.iter_mut().zip(held).zip(beneath).enumerate() {
+        let forms = self.forms(asked);
+        let again = self.again(asked, held);
+        let sizes =
+            self.memory.iter_mut().zip(&mut self.fetched).zip(forms).zip(held.into_iter().zip(beneath));
+        for (at, (((tier, fetched), Form { weight, is_whole, body_in }), (held, beneath))) in
+            sizes.enumerate()
+        {
             let tuner = self.tuners.as_ref().and_then(|tuners| tuners.get(at.checked_sub(1)?));
             if let Some(tuner) = tuner
                 && held.is_none_or(|(_, is_first)| is_first)
@@ -298,12 +328,21 @@ impl Sample {
                 tuner.observe(key, weight, bytes);
             }
             if held.is_none() {
+                let is_fetched = beneath < 1.0;
+                if is_fetched && body_in == BodyIn::Record {
+                    *fetched = fetched.saturating_add(rate.room_of(bytes, bytes));
+                }
+                // What comes from the disk is owed to it no more.
+                let came = if is_fetched { *fetched } else { fetched.saturating_sub(tier.capacity() as u64) };
+                let (until_millis, epoch) = (asked.until_millis, asked.epoch);
+                let kept = Kept { bytes, until_millis, epoch, is_whole, came };
                 let entry = Entry { key, weight, value: kept };
                 let policy = tuner.map_or(asked.policy, Tuner::policy);
                 tier.insert(entry, policy, beneath > 0.0, room);
             }
         }
-        self.offer(asked, resident, on_disk);
+        let bodies_in = forms.map(|form| form.body_in);
+        self.offer(asked, above(resident), above(again), above(bodies_in), on_disk);
         if asked.regardless {
             return false;
         }
@@ -330,18 +369,50 @@ impl Sample {
         held.iter().all(Option::is_some) && on_disks
     }
 
-    /// Gives what was asked for to the disks that lack some of it.
-    fn offer(&mut self, asked: &Asked, in_memory: [bool; SIZES], on_disk: [f64; DISKS]) {
-        let Some(disks) = &mut self.disks else { return };
-        let mut bodies_in = [asked.body_in; SIZES];
-        for (body_in, tier) in bodies_in.iter_mut().zip(&self.memory).skip(1) {
-            let room = (tier.weight_max() as u64)
-                .saturating_sub(asked.record_bytes.saturating_add(HEAD_SLACK_BYTES));
-            *body_in = if asked.bytes < large_bytes_min(room) { BodyIn::Record } else { BodyIn::Chunks };
+    /// What each size of memory makes of it. Over a disk what is too heavy for one has its body in chunks there.
+    fn forms(&self, asked: &Asked) -> [Form; SIZES] {
+        let Asked { weight, bytes, body_in, .. } = *asked;
+        // Where memory has the body it pays for it.
+        let is_whole = weight as u64 >= bytes;
+        let mut forms = [Form { weight, is_whole, body_in }; SIZES];
+        if self.disks.is_none() {
+            return forms;
         }
-        let (in_memory, bodies_in) = (above(in_memory), above(bodies_in));
-        for (((disk, part), in_memory), body_in) in
-            disks.iter_mut().zip(on_disk).zip(in_memory).zip(bodies_in)
+        let body = in_memory(bytes);
+        let beside = if is_whole { weight.saturating_sub(body) } else { weight };
+        for (form, tier) in forms.iter_mut().zip(&self.memory).skip(1) {
+            let beside_body = asked.record_bytes.saturating_add(HEAD_SLACK_BYTES);
+            let room = (tier.weight_max() as u64).saturating_sub(beside_body);
+            form.is_whole = bytes <= room;
+            form.weight = if form.is_whole { beside.saturating_add(body) } else { beside };
+            form.body_in = if bytes < large_bytes_min(room) { BodyIn::Record } else { BodyIn::Chunks };
+        }
+        forms
+    }
+
+    /// Whether for the memory of each size that has it this is a request at which a full disk takes it, or later.
+    fn again(&self, asked: &Asked, held: [Option<(Kept, bool)>; SIZES]) -> [bool; SIZES] {
+        let mut again = [asked.again; SIZES];
+        let sizes = again.iter_mut().zip(&self.memory).zip(self.fetched).zip(held).skip(1);
+        for (((again, tier), fetched), held) in sizes {
+            *again =
+                held.is_some_and(|(kept, _)| fetched.saturating_sub(kept.came) >= tier.capacity() as u64);
+        }
+        again
+    }
+
+    /// Gives what was asked for to the disks that lack some of it.
+    fn offer(
+        &mut self,
+        asked: &Asked,
+        in_memory: [bool; DISKS],
+        again: [bool; DISKS],
+        bodies_in: [BodyIn; DISKS],
+        on_disk: [f64; DISKS],
+    ) {
+        let above = in_memory.into_iter().zip(again).zip(bodies_in);
+        for ((disk, part), ((in_memory, again), body_in)) in
+            self.disks.iter_mut().flatten().zip(on_disk).zip(above)
         {
             if part < 1.0 {
                 disk.offer(&Offer {
@@ -351,7 +422,7 @@ impl Sample {
                     body_in,
                     kept: (asked.until_millis, asked.epoch),
                     in_memory,
-                    again: asked.again,
+                    again,
                     takes_all: asked.disk_takes_all,
                 });
             }

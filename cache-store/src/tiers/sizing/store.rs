@@ -9,6 +9,7 @@ use crate::rules::{Freshness, Purged};
 use crate::store::CacheStore;
 use crate::tiers::disk::Disk;
 use crate::tiers::objects::ENTRY_BYTES;
+use crate::tiers::shelf::LARGE_BYTES_MIN;
 use crate::timestamp::Timestamp;
 
 impl CacheStore {
@@ -69,7 +70,11 @@ impl CacheStore {
             weight: stored.weight().saturating_add(ENTRY_BYTES),
             bytes: stored.body_len(),
             record_bytes: Disk::record_bytes_beside(resource, stored),
-            body_in: stored.on_disk().map_or(BodyIn::Record, |_| BodyIn::Chunks),
+            body_in: if stored.on_disk().is_some() || stored.body_len() >= LARGE_BYTES_MIN {
+                BodyIn::Chunks
+            } else {
+                BodyIn::Record
+            },
             freshness: &stored.freshness,
             epoch: stored.epoch(),
             tags: stored.tags(),
